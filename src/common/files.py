@@ -1,0 +1,80 @@
+"""Files that are whole or absent: written beside, forced to the disk, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from src.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Gives a temporary name beside `path`; what was written to it becomes `path` at the end, or is removed on an error.
+
+    The temporary name is hidden, ends like `path` (libraries choose the format by the suffix) and holds the process
+    number, so that processes do not disturb each other. The content is on the disk before the name changes. Missing parent
+    folders are made.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        _force_to_disk(beside)
+        beside.chmod(0o644)
+        beside.replace(path)
+        _force_to_disk(path.parent)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path} cannot be written: {reason}. What stood there before is whole.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file that is whole or absent."""
+    with atomic_path(path) as beside:
+        beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        UserError: it is missing, unreadable or not JSON (with line and column).
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no JSON text: byte {error.start} is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}:{error.colno} is not JSON: {error.msg}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _force_to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

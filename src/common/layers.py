@@ -1,0 +1,97 @@
+"""Layers that the convolutional networks share, in forms that train on CPU, run in graph mode and export."""
+
+from __future__ import annotations
+
+import math
+
+import mindspore as ms
+from mindspore import nn, ops
+from mindspore.common.initializer import Uniform, initializer
+
+
+class LeakyReLU(nn.Cell):
+    """max(x, slope * x), shape kept.
+
+    In training it is computed as (1 - slope) * relu(x) + slope * x: the same function, with a cheaper gradient on CPU;
+    in inference the library's operator is the faster one.
+    """
+
+    def __init__(self, slope: float = 0.1) -> None:
+        super().__init__()
+        self.slope = slope
+        self.relu = nn.ReLU()
+        self.leaky_relu = nn.LeakyReLU(slope)
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if self.training:
+            return (1 - self.slope) * self.relu(x) + self.slope * x
+        return self.leaky_relu(x)
+
+
+class Mish(nn.Cell):
+    """x * tanh(softplus(x)), shape kept (Misra, 2019), composed of operators that every exporter knows."""
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        # softplus without overflow: log1p(exp(-|x|)) + max(x, 0)
+        softplus = ops.log1p(ops.exp(-ops.abs(x))) + ops.relu(x)
+        return x * ops.tanh(softplus)
+
+
+ACTIVATIONS = {"leaky": LeakyReLU, "relu": nn.ReLU, "mish": Mish}
+
+
+class ConvBnAct(nn.Cell):
+    """Convolution without bias, batch norm, activation: (N, C, H, W) -> (N, out_channels, H / stride, W / stride).
+
+    Args:
+        in_channels, out_channels, kernel_size, stride: of the convolution; the kernel is odd.
+        activation: a key of `ACTIVATIONS`.
+        padding: "symmetric" pads (kernel - 1) / 2 on every side, as darknet and PyTorch do; "same" pads as MindSpore's and
+            TensorFlow's "same" mode do, which at stride 2 and an even size puts the odd pixel to the right and below.
+        bn_momentum: in MindSpore's sense: moving = momentum * moving + (1 - momentum) * batch.
+        bn_eps: added to the variance.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        activation: str = "leaky",
+        padding: str = "symmetric",
+        bn_momentum: float = 0.9,
+        bn_eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        pad = {"pad_mode": "pad", "padding": (kernel_size - 1) // 2} if padding == "symmetric" else {"pad_mode": "same"}
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, has_bias=False, **pad)
+        fan_in_uniform(self.conv)
+        self.bn = nn.BatchNorm2d(out_channels, eps=bn_eps, momentum=bn_momentum)
+        self.activation = ACTIVATIONS[activation]()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.activation(self.bn(self.conv(x)))
+
+
+class UpsampleNearest2x(nn.Cell):
+    """Repeats every pixel twice along both axes: (N, C, H, W) -> (N, C, 2H, 2W).
+
+    Built of concatenations and reshapes, because the resize operators either take a fixed size, which would compile
+    the network anew for each input size, or have no ONNX form.
+    """
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        n, c, h, w = ops.shape(x)
+        column = ops.reshape(x, (n, c, h * w, 1))
+        wide = ops.reshape(ops.concat((column, column), 3), (n, c, h, 2 * w))
+        return ops.reshape(ops.concat((wide, wide), 3), (n, c, 2 * h, 2 * w))
+
+
+def fan_in_uniform(conv: nn.Conv2d) -> None:
+    """Draws weight and bias from U(-b, b), b = 1 / sqrt(fan in): the initialisation of the published YOLO trainings."""
+    _, channels, height, width = conv.weight.shape
+    bound = 1 / math.sqrt(channels * height * width)
+    conv.weight.set_data(initializer(Uniform(bound), conv.weight.shape, conv.weight.dtype))
+    if conv.has_bias:
+        conv.bias.set_data(initializer(Uniform(bound), conv.bias.shape, conv.bias.dtype))

@@ -1,0 +1,26 @@
+"""Normalisation of images inside the graph, so that they travel as uint8 and an export can include it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+
+class Preprocess(nn.Cell):
+    """uint8 RGB images (N, H, W, 3) -> float32 (N, 3, H, W): x / 255, minus mean, divided by std.
+
+    Args:
+        mean, std: one value a channel, R, G, B, on the scale 0..1.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.scale = ms.Tensor((1 / (255 * np.asarray(std, np.float64))).astype(np.float32).reshape(1, 3, 1, 1))
+        self.shift = ms.Tensor((-np.asarray(mean) / np.asarray(std)).astype(np.float32).reshape(1, 3, 1, 1))
+
+    def construct(self, images: ms.Tensor) -> ms.Tensor:
+        planes = ops.cast(ops.transpose(images, (0, 3, 1, 2)), ms.float32)
+        return planes * self.scale + self.shift

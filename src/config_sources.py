@@ -1,0 +1,214 @@
+"""Brings the sources of a configuration together: files and command line, old names and new."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from src import recipe
+from src.config import Config
+from src.config_values import Key, keys_of
+from src.config_yaml import Setting, read_layers
+from src.errors import UsageError
+
+# What people type who come from elsewhere, and what it is called here.
+_ELSEWHERE = {
+    "learning_rate": "lr",
+    "epochs": "max_epoch",
+    "batch": "per_batch_size",
+    "batch_size": "per_batch_size",
+    "imgsz": "testing_shape",
+    "img_size": "testing_shape",
+    "device": "device_target",
+    "weights": "pretrained",
+    "checkpoint": "pretrained",
+    "ckpt": "pretrained",
+    "output_dir": "ckpt_path",
+    "work_dir": "ckpt_path",
+    "num_workers": "num_parallel_workers",
+    "score_threshold": "eval_ignore_threshold",
+}
+_CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def resolve(path: str, argv: list[str], script: str) -> Config:
+    """The configuration of a file (or, if `path` is empty, of the defaults) and flags; raises UsageError."""
+    layers = read_layers(path) if path else []
+    model, config_class = _model_of(layers, _peek(argv).model)
+    if not model:
+        raise UsageError(f"{path}: no `model:`; name one of {', '.join(recipe.model_table())}, or a `base:` that does")
+    aliases, keys = recipe.aliases(model, script), keys_of(config_class)
+    values: dict[str, object] = {}
+    places: dict[str, str] = {}
+    command_line = _parse(_parser(config_class, aliases, script), argv, keys)
+    for layer in [*layers, command_line]:
+        for name, (setting, value) in _assign(layer, keys, aliases).items():
+            values[name], places[name] = value, setting.place
+    cfg = config_class(**values, places=places)
+    cfg.check()
+    return cfg
+
+
+def from_command_line(argv: list[str], script: str) -> Config:
+    """The configuration of an entry script's arguments; `--help` and `--print_config` end the process with 0."""
+    flags = _peek(argv)
+    if flags.help:
+        _print_help(flags, script)
+        raise SystemExit(0)
+    if not flags.config and not flags.model:
+        have = ", ".join(sorted(file.name for file in _CONFIGS.glob("*.yaml")))
+        raise UsageError(f"--config is missing: python {script}.py --config configs/NAME.yaml; configs/ has {have}")
+    cfg = resolve(flags.config, argv, script)
+    if flags.print_config:
+        sys.stdout.write(cfg.to_yaml())
+        raise SystemExit(0)
+    return cfg
+
+
+def _peek(argv: list[str]) -> argparse.Namespace:
+    """The flags that decide which keys there are."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    _add_own_flags(parser)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--model", default="")
+    return parser.parse_known_args(argv)[0]
+
+
+def _add_own_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", "--config_path", default="", metavar="FILE", help="YAML file with the recipe (configs/)"
+    )
+    parser.add_argument("--print_config", action="store_true", help="print the resolved values as YAML and exit")
+
+
+def _model_of(layers: list[list[Setting]], typed: str) -> tuple[str, type[Config]]:
+    """Name and configuration class of the model: the typed one, else that of the last layer; ("", Config) if none."""
+    written = [setting for layer in layers for setting in layer if setting.name == "model"]
+    name, place = (typed, "--model") if typed else (str(written[-1].raw), written[-1].place) if written else ("", "")
+    if not name:
+        return "", Config
+    try:
+        return name, recipe.config_class(name)
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise UsageError(message.removeprefix("argument "))
+
+
+class _Record(argparse.Action):
+    """Keeps the flag as it was typed beside its value."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: object, option_string: str | None = None
+    ) -> None:
+        namespace.settings.append(Setting(self.dest, values, option_string))
+
+
+def _parser(config_class: type[Config], aliases: Mapping[str, str], script: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        usage=f"python {script}.py --config configs/NAME.yaml [--key value ...]",
+        epilog="--debug shows the traceback of an error.",
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=140),
+    )
+    _add_own_flags(parser)
+    keys = keys_of(config_class)
+    sections = {k.group: parser.add_argument_group(k.group) for k in keys.values()}
+    for name, k in keys.items():
+        own = [] if name in aliases else [f"--{name}"]
+        flags = own + [f"--{alias}" for alias, target in aliases.items() if target == name]
+        if flags:
+            bare = {"nargs": "?", "const": "True"} if k.type is bool else {}
+            sections[k.group].add_argument(
+                *flags, dest=name, action=_Record, metavar=_metavar(k), help=_help(k), **bare
+            )
+    return parser
+
+
+def _metavar(k: Key) -> str:
+    return {bool: "0|1", int: "N", float: "X", str: "TEXT"}.get(k.type, "LIST")
+
+
+def _help(k: Key) -> str:
+    default = k.default
+    if isinstance(default, tuple):
+        default = str([list(item) if isinstance(item, tuple) else item for item in default]).replace(" ", "")
+    choices = f" [{' | '.join(k.choices)}]" if k.choices and len(k.choices) > 1 else ""
+    shown = f" ({default})" if default != "" else ""
+    return f"{k.help}{choices}{shown}".replace("%", "%%")
+
+
+def _print_help(flags: argparse.Namespace, script: str) -> None:
+    model, config_class = _model_of(read_layers(flags.config) if flags.config else [], flags.model)
+    parser = _parser(config_class, recipe.aliases(model, script), script)
+    if not model:
+        parser.epilog = "With --config configs/NAME.yaml the keys of that model are listed too. " + parser.epilog
+    parser.print_help()
+
+
+def _parse(parser: argparse.ArgumentParser, argv: list[str], keys: Mapping[str, Key]) -> list[Setting]:
+    """The flags as settings named by their key; raises UsageError for what is no flag."""
+    namespace, rest = parser.parse_known_args(argv, argparse.Namespace(settings=[]))
+    if rest:
+        word = rest[0].split("=")[0]
+        if not word.startswith("-"):
+            raise UsageError(f"{word!r} belongs to no flag; write --key value or --key=value")
+        known = [option.lstrip("-") for option in parser._option_string_actions]  # the only list of what argparse knows
+        raise UsageError(f"unknown flag {word}; the nearest is --{_nearest(word.lstrip('-'), known)}")
+    return namespace.settings
+
+
+def _assign(
+    layer: list[Setting], keys: Mapping[str, Key], aliases: Mapping[str, str]
+) -> dict[str, tuple[Setting, object]]:
+    """Key -> (setting, typed value) of one file or of the command line."""
+    result: dict[str, tuple[Setting, object]] = {}
+    for setting in layer:
+        # A name that is a key keeps that meaning in a file: the file serves every script.
+        name = setting.name if setting.name in keys else aliases.get(setting.name)
+        if name not in keys:
+            near = _nearest(setting.name, [*keys, *aliases])
+            raise UsageError(f"{setting.place}: unknown key {setting.name!r}; the nearest is {near!r}")
+        try:
+            value = keys[name].convert(setting.raw)
+        except ValueError as error:
+            raise UsageError(f"{_label(setting)} is {_shown(setting.raw)}; it {error}") from None
+        if name in result:
+            _refuse_contradiction(result[name], (setting, value), name)
+        result[name] = (setting, value)
+    return result
+
+
+def _refuse_contradiction(first: tuple[Setting, object], second: tuple[Setting, object], name: str) -> None:
+    """Two names of one key must agree; the same flag twice is ordinary: the last one counts."""
+    (one, value_one), (two, value_two) = first, second
+    if _label(one) != _label(two) and value_one != value_two:
+        raise UsageError(
+            f"{_label(one)} and {_label(two)} both mean {name}, but say {_shown(one.raw)} and {_shown(two.raw)}"
+        )
+
+
+def _label(setting: Setting) -> str:
+    return setting.place if setting.place.startswith("--") else f"{setting.place}: {setting.name}"
+
+
+def _shown(raw: object) -> str:
+    text = repr(raw) if isinstance(raw, str) else str(raw).replace("'", "")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """The known name most like `word`; a name from elsewhere is translated."""
+    plain = word.replace("-", "_")
+    if plain in known:
+        return plain
+    if plain.lower() in _ELSEWHERE:
+        return _ELSEWHERE[plain.lower()]
+    folded = {name.lower(): name for name in known}
+    return folded[difflib.get_close_matches(plain.lower(), folded, n=1, cutoff=0.0)[0]]

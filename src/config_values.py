@@ -1,0 +1,204 @@
+"""Typed configuration keys: how a key is declared, and how a text becomes its value.
+
+Whatever comes from a YAML file or the command line is text, or lists of text; the type of the key decides what it
+means. So `no` can be a class name, `1e-3` is a number and `training_shape: 416` a string, wherever they are written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+_NONE_WORDS = ("", "None", "none", "null", "~")
+
+
+@dataclass(frozen=True)
+class Key:
+    """One configuration key: its name, type, default, meaning and what it accepts."""
+
+    name: str
+    type: object
+    default: object
+    help: str
+    group: str = ""
+    choices: tuple[str, ...] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    affects_training: bool = True
+    path: bool = False
+    square: bool = False
+    means_default: tuple[str, ...] = ()
+
+    def convert(self, raw: object) -> object:
+        """Turns text, lists of text or an already typed value into a value of this key.
+
+        Raises:
+            ValueError: with the words "takes ..." if the value does not fit.
+        """
+        if _is_word(raw, self.means_default):
+            return self.default
+        if _is_optional(self.type) and _is_word(raw, _NONE_WORDS):
+            return None
+        if raw is None and self.type is str:
+            return ""
+        try:
+            value = _typed(self._shape(raw), self.type)
+        except ValueError:
+            raise ValueError(self.expected()) from None
+        return self._check(value)
+
+    def expected(self) -> str:
+        """What the key takes, in words, e.g. `takes a number from 0 to 1`."""
+        if self.choices:
+            return f"takes one of {', '.join(map(repr, self.choices))}"
+        return f"takes {_describe(self.type)}{self._range()}"
+
+    def _range(self) -> str:
+        if self.above is not None:
+            return f" above {self.above:g}" + (f", at most {self.maximum:g}" if self.maximum is not None else "")
+        if self.minimum is not None and self.maximum is not None:
+            return f" from {self.minimum:g} to {self.maximum:g}"
+        if self.minimum is not None:
+            return f", at least {self.minimum:g}"
+        return f", at most {self.maximum:g}" if self.maximum is not None else ""
+
+    def _shape(self, raw: object) -> object:
+        """Brings a list written as text, or a flat list of pairs, into the nesting of the type."""
+        if not _is_sequence(self.type):
+            return raw
+        items = _split_list(raw) if isinstance(raw, str) else raw
+        if not isinstance(items, list | tuple):
+            items = [items]
+        if not _is_sequence(_element_type(self.type)) or any(isinstance(item, list | tuple) for item in items):
+            return items
+        if self.square:
+            return [(item, item) for item in items]
+        if len(items) % 2:
+            raise ValueError("an odd number of values does not make pairs")
+        return list(zip(items[::2], items[1::2], strict=True))
+
+    def _check(self, value: object) -> object:
+        if self.choices:
+            canonical = {choice.lower(): choice for choice in self.choices}
+            if str(value).lower() not in canonical:
+                raise ValueError(self.expected())
+            return canonical[str(value).lower()]
+        for number in _numbers(value):
+            too_low = self.minimum is not None and number < self.minimum
+            too_low = too_low or (self.above is not None and number <= self.above)
+            if too_low or (self.maximum is not None and number > self.maximum):
+                raise ValueError(self.expected())
+        if self.path and isinstance(value, str) and value.startswith("~"):
+            # The shell expands `--data_dir ~/coco` but not `--data_dir=~/coco`, and nobody expands it in a YAML file.
+            return str(Path(value).expanduser())
+        return value
+
+
+def key(default: object, help: str, **accepts: object) -> typing.Any:
+    """Declares a field of a configuration dataclass.
+
+    Args:
+        default: the value when nobody sets the key; sequences as tuples.
+        help: one line: the meaning, with the unit where there is one.
+        accepts: `choices` (tuple of str), `minimum`, `maximum`, `above` (an exclusive minimum; all three hold for
+            every number of a list), `affects_training` (False if the trained weights do not depend on the key),
+            `path` (a leading ~ is expanded), `square` (in a list of pairs, a single number n means (n, n)),
+            `means_default` (texts that stand for the default, e.g. "None").
+    """
+    return dataclasses.field(default=default, metadata={"help": help, **accepts})
+
+
+@functools.cache
+def keys_of(config_class: type) -> Mapping[str, Key]:
+    """The keys of a configuration dataclass by name, in the order of declaration; the group is the declaring class."""
+    hints = typing.get_type_hints(config_class)
+    keys = {}
+    for field in dataclasses.fields(config_class):
+        if "help" not in field.metadata:
+            continue
+        owner = next(cls for cls in config_class.__mro__ if field.name in cls.__dict__.get("__annotations__", {}))
+        title = (owner.__doc__ or owner.__name__).strip().splitlines()[0].rstrip(".")
+        keys[field.name] = Key(field.name, hints[field.name], field.default, group=title, **field.metadata)
+    return types.MappingProxyType(keys)
+
+
+def _is_word(raw: object, words: tuple[str, ...]) -> bool:
+    """Whether `raw` is one of `words`; None counts as the word `None`, a number as its text."""
+    if isinstance(raw, list | tuple | dict):
+        return False
+    return str(raw).strip() in words
+
+
+def _is_optional(kind: object) -> bool:
+    return type(None) in typing.get_args(kind)
+
+
+def _is_sequence(kind: object) -> bool:
+    return typing.get_origin(kind) is tuple
+
+
+def _element_type(kind: object) -> object:
+    return typing.get_args(kind)[0]
+
+
+def _split_list(text: str) -> list:
+    """`92,105`, `[92, 105]`, `traffic light,person` or `[[10,13],[16,30]]` as lists of texts."""
+    flow = text.strip() if text.strip().startswith("[") else f"[{text}]"
+    try:
+        items = yaml.load(flow, Loader=yaml.BaseLoader)  # builds texts, lists and dicts only
+    except (yaml.YAMLError, RecursionError):
+        raise ValueError("not a list") from None
+    if not isinstance(items, list):
+        raise ValueError("not a list")
+    return items
+
+
+@functools.cache
+def _validator(kind: object) -> Callable[[object], object]:
+    # pydantic takes a quarter of the time `--help` may take, and `--help` needs no values.
+    from pydantic import ConfigDict, TypeAdapter
+
+    settings = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
+    return TypeAdapter(kind, config=settings).validate_python
+
+
+def _typed(value: object, kind: object) -> object:
+    """Converts by type; pydantic's errors are ValueErrors."""
+    if kind is not bool and any(isinstance(leaf, bool) for leaf in _leaves(value)):
+        raise ValueError("a truth value is not a number")
+    return _validator(kind)(value)
+
+
+def _leaves(value: object) -> Iterator[object]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _numbers(value: object) -> Iterator[float]:
+    return (leaf for leaf in _leaves(value) if isinstance(leaf, int | float) and not isinstance(leaf, bool))
+
+
+def _describe(kind: object) -> str:
+    words = {bool: "0/1 or True/False", int: "a whole number", float: "a number", str: "a text"}
+    if kind in words:
+        return words[kind]
+    if _is_optional(kind):
+        inner = next(arg for arg in typing.get_args(kind) if arg is not type(None))
+        return f"{_describe(inner)} or None"
+    element = _element_type(kind)
+    if _is_sequence(element):
+        return "a list of pairs such as [[10,13],[16,30]]"
+    plural = {int: "whole numbers such as 92,105", float: "numbers such as 0.5,1.5", str: "names such as person,car"}
+    count = "" if Ellipsis in typing.get_args(kind) else f"{len(typing.get_args(kind))} "
+    return f"a list of {count}{plural[element]}"

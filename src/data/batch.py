@@ -1,0 +1,139 @@
+"""A batch, and how one is made: the same code in the main process and in a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.data.decode import MAX_IMAGE_PIXELS, decode_image
+from src.data.geometry import Geometry
+from src.data.pipeline import Pipeline
+from src.data.sample import DetectionDataset
+from src.data.sampling import sample_rng
+from src.data.transforms import Labelled
+
+NO_LABEL = -1
+
+
+@dataclass
+class Batch:
+    """Images and padded ground truth.
+
+    Attributes:
+        images: uint8 (N, h, w, 3) RGB. It may be a view of memory that is filled again: valid until the next batch is
+            asked for, so copy what is to be kept.
+        boxes: float32 (N, M, 4) xyxy in pixels of the network's input, rows without a box are 0. Without crowds.
+        labels: int32 (N, M), rows without a box are -1.
+        image_ids: of the N images, as in the annotation file.
+        geometry: of the N images: how each came into the input, and the way back for boxes (in training without the
+            mirroring).
+        size: (h, w).
+        indices: int64 (N,) positions of the images in the dataset.
+        epoch, number: which batch of which epoch this is; the number counts from 0.
+    """
+
+    images: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    image_ids: list[str | int]
+    geometry: list[Geometry]
+    size: tuple[int, int]
+    indices: np.ndarray
+    epoch: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTask:
+    """All that decides a batch.
+
+    Attributes:
+        epoch, number: which batch.
+        size: (h, w) of its images.
+        indices: int64 (N,) samples.
+        keys: int64 (N,) of their random generators.
+    """
+
+    epoch: int
+    number: int
+    size: tuple[int, int]
+    indices: np.ndarray
+    keys: np.ndarray
+
+
+@dataclass(slots=True)
+class Targets:
+    """What a batch is besides its pixels: see `Batch`; `cut` counts boxes that `cut_boxes` left out."""
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    geometry: list[Geometry]
+    cut: int
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Makes batches of a dataset; it travels to the workers, and its result depends on the task alone.
+
+    Attributes:
+        max_boxes: padded number of boxes M of an image; doubled as often as an image of the batch needs it.
+        cut_boxes: instead keep at most max_boxes of an image, drawn at random, and count the rest.
+        max_image_pixels: larger images are an error.
+    """
+
+    dataset: DetectionDataset
+    pipeline: Pipeline
+    seed: int
+    max_boxes: int
+    cut_boxes: bool = False
+    max_image_pixels: int = MAX_IMAGE_PIXELS
+
+    def load(self, index: int) -> Labelled:
+        """Image uint8 (H, W, 3), boxes float32 (n, 4) and labels int32 (n,) of a sample, without crowds.
+
+        Raises:
+            UserError: the image cannot be used.
+        """
+        sample = self.dataset.samples[index]
+        size = (sample.width, sample.height)
+        image = decode_image(
+            sample.image_path, ann_file=self.dataset.ann_file, size=size, max_pixels=self.max_image_pixels
+        )
+        return image, *sample.targets()
+
+    def make(self, task: BatchTask, images: np.ndarray) -> Targets:
+        """Fills `images` uint8 (N, h, w, 3).
+
+        Raises:
+            UserError: an image of the batch cannot be used.
+        """
+        boxes, labels, geometry = [], [], []
+        cut = 0
+        for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True)):
+            rng = sample_rng(self.seed, task.epoch, key)
+            found, classes, where = self.pipeline(self.load, index, len(self.dataset), images[position], rng)
+            if self.cut_boxes and len(found) > self.max_boxes:
+                cut += len(found) - self.max_boxes
+                kept = np.sort(rng.permutation(len(found))[: self.max_boxes])
+                found, classes = found[kept], classes[kept]
+            boxes.append(found)
+            labels.append(classes)
+            geometry.append(where)
+        return Targets(*pad_targets(boxes, labels, self.max_boxes), geometry, cut)
+
+
+def pad_targets(boxes: list[np.ndarray], labels: list[np.ndarray], max_boxes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, M, 4) padded with 0 and labels (N, M) padded with -1, of N lists.
+
+    M is `max_boxes`, doubled until the longest list fits: few different shapes, and no ground truth lost.
+    """
+    rows = max_boxes
+    while rows < max(map(len, boxes), default=0):
+        rows *= 2
+    padded_boxes = np.zeros((len(boxes), rows, 4), np.float32)
+    padded_labels = np.full((len(boxes), rows), NO_LABEL, np.int32)
+    for position, (found, classes) in enumerate(zip(boxes, labels, strict=True)):
+        padded_boxes[position, : len(found)] = found
+        padded_labels[position, : len(found)] = classes
+    return padded_boxes, padded_labels

@@ -1,0 +1,76 @@
+"""The card beside a checkpoint, held against a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from src.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from src.config import Config
+
+ConfigT = TypeVar("ConfigT", bound="Config")
+
+
+def apply_card(cfg: ConfigT, card: Mapping[str, Any], source: Path, with_classes: bool) -> ConfigT:
+    """Takes from the card what belongs to the weights: preprocessing, the shape of the network and its classes.
+
+    A key that the configuration leaves at its default follows the card; one that was set and differs is an error.
+
+    Args:
+        cfg: the configuration.
+        card: as `load_weights` gives it; empty leaves the configuration as it is.
+        source: the checkpoint, for messages.
+        with_classes: take the classes too (evaluation); a training has those of its data.
+
+    Raises:
+        UsageError: the configuration sets a key otherwise than the card.
+        UserError: the weights are another model's.
+    """
+    if not card:
+        return cfg
+    if card.get("model") != cfg.model:
+        raise UserError(
+            f"{source} holds weights of the model {card.get('model')!r}, the configuration is for {cfg.model!r}. "
+            "Take that model's configuration, or other weights."
+        )
+    entries = [*_section(card, "preprocess", source), *_section(card, "network", source)]
+    if with_classes:
+        entries += [(name, card[name]) for name in ("class_names", "num_classes", "label_map") if name in card]
+    told = {name: value for name, value in entries if hasattr(cfg, name)}
+    values = cfg.to_dict()
+    for name, value in told.items():
+        if name in cfg.places and values[name] != value:
+            raise UsageError(
+                f"{cfg.where(name)} is {values[name]}, but the weights in {source} were made with {value} "
+                f"(its card {source.with_suffix('.json').name} says so). Leave the key out to follow the card."
+            )
+    return cfg.replace(**told)
+
+
+def _section(card: Mapping[str, Any], name: str, source: Path) -> Iterable[tuple[str, Any]]:
+    section = card.get(name, {})
+    if not isinstance(section, dict):
+        raise UserError(f"{source.with_suffix('.json')}: {name!r} is no object")
+    return section.items()
+
+
+def check_classes(cfg: Config, card: Mapping[str, Any], source: Path) -> None:
+    """Weights that a training starts from must be for the classes of its data, in the same order.
+
+    Raises:
+        UserError: they are not; the message names the remedy.
+    """
+    names = card.get("class_names")
+    if names is not None and tuple(names) != tuple(cfg.class_names):
+        raise UserError(
+            f"{source} was trained on {len(names)} classes ({_some(names)}), the data has {len(cfg.class_names)} "
+            f"({_some(cfg.class_names)}).\nSet --filter_weight=True to keep all layers but those that depend on the classes."
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

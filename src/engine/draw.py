@@ -1,0 +1,116 @@
+"""Labelled boxes on pictures."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from src.common.files import atomic_path
+from src.errors import UserError
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_GOLDEN_RATIO = 0.618034
+_USUAL_SIDE = 640  # px, longer side
+_BAR = 24  # px, height of a caption bar in a picture of usual size
+
+
+def class_colour(label: int) -> tuple[int, int, int]:
+    """RGB colour of a class: always the same for a label, and far from those of the labels next to it."""
+    hue = (label * _GOLDEN_RATIO) % 1
+    red, green, blue = colorsys.hsv_to_rgb(hue, (0.9, 0.65)[label // 5 % 2], (1.0, 0.85)[label // 10 % 2])
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    scores: np.ndarray | None = None,
+) -> np.ndarray:
+    """A copy of the picture with boxes, class names and scores, the best ones on top.
+
+    A picture whose longer side is far below 640 px is enlarged by a whole number, so that its labels can be read.
+
+    Args:
+        image: (H,W,3) uint8 RGB.
+        boxes: (n,4) xyxy px of the image; what lies outside is cut off.
+        labels: (n,) integers; one without a name is shown as a number.
+        class_names: name of each label. The font has no letters beyond ASCII: others are shown as `?`.
+        scores: (n,) 0..1, shown with two digits; None for ground truth.
+    """
+    factor = max(1, round(_USUAL_SIDE / max(image.shape[:2])))
+    canvas = np.ascontiguousarray(image).repeat(factor, axis=0).repeat(factor, axis=1)
+    height, width = canvas.shape[:2]
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4) * factor
+    corners = np.clip(corners, 0, [width - 1, height - 1] * 2).round().astype(int)
+    order = list(range(len(corners)) if scores is None else np.argsort(scores, kind="stable"))
+    scale = _scale(canvas)
+    for i in order:
+        x1, y1, x2, y2 = corners[i].tolist()
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), class_colour(int(labels[i])), max(1, round(2 * scale)), cv2.LINE_AA)
+    for i in order:  # after all boxes, so that no line crosses a word
+        label = int(labels[i])
+        name = class_names[label] if 0 <= label < len(class_names) else str(label)
+        text = name if scores is None else f"{name} {scores[i]:.2f}"
+        _draw_tag(canvas, int(corners[i, 0]), int(corners[i, 1]), _ascii(text), class_colour(label), scale)
+    return canvas
+
+
+def _scale(canvas: np.ndarray) -> float:
+    """Size of lines and letters relative to those of a usual picture; never too small to read."""
+    return max(0.75, max(canvas.shape[:2]) / _USUAL_SIDE)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
+
+
+def _draw_tag(canvas: np.ndarray, x: int, y: int, text: str, colour: tuple[int, int, int], scale: float) -> None:
+    """Text on a coloured ground above the corner (x, y), or below it where there is no room above."""
+    height, width = canvas.shape[:2]
+    size, weight, pad = 0.4 * scale, max(1, round(scale)), max(2, round(2 * scale))
+    (text_width, text_height), below = cv2.getTextSize(text, _FONT, size, weight)
+    tag_height = text_height + below + pad
+    left = max(0, min(x, width - text_width - 2 * pad))
+    top = max(0, min(y - tag_height if y >= tag_height else y, height - tag_height))
+    cv2.rectangle(canvas, (left, top), (left + text_width + 2 * pad, top + tag_height), colour, cv2.FILLED)
+    luminance = np.dot(colour, (0.299, 0.587, 0.114))  # ITU-R BT.601
+    ink = (0, 0, 0) if luminance > 130 else (255, 255, 255)
+    cv2.putText(canvas, text, (left + pad, top + text_height + pad // 2), _FONT, size, ink, weight, cv2.LINE_AA)
+
+
+def side_by_side(
+    left: np.ndarray, right: np.ndarray, captions: tuple[str, str] = ("ground truth", "detections")
+) -> np.ndarray:
+    """Two pictures of one size (H,W,3) next to each other under their captions."""
+    scale = _scale(left)
+    bar = round(_BAR * scale)
+    columns = []
+    for picture, caption in zip((left, right), captions, strict=True):
+        column = cv2.copyMakeBorder(picture, bar, 0, 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
+        place = (round(6 * scale), bar - round(8 * scale))
+        cv2.putText(
+            column, _ascii(caption), place, _FONT, 0.5 * scale, (255, 255, 255), max(1, round(scale)), cv2.LINE_AA
+        )
+        columns.append(column)
+    gap = np.full((columns[0].shape[0], max(2, round(4 * scale)), 3), 32, np.uint8)
+    return np.concatenate([columns[0], gap, columns[1]], axis=1)
+
+
+def save_image(path: Path | str, image: np.ndarray) -> None:
+    """Writes an RGB picture (H,W,3) uint8 as PNG or JPEG, by the suffix; the file appears only when it is complete.
+
+    Raises:
+        UserError: the suffix is neither .png, .jpg nor .jpeg, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UserError(f"{path}: pictures are saved as .png, .jpg or .jpeg")
+    _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())

@@ -1,0 +1,161 @@
+"""From a dataset and weights to detections on disk and a COCO score."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+from tqdm import tqdm
+
+from src.engine.cards import apply_card
+from src.engine.coco_score import CocoResult, format_per_class, score_detections, write_per_class_csv
+from src.engine.datasets import evaluation_loader, open_dataset
+from src.engine.detections import DetectionWriter
+from src.engine.postprocess import Detections, postprocess
+from src.engine.runtime import Runtime, start, start_logging
+from src.engine.weights_file import fill_network, load_weights
+from src.errors import UsageError
+from src.recipe import DetectionRecipe, get_recipe
+
+if TYPE_CHECKING:
+    from src.config import Config
+    from src.data.loader import Batch
+    from src.data.sample import DetectionDataset
+
+log = logging.getLogger(__name__)
+
+
+class PredictCell(nn.Cell):
+    """uint8 images (N, H, W, 3) RGB -> boxes (N, K, 4) xyxy px of the input, scores (N, K, C)."""
+
+    def __init__(self, preprocess: nn.Cell, network: nn.Cell, decoder: nn.Cell, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+        self.network = network
+        self.decoder = decoder
+        self.size = size
+
+    def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.decoder(self.network(self.preprocess(images)), self.size)
+
+
+class Evaluator:
+    """Runs one dataset through a network of its own, as often as weights are given.
+
+    Args:
+        cfg: resolved configuration.
+        recipe: of the model.
+        dataset: the validation images.
+        runtime: device and ranks.
+    """
+
+    def __init__(self, cfg: Config, recipe: DetectionRecipe, dataset: DetectionDataset, runtime: Runtime) -> None:
+        self.cfg = cfg
+        self.dataset = dataset
+        self.options = recipe.postprocess_options()
+        self.network = recipe.build_network()
+        self.predict = PredictCell(recipe.build_preprocess(), self.network, recipe.build_decoder(), cfg.testing_size)
+        self.predict.set_train(False)
+        self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline(), runtime)
+
+    def __enter__(self) -> Evaluator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loader.close()
+
+    def load(self, weights: Mapping[str, np.ndarray], source: Path) -> None:
+        """Gives the network its weights.
+
+        Raises:
+            UserError: they do not fit.
+        """
+        fill_network(self.network, weights, source, "Is this a checkpoint of another model or another width?")
+
+    def detect(self) -> Iterator[tuple[int, Detections]]:
+        """Yields (position in the dataset, detections in pixels of the original image) for every image."""
+        for batch in self._progress(self.loader.epoch(0)):
+            boxes, scores = self._run(batch)
+            for i, (index, geometry) in enumerate(zip(batch.indices.tolist(), batch.geometry, strict=True)):
+                found = postprocess(boxes[i], scores[i], self.options)
+                found.boxes = geometry.inverse(found.boxes, clip=True)
+                yield index, found
+
+    def score(self, detections_file: Path) -> CocoResult:
+        """Detects on every image, writes the detections as COCO results, and scores them."""
+        with DetectionWriter(detections_file, self.dataset.category_ids) as writer:
+            for index, found in self.detect():
+                writer.write(self.dataset.samples[index].image_id, found)
+        return score_detections(self.dataset.ann_file, detections_file, self.cfg.scorer)
+
+    def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        images = np.array(batch.images)
+        count = len(images)
+        if count < self.cfg.eval_batch_size:
+            # The last batch keeps the compiled shape; what the padding gives is cut off again.
+            padding = np.zeros((self.cfg.eval_batch_size - count, *images.shape[1:]), np.uint8)
+            images = np.concatenate((images, padding))
+        boxes, scores = self.predict(Tensor(images))
+        return boxes.asnumpy()[:count], scores.asnumpy()[:count]
+
+    def _progress(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        bar = self.cfg.progress == "bar" or (self.cfg.progress == "auto" and sys.stderr.isatty())
+        done, said = 0, time.monotonic()
+        for batch in tqdm(batches, total=self.loader.steps_per_epoch, unit="batch", disable=not bar, desc="evaluate"):
+            yield batch
+            done += len(batch.image_ids)
+            if not bar and self.cfg.progress != "off" and time.monotonic() - said > 10:
+                log.info("evaluated %d of %d images", done, len(self.dataset.samples))
+                said = time.monotonic()
+
+
+def evaluate(cfg: Config) -> int:
+    """What eval.py does: scores a checkpoint, or an existing result file with `detections`; prints and saves the result.
+
+    Raises:
+        UserError: a file is missing or wrong.
+    """
+    folder = Path(cfg.log_path) / f"eval_{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    start_logging(folder / "log.txt")
+    if cfg.detections:
+        dataset, _ = open_dataset(cfg, "val")
+        _report(score_detections(dataset.ann_file, Path(cfg.detections), cfg.scorer), folder)
+        return 0
+    if not cfg.pretrained:
+        raise UsageError("pretrained is empty: give the checkpoint to evaluate with --pretrained, or --detections FILE")
+    source = Path(cfg.pretrained)
+    runtime = start(cfg)
+    weights, card = load_weights(source)
+    dataset, cfg = open_dataset(apply_card(cfg, card, source, with_classes=True), "val")
+    with Evaluator(cfg, get_recipe(cfg), dataset, runtime) as evaluator:
+        evaluator.load(weights, source)
+        log.info("evaluating %s on %d images of %s", source, len(dataset.samples), dataset.ann_file)
+        result = evaluator.score(folder / "detections.json")
+    _report(result, folder)
+    if cfg.draw_images:
+        from src.engine.pictures import draw_results
+
+        draw_results(dataset, folder / "detections.json", folder / "pictures", cfg.draw_images)
+        log.info("pictures of detections: %s", folder / "pictures")
+    cfg.save(folder / "config.yaml")
+    return 0
+
+
+def _report(result: CocoResult, folder: Path) -> None:
+    write_per_class_csv(result, folder / "per_class.csv")
+    log.info("average precision of each class\n%s", format_per_class(result))
+    log.info("\n%s", result.summary_text)
+    log.info("detections, table and log: %s", folder)
+
+
+def release_memory() -> None:
+    """Lets MindSpore give back what finished graphs held."""
+    ms.runtime.empty_cache()

@@ -1,0 +1,283 @@
+"""What happens around the training steps: logs, curves, checkpoints, evaluation. Each concern is one hook."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from src.engine.checkpoints import CheckpointFolder
+from src.engine.weights_file import save_weights
+
+if TYPE_CHECKING:
+    from src.engine.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+class Hook:
+    """Something that watches a training. Every method may be left as it is."""
+
+    def before_train(self, trainer: Trainer) -> None:
+        """Before the first step of this process."""
+
+    def after_step(self, trainer: Trainer) -> None:
+        """After each step; `trainer.step` counts it already."""
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """After each whole epoch; `trainer.epoch` counts it already."""
+
+    def after_train(self, trainer: Trainer) -> None:
+        """At the end, also when an error ends the training."""
+
+
+class Heartbeat(Hook):
+    """Says that the graph is being compiled, so that a long first step does not look like a hang.
+
+    Args:
+        interval: seconds between two lines.
+    """
+
+    def __init__(self, interval: float = 10.0) -> None:
+        self.interval = interval
+        self._done = threading.Event()
+
+    def before_train(self, trainer: Trainer) -> None:
+        log.info("compiling the training graph; the first step takes from seconds to a few minutes")
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def _beat(self) -> None:
+        start = time.monotonic()
+        while not self._done.wait(self.interval):
+            log.info("still compiling: %.0f s", time.monotonic() - start)
+
+    def after_step(self, trainer: Trainer) -> None:
+        self._done.set()
+
+    def after_train(self, trainer: Trainer) -> None:
+        self._done.set()
+
+
+class LogLines(Hook):
+    """The documented lines: one every `interval` steps with the mean loss since the last, two at the end of an epoch."""
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+        self._losses: list[float] = []
+        self._images = 0
+
+    def before_train(self, trainer: Trainer) -> None:
+        self._since = self._epoch_since = time.monotonic()
+        self._epoch_steps = 0
+
+    def after_step(self, trainer: Trainer) -> None:
+        result = trainer.result
+        self._losses.append(result.loss)
+        self._images += result.images * trainer.runtime.group_size
+        self._epoch_steps += 1
+        if not result.is_finite:
+            log.warning("step %d: gradient overflow, update left out, loss scale was %g", trainer.step, result.loss_scale)
+        if (trainer.step - 1) % self.interval == 0:
+            now = time.monotonic()
+            log.info(
+                "epoch[%d], iter[%d], loss:%f, %.2f imgs/sec, lr:%s",
+                trainer.epoch, trainer.step - 1, sum(self._losses) / len(self._losses),
+                self._images / max(now - self._since, 1e-9), result.rate,
+            )  # fmt: skip
+            self._losses, self._images, self._since = [], 0, now
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        spent = 1000 * (time.monotonic() - self._epoch_since)
+        steps = max(self._epoch_steps, 1)
+        log.info("epoch: %d step: %d, loss is %s", trainer.epoch, trainer.steps_per_epoch, trainer.result.loss)
+        log.info("epoch time: %.1f ms, per step time: %.2f ms", spent, spent / steps)
+
+    def restart_clock(self) -> None:
+        """Leaves the time since the last line (an evaluation) out of the next speed."""
+        self._since = self._epoch_since = time.monotonic()
+        self._epoch_steps = 0
+
+
+class ProgressBar(Hook):
+    """One bar over the whole training, on a terminal only."""
+
+    def before_train(self, trainer: Trainer) -> None:
+        total = trainer.cfg.max_epoch * trainer.steps_per_epoch
+        self._bar = tqdm(total=total, initial=trainer.step, unit="step", dynamic_ncols=True, file=sys.stderr)
+
+    def after_step(self, trainer: Trainer) -> None:
+        self._bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.cfg.max_epoch}", refresh=False)
+        self._bar.set_postfix(loss=f"{trainer.result.loss:.3f}", lr=f"{trainer.result.rate:.2g}", refresh=False)
+        self._bar.update()
+
+    def after_train(self, trainer: Trainer) -> None:
+        self._bar.close()
+
+
+class Curves(Hook):
+    """Every step to TensorBoard events and to `train.csv`, evaluations to `eval.csv`, and both to `curves.png`.
+
+    A resumed run drops the lines of steps that it does again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def before_train(self, trainer: Trainer) -> None:
+        from tensorboardX import SummaryWriter
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._columns = ["step", "epoch", "lr", "loss", *trainer.loss_names, "gradient_norm", "loss_scale"]
+        self._train = _open_csv(self.folder / "train.csv", self._columns, trainer.step)
+        self._eval = _open_csv(self.folder / "eval.csv", ["step", "epoch", "AP", "AP50"], trainer.step)
+        self._events = SummaryWriter(str(self.folder), purge_step=trainer.step + 1)
+
+    def after_step(self, trainer: Trainer) -> None:
+        r = trainer.result
+        values = [trainer.step, trainer.epoch, r.rate, r.loss, *r.losses.values(), r.gradient_norm, r.loss_scale]
+        csv.writer(self._train).writerow(values)
+        for name, value in zip(self._columns[2:], values[2:], strict=True):
+            self._events.add_scalar(f"train/{name}", value, trainer.step)
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        self._train.flush()
+        self._events.flush()
+
+    def write_evaluation(self, trainer: Trainer, ap: float, ap50: float) -> None:
+        """Adds one evaluation, scores in 0..1."""
+        csv.writer(self._eval).writerow([trainer.step, trainer.epoch, ap, ap50])
+        self._eval.flush()
+        self._events.add_scalar("eval/AP", ap, trainer.step)
+        self._events.add_scalar("eval/AP50", ap50, trainer.step)
+
+    def after_train(self, trainer: Trainer) -> None:
+        self._train.close()
+        self._eval.close()
+        self._events.close()
+        from src.engine.curves import draw_curves
+
+        draw_curves(self.folder)
+
+
+def _open_csv(path: Path, columns: list[str], up_to_step: int):  # noqa: ANN202 - a text file
+    kept = []
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        kept = [row for row in rows[1:] if rows[0] == columns and len(row) == len(columns) and int(row[0]) <= up_to_step]
+    file = path.open("w", newline="", encoding="utf-8")
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    writer.writerows(kept)
+    return file
+
+
+class SaveCheckpoints(Hook):
+    """A checkpoint every `interval` epochs and at the end, wherever that is.
+
+    Args:
+        checkpoints: where to.
+        interval: epochs between two.
+        is_writer: False on a rank that does not save.
+    """
+
+    def __init__(self, checkpoints: CheckpointFolder, interval: int, is_writer: bool = True) -> None:
+        self.checkpoints = checkpoints
+        self.interval = interval
+        self.is_writer = is_writer
+        self._saved_step: int | None = None
+
+    def before_train(self, trainer: Trainer) -> None:
+        self._saved_step = trainer.step
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        if trainer.epoch % self.interval == 0 or trainer.epoch == trainer.cfg.max_epoch:
+            self.save(trainer)
+
+    def after_step(self, trainer: Trainer) -> None:
+        if trainer.should_stop and trainer.step_in_epoch < trainer.steps_per_epoch:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Saves now, unless this step is saved already."""
+        if self.is_writer and self._saved_step != trainer.step:
+            self.checkpoints.save(trainer.snapshot(), trainer.card)
+            self._saved_step = trainer.step
+
+
+class Evaluate(Hook):
+    """Scores the validation images from `start_epoch` on every `interval` epochs, and keeps the best weights.
+
+    Args:
+        evaluate: weights by name -> (AP, AP50), each in 0..1.
+        start_epoch: first epoch, counted from 1, after which it scores.
+        interval: epochs between two.
+        best_path: file of the best weights; None keeps none.
+        on_scored: told of each result.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[dict], tuple[float, float]],
+        start_epoch: int,
+        interval: int,
+        best_path: Path | None,
+        on_scored: list[Callable[[Trainer, float, float], None]],
+    ) -> None:
+        self.evaluate = evaluate
+        self.start_epoch = start_epoch
+        self.interval = interval
+        self.best_path = best_path
+        self.on_scored = on_scored
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        last = trainer.epoch == trainer.cfg.max_epoch
+        due = trainer.epoch >= self.start_epoch and (trainer.epoch - self.start_epoch) % self.interval == 0
+        if not due and not last:
+            return
+        weights = trainer.weights_to_use()
+        ap, ap50 = self.evaluate(weights)
+        log.info("epoch: %d, AP: %.4f, AP50: %.4f", trainer.epoch, ap, ap50)
+        if trainer.best_score is None or ap > trainer.best_score:
+            trainer.best_score = ap
+            if self.best_path is not None:
+                save_weights(self.best_path, weights, {**trainer.card, "epoch": trainer.epoch, "AP": ap, "AP50": ap50})
+        for tell in self.on_scored:
+            tell(trainer, ap, ap50)
+
+
+class StopOnSignal(Hook):
+    """SIGTERM and SIGINT end the run after the running step, with a checkpoint; a second SIGINT ends it at once.
+
+    `exit_code` is then 143 or 130.
+    """
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+        self._previous: dict[int, object] = {}
+
+    def before_train(self, trainer: Trainer) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self.exit_code = 128 + number
+            trainer.should_stop = True
+            log.warning("%s: stopping after the running step", signal.Signals(number).name)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, stop)
+
+    def after_train(self, trainer: Trainer) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

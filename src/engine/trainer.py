@@ -1,0 +1,199 @@
+"""The training loop, and where it stands."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from src.engine.checkpoints import Snapshot
+from src.engine.train_step import TrainStep
+from src.engine.weights_file import fill_network, tensors_of
+from src.errors import UserError
+
+if TYPE_CHECKING:
+    from src.common.schedules import Schedule
+    from src.config import Config
+    from src.data.loader import Batch, BatchLoader
+    from src.engine.hooks import Hook
+    from src.engine.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did.
+
+    Attributes:
+        loss: sum of `losses`.
+        losses: name of each loss -> value, unscaled and unweighted.
+        gradient_norm: L2, after loss_weight and before clipping.
+        is_finite: whether the gradient was; if not, the update was left out.
+        rate: learning rate.
+        loss_scale: the scale that was used.
+        images: number of images, of this process.
+    """
+
+    loss: float
+    losses: Mapping[str, float]
+    gradient_norm: float
+    is_finite: bool
+    rate: float
+    loss_scale: float
+    images: int
+
+
+class Trainer:
+    """Runs epochs and tells a visible list of hooks about them.
+
+    Attributes:
+        epoch: finished epochs; step: finished steps since the start; step_in_epoch: steps of the running epoch.
+        result: of the newest step; None before the first.
+        should_stop: a hook sets it to end the run after the running step.
+
+    Args:
+        cfg: resolved configuration.
+        runtime: device and ranks.
+        train_step: the compiled step; its loss cell holds the network.
+        loss_names: names of the criterion's losses.
+        loader: training batches.
+        schedule: step -> learning rate.
+        folder: of the run.
+        card: what the cards of the checkpoints say.
+        dataset: fingerprint of the training data.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        runtime: Runtime,
+        train_step: TrainStep,
+        loss_names: Sequence[str],
+        loader: BatchLoader,
+        schedule: Schedule,
+        folder: Path,
+        card: Mapping[str, Any],
+        dataset: str,
+    ) -> None:
+        self.cfg = cfg
+        self.runtime = runtime
+        self.train_step = train_step
+        self.loss_names = tuple(loss_names)
+        self.loader = loader
+        self.schedule = schedule
+        self.folder = folder
+        self.card = card
+        self.dataset = dataset
+        self.steps_per_epoch = loader.steps_per_epoch
+        self.epoch = 0
+        self.step = 0
+        self.step_in_epoch = 0
+        self.best_score: float | None = None
+        self.result: StepResult | None = None
+        self.should_stop = False
+
+    def fit(self, hooks: Sequence[Hook]) -> None:
+        """Trains from where it stands to the last epoch."""
+        for hook in hooks:
+            hook.before_train(self)
+        try:
+            while self.epoch < self.cfg.max_epoch and not self.should_stop:
+                self._one_epoch(hooks)
+        finally:
+            for hook in hooks:
+                hook.after_train(self)
+
+    def _one_epoch(self, hooks: Sequence[Hook]) -> None:
+        for batch in self.loader.epoch(self.epoch, self.step_in_epoch):
+            self.result = self._one_step(batch)
+            self.step += 1
+            self.step_in_epoch += 1
+            for hook in hooks:
+                hook.after_step(self)
+            if self.should_stop:
+                break
+        if self.step_in_epoch == self.steps_per_epoch:
+            self.epoch += 1
+            self.step_in_epoch = 0
+            for hook in hooks:
+                hook.after_epoch(self)
+
+    def _one_step(self, batch: Batch) -> StepResult:
+        rate = self.schedule(self.step)
+        losses, norm, ok, scale = self.train_step(
+            Tensor(np.array(batch.images)),
+            Tensor(np.array(batch.boxes)),
+            Tensor(np.array(batch.labels)),
+            Tensor(np.float32(batch.size)),
+            Tensor(rate, ms.float32),
+            Tensor(self.step % self.cfg.accumulate_steps, ms.int32),
+            Tensor(self._ema_decay(), ms.float32),
+        )
+        values = {name: float(value) for name, value in zip(self.loss_names, losses, strict=True)}
+        result = StepResult(
+            sum(values.values()), values, float(norm), bool(ok), rate, float(scale), len(batch.image_ids)
+        )
+        if not result.is_finite and not self._tolerates_overflow():
+            raise UserError(_not_finite(result, self.epoch, self.step, batch))
+        return result
+
+    def _ema_decay(self) -> float:
+        """Smaller at first, (1 + t) / (10 + t), so that an average of few steps does not remember the random start."""
+        return min(self.cfg.ema_decay, (1 + self.step) / (10 + self.step))
+
+    def _tolerates_overflow(self) -> bool:
+        return self.cfg.amp_level != "O0" and self.cfg.dynamic_loss_scale
+
+    def snapshot(self) -> Snapshot:
+        """Everything that continues this training from here, bit for bit."""
+        return Snapshot(
+            weights=tensors_of(self.train_step.loss_cell.network),
+            averages=self.train_step.averages(),
+            state=self.train_step.state(),
+            progress={
+                "epoch": self.epoch,
+                "step": self.step,
+                "step_in_epoch": self.step_in_epoch,
+                "best_score": self.best_score,
+            },
+            config=self.cfg.to_dict(),
+            dataset=self.dataset,
+        )
+
+    def restore(self, snapshot: Snapshot, source: Path) -> None:
+        """Takes back a snapshot.
+
+        Raises:
+            UserError: its tensors do not fit this network.
+        """
+        fill_network(self.train_step.loss_cell.network, snapshot.weights, source)
+        try:
+            self.train_step.load_state(snapshot.state)
+            self.train_step.load_averages(snapshot.averages)
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{source} does not fit the optimiser of this configuration: {error}") from error
+        progress = snapshot.progress
+        self.epoch, self.step = int(progress["epoch"]), int(progress["step"])
+        self.step_in_epoch = int(progress["step_in_epoch"])
+        self.best_score = progress["best_score"]
+
+    def weights_to_use(self) -> dict[str, np.ndarray]:
+        """The moving averages where the run keeps any, else the weights as trained."""
+        return self.train_step.averages() or tensors_of(self.train_step.loss_cell.network)
+
+
+def _not_finite(result: StepResult, epoch: int, step: int, batch: Batch) -> str:
+    terms = ", ".join(f"{name} {value:g}" for name, value in result.losses.items())
+    what = "the loss" if not math.isfinite(result.loss) else "the gradient"
+    return (
+        f"{what} is not finite in epoch {epoch}, step {step}: {terms}; images {', '.join(map(str, batch.image_ids))}.\n"
+        "The weights were not updated. Lower --lr, set --clip_grad_norm, or with fp16 set --dynamic_loss_scale=True."
+    )

@@ -1,0 +1,51 @@
+"""Errors that are the user's to mend, and how a command reports them.
+
+A programming error ends in a traceback. What a user typed or brought ends in one or two lines that name the file,
+the place and the remedy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+
+class UserError(Exception):
+    """Something outside the program is wrong, and the message says what to do about it.
+
+    Args:
+        message: one or two lines: the file, the place in it, the remedy.
+    """
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """A flag or a configuration key is wrong: the command was typed wrongly, so it ends with exit code 2."""
+
+    exit_code = 2
+
+
+def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
+    """Runs `main(argv)` and returns the exit code of the process.
+
+    A `UserError` is printed as `error: ...` without a traceback, unless `--debug` is among the arguments.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    if debug:
+        argv.remove("--debug")
+    try:
+        return main(argv) or 0
+    except UserError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped by the user", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing is wrong, and there is nobody to tell.
+        sys.stderr.close()
+        return 1

@@ -1,0 +1,135 @@
+"""What a model package must offer, and the table of models."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from src.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from mindspore import nn
+
+    from src.config import Config
+    from src.data.pipeline import Pipeline
+    from src.engine.postprocess import PostprocessOptions
+
+# A model package is imported when a configuration names it, so that a broken or heavy one burdens nobody else.
+_PACKAGES = {
+    "yolov3": "src.yolov3_quant",
+}
+
+
+class DetectionRecipe(ABC):
+    """How one detector is put together from a resolved configuration (its classes are known).
+
+    Attributes:
+        cfg: the configuration.
+        PREPROCESS_KEYS: keys that say how an image becomes the network's input; they belong to the weights.
+        NETWORK_KEYS: keys that say which network the weights belong to.
+    """
+
+    PREPROCESS_KEYS: ClassVar[tuple[str, ...]] = ("mean", "std", "resize", "interpolation")
+    NETWORK_KEYS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+
+    @abstractmethod
+    def build_network(self) -> nn.Cell:
+        """Cell: images (N, 3, H, W) float32, normalised -> tuple of raw maps."""
+
+    @abstractmethod
+    def build_criterion(self) -> nn.Cell:
+        """Cell: (raw maps, boxes (N, M, 4) xyxy px, labels (N, M) int32 with -1 = padding, image size (h, w)) -> losses.
+
+        Its attribute `loss_names` names them.
+        """
+
+    @abstractmethod
+    def build_decoder(self) -> nn.Cell:
+        """Cell: (raw maps, image size (h, w)) -> boxes (N, K, 4) xyxy px of the input, scores (N, K, C)."""
+
+    @abstractmethod
+    def train_pipeline(self) -> Pipeline:
+        """Augmentation of training images."""
+
+    @abstractmethod
+    def eval_pipeline(self) -> Pipeline:
+        """The resize of evaluation, without randomness."""
+
+    @abstractmethod
+    def postprocess_options(self) -> PostprocessOptions:
+        """Thresholds and limits of the final detections."""
+
+    def build_preprocess(self) -> nn.Cell:
+        """Cell: uint8 images (N, H, W, 3) RGB -> normalised (N, 3, H, W) float32."""
+        from src.common.preprocess import Preprocess
+
+        return Preprocess(self.cfg.mean, self.cfg.std)
+
+    def card(self, category_ids: list[Any]) -> dict[str, Any]:
+        """What is written beside a checkpoint: the keys that rebuild this network and feed it rightly.
+
+        Args:
+            category_ids: of the annotation file, by label.
+        """
+        values = self.cfg.to_dict()
+        return {
+            "model": self.cfg.model,
+            "class_names": list(self.cfg.class_names),
+            "num_classes": self.cfg.num_classes,
+            "category_ids": category_ids,
+            "label_map": self.cfg.label_map,
+            "preprocess": {"channel_order": "RGB", **{name: values[name] for name in self.PREPROCESS_KEYS}},
+            "network": {name: values[name] for name in self.NETWORK_KEYS},
+        }
+
+
+def model_table() -> dict[str, str]:
+    """Name of each model as a configuration's `model:` gives it -> its package."""
+    return dict(_PACKAGES)
+
+
+def config_class(model: str) -> type[Config]:
+    """The configuration dataclass of a model: `MODEL_CONFIG` of its package's config module.
+
+    Raises:
+        UsageError: if there is no such model.
+    """
+    return _config_module(model).MODEL_CONFIG
+
+
+def aliases(model: str, script: str) -> Mapping[str, str]:
+    """Old flag name -> key, for one model and one script (`train`, `eval`, `test`, `export`, `predict`, `postprocess`).
+
+    A model's `ALIASES` holds a table a script, and under `*` what all scripts share. An empty model gives the names
+    that mean the same for all models.
+    """
+    from src.config_keys import SHARED_ALIASES
+
+    own = _config_module(model).ALIASES if model else {}
+    return {**SHARED_ALIASES, **own.get("*", {}), **own.get(script, {})}
+
+
+def _config_module(model: str) -> ModuleType:
+    if model not in _PACKAGES:
+        near = difflib.get_close_matches(model, _PACKAGES, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"the models are {', '.join(_PACKAGES)}"
+        raise UsageError(f"there is no model {model!r}; {hint}")
+    return importlib.import_module(f"{_PACKAGES[model]}.config")
+
+
+def get_recipe(cfg: Config) -> DetectionRecipe:
+    """The recipe of the model that a configuration names.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    _config_module(cfg.model)
+    return importlib.import_module(f"{_PACKAGES[cfg.model]}.recipe").Recipe(cfg)

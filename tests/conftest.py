@@ -1,0 +1,46 @@
+"""Fixtures shared by all tests, and the `--slow` option.
+
+Two folders outside the repository deepen the tests where they exist: real images (`DATA_DIR`) and outputs of independent
+implementations (`PARITY_DIR`). Tests that need them are skipped with a reason elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="takes minutes: run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+def _outside_folder(variable: str, default: Path) -> Path:
+    folder = Path(os.environ.get(variable, default))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent: set {variable} to run this test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder with coco_mini, voc_mini, imagenet_mini and demo_images."""
+    return _outside_folder("DATA_DIR", ROOT.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def parity_dir() -> Path:
+    """Folder with outputs of independent implementations for weights drawn from seeds."""
+    return _outside_folder("PARITY_DIR", ROOT.parent / "shared" / "parity")

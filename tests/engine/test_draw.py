@@ -1,0 +1,78 @@
+"""Labelled boxes: where they are drawn, in what colour, and that files are whole."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from src.engine.draw import class_colour, draw_boxes, save_image, side_by_side
+from src.errors import UserError
+
+
+def test_a_box_is_where_it_belongs_and_the_picture_is_not_changed():
+    image = np.full((640, 640, 3), 127, np.uint8)
+    drawn = draw_boxes(image, np.array([[100, 200, 300, 400]]), np.array([2]), ["a", "b", "c"], np.array([0.5]))
+    assert (image == 127).all()
+    assert drawn.shape == image.shape
+    for x, y in ((100, 300), (300, 300), (200, 400)):
+        np.testing.assert_array_equal(drawn[y, x], class_colour(2))
+    changed = (drawn != 127).any(axis=2)
+    assert not changed[205:395, 105:295].any()  # the inside stays free
+    assert changed[180:199, 100:140].mean() > 0.9  # the label stands above
+    assert not changed[:150].any()
+
+
+def test_small_pictures_are_enlarged():
+    drawn = draw_boxes(np.zeros((128, 256, 3), np.uint8), np.array([[10, 60, 50, 100]]), np.array([0]), ["a"])
+    assert drawn.shape == (256, 512, 3)
+    np.testing.assert_array_equal(drawn[160, 20], class_colour(0))
+
+
+@pytest.mark.parametrize("box", [[-50, -50, 5, 5], [630, 470, 900, 900], [0, 0, 640, 480], [5, 5, 5, 5]])
+def test_boxes_on_and_beyond_the_border(box):
+    image = np.zeros((480, 640, 3), np.uint8)
+    drawn = draw_boxes(image, np.array([box]), np.array([7]), ["no name for it"], np.array([1.0]))
+    assert drawn.shape == image.shape
+    assert drawn.any()
+
+
+def test_nothing_to_draw():
+    image = np.random.default_rng(0).integers(0, 255, (640, 500, 3), np.uint8)
+    np.testing.assert_array_equal(draw_boxes(image, np.zeros((0, 4)), np.zeros(0), []), image)
+
+
+def test_letters_that_the_font_lacks():
+    image = np.zeros((640, 640, 3), np.uint8)
+    one = draw_boxes(image, np.array([[50, 50, 90, 90]]), np.array([0]), ["猫"])
+    other = draw_boxes(image, np.array([[50, 50, 90, 90]]), np.array([0]), ["?"])
+    np.testing.assert_array_equal(one, other)
+
+
+def test_colours_are_bright_and_those_of_near_classes_differ():
+    colours = np.array([class_colour(label) for label in range(90)], float)
+    assert colours.max(axis=1).min() > 200
+    near = [np.abs(colours[i] - colours[i + d]).max() for i in range(80) for d in range(1, 8)]
+    assert min(near) > 20
+    assert len({class_colour(label) for label in range(90)}) == 90
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.JPEG"])
+def test_saved_pictures_are_rgb_and_whole(tmp_path, name):
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[..., 0] = 250
+    both = side_by_side(image, image)
+    save_image(tmp_path / "made" / name, both)
+    read = cv2.imread(str(tmp_path / "made" / name))[:, :, ::-1]
+    assert read.shape == both.shape
+    assert read[60, 32, 0] > 240 and read[60, 32, 2] < 10
+    assert [path.name for path in (tmp_path / "made").iterdir()] == [name]
+
+
+def test_pictures_that_cannot_be_saved(tmp_path):
+    image = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(UserError, match=r"\.png, \.jpg"):
+        save_image(tmp_path / "a.gif", image)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        save_image(tmp_path / "file" / "a.png", image)

@@ -1,0 +1,161 @@
+"""What importing the package does and does not do, and which part may import which."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import src
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+ENTRIES = [
+    path
+    for name in ("train", "eval", "export", "predict", "test", "postprocess")
+    if (path := ROOT / f"{name}.py").exists()
+]
+AVX512 = "processor\t: 0\nflags\t\t: fpu sse4_2 avx avx2 avx512f avx512_vnni\n\nprocessor\t: 1\n"
+AVX2 = "processor\t: 0\nflags\t\t: fpu sse4_2 avx avx2\n"
+
+# A model package may use one other: that of its backbone.
+BACKBONES = {"yolov3_quant": "darknet53", "yolov4": "darknet53"}
+MODELS = ("darknet53", "yolov3_quant", "yolov4", "efficientdet_d0", "refinedet")
+PLAIN = ("errors", "config", "config_keys", "config_sources", "config_values", "config_yaml", "recipe")
+# part -> the parts it may import, besides itself
+ALLOWED = {
+    **{name: {*PLAIN, "common"} for name in PLAIN},
+    "common": {"errors"},
+    "data": {"errors", "common", "config"},
+    "weights": {"errors", "common", "config", "recipe", "engine"},
+    "engine": {*PLAIN, "common", "data", "weights"},
+    "deploy": {*PLAIN, "common", "data", "engine", "weights"},
+    **{name: {*PLAIN, "common", "data", "engine", "weights", BACKBONES.get(name, "common")} for name in MODELS},
+}
+WITHOUT_MINDSPORE = {*PLAIN, "data", "__init__"}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(ROOT / "src").parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names of all modules a file imports, also inside functions, but not those for the type checker only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test).endswith("TYPE_CHECKING")
+        for statement in branch.body
+        for node in ast.walk(statement)
+    }
+    names = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            names |= {node.module} if node.module != "src" else {f"src.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_one_way(path):
+    part = part_of(path)
+    imported = {name.split(".")[1] for name in imports_of(path) if name.startswith("src.")} - {part}
+    if part == "tools":
+        return
+    assert "tools" not in imported, "nothing uses tools"
+    if part in ALLOWED:
+        assert imported <= ALLOWED[part], f"{part} may import {sorted(ALLOWED[part])}"
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if part_of(p) in WITHOUT_MINDSPORE], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_mindspore_stays_out_of_configuration_and_data(path):
+    assert not {name for name in imports_of(path) if name.split(".")[0] == "mindspore"}
+
+
+def test_importing_the_package_and_its_configuration_loads_no_framework():
+    program = (
+        "import sys, src, src.config, src.recipe, src.errors\n"
+        "print(sorted({'mindspore', 'numpy', 'cv2', 'numba', 'pydantic'} & set(sys.modules)))"
+    )
+    assert run(program) == "[]"
+
+
+def test_the_data_package_loads_no_mindspore():
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SOURCES if part_of(path) == "data"]
+    loading = f"import sys, importlib; [importlib.import_module(name) for name in {modules}]"
+    assert run(f"{loading}; print('mindspore' in sys.modules)") == "False"
+
+
+@pytest.mark.parametrize("path", ENTRIES, ids=lambda path: path.name)
+def test_entry_scripts_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
+
+
+def run(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**{k: v for k, v in os.environ.items() if k != src.ONEDNN_VARIABLE}, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "cpuinfo", "expected"),
+    [
+        ("Linux", "x86_64", AVX512, True),
+        ("Linux", "AMD64", AVX512, True),
+        ("Linux", "x86_64", AVX2, False),
+        ("Linux", "x86_64", "", False),
+        ("Linux", "x86_64", "model name\t: avx512f\n" + AVX2, False),
+        ("Linux", "aarch64", "Features\t: fp asimd sve\n", False),
+        ("Linux", "aarch64", AVX512, False),
+        ("Darwin", "x86_64", AVX512, False),
+    ],
+)
+def test_onednn_is_held_back_only_on_x86_with_avx512(system, machine, cpuinfo, expected):
+    assert src.needs_avx2_cap(system, machine, cpuinfo) is expected
+
+
+def test_the_setting_follows_this_machine_and_changes_nothing_else():
+    program = (
+        "import os; before = dict(os.environ); import src\n"
+        "print({k: v for k, v in os.environ.items() if before.get(k) != v}, set(before) - set(os.environ))"
+    )
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        cpuinfo = ""
+    needed = src.needs_avx2_cap(os.uname().sysname, os.uname().machine, cpuinfo)
+    assert run(program) == f"{ {src.ONEDNN_VARIABLE: 'AVX2'} if needed else {} } set()".replace("{ ", "{").strip()
+
+
+def test_a_value_of_the_user_wins():
+    assert run("import os, src; print(os.environ[src.ONEDNN_VARIABLE])", ONEDNN_MAX_CPU_ISA="ALL") == "ALL"
+
+
+def test_the_setting_is_made_where_it_is_needed(monkeypatch):
+    monkeypatch.delenv(src.ONEDNN_VARIABLE, raising=False)
+    monkeypatch.setattr(src.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(src.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(src.Path, "read_text", lambda *_, **__: AVX512)
+    src._cap_onednn()
+    assert os.environ[src.ONEDNN_VARIABLE] == "AVX2"
+    monkeypatch.setenv(src.ONEDNN_VARIABLE, "SSE41")
+    src._cap_onednn()
+    assert os.environ[src.ONEDNN_VARIABLE] == "SSE41"
