@@ -288,6 +288,16 @@ def _softened(score: float, boxes: np.ndarray, winner: int, k: int, threshold: f
 
 
 @compiled
+def _append(item: int, label: int, first: np.ndarray, last: np.ndarray, newer: np.ndarray) -> None:
+    """Puts an item at the end of the chain of its class, which runs from `first` through `newer` to `last`."""
+    if last[label] < 0:
+        first[label] = item
+    else:
+        newer[last[label]] = item
+    last[label] = item
+
+
+@compiled
 def soft(
     boxes: np.ndarray,
     index: np.ndarray,
@@ -319,12 +329,11 @@ def soft(
     scores = values[chosen].astype(np.float64)  # sorted downwards, hence a heap already
     ranks = np.arange(size)
     seen = np.full(size, -1, np.int64)  # the last winner that a candidate has been held against
-    first = np.full(classes, -1, np.int64)  # the winners of a class form a chain through `newer`
+    first = np.full(classes, -1, np.int64)
     last = np.full(classes, -1, np.int64)
     newer = np.full(room, -1, np.int64)
     kept_of_class = np.zeros(classes, np.int64)
-    kept = np.empty(room, np.int64)
-    kept_scores = np.empty(room, np.float64)
+    kept, kept_scores = np.empty(room, np.int64), np.empty(room, np.float64)
     n = 0
     while size > 0 and n < max_kept:
         rank, score = ranks[0], scores[0]
@@ -338,17 +347,12 @@ def soft(
         stays = current > min_score and kept_of_class[label] < class_max
         if stays and current == score:
             kept[n], kept_scores[n] = candidate, current
-            if last[label] < 0:
-                first[label] = n
-            else:
-                newer[last[label]] = n
-            last[label] = n
+            _append(n, label, first, last, newer)
             kept_of_class[label] += 1
             n += 1
             stays = False
-        if stays:
-            scores[0] = current
-        else:
+        scores[0] = current
+        if not stays:
             size -= 1
             scores[0], ranks[0] = scores[size], ranks[size]
         if size > 0:

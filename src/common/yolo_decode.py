@@ -63,8 +63,7 @@ def decode_corners(attributes: ms.Tensor, columns: int, anchors: ms.Tensor, stri
     Returns:
         x1, y1, x2, y2, each (N, 3, h * w), in pixels of the network input; not clipped to the image.
     """
-    # A running sum counts the cells: unlike a range it needs no number that dynamic shapes do not know.
-    index = ops.cumsum(ops.ones_like(attributes[:1, :1, 0]), 2) - 1
+    index = ops.cast(ops.arange(attributes.shape[3]), attributes.dtype)
     # The half keeps the quotient away from whole numbers, where rounding could move a cell to another row.
     row = ops.floor((index + 0.5) / columns)
     column = index - row * columns

@@ -71,7 +71,7 @@ def choose_anchors(iou: ms.Tensor, valid: ms.Tensor, extra_anchor_iou: float | N
     valid = ops.expand_dims(valid, 2)
     if extra_anchor_iou is None:
         return best, valid
-    anchor = ops.cumsum(ops.cast(ops.ones_like(iou), ms.int32), 2) - 1
+    anchor = ops.broadcast_to(ops.cast(ops.arange(NUM_ANCHORS), ms.int32), iou.shape)
     return anchor, ops.logical_and(valid, ops.logical_or(iou > extra_anchor_iou, anchor == best))
 
 
@@ -100,8 +100,8 @@ def winners(place: ms.Tensor, positive: ms.Tensor) -> ms.Tensor:
             S = 9 they are those of one anchor.
         positive: bool (N, M, S).
     """
-    order = ops.cumsum(ops.ones_like(place[:1, :, :1]), 1)
-    later = ops.expand_dims(order, 1) > ops.expand_dims(order, 2)
+    order = ops.reshape(ops.arange(place.shape[1]), (-1, 1))
+    later = ops.expand_dims(order, 0) > ops.expand_dims(order, 1)
     meets = ops.logical_and(ops.expand_dims(place, 2) == ops.expand_dims(place, 1), ops.expand_dims(positive, 1))
     overwritten = ops.any(ops.logical_and(meets, later), 2)
     return ops.logical_and(positive, ops.logical_not(overwritten))

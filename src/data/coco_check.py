@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import itertools
 import os
 import re
 from collections import Counter
@@ -181,14 +183,17 @@ class BoxCheck:
         lists = [annotation.bbox for annotation in self.annotations]
         try:
             xywh = np.array(lists, dtype=np.float64)
-            if xywh.shape == (len(lists), 4) and not _any_text(lists):
+            # numpy reads the text "12" as the number 12, and true as 1.
+            if xywh.shape == (len(lists), 4) and set(map(type, itertools.chain.from_iterable(lists))) <= {int, float}:
                 return xywh
         except (TypeError, ValueError, OverflowError):
             pass
         xywh = np.full((len(lists), 4), np.nan)
         for position, values in enumerate(lists):
             if isinstance(values, list) and len(values) == 4 and all(type(value) in (int, float) for value in values):
-                xywh[position] = values
+                # A whole number may be too large for any float.
+                with contextlib.suppress(OverflowError):
+                    xywh[position] = values
         return xywh
 
     def _describe(self, position: int, finite: bool, xywh: np.ndarray, overhang: float) -> str:
@@ -204,8 +209,3 @@ class BoxCheck:
         else:
             what = f"sticks out of its image of {width}x{height} by {overhang:.4g} px"
         return f"image {image.id!r} ({image.file_name}): the box {bbox} (left, top, width, height) {what}"
-
-
-def _any_text(lists: list[Any]) -> bool:
-    # numpy reads the text "12" as the number 12, and true as 1.
-    return any(type(value) is str or type(value) is bool for values in lists for value in values)

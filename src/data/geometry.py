@@ -12,7 +12,8 @@ from src.errors import UsageError
 
 RESIZE_MODES = ("stretch", "letterbox", "letterbox_top_left")
 INTERPOLATIONS = {
-    "nearest": cv2.INTER_NEAREST,
+    # The plain INTER_NEAREST samples the corner of a pixel, not its middle, and moves a shrunk image by half a pixel.
+    "nearest": cv2.INTER_NEAREST_EXACT,
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
@@ -96,7 +97,7 @@ def choose_interpolation(name: str, from_size: tuple[int, int], to_size: tuple[i
     if to_size[0] > from_size[0] and to_size[1] > from_size[1]:
         return cv2.INTER_CUBIC
     if to_size[0] < from_size[0] and to_size[1] < from_size[1]:
-        return cv2.INTER_NEAREST
+        return cv2.INTER_NEAREST_EXACT
     return cv2.INTER_LINEAR
 
 

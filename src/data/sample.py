@@ -140,9 +140,9 @@ def build_samples(
         counts: (n,) number of boxes of each image, crowds included.
         boxes: float32 (sum of counts, 4) xyxy; labels: int32 and iscrowd: bool of the same length.
     """
-    ends = np.cumsum(counts).tolist()
-    starts = [0, *ends[:-1]]
+    ends = np.cumsum(counts)
+    starts = (ends - counts).tolist()
     return [
         Sample(Path(path), image_id, size[0], size[1], boxes[start:end], labels[start:end], iscrowd[start:end])
-        for path, image_id, size, start, end in zip(paths, image_ids, sizes, starts, ends, strict=True)
+        for path, image_id, size, start, end in zip(paths, image_ids, sizes, starts, ends.tolist(), strict=True)
     ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from src.common.files import read_json
 from src.errors import UserError
 
 
@@ -26,7 +26,6 @@ class GroundTruth:
         path: the annotation file.
         image_ids, category_ids: sorted, as in the file.
         names: of the categories.
-        sizes: (height, width) of each image in px, 0 where the file does not say.
         images: (n,) int64 image number of each annotation.
         labels: (n,) int64 category number of each annotation.
         boxes: (n,4) float64 [x, y, w, h] px.
@@ -39,7 +38,6 @@ class GroundTruth:
     image_ids: list[int | str]
     category_ids: list[int | str]
     names: list[str]
-    sizes: list[tuple[int, int]]
     images: np.ndarray
     labels: np.ndarray
     boxes: np.ndarray
@@ -49,8 +47,8 @@ class GroundTruth:
     other_categories: frozenset[int | str]
 
     def image_records(self) -> list[dict[str, Any]]:
-        """The images as a COCO dataset lists them."""
-        return [{"id": n, "height": h, "width": w, "file_name": ""} for n, (h, w) in enumerate(self.sizes, 1)]
+        """The images as a COCO dataset lists them (scorers of boxes do not look at their sizes)."""
+        return [{"id": n, "file_name": "", "height": 0, "width": 0} for n in range(1, len(self.image_ids) + 1)]
 
     def category_records(self) -> list[dict[str, Any]]:
         """The categories as a COCO dataset lists them."""
@@ -80,15 +78,15 @@ def read_ground_truth(
     """
     path = Path(path)
     dataset = _read(path)
-    sizes = {image["id"]: (image.get("height") or 0, image.get("width") or 0) for image in dataset["images"]}
+    known_images = {image["id"] for image in dataset["images"]}
     names = {category["id"]: str(category.get("name", category["id"])) for category in dataset["categories"]}
-    scored_images = _chosen(sizes, image_ids, "image_id", path)
+    scored_images = _chosen(known_images, image_ids, "image_id", path)
     scored_categories = _chosen(names, category_ids, "category_id", path)
     image_numbers = {image_id: number for number, image_id in enumerate(scored_images, 1)}
     category_numbers = {category_id: number for number, category_id in enumerate(scored_categories, 1)}
     kept, images, labels = [], [], []
     for index, annotation in enumerate(dataset["annotations"]):
-        _check(annotation, index, sizes, names, path)
+        _check(annotation, index, known_images, names, path)
         image, category = annotation["image_id"], annotation["category_id"]
         if image in image_numbers and category in category_numbers:
             kept.append(annotation)
@@ -101,24 +99,18 @@ def read_ground_truth(
         image_ids=scored_images,
         category_ids=scored_categories,
         names=[names[category_id] for category_id in scored_categories],
-        sizes=[sizes[image_id] for image_id in scored_images],
         images=np.array(images, np.int64),
         labels=np.array(labels, np.int64),
         boxes=boxes,
         areas=np.array(areas, np.float64),
         iscrowd=np.array([bool(annotation.get("iscrowd")) for annotation in kept], bool),
-        other_images=frozenset(sizes) - frozenset(scored_images),
+        other_images=frozenset(known_images) - frozenset(scored_images),
         other_categories=frozenset(names) - frozenset(scored_categories),
     )
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        dataset = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"the annotation file {path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UserError(f"the annotation file {path} is not JSON: {error}") from error
+    dataset = read_json(path)
     for key in ("images", "categories", "annotations"):
         entries = dataset.get(key) if isinstance(dataset, dict) else None
         if not isinstance(entries, list):
@@ -131,18 +123,16 @@ def _read(path: Path) -> dict[str, Any]:
     return dataset
 
 
-def _chosen(known: dict[Any, Any], wanted: Sequence[Any] | None, key: str, path: Path) -> list[Any]:
+def _chosen(known: Iterable[Any], wanted: Sequence[Any] | None, key: str, path: Path) -> list[Any]:
     """The wanted ids (all if None), sorted: numbers before text."""
     chosen = set(known) if wanted is None else set(wanted)
     unknown = chosen - set(known)
     if unknown:
-        raise UserError(
-            f"{path} has no {key} {sorted(unknown, key=str)[0]!r} ({len(unknown)} wanted ids are not in it)"
-        )
+        raise UserError(f"{path} has no {key} {min(unknown, key=str)!r} ({len(unknown)} wanted ids are not in it)")
     return sorted(chosen, key=lambda identifier: (isinstance(identifier, str), identifier))
 
 
-def _check(annotation: Any, index: int, images: dict[Any, Any], categories: dict[Any, Any], path: Path) -> None:
+def _check(annotation: Any, index: int, images: Container[Any], categories: Container[Any], path: Path) -> None:
     where = f"{path}: annotations[{index}]"
     if not isinstance(annotation, dict):
         raise UserError(f"{where} is not an object")
@@ -159,3 +149,6 @@ def _check(annotation: Any, index: int, images: dict[Any, Any], categories: dict
         valid = False
     if not valid:
         raise UserError(f'{where} has "bbox": {annotation.get("bbox")!r}, not [x, y, width, height] in pixels')
+    area = annotation.get("area")
+    if area is not None and not (isinstance(area, int | float) and math.isfinite(area)):
+        raise UserError(f'{where} has "area": {area!r}, not a number of square pixels')

@@ -23,7 +23,8 @@ from src.errors import UserError
 # 1e-4 px is the spacing of float32 at a coordinate of 1000; scores are written with all their digits, so that no order
 # and no tie changes between memory and file.
 _RECORD = '{"image_id": %s, "category_id": %s, "bbox": [%.4f, %.4f, %.4f, %.4f], "score": %s}'
-_CHUNK = 1 << 22  # characters
+_CHUNK = 1 << 22  # characters read at once
+_LONGEST = 1 << 22  # characters of a record, at most
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _KEYS = ("image_id", "category_id", "bbox", "score")
 
@@ -205,11 +206,12 @@ def _array_items(file: IO[str], path: Path) -> Iterator[Any]:
                 raise json.JSONDecodeError("',' or ']' expected", buffer, end)
         except json.JSONDecodeError as error:
             # The buffer ends inside of an item, unless so much is left that something else must be wrong.
-            more = file.read(_CHUNK) if len(buffer) - position < _CHUNK else ""
+            more = file.read(_CHUNK) if len(buffer) - position < _LONGEST else ""
             if not more:
                 problem = f"{error.msg} after {items} records; was its writer interrupted?"
                 raise UserError(f"{path} is not a complete JSON array: {problem}") from error
-            buffer, position = buffer[position:] + more, 0
+            buffer = buffer[position:] + more
+            position = _BLANKS.match(buffer).end()
             continue
         yield item
         items += 1

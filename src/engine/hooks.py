@@ -100,11 +100,11 @@ class LogLines(Hook):
         steps = max(self._epoch_steps, 1)
         log.info("epoch: %d step: %d, loss is %s", trainer.epoch, trainer.steps_per_epoch, trainer.result.loss)
         log.info("epoch time: %.1f ms, per step time: %.2f ms", spent, spent / steps)
+        self._epoch_since, self._epoch_steps = time.monotonic(), 0
 
     def restart_clock(self) -> None:
         """Leaves the time since the last line (an evaluation) out of the next speed."""
         self._since = self._epoch_since = time.monotonic()
-        self._epoch_steps = 0
 
 
 class ProgressBar(Hook):

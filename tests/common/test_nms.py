@@ -26,10 +26,7 @@ BOX = st.tuples(CORNER, CORNER, CORNER, CORNER).map(
 CANDIDATE = st.tuples(BOX, st.sampled_from([0.05, 0.3, 0.5, 0.7, 0.9, 0.95]), st.integers(0, 2))
 CANDIDATES = st.lists(CANDIDATE, max_size=30)
 LIMITS = st.fixed_dictionaries(
-    {
-        name: st.sampled_from([0, 0, 1, 2, 5])
-        for name in ("top_k", "top_k_per_class", "max_detections", "max_per_class")
-    }
+    {name: st.sampled_from([0, 0, 1, 2, 5]) for name in ("top_k", "top_k_per_class", "max_detections", "max_per_class")}
 )
 NO_LIMITS = {"top_k": 0, "top_k_per_class": 0, "max_detections": 0, "max_per_class": 0}
 
@@ -105,16 +102,14 @@ def test_greedy_and_diou_equal_the_obvious_version(candidates, threshold, distan
     assert kept.tolist() == slow_greedy(boxes, scores, labels, threshold, diou if distance else iou, limits)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(CANDIDATES, st.sampled_from([0.0, 0.1, 0.5]), st.sampled_from([0.0, 0.1, 0.4]), LIMITS)
 def test_soft_equals_the_obvious_version(candidates, sigma, min_score, limits):
     boxes, scores, labels = arrays(candidates)
     kept, decayed = soft_nms(boxes, scores, labels, sigma=sigma, threshold=0.3, min_score=min_score, **limits)
-    passing = scores > np.float32(min_score)
     slow_kept, slow_scores = slow_soft(boxes, scores, labels, 0.3, sigma, min_score, limits)
-    if not limits["top_k"] and not limits["top_k_per_class"] or passing.all():
-        assert kept.tolist() == slow_kept
-        np.testing.assert_allclose(decayed, slow_scores, rtol=1e-6)
+    assert kept.tolist() == slow_kept
+    np.testing.assert_allclose(decayed, slow_scores, rtol=1e-6)
     assert np.all(np.diff(decayed) <= 0)
 
 
@@ -160,9 +155,7 @@ def test_one_box_for_several_classes():
     assert kept.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("labels", "index"), [([-1, 0], [0, 1]), ([0, 0], [0, 2]), ([0, 0], [-1, 0]), ([0], [0, 1])]
-)
+@pytest.mark.parametrize(("labels", "index"), [([-1, 0], [0, 1]), ([0, 0], [0, 2]), ([0, 0], [-1, 0]), ([0], [0, 1])])
 def test_wrong_indices_never_reach_compiled_code(labels, index):
     boxes = np.zeros((2, 4), np.float32)
     with pytest.raises(ValueError, match=r"label|box_index"):
@@ -194,7 +187,9 @@ def test_a_source_folder_that_cannot_be_written(tmp_path, user_cache):
     cache = tmp_path / "cache"
     if not user_cache:
         cache.write_text("no folder either")
-    script = "import json, numpy, src.common.nms as n; print(json.dumps(n.falling_order(numpy.array([1, 3, 2])).tolist()))"
+    script = (
+        "import json, numpy, src.common.nms as n; print(json.dumps(n.falling_order(numpy.array([1, 3, 2])).tolist()))"
+    )
     environment = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA")}
     run = subprocess.run(
         [sys.executable, "-B", "-c", script],

@@ -93,7 +93,7 @@ def test_equals_the_obvious_version(seed, count, classes, options, with_objectne
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("nms_type", ["greedy", "diou"])
 def test_equals_the_obvious_version_on_a_large_image(multi_label, nms_type):
-    boxes, scores = random_image(5, 1000, 7)
+    boxes, scores = random_image(5, 500, 7)
     options = PostprocessOptions(0.8, 0.5, nms_type, max_detections=100, multi_label=multi_label)
     assert_equal(postprocess(boxes, scores, options), slow_postprocess(boxes, scores, options), boxes)
 

@@ -1,0 +1,109 @@
+"""Milliseconds of post-processing an image against plain numpy, side by side: `python -m benchmarks.postprocess`.
+
+The plain side is what most detectors ship: threshold and argmax by numpy, then for every class a loop that keeps the
+best box and drops what it covers. Both give the same detections, which is checked before anything is timed. The images
+are made up: clusters of boxes around objects on a background of low scores, or (dense) random scores that all pass, as
+from an untrained network.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.side_by_side import alternate
+from src.engine.postprocess import Detections, PostprocessOptions, postprocess, warm_up
+
+YOLO = PostprocessOptions(0.001, 0.5, max_detections=300)
+EFFICIENTDET = PostprocessOptions(0.05, 0.5, max_detections=100)
+REFINEDET = PostprocessOptions(0.01, 0.45, max_detections=500, pre_nms_top_k_per_class=1000, multi_label=True)
+
+
+def plain_nms(boxes: np.ndarray, threshold: float) -> list[int]:
+    """Greedy suppression of boxes (n,4) sorted by falling score; returns the kept positions."""
+    x1, y1, x2, y2 = boxes.astype(np.float64).T
+    areas = (x2 - x1) * (y2 - y1)
+    order, kept = np.arange(len(boxes)), []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
+        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
+        inter = np.maximum(width, 0) * np.maximum(height, 0)
+        order = rest[inter <= threshold * (areas[best] + areas[rest] - inter)]
+    return kept
+
+
+def plain_postprocess(boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptions) -> Detections:
+    """The same result as `postprocess` (greedy), by numpy and a loop over the classes."""
+    if options.multi_label:
+        index, labels = np.nonzero(scores > np.float32(options.score_threshold))
+    else:
+        index = np.flatnonzero(scores.max(axis=1) > np.float32(options.score_threshold))
+        labels = scores[index].argmax(axis=1)
+    values = scores[index, labels]
+    kept = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        members = members[np.argsort(-values[members], kind="stable")][: options.pre_nms_top_k_per_class or None]
+        kept.append(members[plain_nms(boxes[index[members]], options.nms_threshold)])
+    chosen = np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
+    chosen = chosen[np.argsort(-values[chosen], kind="stable")][: options.max_detections or None]
+    return Detections(boxes[index[chosen]], values[chosen], labels[chosen].astype(np.int32))
+
+
+def made_up_image(count: int, classes: int, background: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (count,4) and scores (count,classes): 8 objects with 40 boxes each, scores below `background` elsewhere."""
+    rng = np.random.default_rng(seed)
+    centres, sizes = rng.uniform(0, 500, (count, 2)), rng.uniform(10, 200, (count, 2))
+    scores = rng.random((count, classes), dtype=np.float32) * np.float32(background)
+    for _ in range(8):
+        cluster = rng.integers(0, count, 40)
+        centres[cluster] = rng.uniform(50, 450, 2) + rng.normal(0, 6, (40, 2))
+        sizes[cluster] = rng.uniform(30, 200, 2) * rng.uniform(0.8, 1.25, (40, 2))
+        scores[cluster, rng.integers(0, classes)] = rng.uniform(0.05, 0.99, 40)
+    return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32), scores
+
+
+def cases() -> Iterator[tuple[str, np.ndarray, np.ndarray, PostprocessOptions]]:
+    """Name, boxes, scores and options of each measured case."""
+    yield "YOLO 22,743 x 80", *made_up_image(22743, 80, 0.0009), YOLO
+    yield "YOLO 22,743 x 80, dense", *made_up_image(22743, 80, 1.0), YOLO
+    yield "EfficientDet 49,104 x 90", *made_up_image(49104, 90, 0.04), EFFICIENTDET
+    yield "EfficientDet 49,104 x 90, dense", *made_up_image(49104, 90, 1.0), EFFICIENTDET
+    boxes, scores = made_up_image(6375, 80, 1.0)
+    yield "RefineDet 6,375 x 80 at 0.01", boxes, (scores**25).astype(np.float32), REFINEDET
+
+
+def assert_same(found: Detections, expected: Detections) -> None:
+    """Raises an AssertionError when two results differ."""
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+
+
+def main() -> None:
+    """Prints medians and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    print(f"compiling or loading from the cache: {warm_up():.1f} s")
+    print(f"{'ms an image':<34}{'candidates':>10}{'kept':>6}{'compiled':>10}{'numpy':>9}{'ratio':>7}")
+    for name, boxes, scores, options in cases():
+        best = scores if options.multi_label else scores.max(axis=1)
+        candidates = int((best > np.float32(options.score_threshold)).sum())
+        found = postprocess(boxes, scores, options)
+        assert_same(found, plain_postprocess(boxes, scores, options))
+        ours, plain = alternate(
+            lambda b=boxes, s=scores, o=options: postprocess(b, s, o),
+            lambda b=boxes, s=scores, o=options: plain_postprocess(b, s, o),
+            rounds,
+        )
+        counts = f"{candidates:>10}{len(found):>6}"
+        print(f"{name:<34}{counts}{ours * 1e3:>10.2f}{plain * 1e3:>9.2f}{plain / ours:>6.1f}x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Checks this machine: python -m src.tools.doctor.
+
+One line a check: `ok`, `warn` (something is missing that training on CPU does without) or `FAIL`, the latter two with
+the command that mends it. The exit code is 1 if a check that training on CPU needs fails, else 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import src
+from src.errors import run_command
+
+ROOT = Path(__file__).resolve().parents[2]
+INSTALL = f"{sys.executable} -m pip install -r {ROOT / 'requirements.txt'}"
+# The version everything here was tested with.
+MINDSPORE = "2.10"
+# A 3x3 convolution of 64 channels on two 56x56 maps, in 10^9 multiply-additions.
+_PROBE_GMAC = 2 * 64 * 64 * 9 * 56 * 56 / 1e9
+# oneDNN's reference kernel does 0.1 to 0.2 of them a second, its fast kernels 20 and more on two cores.
+_SLOWEST_GMAC_PER_SECOND = 2.0
+_PROBE = """
+import src, time, numpy, mindspore as ms
+from mindspore import nn
+print("version", ms.__version__, flush=True)
+ms.set_context(mode=ms.PYNATIVE_MODE)
+ms.set_device("CPU")
+conv = nn.Conv2d(64, 64, 3)
+x = ms.Tensor(numpy.ones((2, 64, 56, 56), numpy.float32))
+conv(x).asnumpy()
+best, start = float("inf"), time.perf_counter()
+while time.perf_counter() - start < 1:
+    before = time.perf_counter()
+    conv(x).asnumpy()
+    best = min(best, time.perf_counter() - before)
+print("seconds", best, flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one check.
+
+    Args:
+        name: what was looked at.
+        level: `ok`, `warn` or `FAIL`.
+        text: what was found.
+        remedy: the command or action that mends it; empty if `ok`.
+    """
+
+    name: str
+    level: str
+    text: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.level:<4}  {self.name}: {self.text}" + (f"  ->  {self.remedy}" if self.remedy else "")
+
+
+def _version(module: str) -> str:
+    """Imports a module and returns its version; whatever the import raises is the caller's."""
+    loaded = importlib.import_module(module)
+    found = getattr(loaded, "__version__", None)
+    return str(found or importlib.metadata.version(module.split(".")[0]))
+
+
+def _run(command: Sequence[str], timeout: float) -> tuple[int, str]:
+    """Exit code and output of a command; code -1 and a reason if it could not run or took too long."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return -1, f"no answer within {timeout:.0f} s"
+    except OSError as error:
+        return -1, str(error)
+    return done.returncode, done.stdout + done.stderr
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the checks ask the machine; tests put other answers in."""
+
+    python: tuple[int, ...] = field(default_factory=lambda: tuple(sys.version_info[:3]))
+    version: Callable[[str], str] = _version
+    run: Callable[[Sequence[str], float], tuple[int, str]] = _run
+    which: Callable[[str], str | None] = shutil.which
+    davinci: Callable[[], list[str]] = lambda: sorted(str(path) for path in Path("/dev").glob("davinci[0-9]*"))
+    environ: Callable[[str], str | None] = os.environ.get
+    cores: Callable[[], int] = lambda: (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    memory_gb: Callable[[], float] = lambda: _memory_gb()
+    disk_gb: Callable[[], float] = lambda: shutil.disk_usage(ROOT).free / 1e9
+
+
+def _memory_gb() -> float:
+    """Memory that is free or can be freed, in 10^9 bytes; infinite where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return float("inf")
+
+
+def checks(machine: Machine) -> Iterator[Check]:
+    """All checks in the order of the report, as they are done."""
+    yield _python(machine)
+    yield _below(machine, "numpy", 2, "MindSpore 2.10 was built with NumPy 1")
+    yield from _mindspore(machine)
+    yield _below(machine, "cv2", 5, "OpenCV 5 needs NumPy 2", shown="OpenCV")
+    for module in ("numba", "msgspec", "yaml", "pydantic", "tqdm"):
+        yield _importable(machine, module, "FAIL", "")
+    for module in ("pycocotools.mask", "hotcoco"):
+        yield _importable(machine, module, "warn", "needed to score detections")
+    yield _importable(machine, "matplotlib", "warn", "needed to draw the curves of a run")
+    yield _importable(machine, "tensorboardX", "warn", "needed for TensorBoard events")
+    for module in ("onnx", "onnxruntime"):
+        yield _importable(machine, module, "warn", "needed to export to ONNX")
+    yield _msrun(machine)
+    yield _ascend(machine)
+    yield _gpu(machine)
+    yield _resources(machine)
+
+
+def _python(machine: Machine) -> Check:
+    text = ".".join(map(str, machine.python))
+    if (3, 10) <= machine.python[:2] <= (3, 12):
+        return Check("Python", "ok", text)
+    return Check(
+        "Python", "FAIL", f"{text}; MindSpore 2.10 has wheels for 3.10, 3.11 and 3.12", "python3.11 -m venv .venv"
+    )
+
+
+def _below(machine: Machine, module: str, limit: int, why: str, shown: str = "") -> Check:
+    name = shown or module
+    try:
+        version = machine.version(module)
+    except Exception as error:  # noqa: BLE001 - a broken package may raise anything when imported
+        return Check(name, "FAIL", _reason(error), INSTALL)
+    if int(version.split(".")[0]) >= limit:
+        return Check(name, "FAIL", f"{version} is too new: {why}", INSTALL)
+    return Check(name, "ok", version)
+
+
+def _importable(machine: Machine, module: str, level: str, purpose: str) -> Check:
+    name = module.split(".")[0]
+    try:
+        return Check(name, "ok", machine.version(module))
+    except Exception as error:  # noqa: BLE001 - as above
+        return Check(name, level, _reason(error) + (f" ({purpose})" if purpose else ""), INSTALL)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return "not installed"
+    words = (str(error) or type(error).__name__).strip().splitlines()[0]
+    return f"cannot be imported: {words[:200]}"
+
+
+def _mindspore(machine: Machine) -> Iterator[Check]:
+    """MindSpore and its convolution, in a process of its own: a wrong build may end the process that loads it."""
+    code, output = machine.run([sys.executable, "-c", _PROBE], 180)
+    found = dict(line.split(" ", 1) for line in output.splitlines() if line.startswith(("version ", "seconds ")))
+    version = found.get("version", "")
+    last = output.strip().splitlines()[-1][:200] if output.strip() else f"ended with code {code}"
+    if not version:
+        absent = "No module named 'mindspore'" in output
+        yield Check("MindSpore", "FAIL", "not installed" if absent else f"cannot be imported: {last}", INSTALL)
+        return
+    if version.split(".")[:2] == MINDSPORE.split("."):
+        yield Check("MindSpore", "ok", version)
+    else:
+        level = "warn" if version.startswith("2.") else "FAIL"
+        yield Check("MindSpore", level, f"{version}; everything here was tested with {MINDSPORE}", INSTALL)
+    if "seconds" not in found:
+        yield Check("convolution", "FAIL", f"a 3x3 convolution does not run: {last}", INSTALL)
+        return
+    yield _kernel(machine, float(found["seconds"]))
+
+
+def _kernel(machine: Machine, seconds: float) -> Check:
+    rate = _PROBE_GMAC / seconds
+    setting = machine.environ(src.ONEDNN_VARIABLE)
+    text = f"{rate:.1f} GMAC/s ({seconds * 1e3:.0f} ms), {src.ONEDNN_VARIABLE}={setting or '(not set)'}"
+    if rate >= _SLOWEST_GMAC_PER_SECOND:
+        return Check("convolution", "ok", text)
+    if setting and setting != "AVX2":
+        return Check("convolution", "FAIL", f"oneDNN's reference kernel: {text}", f"unset {src.ONEDNN_VARIABLE}")
+    if setting == "AVX2":
+        return Check("convolution", "FAIL", f"very slow: {text}", "stop other programs and try again")
+    return Check("convolution", "FAIL", f"oneDNN's reference kernel: {text}", f"export {src.ONEDNN_VARIABLE}=AVX2")
+
+
+def _msrun(machine: Machine) -> Check:
+    found = machine.which("msrun") or machine.which(str(Path(sys.executable).parent / "msrun"))
+    if found:
+        return Check("msrun", "ok", found)
+    return Check(
+        "msrun",
+        "warn",
+        "not on PATH (needed for several processes)",
+        f"export PATH={Path(sys.executable).parent}:$PATH",
+    )
+
+
+def _ascend(machine: Machine) -> Check:
+    cards = machine.davinci()
+    if not cards and not machine.which("npu-smi"):
+        return Check("Ascend", "ok", "none; not needed")
+    text = f"{len(cards)} device(s)" if cards else "npu-smi is there, but no /dev/davinci*"
+    if not machine.environ("ASCEND_HOME_PATH"):
+        remedy = "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
+        return Check("Ascend", "warn", f"{text}; ASCEND_HOME_PATH is not set, so CANN is not active", remedy)
+    return Check("Ascend", "ok", f"{text}, CANN in {machine.environ('ASCEND_HOME_PATH')}; not tested by this project")
+
+
+def _gpu(machine: Machine) -> Check:
+    if not machine.which("nvidia-smi"):
+        return Check("GPU", "ok", "none; not needed")
+    code, output = machine.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], 20)
+    names = ", ".join(sorted(set(output.strip().splitlines()))) if code == 0 else "nvidia-smi fails"
+    text = (
+        f"{names}; the MindSpore 2.10 wheel serves CUDA 11.1 and 11.6 with cuDNN 8 only, and GPU is no official target"
+    )
+    return Check("GPU", "warn", text, "train with --device_target CPU, or install CUDA 11.6 and cuDNN 8")
+
+
+def _resources(machine: Machine) -> Check:
+    cores, memory, disk = machine.cores(), machine.memory_gb(), machine.disk_gb()
+    text = f"{cores} core(s), {memory:.1f} GB of memory and {disk:.1f} GB of disk free ({platform.machine()})"
+    if memory < 3:
+        return Check("resources", "warn", text, "stop other programs; the quickstart takes about 3 GB")
+    if disk < 2:
+        return Check("resources", "warn", text, f"free some space under {ROOT}; checkpoints take up to 0.5 GB each")
+    return Check("resources", "ok", text)
+
+
+def main(argv: Sequence[str], machine: Machine | None = None) -> int:
+    """Prints the report and returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m src.tools.doctor", description="Checks this machine.")
+    parser.add_argument("--quiet", action="store_true", help="print only what is not ok")
+    quiet = parser.parse_args(argv).quiet
+    failed = 0
+    for check in checks(machine or Machine()):
+        failed += check.level == "FAIL"
+        if not quiet or check.level != "ok":
+            sys.stdout.write(f"{check}\n")
+            sys.stdout.flush()
+    if failed:
+        sys.stdout.write(f"{failed} check(s) failed: training on CPU will not work until they are mended\n")
+    elif not quiet:
+        sys.stdout.write("training on CPU will work\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

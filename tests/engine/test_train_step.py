@@ -1,0 +1,181 @@
+"""The training step against the same arithmetic in float64 numpy, on a linear network."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+from src.engine.train_step import StepOptions, TrainStep
+
+RNG = np.random.default_rng(0)
+START = RNG.standard_normal((3, 4)).astype(np.float32)
+BIAS = RNG.standard_normal(3).astype(np.float32)
+BATCHES = RNG.standard_normal((8, 5, 4)).astype(np.float32)
+UNUSED = Tensor(np.zeros((1, 4), np.float32))
+
+
+class Linear(nn.Cell):
+    """Loss: mean of (x W^T + b)^2, and a second loss 0.5 * sum of b."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Dense(4, 3)
+        self.network.weight.set_data(Tensor(START))
+        self.network.bias.set_data(Tensor(BIAS))
+
+    def construct(self, images, boxes, labels, image_size):
+        losses = (ops.reduce_mean(ops.square(self.network(images))), 0.5 * ops.reduce_sum(self.network.bias))
+        return losses[0] + losses[1], losses
+
+
+def numpy_gradient(w, b, x):
+    out = x.astype(np.float64) @ w.T + b
+    d = 2 * out / out.size
+    return d.T @ x, d.sum(0) + 0.5
+
+
+class Slow:
+    """The same optimiser, written out tensor by tensor in float64."""
+
+    def __init__(self, options):
+        self.o = options
+        self.w, self.b = START.astype(np.float64), BIAS.astype(np.float64)
+        self.vw, self.vb = np.zeros_like(self.w), np.zeros_like(self.b)
+        self.aw, self.ab = self.w.copy(), self.b.copy()
+        self.window = []
+
+    def step(self, x, rate, position, decay):
+        if position == 0:
+            self.window = []
+        gw, gb = numpy_gradient(self.w, self.b, x)
+        self.window.append((gw * self.o.loss_weight, gb * self.o.loss_weight))
+        if position < self.o.accumulate_steps - 1:
+            return
+        if not all(np.isfinite(g).all() for pair in self.window for g in pair):
+            return
+        gw, gb = (np.mean([pair[i] for pair in self.window], 0) for i in (0, 1))
+        norm = np.sqrt((gw**2).sum() + (gb**2).sum())
+        factor = min(1, self.o.clip_norm / (norm + 1e-6)) if self.o.clip_norm else 1
+        self.vw = self.o.momentum * self.vw + gw * factor + self.o.weight_decay * self.w
+        bias_decay = self.o.weight_decay if self.o.decay_norm_and_bias else 0
+        self.vb = self.o.momentum * self.vb + gb * factor + bias_decay * self.b
+        self.w, self.b = self.w - rate * self.vw, self.b - rate * self.vb
+        self.aw, self.ab = decay * self.aw + (1 - decay) * self.w, decay * self.ab + (1 - decay) * self.b
+
+
+def run(options, batches=BATCHES, mode=ms.GRAPH_MODE, step=None, first=0):
+    ms.set_context(mode=mode)
+    step = step or TrainStep(Linear(), options)
+    step.set_train()
+    results = []
+    for i, x in enumerate(batches, first):
+        results.append(
+            step(
+                Tensor(x), UNUSED, UNUSED, UNUSED,
+                Tensor(0.1 / (i + 1), ms.float32),
+                Tensor(i % options.accumulate_steps, ms.int32),
+                Tensor(0.8, ms.float32),
+            )
+        )  # fmt: skip
+    ms.set_context(mode=ms.GRAPH_MODE)
+    return step, results
+
+
+CASES = {
+    "plain": StepOptions(momentum=0.0),
+    "momentum and decay": StepOptions(weight_decay=0.01),
+    "decay on biases too": StepOptions(weight_decay=0.01, decay_norm_and_bias=True),
+    "loss weight": StepOptions(weight_decay=0.01, loss_weight=1 / 64),
+    "clip": StepOptions(clip_norm=0.5),
+    "average": StepOptions(ema_decay=0.8),
+    "loss scale": StepOptions(loss_scale=1024.0, weight_decay=0.01, ema_decay=0.8),
+    "accumulation": StepOptions(accumulate_steps=4, weight_decay=0.01, clip_norm=0.5, ema_decay=0.8),
+}
+
+
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_written_out_optimiser(name, mode):
+    options = CASES[name]
+    step, results = run(options, mode=mode)
+    slow = Slow(options)
+    for i, x in enumerate(BATCHES):
+        slow.step(x, 0.1 / (i + 1), i % options.accumulate_steps, 0.8)
+    network = step.loss_cell.network
+    np.testing.assert_allclose(network.weight.asnumpy(), slow.w, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(network.bias.asnumpy(), slow.b, rtol=1e-5, atol=1e-6)
+    if options.ema_decay:
+        averages = step.averages()
+        np.testing.assert_allclose(averages["network.weight"], slow.aw, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(averages["network.bias"], slow.ab, rtol=1e-5, atol=1e-6)
+    assert all(bool(ok) for _, _, ok, _ in results)
+
+
+def test_losses_are_neither_scaled_nor_weighted():
+    _, results = run(StepOptions(loss_scale=4096.0, loss_weight=0.5), BATCHES[:1])
+    out = BATCHES[0] @ START.T + BIAS
+    assert float(results[0][0][0]) == pytest.approx((out**2).mean(), rel=1e-5)
+    assert float(results[0][0][1]) == pytest.approx(0.5 * BIAS.sum(), rel=1e-5)
+
+
+def test_reports_the_norm_before_clipping():
+    gw, gb = numpy_gradient(START, BIAS, BATCHES[0])
+    norm = np.sqrt((gw**2).sum() + (gb**2).sum())
+    _, results = run(StepOptions(clip_norm=1e-3), BATCHES[:1])
+    assert float(results[0][1]) == pytest.approx(norm, rel=1e-5)
+
+
+def test_an_overflow_changes_nothing_but_the_dynamic_scale():
+    options = StepOptions(loss_scale=64.0, dynamic_loss_scale=True, scale_window=2, ema_decay=0.8, weight_decay=0.01)
+    step, _ = run(options, BATCHES[:1])
+    weight, velocity, average = (
+        step.loss_cell.network.weight.asnumpy().copy(), step.velocity.asnumpy().copy(), step.average.asnumpy().copy(),
+    )  # fmt: skip
+    broken = BATCHES[1].copy()
+    broken[0, 0] = np.inf
+    _, ((_, _, ok, scale),) = run(options, [broken], step=step)
+    assert not bool(ok) and float(scale) == 64.0
+    np.testing.assert_array_equal(step.loss_cell.network.weight.asnumpy(), weight)
+    np.testing.assert_array_equal(step.velocity.asnumpy(), velocity)
+    np.testing.assert_array_equal(step.average.asnumpy(), average)
+    _, results = run(options, BATCHES[:3], step=step)
+    assert [float(r[3]) for r in results] == [32.0, 32.0, 64.0]
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_an_overflow_discards_its_whole_window_and_no_other(position):
+    options = CASES["accumulation"]
+    broken = BATCHES.copy()
+    broken[position, 0, 0] = np.nan
+    step, _ = run(options, broken)
+    slow = Slow(options)
+    for i, x in enumerate(broken):
+        slow.step(x, 0.1 / (i + 1), i % 4, 0.8)
+    np.testing.assert_allclose(step.loss_cell.network.weight.asnumpy(), slow.w, rtol=1e-5, atol=1e-6)
+    assert not np.array_equal(step.loss_cell.network.weight.asnumpy(), START)
+
+
+def test_state_continues_bit_for_bit():
+    options = CASES["accumulation"]
+    whole, _ = run(options)
+    half, _ = run(options, BATCHES[:3])
+    other = TrainStep(Linear(), options)
+    for mine, theirs in zip(other.averaged, half.averaged, strict=True):
+        mine.set_data(theirs)
+    other.load_state(half.state())
+    other.load_averages(half.averages())
+    run(options, BATCHES[3:], step=other, first=3)
+    for name, value in whole.state().items():
+        np.testing.assert_array_equal(other.state()[name], value, err_msg=name)
+    np.testing.assert_array_equal(other.averages()["network.weight"], whole.averages()["network.weight"])
+    np.testing.assert_array_equal(other.loss_cell.network.weight.asnumpy(), whole.loss_cell.network.weight.asnumpy())
+
+
+def test_foreign_state_is_refused():
+    step = TrainStep(Linear(), StepOptions())
+    state = step.state()
+    with pytest.raises(KeyError):
+        step.load_state({name: v for name, v in state.items() if not name.startswith("velocity")})
+    state["velocity.network.weight"] = np.zeros((4, 3), np.float32)
+    with pytest.raises(ValueError, match="velocity|network.weight"):
+        step.load_state(state)
