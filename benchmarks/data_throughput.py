@@ -1,8 +1,8 @@
 """Images per second of the training input against a plain loop, side by side: `python -m benchmarks.data_throughput`.
 
-Both read the same JPEG files and end in batches of the network's input size. The plain loop is one thread that decodes,
-letterboxes, normalises and turns to CHW, without augmentation; the loader augments (jitter crop, flip, colour) and
-hands over uint8. Rounds alternate, so that a busy machine disturbs both alike; medians are compared.
+All read the same JPEG files and end in batches of the network's input size. The plain loop is one thread that decodes,
+letterboxes, normalises and turns to CHW, without augmentation; the tuned loop does the same with care. The loader
+augments (jitter crop, flip, colour) and hands over uint8, which the network's graph normalises. Rounds alternate, so that a busy machine disturbs both alike; medians are compared.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 
 from src.data.coco import read_coco
+from src.data.decode import decode_image
+from src.data.geometry import resize_for_eval
 from src.data.layouts import find_split
 from src.data.loader import BatchLoader
 from src.data.pipeline import jitter_pipeline
@@ -38,9 +40,22 @@ def plain_loop(dataset: DetectionDataset, batch_size: int, side: int) -> int:
         canvas = np.full((side, side, 3), 128, np.uint8)
         top, left = (side - new_h) // 2, (side - new_w) // 2
         canvas[top : top + new_h, left : left + new_w] = cv2.resize(image, (new_w, new_h))
-        # Channels first and whole planes at a time: the quickest order in numpy, four times quicker than HWC.
-        planes = canvas.transpose(2, 0, 1).astype(np.float32) / 255
-        batch[position % batch_size] = (planes - MEAN[:, None, None]) / STD[:, None, None]
+        normalised = (canvas.astype(np.float32) / 255 - MEAN) / STD
+        batch[position % batch_size] = normalised.transpose(2, 0, 1)
+    return count
+
+
+def tuned_loop(dataset: DetectionDataset, batch_size: int, side: int) -> int:
+    """The plain loop with normalisation written for speed: planes first, one multiplication and addition in place."""
+    count = len(dataset) // batch_size * batch_size
+    batch = np.empty((batch_size, 3, side, side), np.float32)
+    factor, shift = (1 / (255 * STD))[:, None, None], (-MEAN / STD)[:, None, None]
+    for position in range(count):
+        image = decode_image(dataset.samples[position].image_path)
+        canvas, _ = resize_for_eval(image, (side, side), "letterbox")
+        planes = batch[position % batch_size]
+        np.multiply(canvas.transpose(2, 0, 1), factor, out=planes)
+        planes += shift
     return count
 
 
@@ -85,6 +100,8 @@ def main() -> None:
     for epoch in range(1, args.rounds + 1):
         plain = images_per_second(lambda: plain_loop(dataset, args.batch_size, args.side))
         rates.setdefault("plain loop, one thread", []).append(plain)
+        tuned = images_per_second(lambda: tuned_loop(dataset, args.batch_size, args.side))
+        rates.setdefault("tuned loop, one thread", []).append(tuned)
         for workers, loader in loaders.items():
             rate = images_per_second(lambda loader=loader, epoch=epoch: loader_epoch(loader, epoch))
             rates.setdefault(f"loader, {workers} workers", []).append(rate)

@@ -44,3 +44,9 @@ def data_dir() -> Path:
 def parity_dir() -> Path:
     """Folder with outputs of independent implementations for weights drawn from seeds."""
     return _outside_folder("PARITY_DIR", ROOT.parent / "shared" / "parity")
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Folder of values of our own, committed, that never change by accident."""
+    return ROOT / "tests" / "golden"

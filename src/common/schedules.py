@@ -40,17 +40,22 @@ def build_schedule(
         warmup_epochs: epochs, or parts of one, of the linear rise: (s + 1) / W * lr at step s of W.
         lr_epochs, lr_gamma: exponential: epochs at which the rate is multiplied by lr_gamma.
         eta_min: cosine: the rate at the end of the curve.
-        t_max: cosine_annealing: epochs of the half period; at least max_epoch, since the rate would rise again after it.
+        t_max: cosine_annealing and its V2: epochs of the half period, 0 = max_epoch. cosine_annealing takes at least max_epoch.
+            The rate never rises again after it.
 
     Raises:
-        UsageError: no such kind, or a length that is not positive.
+        UsageError: no such kind, or a number out of its range.
     """
     if steps_per_epoch < 1 or max_epoch < 1:
-        raise UsageError(f"a schedule needs steps: {steps_per_epoch} a epoch, {max_epoch} epochs were given")
+        raise UsageError(f"a schedule needs steps: {steps_per_epoch} an epoch, {max_epoch} epochs were given")
+    numbers = {"lr": lr, "warmup_epochs": warmup_epochs, "lr_gamma": lr_gamma, "eta_min": eta_min, "t_max": t_max}
+    for name, value in numbers.items():
+        if not 0 <= value < math.inf:
+            raise UsageError(f"{name}: a number of at least 0 is needed, got {value}")
     curves = {
         "exponential": lambda: _exponential(lr, lr_epochs, lr_gamma),
         "cosine_annealing": lambda: _cosine(lr, eta_min, max(t_max, max_epoch)),
-        "cosine_annealing_V2": lambda: _cosine_v2(lr, eta_min, max_epoch),
+        "cosine_annealing_V2": lambda: _cosine_v2(lr, eta_min, t_max or max_epoch, max_epoch),
         "cosine_annealing_sample": lambda: _cosine_sample(lr, eta_min, max_epoch),
     }
     if kind not in curves:
@@ -72,15 +77,15 @@ def _exponential(lr: float, lr_epochs: Sequence[int], gamma: float) -> Schedule:
 
 
 def _cosine(lr: float, eta_min: float, period: int) -> Schedule:
-    return lambda epoch: eta_min + (lr - eta_min) * (1 + math.cos(math.pi * epoch / period)) / 2
+    return lambda epoch: eta_min + (lr - eta_min) * (1 + math.cos(math.pi * min(epoch / period, 1))) / 2
 
 
-def _cosine_v2(lr: float, eta_min: float, max_epoch: int) -> Schedule:
-    """Two thirds of a cosine over the whole training; then, from the rate reached, a second one over the last third."""
-    turn = int(max_epoch * 2 / 3)
-    first = _cosine(lr, eta_min, max_epoch)
-    last = _cosine(first(turn - 1) if turn else lr, eta_min, max_epoch - turn)
-    return lambda epoch: first(epoch) if epoch < turn else last(epoch - turn)
+def _cosine_v2(lr: float, eta_min: float, period: int, max_epoch: int) -> Schedule:
+    """A cosine for two thirds of the training; from the rate reached there, a second one that ends with the last epoch."""
+    turn = math.ceil(max_epoch * 2 / 3) - 1
+    first = _cosine(lr, eta_min, period)
+    last = _cosine(first(turn), eta_min, max(max_epoch // 3, 1))
+    return lambda epoch: first(epoch) if epoch <= turn else last(epoch - turn)
 
 
 def _cosine_sample(lr: float, eta_min: float, max_epoch: int) -> Schedule:

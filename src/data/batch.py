@@ -100,7 +100,9 @@ class BatchMaker:
         image = decode_image(
             sample.image_path, ann_file=self.dataset.ann_file, size=size, max_pixels=self.max_image_pixels
         )
-        return image, *sample.targets()
+        boxes, labels = sample.targets()
+        # Steps may change what they get; the sample's own arrays serve the next epoch.
+        return image, boxes.copy(), labels.copy()
 
     def make(self, task: BatchTask, images: np.ndarray) -> Targets:
         """Fills `images` uint8 (N, h, w, 3).

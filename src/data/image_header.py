@@ -101,7 +101,7 @@ def is_truncated(data: bytes, header: ImageHeader) -> bool:
     if header.format == "jpeg":
         return not data.endswith(_JPEG_END) and not _jpeg_has_end(data)
     if header.format == "png":
-        return b"IEND" not in data[-32:] and data.find(b"IEND") < 0
+        return data.rfind(b"IEND") < 0
     if header.format == "webp":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     if header.format == "gif":

@@ -103,7 +103,7 @@ class WorkerPool:
         Raises:
             WorkersLost: no slot came free.
         """
-        self._wait_until(lambda: bool(self._free), "no slot of the ring came free")
+        self._wait_until(lambda: bool(self._free and self._workers), "no slot of the ring came free")
         slot = self._free.pop()
         ticket = next(self._tickets)
         worker = min(self._workers, key=lambda candidate: len(candidate.tickets))
@@ -157,6 +157,8 @@ class WorkerPool:
 
     def _receive(self, timeout: float) -> None:
         """Waits once, for a result of any worker or the end of one."""
+        if not self._workers:
+            raise RuntimeError("the loader has been closed: ask it for a new epoch")
         connections = [worker.connection for worker in self._workers]
         sentinels = [worker.process.sentinel for worker in self._workers]
         ready = set(wait([*connections, *sentinels], timeout))
@@ -237,7 +239,7 @@ def _start_worker(payload: bytes, memory: int, size: int, slot_bytes: int) -> _W
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=True)
     process = context.Process(target=_work, args=(theirs, payload, size, slot_bytes), name="data worker", daemon=True)
-    with _hidden_main(payload):
+    with _hidden_main(payload), _interrupts_blocked():
         process.start()
     theirs.close()
     with contextlib.suppress(OSError):
@@ -262,6 +264,16 @@ def _hidden_main(payload: bytes) -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Lets a spawned process be born deaf to Ctrl-C, which may come before it can ignore it; here it only waits."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(connection: Connection, payload: bytes, size: int, slot_bytes: int) -> None:

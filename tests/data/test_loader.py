@@ -16,6 +16,7 @@ import pytest
 
 from src.data.coco import read_coco
 from src.data.decode import decode_image
+from src.data.geometry import resize_for_eval
 from src.data.loader import BatchLoader
 from src.data.pipeline import Pipeline, jitter_pipeline, plain_pipeline
 from src.data.transforms import Resize
@@ -177,9 +178,7 @@ def test_evaluation_gives_every_image_once_and_the_way_back(dataset):
                     back = geometry[position].inverse(boxes[position][real])
                     np.testing.assert_allclose(back, sample.boxes, atol=1e-3)
                     assert labels[position][real].tolist() == sample.labels.tolist()
-                    want, _ = __import__("src.data.geometry", fromlist=["x"]).resize_for_eval(
-                        decode_image(sample.image_path), (64, 48), "letterbox"
-                    )
+                    want, _ = resize_for_eval(decode_image(sample.image_path), (64, 48), "letterbox")
                     np.testing.assert_array_equal(images[position], want)
     assert sorted(found) == sorted(sample.image_id for sample in dataset.samples)
 
@@ -301,6 +300,30 @@ def test_a_worker_that_hangs_is_an_error_with_the_images(dataset):
     with loader, pytest.raises(UserError, match=r"gave nothing for 2 s; pending was batch 2 of epoch 0.*109\.jpg"):
         copies(loader.epoch(0))
     assert time.monotonic() - begin < 12
+
+
+def test_an_epoch_ends_when_its_loader_is_closed(dataset):
+    with BatchLoader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=1) as loader:
+        batches = loader.epoch(0)
+        next(batches)
+        loader.close()
+        with pytest.raises(RuntimeError, match="has been closed"):
+            copies(batches)
+
+
+def test_steps_may_change_the_arrays_they_get(dataset):
+    @dataclass(frozen=True)
+    class Wipe:
+        def __call__(self, image, boxes, labels, rng):
+            boxes[:] = 0
+            labels[:] = 0
+            return image, boxes, labels
+
+    before = [sample.boxes.copy() for sample in dataset.samples]
+    loader = BatchLoader(dataset, Pipeline(Resize(), before=(Wipe(),)), 4, [(32, 32)], training=False, num_workers=0)
+    copies(loader.epoch(0))
+    for sample, boxes in zip(dataset.samples, before, strict=True):
+        np.testing.assert_array_equal(sample.boxes, boxes)
 
 
 def test_a_loader_nobody_holds_takes_its_workers_along(dataset):
