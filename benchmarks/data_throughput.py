@@ -2,7 +2,8 @@
 
 All read the same JPEG files and end in batches of the network's input size. The plain loop is one thread that decodes,
 letterboxes, normalises and turns to CHW, without augmentation; the tuned loop does the same with care. The loader
-augments (jitter crop, flip, colour) and hands over uint8, which the network's graph normalises. Rounds alternate, so that a busy machine disturbs both alike; medians are compared.
+augments (jitter crop, flip, colour) and hands over uint8, which the network's graph normalises. Rounds alternate, so
+that a busy machine disturbs all alike; medians are compared.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class DetectionRecipe(ABC):
 
     @abstractmethod
     def build_criterion(self) -> nn.Cell:
-        """Cell: (raw maps, boxes (N, M, 4) xyxy px, labels (N, M) int32 with -1 = padding, image size (h, w)) -> losses.
+        """Cell: (raw maps, boxes (N, M, 4) xyxy px, labels (N, M) int32, -1 = padding, image size (h, w)) -> losses.
 
         Its attribute `loss_names` names them.
         """

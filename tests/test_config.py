@@ -522,6 +522,7 @@ def test_keys_are_documented_and_consistent():
 
 
 def test_choices_agree_with_the_data_pipeline():
+    from src.data.decode import MAX_IMAGE_PIXELS
     from src.data.geometry import INTERPOLATION_NAMES, RESIZE_MODES
     from src.data.layouts import LAYOUTS
 
@@ -529,6 +530,7 @@ def test_choices_agree_with_the_data_pipeline():
     assert set(keys["resize"].choices) == set(RESIZE_MODES)
     assert set(keys["interpolation"].choices) == set(INTERPOLATION_NAMES)
     assert set(keys["layout"].choices) == {"auto", *LAYOUTS}
+    assert keys["max_image_pixels"].default == MAX_IMAGE_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Learning-rate schedules in closed form: step -> rate.
 
-All follow the published trainings of the old model zoo, in which the rate is constant within an epoch after the warm-up,
-and the epochs of the warm-up count as epochs of the curve. The warm-up itself rises by the step: the original's cosine one
-left the rate at 0, which trains nothing.
+All follow the published trainings of the old model zoo, in which the rate is constant within an epoch after the
+warm-up, and the epochs of the warm-up count as epochs of the curve. The warm-up itself rises by the step: the
+original's cosine one left the rate at 0, which trains nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def build_schedule(
         warmup_epochs: epochs, or parts of one, of the linear rise: (s + 1) / W * lr at step s of W.
         lr_epochs, lr_gamma: exponential: epochs at which the rate is multiplied by lr_gamma.
         eta_min: cosine: the rate at the end of the curve.
-        t_max: cosine_annealing and its V2: epochs of the half period, 0 = max_epoch. cosine_annealing takes at least max_epoch.
-            The rate never rises again after it.
+        t_max: cosine_annealing (which takes at least max_epoch) and its V2: epochs of the half period; 0 = max_epoch.
+            The rate does not rise again after it.
 
     Raises:
         UsageError: no such kind, or a number out of its range.
@@ -81,8 +81,8 @@ def _cosine(lr: float, eta_min: float, period: int) -> Schedule:
 
 
 def _cosine_v2(lr: float, eta_min: float, period: int, max_epoch: int) -> Schedule:
-    """A cosine for two thirds of the training; from the rate reached there, a second one that ends with the last epoch."""
-    turn = math.ceil(max_epoch * 2 / 3) - 1
+    """A cosine for two thirds of the training; from the rate reached, a second one that ends with the last epoch."""
+    turn = (2 * max_epoch - 1) // 3  # the last epoch that begins within the first two thirds
     first = _cosine(lr, eta_min, period)
     last = _cosine(first(turn), eta_min, max(max_epoch // 3, 1))
     return lambda epoch: first(epoch) if epoch <= turn else last(epoch - turn)

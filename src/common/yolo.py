@@ -29,8 +29,8 @@ from src.errors import UsageError
 def sigmoid_cross_entropy(logits: ms.Tensor, targets: ms.Tensor) -> ms.Tensor:
     """-z log sigmoid(x) - (1 - z) log(1 - sigmoid(x)), elementwise.
 
-    It is max(x, 0) - x z + log1p(exp(-|x|)), with max(x, 0) as (x + |x|) / 2: so the gradient sigmoid(x) - z is right at
-    x = 0 too, where a freshly zeroed head starts.
+    It is max(x, 0) - x z + log1p(exp(-|x|)), with max(x, 0) as (x + |x|) / 2: so the gradient sigmoid(x) - z is right
+    at x = 0 too, where a freshly zeroed head starts.
     """
     magnitude = ops.abs(logits)
     return logits * (0.5 - targets) + 0.5 * magnitude + ops.log1p(ops.exp(-magnitude))
@@ -53,13 +53,13 @@ def overlaps_object(corners: tuple, boxes: ms.Tensor, considered: ms.Tensor, thr
     x1, y1, x2, y2 = corners
     share = threshold / (1 + threshold)
     size = box_size(boxes)
-    # An area no intersection can reach takes a box out.
-    area = ops.select(considered, size[..., 0] * size[..., 1], ops.full_like(size[..., 0], 1e30))
-    # min(x2, right) - max(x1, left), from relu: minimum and maximum are over ten times slower on CPU when they broadcast.
+    # What no intersection can reach takes a box out.
+    least = ops.where(considered, share * size[..., 0] * size[..., 1], 1e30)
+    # min(x2, right) - max(x1, left), by relu: minimum and maximum are over ten times slower on CPU when they broadcast.
     width = (x2 - x1) - ops.relu(x2 - boxes[..., 2:3]) - ops.relu(boxes[..., 0:1] - x1)
     height = (y2 - y1) - ops.relu(y2 - boxes[..., 3:4]) - ops.relu(boxes[..., 1:2] - y1)
     # A negative height makes the product negative, which never passes: no second relu over (N, M, K) is needed.
-    best, _ = ops.max(ops.relu(width) * height - ops.expand_dims(share * area, 2), 1)
+    best, _ = ops.max(ops.relu(width) * height - ops.expand_dims(least, 2), 1)
     return best >= share * ops.squeeze((x2 - x1) * (y2 - y1), 1)
 
 
@@ -74,7 +74,8 @@ class YoloCriterion(nn.Cell):
         anchors: nine pairs (width, height) in pixels, smallest first.
         num_classes: C, object classes.
         ignore_threshold: IoU in 0..1.
-        label_smoothing: f moves the class targets to 1 - f for the class itself and f / (C - 1) for the others; 0 = off.
+        label_smoothing: f moves the class targets to 1 - f for the class itself and f / (C - 1) for the others; 0 is
+            off.
         extra_anchor_iou: besides its best anchor a box takes every anchor with a larger IoU of width and height; None =
             only the best.
         scale_x_y: as in `YoloDecoder`.
@@ -184,7 +185,10 @@ class YoloCriterion(nn.Cell):
     def _ignored(
         self, raw_maps: tuple, attributes: list, boxes: ms.Tensor, stride: ms.Tensor, positive: ms.Tensor
     ) -> ms.Tensor:
-        """bool (N, 3, h * w of all maps): predictions that overlap a ground truth of their own map."""
+        """bool (N, 3, h * w of all maps): predictions that overlap a ground truth of their own map.
+
+        A box that lost its place to a later one still counts: it is there to be seen.
+        """
         ignored = ()
         for i in range(len(STRIDES)):
             detached = ops.stop_gradient(attributes[i])

@@ -61,7 +61,8 @@ def choose_anchors(iou: ms.Tensor, valid: ms.Tensor, extra_anchor_iou: float | N
     Args:
         iou: (N, M, 9) with all anchors.
         valid: bool (N, M), see `is_object`.
-        extra_anchor_iou: besides its best anchor a box takes every anchor with a larger IoU than this; None = best only.
+        extra_anchor_iou: besides its best anchor a box takes every anchor with a larger IoU than this; None = only the
+            best.
 
     Returns:
         anchor: int32 (N, M, S), 0..8. S = 1 without, 9 with `extra_anchor_iou`.
@@ -83,8 +84,8 @@ def cell_corners(boxes: ms.Tensor, stride: ms.Tensor, columns: ms.Tensor, rows: 
         stride, columns, rows: (N, M, S), of the slot's map; the boxes' type.
 
     Returns:
-        (N, M, S, 2): column and row, whole numbers in the boxes' type. A centre on the right or lower border of the image
-        belongs to the last cell.
+        (N, M, S, 2): column and row, whole numbers in the boxes' type. A centre on the right or lower border of the
+        image belongs to the last cell.
     """
     centre = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2, 2)
     cell = ops.floor(centre / ops.expand_dims(stride, 3))

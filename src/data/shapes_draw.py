@@ -100,7 +100,7 @@ SHAPE_NAMES = tuple(_OUTLINES)
 
 
 def draw_picture(rng: np.random.Generator, size: int, max_objects: int = 6) -> Picture:
-    """Draws 1 to `max_objects` shapes of about size/16 to size/2 pixels on a background.
+    """Draws 1 to `max_objects` shapes of about size/10 to size/2 pixels on a background.
 
     A later shape may lie over earlier ones, but hides at most half of what is visible of each.
     """
@@ -123,7 +123,7 @@ def draw_picture(rng: np.random.Generator, size: int, max_objects: int = 6) -> P
 def _place(rng: np.random.Generator, label: int, size: int) -> tuple[np.ndarray, int, int]:
     """Draws the mask (h, w), in [0, 1], of a shape of random size, and where its corner lies."""
     # Logarithmic, so that small and large shapes are equally common at each doubling.
-    side = float(np.exp(rng.uniform(np.log(size / 16), np.log(size * 0.47))))
+    side = float(np.exp(rng.uniform(np.log(size / 10), np.log(size * 0.47))))
     outlines = _OUTLINES[SHAPE_NAMES[label]](rng)
     low, high = outlines[0].min(axis=0), outlines[0].max(axis=0)
     # A thin shape stays thick enough to be seen.

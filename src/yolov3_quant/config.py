@@ -45,6 +45,12 @@ class YoloV3Config(Config):
     anchors: tuple[tuple[float, float], ...] = key(
         _ANCHORS, "nine (width, height) in px, smallest first", above=0, maximum=4096
     )
+    objectness_prior: float = key(
+        0.01,
+        "objectness that an untrained network starts with; 0.5 is the random start of the published trainings",
+        above=0,
+        maximum=0.5,
+    )
     ignore_threshold: float = key(
         0.7, "a prediction that overlaps a ground truth of its scale more (IoU) is no negative", minimum=0, maximum=1
     )

@@ -30,7 +30,7 @@ class Recipe(DetectionRecipe):
         backbone = DarkNet53(
             self.cfg.backbone_shape, self.cfg.backbone_layers, activation=self.cfg.activation, **conv
         )
-        return YoloV3(backbone, self.cfg.num_classes, **conv)
+        return YoloV3(backbone, self.cfg.num_classes, self.cfg.objectness_prior, **conv)
 
     def build_criterion(self) -> nn.Cell:
         smoothing = self.cfg.label_smooth_factor if self.cfg.label_smooth else 0.0

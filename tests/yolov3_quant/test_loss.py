@@ -321,13 +321,13 @@ def test_overlap_mask_equals_the_iou():
     corner = rng.uniform(0, 20, (2, 40, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(5, 20, (2, 40, 2))], -1).astype(np.float32)
     truth, predicted = boxes[:, :10], boxes[:, 10:]
-    considered = rng.random((2, 10)) < 0.7
+    considered = (rng.random((2, 10)) < 0.7) & np.array([[True], [False]])
     corners = tuple(ms.Tensor(predicted[:, None, :, i].copy()) for i in range(4))
-    for threshold in (0.3, 0.5, 0.7):
+    for threshold in (0.0, 0.3, 0.5, 0.7):
         got = overlaps_object(corners, ms.Tensor(truth), ms.Tensor(considered), threshold).asnumpy()
         for n, k in np.ndindex(2, 30):
             ious = [iou(predicted[n, k], truth[n, m]) for m in range(10) if considered[n, m]]
-            assert got[n, k] == (max(ious) >= threshold)
+            assert got[n, k] == (max(ious, default=-1) >= threshold)
 
 
 def test_wrong_arguments_are_usage_errors():
