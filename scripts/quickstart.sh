@@ -47,7 +47,7 @@ prepare_environment requirements.txt
 
 if [ -z "$data_dir" ]; then
     data_dir=$root/outputs/shapes
-    (cd "$root" && "$python" -m src.data.shapes --output "$data_dir")
+    (cd "$root" && "$python" -m src.data.shapes --output "$data_dir" --size 192)
 fi
 
 say "training on $data_dir"

@@ -255,7 +255,7 @@ class EvalKeys:
         0.5, "boxes of one class that overlap more (IoU) are suppressed", minimum=0, maximum=1, affects_training=False
     )
     nms_type: str = key("greedy", "kind of NMS", choices=("greedy", "diou", "soft"), affects_training=False)
-    max_detections: int = key(100, "detections kept an image", minimum=1, affects_training=False)
+    max_detections: int = key(300, "detections kept an image", minimum=1, affects_training=False)
     multi_label: bool = key(
         False, "a box may have every class above multi_label_thresh, not only its best", affects_training=False
     )

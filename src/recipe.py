@@ -34,7 +34,7 @@ class DetectionRecipe(ABC):
         NETWORK_KEYS: keys that say which network the weights belong to.
     """
 
-    PREPROCESS_KEYS: ClassVar[tuple[str, ...]] = ("mean", "std", "resize", "interpolation")
+    PREPROCESS_KEYS: ClassVar[tuple[str, ...]] = ("mean", "std", "resize", "interpolation", "pad_value")
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, cfg: Config) -> None:
@@ -66,6 +66,10 @@ class DetectionRecipe(ABC):
     @abstractmethod
     def postprocess_options(self) -> PostprocessOptions:
         """Thresholds and limits of the final detections."""
+
+    def is_class_layer(self, name: str) -> bool:
+        """Whether the shape of a parameter, by its name, depends on the classes; such are left out by `filter_weight`."""
+        return False
 
     def build_preprocess(self) -> nn.Cell:
         """Cell: uint8 images (N, H, W, 3) RGB -> normalised (N, 3, H, W) float32."""

@@ -15,11 +15,11 @@ from src.errors import UserError
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; what was written to it becomes `path` at the end, or is removed on an error.
+    """Gives a temporary name beside `path`; what was written to it becomes `path` at the end, or goes on an error.
 
     The temporary name is hidden, ends like `path` (libraries choose the format by the suffix) and holds the process
-    number, so that processes do not disturb each other. The content is on the disk before the name changes. Missing parent
-    folders are made.
+    number, so that processes do not disturb each other. The content is on the disk before the name changes. Missing
+    parent folders are made.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.

@@ -83,22 +83,32 @@ class YoloDecoder(nn.Cell):
     (strides 32, 16, 8), in a map anchor by anchor (smallest first), for an anchor row by row of the grid. Boxes are not
     clipped to the image.
 
+    In graph mode call it from another cell: a tuple of tensors handed in from outside is compiled in as a constant, anew
+    for each call.
+
     Args:
         anchors: nine pairs (width, height) in pixels, smallest first.
         num_classes: C, object classes.
         scale_x_y: stretch of the centre's sigmoid for strides 8, 16, 32 (the order of the anchors); 1 = none.
+        min_class_probability: the score of a class whose own probability is not above this is 0; for boxes that may have
+            several classes.
 
     Raises:
         UsageError: the anchors are not nine pairs, or scale_x_y is not three numbers >= 1.
     """
 
     def __init__(
-        self, anchors: Sequence[Sequence[float]], num_classes: int, scale_x_y: Sequence[float] = (1.0, 1.0, 1.0)
+        self,
+        anchors: Sequence[Sequence[float]],
+        num_classes: int,
+        scale_x_y: Sequence[float] = (1.0, 1.0, 1.0),
+        min_class_probability: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.anchors = tuple(ms.Tensor(group) for group in anchors_by_map(anchors))
         self.scales = scales_by_map(scale_x_y)
+        self.min_class_probability = min_class_probability
 
     def construct(self, raw_maps: tuple, image_size: ms.Tensor | tuple | None = None) -> tuple:
         """Decodes the three maps.
@@ -113,7 +123,10 @@ class YoloDecoder(nn.Cell):
             corners = decode_corners(attributes, raw_maps[i].shape[3], self.anchors[i], STRIDES[i], self.scales[i])
             batch = attributes.shape[0]
             boxes += (ops.reshape(ops.stack(corners, -1), (batch, -1, 4)),)
-            score = ops.sigmoid(attributes[:, :, 4:5]) * ops.sigmoid(attributes[:, :, 5:])
+            probability = ops.sigmoid(attributes[:, :, 5:])
+            if self.min_class_probability > 0:
+                probability = probability * ops.cast(probability > self.min_class_probability, probability.dtype)
+            score = ops.sigmoid(attributes[:, :, 4:5]) * probability
             scores += (ops.reshape(ops.transpose(score, (0, 1, 3, 2)), (batch, -1, self.num_classes)),)
         return ops.concat(boxes, 1), ops.concat(scores, 1)
 

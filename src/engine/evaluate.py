@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
@@ -19,7 +18,7 @@ from src.engine.cards import apply_card
 from src.engine.coco_score import CocoResult, format_per_class, score_detections, write_per_class_csv
 from src.engine.datasets import evaluation_loader, open_dataset
 from src.engine.detections import DetectionWriter
-from src.engine.postprocess import Detections, postprocess
+from src.engine.postprocess import Detections, postprocess, warm_up
 from src.engine.runtime import Runtime, start, start_logging
 from src.engine.weights_file import fill_network, load_weights
 from src.errors import UsageError
@@ -37,7 +36,7 @@ class PredictCell(nn.Cell):
     """uint8 images (N, H, W, 3) RGB -> boxes (N, K, 4) xyxy px of the input, scores (N, K, C)."""
 
     def __init__(self, preprocess: nn.Cell, network: nn.Cell, decoder: nn.Cell, size: tuple[int, int]) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)
         self.preprocess = preprocess
         self.network = network
         self.decoder = decoder
@@ -82,6 +81,7 @@ class Evaluator:
 
     def detect(self) -> Iterator[tuple[int, Detections]]:
         """Yields (position in the dataset, detections in pixels of the original image) for every image."""
+        warm_up()
         for batch in self._progress(self.loader.epoch(0)):
             boxes, scores = self._run(batch)
             for i, (index, geometry) in enumerate(zip(batch.indices.tolist(), batch.geometry, strict=True)):
@@ -154,8 +154,3 @@ def _report(result: CocoResult, folder: Path) -> None:
     log.info("average precision of each class\n%s", format_per_class(result))
     log.info("\n%s", result.summary_text)
     log.info("detections, table and log: %s", folder)
-
-
-def release_memory() -> None:
-    """Lets MindSpore give back what finished graphs held."""
-    ms.runtime.empty_cache()

@@ -85,7 +85,9 @@ class LogLines(Hook):
         self._images += result.images * trainer.runtime.group_size
         self._epoch_steps += 1
         if not result.is_finite:
-            log.warning("step %d: gradient overflow, update left out, loss scale was %g", trainer.step, result.loss_scale)
+            log.warning(
+                "step %d: gradient overflow, update left out, loss scale was %g", trainer.step, result.loss_scale
+            )
         if (trainer.step - 1) % self.interval == 0:
             now = time.monotonic()
             log.info(
@@ -173,7 +175,9 @@ def _open_csv(path: Path, columns: list[str], up_to_step: int):  # noqa: ANN202 
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
-        kept = [row for row in rows[1:] if rows[0] == columns and len(row) == len(columns) and int(row[0]) <= up_to_step]
+        kept = [
+            row for row in rows[1:] if rows[0] == columns and len(row) == len(columns) and int(row[0]) <= up_to_step
+        ]
     file = path.open("w", newline="", encoding="utf-8")
     writer = csv.writer(file)
     writer.writerow(columns)

@@ -15,7 +15,7 @@ from mindspore import Tensor, amp, nn
 
 from src.common.schedules import build_schedule
 from src.config import diff_configs
-from src.engine.cards import apply_card, check_classes
+from src.engine.cards import apply_card
 from src.engine.checkpoints import CheckpointFolder, Snapshot, load_snapshot, manifest_of, newest_whole
 from src.engine.datasets import fingerprint, open_dataset, training_loader
 from src.engine.evaluate import Evaluator
@@ -30,9 +30,10 @@ from src.engine.hooks import (
     StopOnSignal,
 )
 from src.engine.runtime import Runtime, start, start_logging
+from src.engine.starts import start_from
 from src.engine.train_step import LossCell, StepOptions, TrainStep
 from src.engine.trainer import Trainer
-from src.engine.weights_file import fill_network, load_weights
+from src.engine.weights_file import load_weights
 from src.errors import UsageError, UserError
 from src.recipe import DetectionRecipe, get_recipe
 
@@ -57,9 +58,8 @@ def train(cfg: Config) -> int:
     dataset, cfg = open_dataset(cfg, "train")
     recipe = get_recipe(cfg)
     network = recipe.build_network()
-    if weights and resumed is None:
-        check_classes(cfg, card, Path(cfg.pretrained))
-        fill_network(network, weights, Path(cfg.pretrained), "Is this a checkpoint of another model or another width?")
+    if resumed is None:
+        start_from(network, recipe, weights, card)
     cfg.save(folder / "config.yaml")
     stop = StopOnSignal()
     with training_loader(cfg, dataset, recipe.train_pipeline(), runtime) as loader:
@@ -142,9 +142,7 @@ def _trainer(
         cfg.t_max,
     )
     card = recipe.card(list(dataset.category_ids))
-    return Trainer(
-        cfg, runtime, step, criterion.loss_names, loader, schedule, folder, card, fingerprint(dataset)
-    )
+    return Trainer(cfg, runtime, step, criterion.loss_names, loader, schedule, folder, card, fingerprint(dataset))
 
 
 def _reducer(network: nn.Cell) -> nn.Cell:
@@ -171,8 +169,7 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
         UserError: they are not, and `resume_force` is not set.
     """
     reasons = [
-        f"{name} was {old!r} and is {new!r}"
-        for name, (old, new) in diff_configs(snapshot.config, trainer.cfg).items()
+        f"{name} was {old!r} and is {new!r}" for name, (old, new) in diff_configs(snapshot.config, trainer.cfg).items()
     ]
     if snapshot.dataset != trainer.dataset:
         reasons.append("the training data (images, boxes or classes) is another")

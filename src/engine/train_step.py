@@ -65,7 +65,8 @@ class LossCell(nn.Cell):
     """uint8 images (N, H, W, 3) and their targets -> (sum of the losses, each loss), float32 scalars."""
 
     def __init__(self, preprocess: nn.Cell, network: nn.Cell, criterion: nn.Cell) -> None:
-        super().__init__()
+        # Parameters keep the names that they have in the network alone, which are those in a checkpoint.
+        super().__init__(auto_prefix=False)
         self.preprocess = preprocess
         self.network = network
         self.criterion = criterion
@@ -192,9 +193,7 @@ class TrainStep(nn.Cell):
             gradient = gradient + ops.concat((decayed, self.no_decay))
         momentum = on * self.options.momentum + (1 - on)
         velocity = ops.assign(self.velocity, self.velocity * momentum + gradient * on)
-        done = _map(
-            ops.partial(_descend, rate * on, velocity), self.weights, self.starts, self.sizes, self.shapes
-        )
+        done = _map(ops.partial(_descend, rate * on, velocity), self.weights, self.starts, self.sizes, self.shapes)
         if self.options.ema_decay > 0:
             now = ops.concat(_map(_flatten, ops.depend(self.averaged, done)))
             ops.assign(self.average, self.average + (now - self.average) * (on * (1 - ema_decay)))

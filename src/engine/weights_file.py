@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from src.common.files import read_json, sha256_of, write_json, atomic_path
+from src.common.files import atomic_path, read_json, sha256_of, write_json
 from src.errors import UserError
 
 _SHOWN = 5

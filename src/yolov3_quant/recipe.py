@@ -27,26 +27,37 @@ class Recipe(DetectionRecipe):
 
     def build_network(self) -> nn.Cell:
         conv = {"padding": self.cfg.padding, "bn_momentum": self.cfg.bn_momentum, "bn_eps": self.cfg.bn_eps}
-        backbone = DarkNet53(
-            self.cfg.backbone_shape, self.cfg.backbone_layers, activation=self.cfg.activation, **conv
-        )
+        backbone = DarkNet53(self.cfg.backbone_shape, self.cfg.backbone_layers, activation=self.cfg.activation, **conv)
         return YoloV3(backbone, self.cfg.num_classes, self.cfg.objectness_prior, **conv)
+
+    def is_class_layer(self, name: str) -> bool:
+        return ".predict." in name
 
     def build_criterion(self) -> nn.Cell:
         smoothing = self.cfg.label_smooth_factor if self.cfg.label_smooth else 0.0
         return YoloV3Criterion(self.cfg.anchors, self.cfg.num_classes, self.cfg.ignore_threshold, smoothing)
 
     def build_decoder(self) -> nn.Cell:
-        return YoloDecoder(self.cfg.anchors, self.cfg.num_classes)
+        least = self.cfg.multi_label_thresh if self.cfg.multi_label else 0.0
+        return YoloDecoder(self.cfg.anchors, self.cfg.num_classes, min_class_probability=least)
 
     def train_pipeline(self) -> Pipeline:
         cfg = self.cfg
         if not cfg.augment:
-            return plain_pipeline(cfg.resize, cfg.interpolation)
-        return jitter_pipeline(cfg.jitter, cfg.hue, cfg.saturation, cfg.value, cfg.flip_probability, scale=cfg.jitter_scale)
+            return plain_pipeline(cfg.resize, cfg.interpolation, cfg.pad_value)
+        return jitter_pipeline(
+            cfg.jitter,
+            cfg.hue,
+            cfg.saturation,
+            cfg.value,
+            cfg.flip_probability,
+            scale=cfg.jitter_scale,
+            interpolation=cfg.training_interpolation,
+            fill=cfg.pad_value,
+        )
 
     def eval_pipeline(self) -> Pipeline:
-        return plain_pipeline(self.cfg.resize, self.cfg.interpolation)
+        return plain_pipeline(self.cfg.resize, self.cfg.interpolation, self.cfg.pad_value)
 
     def postprocess_options(self) -> PostprocessOptions:
         cfg = self.cfg
@@ -56,5 +67,4 @@ class Recipe(DetectionRecipe):
             nms_type=cfg.nms_type,
             max_detections=cfg.max_detections,
             multi_label=cfg.multi_label,
-            multi_label_thresh=cfg.multi_label_thresh,
         )

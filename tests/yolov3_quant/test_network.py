@@ -149,7 +149,9 @@ def test_gradient_of_a_tiny_network(mode):
     gradients = ms.value_and_grad(loss, None, weights)(image)[1]
     ms.set_context(mode=ms.PYNATIVE_MODE)
     directions = [rng.standard_normal(p.shape).astype(np.float32) for p in weights]
-    analytic = sum(float((g.asnumpy().astype(np.float64) * d).sum()) for g, d in zip(gradients, directions, strict=True))
+    analytic = sum(
+        float((g.asnumpy().astype(np.float64) * d).sum()) for g, d in zip(gradients, directions, strict=True)
+    )
     start = [p.asnumpy().copy() for p in weights]
     step, values = 1e-2, []
     for sign in (1, -1):
