@@ -40,10 +40,10 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
     except UserError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        print("stopped by the user", file=sys.stderr)
+        sys.stderr.write("stopped by the user\n")
         return 130
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing is wrong, and there is nobody to tell.

@@ -68,7 +68,7 @@ class DetectionRecipe(ABC):
         """Thresholds and limits of the final detections."""
 
     def is_class_layer(self, name: str) -> bool:
-        """Whether the shape of a parameter, by its name, depends on the classes; such are left out by `filter_weight`."""
+        """Whether the shape of a parameter, by its name, depends on the classes: `filter_weight` leaves it out."""
         return False
 
     def build_preprocess(self) -> nn.Cell:

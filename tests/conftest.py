@@ -1,7 +1,7 @@
 """Fixtures shared by all tests, and the `--slow` option.
 
-Two folders outside the repository deepen the tests where they exist: real images (`DATA_DIR`) and outputs of independent
-implementations (`PARITY_DIR`). Tests that need them are skipped with a reason elsewhere.
+Two folders outside the repository deepen the tests where they exist: real images (`DATA_DIR`) and outputs of
+independent implementations (`PARITY_DIR`). Tests that need them are skipped with a reason elsewhere.
 """
 
 from __future__ import annotations

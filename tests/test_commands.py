@@ -23,6 +23,7 @@ TINY = [
     "--config", "configs/yolov3_shapes.yaml", "--training_shape", "64", "--testing_shape", "64",
     "--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1", "--per_batch_size", "4",
     "--num_parallel_workers", "0", "--warmup_epochs", "0", "--progress", "off", "--log_interval", "1",
+    "--lr", "0.02", "--ckpt_interval", "1",
 ]  # fmt: skip
 
 
@@ -159,7 +160,10 @@ def _set(where, index, **values):
 
 
 BAD_ANNOTATIONS = {
-    "a box outside its image": (_set("annotations", 0, bbox=[200, 10, 20, 20]), ["train.json", "outside"]),
+    "a box outside its image": (
+        _set("annotations", 0, bbox=[200, 10, 20, 20]),
+        ["train.json", "sticks out of its image"],
+    ),
     "a box of no area": (_set("annotations", 0, bbox=[10, 10, 0, 20]), ["train.json", "area"]),
     "an unknown image": (_set("annotations", 0, image_id=99), ["train.json", "99"]),
     "an unknown category id": (_set("annotations", 0, category_id=77), ["train.json", "77"]),

@@ -47,7 +47,8 @@ class ConvBnAct(nn.Cell):
         in_channels, out_channels, kernel_size, stride: of the convolution; the kernel is odd.
         activation: a key of `ACTIVATIONS`.
         padding: "symmetric" pads (kernel - 1) / 2 on every side, as darknet and PyTorch do; "same" pads as MindSpore's
-            and TensorFlow's "same" mode do, which at stride 2 and an even size puts the odd pixel to the right and below.
+            and TensorFlow's "same" mode do, which at stride 2 and an even size puts the odd pixel to the right and
+            below.
         bn_momentum: in MindSpore's sense: moving = momentum * moving + (1 - momentum) * batch.
         bn_eps: added to the variance.
     """

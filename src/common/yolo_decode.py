@@ -83,15 +83,15 @@ class YoloDecoder(nn.Cell):
     (strides 32, 16, 8), in a map anchor by anchor (smallest first), for an anchor row by row of the grid. Boxes are not
     clipped to the image.
 
-    In graph mode call it from another cell: a tuple of tensors handed in from outside is compiled in as a constant, anew
-    for each call.
+    In graph mode call it from another cell: a tuple of tensors handed in from outside is compiled in as a constant,
+    anew for each call.
 
     Args:
         anchors: nine pairs (width, height) in pixels, smallest first.
         num_classes: C, object classes.
         scale_x_y: stretch of the centre's sigmoid for strides 8, 16, 32 (the order of the anchors); 1 = none.
-        min_class_probability: the score of a class whose own probability is not above this is 0; for boxes that may have
-            several classes.
+        min_class_probability: the score of a class whose own probability is not above this is 0; for boxes that may
+            have several classes.
 
     Raises:
         UsageError: the anchors are not nine pairs, or scale_x_y is not three numbers >= 1.

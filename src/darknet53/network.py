@@ -14,7 +14,8 @@ LAYERS = (1, 2, 8, 8, 4)
 
 
 class ResidualUnit(nn.Cell):
-    """1x1 to half the channels, 3x3 back, plus the input; no activation after the sum. (N, C, H, W) -> the same shape."""
+    """1x1 to half the channels, 3x3 back, plus the input; no activation after the sum. (N, C, H, W) -> the same
+    shape."""
 
     def __init__(self, channels: int, **conv: object) -> None:
         super().__init__()
@@ -31,8 +32,8 @@ class DarkNet53(nn.Cell):
     Args:
         shape: channels of the stem and of the five stages.
         layers: residual units in each stage.
-        activation, padding, bn_momentum, bn_eps: see `ConvBnAct`. Darknet's weights need "leaky" and "symmetric"; those of
-            MindSpore's old model zoo "relu" and "same".
+        activation, padding, bn_momentum, bn_eps: see `ConvBnAct`. Darknet's weights need "leaky" and "symmetric";
+            those of MindSpore's old model zoo "relu" and "same".
 
     Returns (from construct): maps of strides 8, 16 and 32, with shape[3], shape[4] and shape[5] channels.
     """

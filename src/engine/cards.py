@@ -42,7 +42,8 @@ def apply_card(cfg: ConfigT, card: Mapping[str, Any], source: Path, with_classes
     told = {name: value for name, value in entries if hasattr(cfg, name)}
     values = cfg.to_dict()
     for name, value in told.items():
-        if name in cfg.places and values[name] != value:
+        is_open = name in ("class_names", "num_classes") and not values[name]
+        if name in cfg.places and values[name] != value and not is_open:
             raise UsageError(
                 f"{cfg.where(name)} is {values[name]}, but the weights in {source} were made with {value} "
                 f"(its card {source.with_suffix('.json').name} says so). Leave the key out to follow the card."
@@ -67,7 +68,8 @@ def check_classes(cfg: Config, card: Mapping[str, Any], source: Path) -> None:
     if names is not None and tuple(names) != tuple(cfg.class_names):
         raise UserError(
             f"{source} was trained on {len(names)} classes ({_some(names)}), the data has {len(cfg.class_names)} "
-            f"({_some(cfg.class_names)}).\nSet --filter_weight=True to keep all layers but those that depend on the classes."
+            f"({_some(cfg.class_names)}).\n"
+            "Set --filter_weight=True to keep all layers but those that depend on the classes."
         )
 
 

@@ -1,9 +1,9 @@
 """The checkpoints of a run: weights with their card, and the state that lets training go on bit for bit.
 
 One checkpoint is four files. `NAME-E_S.ckpt` holds the weights to use (the moving averages where the run keeps any) and
-`NAME-E_S.json` their card; `NAME-E_S.state.ckpt` holds what training needs besides, and `NAME-E_S.state.json`, written last,
-the step, the configuration and the sha256 of the others. A checkpoint counts as whole if that last file is there and all
-sums agree. E is the number of finished epochs, S that of steps since the start of training.
+`NAME-E_S.json` their card; `NAME-E_S.state.ckpt` holds what training needs besides, and `NAME-E_S.state.json`, written
+last, the step, the configuration and the sha256 of the others. A checkpoint counts as whole if that last file is there
+and all sums agree. E is the number of finished epochs, S that of steps since the start of training.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset, ConfigT]:
     image_dir = cfg.train_image_dir if split == "train" else cfg.val_image_dir
     if not cfg.data_dir and not (ann_file and image_dir):
         raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
-    paths = find_split(cfg.data_dir, split, ann_file=ann_file, image_dir=image_dir)
+    paths = find_split(cfg.data_dir, split, layout=cfg.layout, ann_file=ann_file, image_dir=image_dir)
     dataset = read_coco(
         paths.ann_file,
         paths.image_dir,

@@ -118,7 +118,8 @@ class Evaluator:
 
 
 def evaluate(cfg: Config) -> int:
-    """What eval.py does: scores a checkpoint, or an existing result file with `detections`; prints and saves the result.
+    """What eval.py does: scores a checkpoint, or an existing result file with `detections`; prints and saves the
+    result.
 
     Raises:
         UserError: a file is missing or wrong.

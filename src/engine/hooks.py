@@ -36,8 +36,11 @@ class Hook:
     def after_epoch(self, trainer: Trainer) -> None:
         """After each whole epoch; `trainer.epoch` counts it already."""
 
+    def after_last_step(self, trainer: Trainer) -> None:
+        """When the training is finished or was asked to stop; not after an error."""
+
     def after_train(self, trainer: Trainer) -> None:
-        """At the end, also when an error ends the training."""
+        """At the very end, also when an error ends the training."""
 
 
 class Heartbeat(Hook):
@@ -68,7 +71,8 @@ class Heartbeat(Hook):
 
 
 class LogLines(Hook):
-    """The documented lines: one every `interval` steps with the mean loss since the last, two at the end of an epoch."""
+    """The documented lines: one every `interval` steps with the mean loss since the last, two at the end of an
+    epoch."""
 
     def __init__(self, interval: int) -> None:
         self.interval = interval
@@ -186,7 +190,7 @@ def _open_csv(path: Path, columns: list[str], up_to_step: int):  # noqa: ANN202 
 
 
 class SaveCheckpoints(Hook):
-    """A checkpoint every `interval` epochs and at the end, wherever that is.
+    """A checkpoint every `interval` epochs and at the end, which may lie inside an epoch.
 
     Args:
         checkpoints: where to.
@@ -207,9 +211,8 @@ class SaveCheckpoints(Hook):
         if trainer.epoch % self.interval == 0 or trainer.epoch == trainer.cfg.max_epoch:
             self.save(trainer)
 
-    def after_step(self, trainer: Trainer) -> None:
-        if trainer.should_stop and trainer.step_in_epoch < trainer.steps_per_epoch:
-            self.save(trainer)
+    def after_last_step(self, trainer: Trainer) -> None:
+        self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
         """Saves now, unless this step is saved already."""

@@ -45,11 +45,12 @@ def start(cfg: Config) -> Runtime:
     device = ms.get_context("device_target") if cfg.device_target == "auto" else cfg.device_target
     ms.set_context(mode=ms.GRAPH_MODE if cfg.mode == "graph" else ms.PYNATIVE_MODE)
     try:
-        # CPU has no device number; a card's number is given by the launcher in a distributed run.
-        if device == "CPU" or cfg.is_distributed:
-            ms.set_device(device)
-        else:
+        # MindSpore refuses to be told a device once it has computed, even the one it uses. CPU has no device number, and
+        # in a distributed run a card's number is given by the launcher.
+        if device != "CPU" and not cfg.is_distributed:
             ms.set_device(device, cfg.device_id)
+        elif device != ms.get_context("device_target"):
+            ms.set_device(device)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"device_target {device} is not usable here: {str(error).splitlines()[0]}\n"

@@ -82,9 +82,9 @@ class LossCell(nn.Cell):
 class TrainStep(nn.Cell):
     """Loss, gradient, all-reduce, clip, finite check, SGD with momentum, moving average.
 
-    Gradient, velocity, accumulation buffer and moving average are one long vector each: a narrow network on a CPU spends
-    half its step on starting small operators otherwise, and a distributed one needs a single all-reduce. Weights with decay
-    come first in it.
+    Gradient, velocity, accumulation buffer and moving average are one long vector each: a narrow network on a CPU
+    spends half its step on starting small operators otherwise, and a distributed one needs a single all-reduce.
+    Weights with decay come first in it.
 
     The step has no branches: where an update must not happen (a gradient that is not finite, or an accumulation window
     that is still open) it is carried out with rate 0, momentum 1 and a zero gradient, which changes nothing.
@@ -148,8 +148,8 @@ class TrainStep(nn.Cell):
 
         Returns:
             losses (tuple of float32 scalars, unscaled and unweighted), gradient norm before clipping (float32 scalar,
-            of the window so far), ok (bool scalar: False if this step's gradient was not finite), scale (float32 scalar,
-            the loss scale this step used).
+            of the window so far), ok (bool scalar: False if this step's gradient was not finite), scale (float32
+            scalar, the loss scale this step used).
         """
         scale = self.scale * 1
         (_, losses), gradients = self.grad(images, boxes, labels, image_size, scale)

@@ -102,11 +102,14 @@ class Trainer:
 
     def fit(self, hooks: Sequence[Hook]) -> None:
         """Trains from where it stands to the last epoch."""
+        self.loader.start()
         for hook in hooks:
             hook.before_train(self)
         try:
             while self.epoch < self.cfg.max_epoch and not self.should_stop:
                 self._one_epoch(hooks)
+            for hook in hooks:
+                hook.after_last_step(self)
         finally:
             for hook in hooks:
                 hook.after_train(self)

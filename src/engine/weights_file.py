@@ -78,8 +78,8 @@ def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     expected = card.get("sha256")
     if expected and expected != sha256_of(path):
         raise UserError(
-            f"{path} is not the file that its card {card_path(path).name} describes (sha256 differs): it was damaged or "
-            "replaced.\nCopy both again, or remove the card if you changed the weights on purpose."
+            f"{path} is not the file that its card {card_path(path).name} describes (sha256 differs): it was "
+            "damaged or replaced.\nCopy both again, or remove the card if you changed the weights on purpose."
         )
     return tensors, card
 

@@ -53,8 +53,8 @@ class YoloV3(nn.Cell):
     Args:
         backbone: a cell that returns maps of strides 8, 16, 32 and tells their channels as `out_channels`.
         num_classes: object classes.
-        objectness_prior: mean objectness of the untrained network, 0..1. Nearly all cells hold no object: with 0.5 the first
-            hundreds of steps are spent on learning that (Lin et al., Focal Loss, 2017, section 4.1).
+        objectness_prior: mean objectness of the untrained network, 0..1. Nearly all cells hold no object: with 0.5 the
+            first hundreds of steps are spent on learning that (Lin et al., Focal Loss, 2017, section 4.1).
         conv: padding, bn_momentum and bn_eps of the head's `ConvBnAct`; its activation is always leaky.
     """
 

@@ -51,6 +51,8 @@ class Recipe(DetectionRecipe):
             cfg.saturation,
             cfg.value,
             cfg.flip_probability,
+            # The shape that a training sample is stretched to is the one that evaluation would stretch it to.
+            aspect="network" if cfg.resize == "stretch" else "image",
             scale=cfg.jitter_scale,
             interpolation=cfg.training_interpolation,
             fill=cfg.pad_value,

@@ -71,6 +71,20 @@ def test_equals_the_loops(num_classes, scale_x_y):
     check([x.asnumpy() for x in outputs], raw_maps, num_classes, scale_x_y)
 
 
+def test_improbable_classes_score_nothing():
+    raw_maps = random_maps(np.random.default_rng(0), 1, 32, 64, 3)
+    tensors = tuple(map(ms.Tensor, raw_maps))
+    boxes, scores = (x.asnumpy() for x in YoloDecoder(ANCHORS, 3)(tensors))
+    same, filtered = (x.asnumpy() for x in YoloDecoder(ANCHORS, 3, min_class_probability=0.6)(tensors))
+    probability = np.concatenate(
+        [(1 / (1 + np.exp(-raw.reshape(1, 3, 8, -1)[:, :, 5:]))).swapaxes(2, 3).reshape(1, -1, 3) for raw in raw_maps],
+        1,
+    )
+    np.testing.assert_array_equal(boxes, same)
+    np.testing.assert_array_equal(filtered, scores * (probability > 0.6))
+    assert 0 < (filtered > 0).mean() < 1
+
+
 def test_rows_come_map_by_map_anchor_by_anchor():
     raw_maps = tuple(np.zeros((1, 18, 2 * k, 3 * k), np.float32) for k in (1, 2, 4))
     boxes, scores = YoloDecoder(ANCHORS, 1)(tuple(map(ms.Tensor, raw_maps)), (64, 96))
@@ -103,7 +117,7 @@ def test_exports_to_mindir_and_onnx(tmp_path):
     ms.set_context(mode=ms.GRAPH_MODE)
     raw_maps = random_maps(np.random.default_rng(0), 2, 64, 96, 3)
     tensors = tuple(map(ms.Tensor, raw_maps))
-    decoder = OfThreeMaps(YoloDecoder(ANCHORS, 3, SCALES))
+    decoder = OfThreeMaps(YoloDecoder(ANCHORS, 3, SCALES, 0.2))
     decoder.set_train(False)
     expected = [x.asnumpy() for x in decoder(*tensors)]
 
