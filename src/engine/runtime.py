@@ -45,7 +45,7 @@ def start(cfg: Config) -> Runtime:
     device = ms.get_context("device_target") if cfg.device_target == "auto" else cfg.device_target
     ms.set_context(mode=ms.GRAPH_MODE if cfg.mode == "graph" else ms.PYNATIVE_MODE)
     try:
-        # MindSpore refuses to be told a device once it has computed, even the one it uses. CPU has no device number, and
+        # MindSpore refuses to be told a device once it has computed, even the one it uses. CPU has no number, and
         # in a distributed run a card's number is given by the launcher.
         if device != "CPU" and not cfg.is_distributed:
             ms.set_device(device, cfg.device_id)

@@ -19,6 +19,11 @@ from src.recipe import get_recipe
 TINY = ["--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1"]
 
 
+@pytest.fixture(autouse=True)
+def _graph_mode():
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
 def recipe(classes=2, *flags):
     return get_recipe(load_config("configs/yolov3_shapes.yaml", [*TINY, *flags]).replace(num_classes=classes))
 
@@ -44,8 +49,8 @@ def batch(size, count, seed):
     return Tensor(images), Tensor(boxes), Tensor(labels), Tensor(np.float32(size))
 
 
-def run(step, batches):
-    numbers = Tensor(0.01, ms.float32), Tensor(0, ms.int32), Tensor(0.9, ms.float32)
+def run(step, batches, rate=0.01):
+    numbers = Tensor(rate, ms.float32), Tensor(0, ms.int32), Tensor(0.9, ms.float32)
     return [[float(loss) for loss in step(*b, *numbers)[0]] for b in batches]
 
 
@@ -69,15 +74,16 @@ def test_all_sizes_share_one_compile_and_the_losses_of_fixed_shapes(monkeypatch)
     assert sum(compiled) == 4
 
 
-@pytest.mark.parametrize("level", ["O2", "O3"])
+@pytest.mark.parametrize("level", ["O2", pytest.param("O3", marks=pytest.mark.slow)])
 def test_half_precision_trains_near_float(level):
     batches = [batch((64, 64), 4, 0)] * 3
     options = StepOptions(loss_scale=128.0, dynamic_loss_scale=True, ema_decay=0.9)
     step = train_step(options, level)
-    losses = np.sum(run(step, batches), axis=1)
-    expected = np.sum(run(train_step(StepOptions(ema_decay=0.9)), batches), axis=1)
-    np.testing.assert_allclose(losses, expected, rtol=0.05)
-    assert losses[2] < losses[0]
+    before = step.weights[0].asnumpy().copy()
+    losses = np.sum(run(step, batches, rate=1e-4), axis=1)
+    expected = np.sum(run(train_step(), batches, rate=1e-4), axis=1)
+    np.testing.assert_allclose(losses, expected, rtol=0.02)
+    assert np.abs(step.weights[0].asnumpy() - before).max() > 0
     # Names and types in a checkpoint do not depend on the precision of the run.
     names = tensors_of(recipe().build_network())
     assert step.averages().keys() == names.keys()
