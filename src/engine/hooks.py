@@ -19,6 +19,7 @@ from src.engine.checkpoints import CheckpointFolder
 from src.engine.weights_file import save_weights
 
 if TYPE_CHECKING:
+    from src.data.batch import Batch
     from src.engine.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ class Hook:
 
     def before_train(self, trainer: Trainer) -> None:
         """Before the first step of this process."""
+
+    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+        """Before each step."""
 
     def after_step(self, trainer: Trainer) -> None:
         """After each step; `trainer.step` counts it already."""
@@ -106,11 +110,66 @@ class LogLines(Hook):
         steps = max(self._epoch_steps, 1)
         log.info("epoch: %d step: %d, loss is %s", trainer.epoch, trainer.steps_per_epoch, trainer.result.loss)
         log.info("epoch time: %.1f ms, per step time: %.2f ms", spent, spent / steps)
+        if trainer.loader.boxes_cut:
+            log.warning("cut_boxes left out %d boxes of crowded images so far", trainer.loader.boxes_cut)
         self._epoch_since, self._epoch_steps = time.monotonic(), 0
 
     def restart_clock(self) -> None:
         """Leaves the time since the last line (an evaluation) out of the next speed."""
         self._since = self._epoch_since = time.monotonic()
+
+
+class AnnounceCompiles(Hook):
+    """Says when a batch of another shape makes the compiler work again, which looks like a stall.
+
+    Args:
+        is_dynamic: one compiled step serves all shapes, so that there is nothing to announce.
+    """
+
+    def __init__(self, is_dynamic: bool) -> None:
+        self.is_dynamic = is_dynamic
+        self._seen: set[tuple[int, ...]] = set()
+
+    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+        shape = (*batch.size, batch.boxes.shape[1])
+        if self._seen and shape not in self._seen and not self.is_dynamic:
+            log.info("compiling once more, for %d x %d px and up to %d boxes an image", *shape)
+        self._seen.add(shape)
+
+
+class Profile(Hook):
+    """Records the first steps with MindSpore's profiler.
+
+    Args:
+        folder: where the trace goes.
+        steps: how many steps, after the one that compiles.
+    """
+
+    def __init__(self, folder: Path, steps: int = 5) -> None:
+        self.folder = folder
+        self.steps = steps
+        self._profiler = None
+
+    def after_step(self, trainer: Trainer) -> None:
+        import mindspore.profiler as profiling
+
+        self._taken = getattr(self, "_taken", -1) + 1
+        if self._taken == 0:
+            self._profiler = profiling.profile(
+                on_trace_ready=profiling.tensorboard_trace_handler(str(self.folder)),
+            )
+            self._profiler.start()
+        elif self._taken == self.steps:
+            self._stop()
+
+    def after_train(self, trainer: Trainer) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._profiler is not None:
+            self._profiler.stop()
+            self._profiler = None
+            log.info("profile of %d steps: %s", self.steps, self.folder)
 
 
 class ProgressBar(Hook):
@@ -249,7 +308,7 @@ class Evaluate(Hook):
     def after_epoch(self, trainer: Trainer) -> None:
         last = trainer.epoch == trainer.cfg.max_epoch
         due = trainer.epoch >= self.start_epoch and (trainer.epoch - self.start_epoch) % self.interval == 0
-        if not due and not last:
+        if trainer.should_stop or not (due or last):
             return
         weights = trainer.weights_to_use()
         ap, ap50 = self.evaluate(weights)

@@ -20,18 +20,20 @@ from src.engine.checkpoints import CheckpointFolder, Snapshot, load_snapshot, ma
 from src.engine.datasets import fingerprint, open_dataset, training_loader
 from src.engine.evaluate import Evaluator
 from src.engine.hooks import (
+    AnnounceCompiles,
     Curves,
     Evaluate,
     Heartbeat,
     Hook,
     LogLines,
+    Profile,
     ProgressBar,
     SaveCheckpoints,
     StopOnSignal,
 )
 from src.engine.runtime import Runtime, start, start_logging
 from src.engine.starts import start_from
-from src.engine.train_step import LossCell, StepOptions, TrainStep
+from src.engine.train_step import LossCell, MeanOverRanks, StepOptions, TrainStep
 from src.engine.trainer import Trainer
 from src.engine.weights_file import load_weights
 from src.errors import UsageError, UserError
@@ -125,8 +127,8 @@ def _trainer(
         loss_scale=cfg.loss_scale if cfg.amp_level != "O0" else 1.0,
         dynamic_loss_scale=cfg.dynamic_loss_scale and cfg.amp_level != "O0",
     )
-    reducer = _reducer(network) if runtime.group_size > 1 else None
-    step = TrainStep(LossCell(recipe.build_preprocess(), network, criterion), options, reducer)
+    mean = MeanOverRanks(runtime.group_size) if runtime.group_size > 1 else None
+    step = TrainStep(LossCell(recipe.build_preprocess(), network, criterion), options, mean)
     step.set_train()
     if len(cfg.training_sizes) > 1:
         _declare_dynamic(step)
@@ -143,10 +145,6 @@ def _trainer(
     )
     card = recipe.card(list(dataset.category_ids))
     return Trainer(cfg, runtime, step, criterion.loss_names, loader, schedule, folder, card, fingerprint(dataset))
-
-
-def _reducer(network: nn.Cell) -> nn.Cell:
-    return nn.DistributedGradReducer(network.trainable_params(), mean=True)
 
 
 def _declare_dynamic(step: TrainStep) -> None:
@@ -199,7 +197,9 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) ->
     is_writer = master or not cfg.is_save_on_master
     checkpoints = CheckpointFolder(folder / f"ckpt_{trainer.runtime.rank}", cfg.model, cfg.keep_checkpoint_max)
     lines = LogLines(cfg.log_interval)
-    hooks: list[Hook] = [stop, Heartbeat(), lines]
+    hooks: list[Hook] = [stop, Heartbeat(), AnnounceCompiles(len(cfg.training_sizes) > 1), lines]
+    if cfg.need_profiler and master:
+        hooks.append(Profile(folder / "profile"))
     if master and (cfg.progress == "bar" or (cfg.progress == "auto" and sys.stderr.isatty())):
         hooks.append(ProgressBar())
     curves = Curves(_summary_folder(cfg, folder))

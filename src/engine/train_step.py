@@ -79,6 +79,22 @@ class LossCell(nn.Cell):
         return total, losses
 
 
+class MeanOverRanks(nn.Cell):
+    """A vector, averaged over all processes of a distributed run.
+
+    Args:
+        group_size: number of processes.
+    """
+
+    def __init__(self, group_size: int) -> None:
+        super().__init__()
+        self.group_size = group_size
+        self.all_reduce = ops.AllReduce(ops.ReduceOp.SUM)
+
+    def construct(self, vector: Tensor) -> Tensor:
+        return self.all_reduce(vector) / self.group_size
+
+
 class TrainStep(nn.Cell):
     """Loss, gradient, all-reduce, clip, finite check, SGD with momentum, moving average.
 

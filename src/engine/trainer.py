@@ -116,6 +116,8 @@ class Trainer:
 
     def _one_epoch(self, hooks: Sequence[Hook]) -> None:
         for batch in self.loader.epoch(self.epoch, self.step_in_epoch):
+            for hook in hooks:
+                hook.before_step(self, batch)
             self.result = self._one_step(batch)
             self.step += 1
             self.step_in_epoch += 1
