@@ -117,7 +117,7 @@ def test_quickstart_installs_renders_trains_scores_and_says_where_all_lies(clone
     install, doctor, shapes, train, evaluation = clone.called()
     assert install.startswith("-m pip install ") and install.endswith(f"-r {clone.root}/requirements.txt")
     assert doctor == "-m src.tools.doctor --quiet"
-    assert shapes == f"-m src.data.shapes --output {clone.root}/outputs/shapes"
+    assert shapes == f"-m src.data.shapes --output {clone.root}/outputs/shapes --size 192"
     output = clone.root / "outputs" / "quickstart"
     assert train == (
         f"{clone.root}/train.py --config {clone.root}/configs/yolov3_shapes.yaml "

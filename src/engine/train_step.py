@@ -58,7 +58,7 @@ class StepOptions:
 
 def is_norm_or_bias(name: str) -> bool:
     """Whether a parameter, by its MindSpore name, is a bias or belongs to a normalisation."""
-    return name.endswith((".bias", ".gamma", ".beta"))
+    return name.rsplit(".", 1)[-1] in ("bias", "gamma", "beta")
 
 
 class LossCell(nn.Cell):
