@@ -6,13 +6,13 @@
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
 
-root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=scripts/environment.sh
-. "$root/scripts/environment.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/environment.sh"
 model=${1:-yolov3} count=${2:-32}
 data=${DATA_DIR:-$root/../shared/data}
-[ -d "$data/coco_mini" ] || fail "$data/coco_mini is absent: set DATA_DIR to the folder that holds coco_mini"
-[ -n "${PYTHON_BIN:-}" ] || make_environment "$root" "$root/requirements.txt"
+[ -d "$data/coco_mini" ] || die "$data/coco_mini is absent: set DATA_DIR to the folder that holds coco_mini"
+data=$(cd "$data" && pwd)
+prepare_environment requirements.txt
 
 cd "$root"
 out=outputs/overfit_$model
@@ -24,13 +24,13 @@ yolov3)
     recipe=(--config configs/yolov3.yaml --num_classes 0 --backbone_shape 8,16,32,64,128,256 --training_shape 320
         --testing_shape 320 --augment False --per_batch_size 4 --max_epoch 80 --t_max 80 --lr 0.005 --warmup_epochs 2
         --weight_decay 0.0005 --clip_grad_norm 30 --ema_decay 0.98 --log_interval 40 --ckpt_interval 80) ;;
-*) fail "there is no model $model here; models: yolov3" ;;
+*) die "there is no model $model here; models: yolov3" ;;
 esac
-"$PYTHON_BIN" -m benchmarks.subset --annotations "$data/coco_mini/annotations/instances_train2017.json" \
+"$python" -m benchmarks.subset --annotations "$data/coco_mini/annotations/instances_train2017.json" \
     --images "$count" --output "$out/annotations.json"
 files=(--train_ann_file "$PWD/$out/annotations.json" --train_image_dir "$images"
     --val_ann_file "$PWD/$out/annotations.json" --val_image_dir "$images")
-"$PYTHON_BIN" train.py "${recipe[@]}" "${files[@]}" --ckpt_path "$out" --run_name run
+"$python" train.py "${recipe[@]}" "${files[@]}" --ckpt_path "$out" --run_name run
 weights=$(find "$out/run/ckpt_0" -name '*.ckpt' ! -name '*.state.ckpt')
-"$PYTHON_BIN" eval.py "${recipe[@]}" "${files[@]}" --pretrained "$weights" --log_path "$out" | tee "$out/eval.txt"
+"$python" eval.py "${recipe[@]}" "${files[@]}" --pretrained "$weights" --log_path "$out" | tee "$out/eval.txt"
 echo "AP50 $(sed -n 's/.*IoU=0.50 .* = //p' "$out/eval.txt" | head -1)"

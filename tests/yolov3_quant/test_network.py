@@ -155,7 +155,7 @@ def test_gradient_of_a_tiny_network(mode):
         float((g.asnumpy().astype(np.float64) * d).sum()) for g, d in zip(gradients, directions, strict=True)
     )
     start = [p.asnumpy().copy() for p in weights]
-    step, values = 3e-5, []
+    step, values = 1e-5, []
     for sign in (1, -1):
         for p, value, d in zip(weights, start, directions, strict=True):
             p.set_data(Tensor(value + sign * step * d))
