@@ -21,7 +21,7 @@ rm -rf "$out"
 case $model in
 yolov3)
     # 320 px, a quarter of the channels, no augmentation; the rate falls to 0, since the averages lag before it does.
-    recipe=(--config configs/yolov3.yaml --num_classes 0 --backbone_shape 8,16,32,64,128,256 --training_shape 320
+    recipe=(--config configs/yolov3.yaml --num_classes 0 --backbone_shape "8,16,32,64,128,256" --training_shape 320
         --testing_shape 320 --augment False --per_batch_size 4 --max_epoch 80 --t_max 80 --lr 0.005 --warmup_epochs 2
         --weight_decay 0.0005 --clip_grad_norm 30 --ema_decay 0.98 --log_interval 40 --ckpt_interval 80) ;;
 *) die "there is no model $model here; models: yolov3" ;;
