@@ -23,7 +23,7 @@ TINY = [
     "--config", "configs/yolov3_shapes.yaml", "--training_shape", "64", "--testing_shape", "64",
     "--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1", "--per_batch_size", "4",
     "--num_parallel_workers", "0", "--warmup_epochs", "0", "--progress", "off", "--log_interval", "1",
-    "--lr", "0.02", "--ckpt_interval", "1",
+    "--lr", "0.02", "--ckpt_interval", "1", "--eval_start_epoch", "1", "--eval_interval", "1",
 ]  # fmt: skip
 
 
