@@ -19,7 +19,7 @@ from src.engine.coco_score import CocoResult, format_per_class, score_detections
 from src.engine.datasets import evaluation_loader, open_dataset
 from src.engine.detections import DetectionWriter
 from src.engine.postprocess import Detections, postprocess, warm_up
-from src.engine.runtime import Runtime, start, start_logging
+from src.engine.runtime import start, start_logging
 from src.engine.weights_file import fill_network, load_weights
 from src.errors import UsageError
 from src.recipe import DetectionRecipe, get_recipe
@@ -53,17 +53,16 @@ class Evaluator:
         cfg: resolved configuration.
         recipe: of the model.
         dataset: the validation images.
-        runtime: device and ranks.
     """
 
-    def __init__(self, cfg: Config, recipe: DetectionRecipe, dataset: DetectionDataset, runtime: Runtime) -> None:
+    def __init__(self, cfg: Config, recipe: DetectionRecipe, dataset: DetectionDataset) -> None:
         self.cfg = cfg
         self.dataset = dataset
         self.options = recipe.postprocess_options()
         self.network = recipe.build_network()
         self.predict = PredictCell(recipe.build_preprocess(), self.network, recipe.build_decoder(), cfg.testing_size)
         self.predict.set_train(False)
-        self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline(), runtime)
+        self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline())
 
     def __enter__(self) -> Evaluator:
         return self
@@ -133,10 +132,10 @@ def evaluate(cfg: Config) -> int:
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to evaluate with --pretrained, or --detections FILE")
     source = Path(cfg.pretrained)
-    runtime = start(cfg)
+    start(cfg)
     weights, card = load_weights(source)
     dataset, cfg = open_dataset(apply_card(cfg, card, source, with_classes=True), "val")
-    with Evaluator(cfg, get_recipe(cfg), dataset, runtime) as evaluator:
+    with Evaluator(cfg, get_recipe(cfg), dataset) as evaluator:
         evaluator.load(weights, source)
         log.info("evaluating %s on %d images of %s", source, len(dataset.samples), dataset.ann_file)
         result = evaluator.score(folder / "detections.json")

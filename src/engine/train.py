@@ -68,7 +68,8 @@ def train(cfg: Config) -> int:
         trainer = _trainer(cfg, runtime, recipe, network, dataset, loader, folder)
         if resumed is not None:
             _resume(trainer, *resumed)
-        evaluator = _evaluator(cfg, runtime) if cfg.run_eval else None
+        # One process scores all images; the others wait for it at their next all-reduce.
+        evaluator = _evaluator(cfg) if cfg.run_eval and runtime.is_master else None
         try:
             trainer.fit(_hooks(trainer, evaluator, stop))
         finally:
@@ -182,9 +183,9 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
     log.info("resumed from %s: epoch %d, step %d", manifest, trainer.epoch, trainer.step)
 
 
-def _evaluator(cfg: Config, runtime: Runtime) -> Evaluator:
+def _evaluator(cfg: Config) -> Evaluator:
     dataset, cfg = open_dataset(cfg, "val")
-    return Evaluator(cfg, get_recipe(cfg), dataset, runtime)
+    return Evaluator(cfg, get_recipe(cfg), dataset)
 
 
 def _summary_folder(cfg: Config, folder: Path) -> Path:
