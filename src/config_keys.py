@@ -221,7 +221,6 @@ class OutputKeys:
     run_name: str = key(
         "", "folder of the run inside ckpt_path; empty: the date and time of its start", affects_training=False
     )
-    run_name: str = key("", "name of the run's folder in ckpt_path; empty: date and time", affects_training=False)
     ckpt_interval: int = key(
         1, "epochs between checkpoints", minimum=1, means_default=("None", "-1", ""), affects_training=False
     )

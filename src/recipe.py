@@ -72,7 +72,7 @@ class DetectionRecipe(ABC):
         return False
 
     def build_preprocess(self) -> nn.Cell:
-        """Cell: uint8 images (N, H, W, 3) RGB -> normalised (N, 3, H, W) float32."""
+        """Cell: uint8 images (N, H, W, 3) RGB, valid sizes int32 (N, 2) -> normalised (N, 3, H, W) float32."""
         from src.common.preprocess import Preprocess
 
         return Preprocess(self.cfg.mean, self.cfg.std)

@@ -12,15 +12,21 @@ from mindspore import nn, ops
 class Preprocess(nn.Cell):
     """uint8 RGB images (N, H, W, 3) -> float32 (N, 3, H, W): x / 255, minus mean, divided by std.
 
+    Attributes:
+        uses_valid_sizes: whether the second input changes anything; an export has it only then.
+
     Args:
         mean, std: one value a channel, R, G, B, on the scale 0..1.
     """
+
+    uses_valid_sizes = False
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.scale = ms.Tensor((1 / (255 * np.asarray(std, np.float64))).astype(np.float32).reshape(1, 3, 1, 1))
         self.shift = ms.Tensor((-np.asarray(mean) / np.asarray(std)).astype(np.float32).reshape(1, 3, 1, 1))
 
-    def construct(self, images: ms.Tensor) -> ms.Tensor:
+    def construct(self, images: ms.Tensor, valid_sizes: ms.Tensor | None = None) -> ms.Tensor:
+        """Normalises; `valid_sizes` int32 (N, 2) tells height and width that each image covers of its input."""
         planes = ops.cast(ops.transpose(images, (0, 3, 1, 2)), ms.float32)
         return planes * self.scale + self.shift

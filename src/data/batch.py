@@ -43,6 +43,16 @@ class Batch:
     epoch: int
     number: int
 
+    @property
+    def valid_sizes(self) -> np.ndarray:
+        """int32 (N, 2): height and width that each image covers of its input, from the top left; the rest is padding
+        (right only where no step after the placement moves the pixels)."""
+        return np.array([geometry.valid_size for geometry in self.geometry], np.int32).reshape(-1, 2)
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What a training step takes, in order: images, valid sizes, boxes, labels, size."""
+        return self.images, self.valid_sizes, self.boxes, self.labels, np.array(self.size, np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class BatchTask:

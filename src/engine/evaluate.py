@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 
 class PredictCell(nn.Cell):
-    """uint8 images (N, H, W, 3) RGB -> boxes (N, K, 4) xyxy px of the input, scores (N, K, C)."""
+    """uint8 images (N, H, W, 3) RGB, valid sizes int32 (N, 2) -> boxes (N, K, 4) xyxy px of the input, scores
+    (N, K, C)."""
 
     def __init__(self, preprocess: nn.Cell, network: nn.Cell, decoder: nn.Cell, size: tuple[int, int]) -> None:
         super().__init__(auto_prefix=False)
@@ -42,8 +43,8 @@ class PredictCell(nn.Cell):
         self.decoder = decoder
         self.size = size
 
-    def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.decoder(self.network(self.preprocess(images)), self.size)
+    def construct(self, images: Tensor, valid_sizes: Tensor) -> tuple[Tensor, Tensor]:
+        return self.decoder(self.network(self.preprocess(images, valid_sizes)), self.size)
 
 
 class Evaluator:
@@ -96,13 +97,12 @@ class Evaluator:
         return score_detections(self.dataset.ann_file, detections_file, self.cfg.scorer)
 
     def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        images = np.array(batch.images)
-        count = len(images)
-        if count < self.cfg.eval_batch_size:
-            # The last batch keeps the compiled shape; what the padding gives is cut off again.
-            padding = np.zeros((self.cfg.eval_batch_size - count, *images.shape[1:]), np.uint8)
-            images = np.concatenate((images, padding))
-        boxes, scores = self.predict(Tensor(images))
+        count = len(batch.images)
+        # The last batch keeps the compiled shape; what the padding gives is cut off again.
+        lacking = self.cfg.eval_batch_size - count
+        images = np.concatenate((batch.images, np.zeros((lacking, *batch.images.shape[1:]), np.uint8)))
+        valid_sizes = np.concatenate((batch.valid_sizes, np.tile(np.int32([batch.size]), (lacking, 1))))
+        boxes, scores = self.predict(Tensor(images), Tensor(valid_sizes))
         return boxes.asnumpy()[:count], scores.asnumpy()[:count]
 
     def _progress(self, batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -151,13 +151,14 @@ def _trainer(
 def _declare_dynamic(step: TrainStep) -> None:
     """One compile for all training sizes and numbers of boxes; a step of fixed shapes is 1.2 to 1.6 times faster."""
     step.set_inputs(
-        Tensor(shape=[None, None, None, 3], dtype=ms.uint8),
-        Tensor(shape=[None, None, 4], dtype=ms.float32),
-        Tensor(shape=[None, None], dtype=ms.int32),
-        Tensor(shape=[2], dtype=ms.float32),
         Tensor(shape=[], dtype=ms.float32),
         Tensor(shape=[], dtype=ms.int32),
         Tensor(shape=[], dtype=ms.float32),
+        Tensor(shape=[None, None, None, 3], dtype=ms.uint8),
+        Tensor(shape=[None, 2], dtype=ms.int32),
+        Tensor(shape=[None, None, 4], dtype=ms.float32),
+        Tensor(shape=[None, None], dtype=ms.int32),
+        Tensor(shape=[2], dtype=ms.float32),
     )
 
 

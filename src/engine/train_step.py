@@ -62,7 +62,10 @@ def is_norm_or_bias(name: str) -> bool:
 
 
 class LossCell(nn.Cell):
-    """uint8 images (N, H, W, 3) and their targets -> (sum of the losses, each loss), float32 scalars."""
+    """A batch, as `Batch.arrays` orders it -> (sum of the losses, each loss), float32 scalars.
+
+    Images are uint8 (N, H, W, 3), their valid sizes int32 (N, 2); what follows goes to the criterion.
+    """
 
     def __init__(self, preprocess: nn.Cell, network: nn.Cell, criterion: nn.Cell) -> None:
         # Parameters keep the names that they have in the network alone, which are those in a checkpoint.
@@ -71,8 +74,8 @@ class LossCell(nn.Cell):
         self.network = network
         self.criterion = criterion
 
-    def construct(self, images: Tensor, boxes: Tensor, labels: Tensor, image_size: Tensor) -> tuple:
-        losses = self.criterion(self.network(self.preprocess(images)), boxes, labels, image_size)
+    def construct(self, images: Tensor, valid_sizes: Tensor, *targets: Tensor) -> tuple:
+        losses = self.criterion(self.network(self.preprocess(images, valid_sizes)), *targets)
         total = losses[0]
         for loss in losses[1:]:
             total = total + loss
@@ -140,27 +143,18 @@ class TrainStep(nn.Cell):
         self.window_ok = _scalar("scaler.window_ok", 1)
         self.grad = ms.value_and_grad(self._scaled_loss, None, self.weights, has_aux=True)
 
-    def _scaled_loss(self, images: Tensor, boxes: Tensor, labels: Tensor, image_size: Tensor, scale: Tensor) -> tuple:
-        total, losses = self.loss_cell(images, boxes, labels, image_size)
+    def _scaled_loss(self, scale: Tensor, *batch: Tensor) -> tuple:
+        total, losses = self.loss_cell(*batch)
         return total * scale, losses
 
-    def construct(
-        self,
-        images: Tensor,
-        boxes: Tensor,
-        labels: Tensor,
-        image_size: Tensor,
-        rate: Tensor,
-        position: Tensor,
-        ema_decay: Tensor,
-    ) -> tuple:
+    def construct(self, rate: Tensor, position: Tensor, ema_decay: Tensor, *batch: Tensor) -> tuple:
         """Runs one step.
 
         Args:
-            images, boxes, labels, image_size: a batch, as the loss cell takes it.
             rate: float32 scalar, the learning rate of this step.
             position: int32 scalar, 0 .. accumulate_steps - 1: place in the accumulation window.
             ema_decay: float32 scalar; the moving average's decay at this step.
+            batch: what the loss cell takes.
 
         Returns:
             losses (tuple of float32 scalars, unscaled and unweighted), gradient norm before clipping (float32 scalar,
@@ -168,7 +162,7 @@ class TrainStep(nn.Cell):
             scalar, the loss scale this step used).
         """
         scale = self.scale * 1
-        (_, losses), gradients = self.grad(images, boxes, labels, image_size, scale)
+        (_, losses), gradients = self.grad(scale, *batch)
         gradient = ops.concat(_map(_flatten, gradients))
         if self.mean_over_ranks is not None:
             gradient = self.mean_over_ranks(gradient)

@@ -134,13 +134,10 @@ class Trainer:
     def _one_step(self, batch: Batch) -> StepResult:
         rate = self.schedule(self.step)
         losses, norm, ok, scale = self.train_step(
-            Tensor(np.array(batch.images)),
-            Tensor(np.array(batch.boxes)),
-            Tensor(np.array(batch.labels)),
-            Tensor(np.float32(batch.size)),
             Tensor(rate, ms.float32),
             Tensor(self.step % self.cfg.accumulate_steps, ms.int32),
             Tensor(self._ema_decay(), ms.float32),
+            *[Tensor(np.array(array)) for array in batch.arrays()],
         )
         values = {name: float(value) for name, value in zip(self.loss_names, losses, strict=True)}
         result = StepResult(

@@ -11,7 +11,6 @@ RNG = np.random.default_rng(0)
 START = RNG.standard_normal((3, 4)).astype(np.float32)
 BIAS = RNG.standard_normal(3).astype(np.float32)
 BATCHES = RNG.standard_normal((8, 5, 4)).astype(np.float32)
-UNUSED = Tensor(np.zeros((1, 4), np.float32))
 
 
 class Linear(nn.Cell):
@@ -23,7 +22,7 @@ class Linear(nn.Cell):
         self.network.weight.set_data(Tensor(START))
         self.network.bias.set_data(Tensor(BIAS))
 
-    def construct(self, images, boxes, labels, image_size):
+    def construct(self, images):
         losses = (ops.reduce_mean(ops.square(self.network(images))), 0.5 * ops.reduce_sum(self.network.bias))
         return losses[0] + losses[1], losses
 
@@ -71,10 +70,10 @@ def run(options, batches=BATCHES, mode=ms.GRAPH_MODE, step=None, first=0):
     for i, x in enumerate(batches, first):
         results.append(
             step(
-                Tensor(x), UNUSED, UNUSED, UNUSED,
                 Tensor(0.1 / (i + 1), ms.float32),
                 Tensor(i % options.accumulate_steps, ms.int32),
                 Tensor(0.8, ms.float32),
+                Tensor(x),
             )
         )  # fmt: skip
     ms.set_context(mode=ms.GRAPH_MODE)
