@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from src.errors import UsageError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from src.config import Config
     from src.data.pipeline import Pipeline
     from src.engine.postprocess import PostprocessOptions
+    from src.weights.sources import WeightSource
 
 # A model package is imported when a configuration names it, so that a broken or heavy one burdens nobody else.
 _PACKAGES = {
@@ -70,6 +71,10 @@ class DetectionRecipe(ABC):
     def is_class_layer(self, name: str) -> bool:
         """Whether the shape of a parameter, by its name, depends on the classes: `filter_weight` leaves it out."""
         return False
+
+    def weight_sources(self) -> Sequence[WeightSource]:
+        """Files of other programs that this network can be filled from."""
+        return ()
 
     def build_preprocess(self) -> nn.Cell:
         """Cell: uint8 images (N, H, W, 3) RGB, valid sizes int32 (N, 2) -> normalised (N, 3, H, W) float32."""

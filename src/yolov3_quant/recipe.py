@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from mindspore import nn
@@ -11,9 +12,11 @@ from src.darknet53.network import DarkNet53
 from src.data.pipeline import Pipeline, jitter_pipeline, plain_pipeline
 from src.engine.postprocess import PostprocessOptions
 from src.recipe import DetectionRecipe
+from src.weights.sources import WeightSource
 from src.yolov3_quant.config import YoloV3Config
 from src.yolov3_quant.loss import YoloV3Criterion
 from src.yolov3_quant.network import YoloV3
+from src.yolov3_quant.weights import SOURCES
 
 
 class Recipe(DetectionRecipe):
@@ -32,6 +35,9 @@ class Recipe(DetectionRecipe):
 
     def is_class_layer(self, name: str) -> bool:
         return ".predict." in name
+
+    def weight_sources(self) -> Sequence[WeightSource]:
+        return SOURCES
 
     def build_criterion(self) -> nn.Cell:
         smoothing = self.cfg.label_smooth_factor if self.cfg.label_smooth else 0.0

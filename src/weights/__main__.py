@@ -1,0 +1,43 @@
+"""Turns weights of other programs into a checkpoint of this one.
+
+python -m src.weights --config configs/yolov3.yaml --source yolov3.weights --output yolov3.ckpt
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.config import parse_command_line
+from src.errors import run_command
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m src.weights",
+        description="Turns weights of other programs (darknet .weights, PyTorch .pth and .safetensors, checkpoints of "
+        "MindSpore's old model zoo) into a checkpoint with its card. Other flags are keys of the configuration, such "
+        "as --num_classes.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, help="the model, and its number of classes")
+    parser.add_argument("--source", type=Path, required=True, help="the file to read")
+    parser.add_argument("--output", type=Path, required=True, help="the checkpoint to write, ending in .ckpt")
+    parser.add_argument("--layout", default="", help="how the file names its tensors; found by itself if left out")
+    parser.add_argument("--partial", default="", help="backbone: take only that, for --pretrained_backbone")
+    parser.add_argument("--quiet", action="store_true", help="print the sums only")
+    args, keys = parser.parse_known_args(list(argv))
+    cfg = parse_command_line(["--config", args.config, *keys], "weights")
+
+    from src.weights.importer import describe, import_weights
+
+    lines = describe(import_weights(cfg, args.source, args.output, args.layout, args.partial))
+    sys.stdout.write("\n".join(lines[-2:] if args.quiet else lines) + "\n")
+    sys.stdout.write(f"{args.output} and its card {args.output.with_suffix('.json').name} written\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

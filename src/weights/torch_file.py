@@ -1,0 +1,247 @@
+"""Reads the tensors of PyTorch files, without PyTorch and without unpickling; and those of safetensors files.
+
+`torch.save` writes, since version 1.6, a zip archive with a pickle (`data.pkl`) and one file a storage (`data/KEY`);
+before that, five pickles and the storages one after the other. A tensor is a view of a storage: offset, shape, strides.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from src.errors import UserError
+from src.weights.darknet_file import read_bytes
+from src.weights.pickle_data import Name, PickleReader, RefusedPickle
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+_STORAGES = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+_NAMES = frozenset(f"torch.{name}" for name in _STORAGES)
+# Under which key training programs keep the weights, the best choice first.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
+
+
+@dataclass(frozen=True)
+class _Storage:
+    key: str
+    kind: str
+    count: int
+
+    @property
+    def item_size(self) -> int:
+        return 2 if self.kind == "bfloat16" else np.dtype(self.kind).itemsize
+
+
+@dataclass(frozen=True)
+class _View:
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def read_torch(path: Path) -> dict[str, np.ndarray]:
+    """Tensors of a .pth or .pt file by name; bfloat16 becomes float32.
+
+    A training checkpoint that keeps its weights under a key such as "state_dict" gives those.
+
+    Raises:
+        UserError: the file is missing, damaged, holds anything but plain data, or no tensors.
+    """
+    data = read_bytes(path)
+    try:
+        content, load = _read_zip(data) if data[:2] == b"PK" else _read_legacy(data)
+        return {name: _array(view, load) for name, view in _weights_in(content).items()}
+    except RefusedPickle as error:
+        raise UserError(f"{path} is refused: {error}.\nNothing of it was run. {_REMEDY}") from error
+    except (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError) as error:
+        raise UserError(f"{path} is no whole PyTorch file: {error}") from error
+
+
+_REMEDY = "Save the weights alone: torch.save(model.state_dict(), FILE)."
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Tensors of a .safetensors file by name.
+
+    Raises:
+        UserError: the file is missing or damaged, or a tensor has a type that numpy lacks (bfloat16, fp8).
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} cannot be read as safetensors: {error}. Tensors must be float16 or float32."
+        ) from error
+
+
+def _reader(persistent: Callable[[Any], Any] | None = None) -> PickleReader:
+    calls: Mapping[str, Callable[..., Any]] = {
+        "collections.OrderedDict": _ordered_dict,
+        "torch._utils._rebuild_tensor_v2": _view,
+        "torch._utils._rebuild_tensor": _view,
+        "torch._utils._rebuild_parameter": _parameter,
+    }
+    return PickleReader(calls, _NAMES, persistent)
+
+
+def _ordered_dict(items: Iterable[Any] = ()) -> dict:
+    return dict(items)
+
+
+def _view(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _View:
+    is_number = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides))
+    if not isinstance(storage, _Storage) or not is_number or len(shape) != len(strides):
+        raise RefusedPickle("a tensor is described wrongly")
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if math.prod(shape) and last >= storage.count:
+        raise RefusedPickle(f"a tensor of shape {tuple(shape)} reaches beyond its {storage.count} stored numbers")
+    # A stride of 0 lets a few bytes claim to be a tensor of any size.
+    if math.prod(shape) > storage.count:
+        raise RefusedPickle(f"a tensor of shape {tuple(shape)} has more elements than the {storage.count} stored ones")
+    return _View(storage, offset, tuple(shape), tuple(strides))
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def _storage(identity: Any) -> _Storage:
+    is_known = isinstance(identity, tuple) and len(identity) >= 5 and identity[0] == "storage"
+    if not is_known or not isinstance(identity[1], Name):
+        raise RefusedPickle("a tensor's storage is described wrongly")
+    _, kind, key, _, count, *rest = identity
+    if rest and rest[0] is not None:
+        raise RefusedPickle("a storage is a view of another one")
+    if type(count) is not int or count < 0 or not isinstance(key, str | int):
+        raise RefusedPickle("a tensor's storage is described wrongly")
+    return _Storage(str(key), _STORAGES[kind.text.removeprefix("torch.")], count)
+
+
+def _read_zip(data: bytes) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    names = {info.filename: info for info in archive.infolist()}
+    pickles = [name for name in names if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise RefusedPickle("the archive holds no data.pkl")
+    root = pickles[0].removesuffix("data.pkl")
+    if f"{root}constants.pkl" in names or any(name.startswith(f"{root}code/") for name in names):
+        raise RefusedPickle("it is a TorchScript program, not a file of weights")
+    if f"{root}byteorder" in names and _member(archive, names[f"{root}byteorder"]) != b"little":
+        raise RefusedPickle("its numbers are big-endian")
+
+    def load(storage: _Storage) -> np.ndarray:
+        info = names.get(f"{root}data/{storage.key}")
+        if info is None:
+            raise RefusedPickle(f"the storage data/{storage.key} is missing")
+        return _numbers(_member(archive, info), storage)
+
+    return _reader(_storage).read(io.BytesIO(_member(archive, names[pickles[0]]))), load
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    # PyTorch stores without compression; a packed member could unpack to any size.
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise RefusedPickle(f"the member {info.filename} is compressed, which PyTorch never does")
+    return archive.read(info)
+
+
+def _read_legacy(data: bytes) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
+    file = io.BytesIO(data)
+    if _reader().read(file) != _LEGACY_MAGIC or _reader().read(file) != _LEGACY_PROTOCOL:
+        raise RefusedPickle("it is no file of torch.save")
+    system = _reader().read(file)
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise RefusedPickle("its numbers are big-endian")
+    known: dict[str, _Storage] = {}
+
+    def remember(identity: Any) -> _Storage:
+        storage = _storage(identity)
+        return known.setdefault(storage.key, storage)
+
+    content = _reader(remember).read(file)
+    keys = _reader().read(file)
+    if not isinstance(keys, list):
+        raise RefusedPickle("the list of storages is missing")
+    storages = dict(_legacy_storages(file, [str(key) for key in keys], known))
+
+    def load(storage: _Storage) -> np.ndarray:
+        if storage.key not in storages:
+            raise RefusedPickle(f"the storage {storage.key} is missing")
+        return storages[storage.key]
+
+    return content, load
+
+
+def _legacy_storages(
+    file: BinaryIO, keys: list[str], known: Mapping[str, _Storage]
+) -> Iterable[tuple[str, np.ndarray]]:
+    for key in keys:
+        if key not in known:
+            raise RefusedPickle(f"no tensor uses the storage {key}")
+        header = file.read(8)
+        if len(header) < 8 or int.from_bytes(header, "little", signed=True) != known[key].count:
+            raise RefusedPickle(f"the storage {key} is cut short or has another size than its tensors say")
+        yield key, _numbers(file.read(known[key].count * known[key].item_size), known[key])
+
+
+def _numbers(data: bytes, storage: _Storage) -> np.ndarray:
+    if len(data) != storage.count * storage.item_size:
+        raise RefusedPickle(
+            f"the storage {storage.key} has {len(data)} bytes, {storage.count * storage.item_size} are needed"
+        )
+    if storage.kind == "bfloat16":
+        # bfloat16 is the upper half of a float32.
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(data, storage.kind)
+
+
+def _array(view: _View, load: Callable[[_Storage], np.ndarray]) -> np.ndarray:
+    numbers = load(view.storage)
+    if not math.prod(view.shape):
+        return np.zeros(view.shape, numbers.dtype)
+    strides = [stride * numbers.itemsize for stride in view.strides]
+    # The bounds were checked when the view was read.
+    return np.lib.stride_tricks.as_strided(numbers[view.offset :], view.shape, strides).copy()
+
+
+def _weights_in(content: Any) -> dict[str, _View]:
+    """The dictionary of tensors: the file's own, or the one it keeps under a usual key."""
+    own = _tensors(content)
+    if own:
+        return own
+    inner = {key: _tensors(value) for key, value in content.items()} if isinstance(content, dict) else {}
+    inner = {key: found for key, found in inner.items() if found}
+    choice = next((key for key in _WRAPPERS if key in inner), next(iter(inner), None) if len(inner) == 1 else None)
+    if choice is None:
+        raise RefusedPickle(f"it holds no dictionary of tensors (but {type(content).__name__}: {list(inner) or '-'})")
+    return inner[choice]
+
+
+def _tensors(value: Any) -> dict[str, _View]:
+    if not isinstance(value, dict):
+        return {}
+    return {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, _View)}

@@ -1,0 +1,226 @@
+"""Reading PyTorch's files: what is in them comes out, and nothing of them is ever run."""
+
+import collections
+import importlib.util
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.errors import UserError
+from src.weights.pickle_data import PickleReader, RefusedPickle
+from src.weights.torch_file import read_safetensors, read_torch
+
+_spec = importlib.util.spec_from_file_location("torch_files", Path(__file__).with_name("torch_files.py"))
+files = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(files)
+
+RNG = np.random.default_rng(0)
+KERNEL = RNG.standard_normal((4, 3, 2, 2)).astype(np.float32)
+COUNT = np.int64([7])
+
+
+@pytest.fixture(autouse=True)
+def _torch(monkeypatch):
+    files.fake_torch(monkeypatch)
+
+
+@pytest.fixture(params=["zip", "legacy"])
+def save(request):
+    return files.save_zip if request.param == "zip" else files.save_legacy
+
+
+def test_tensors_come_back(tmp_path, save):
+    state = collections.OrderedDict(
+        a=files.tensor("0", KERNEL), n=files.tensor("1", COUNT), h=files.tensor("2", KERNEL.astype(np.float16))
+    )
+    save(tmp_path / "w.pth", state)
+    read = read_torch(tmp_path / "w.pth")
+    assert list(read) == ["a", "n", "h"]
+    np.testing.assert_array_equal(read["a"], KERNEL)
+    np.testing.assert_array_equal(read["n"], COUNT)
+    assert read["h"].dtype == np.float16
+
+
+def test_views_share_a_storage(tmp_path, save):
+    storage = files.Storage("0", KERNEL.ravel())
+    state = {"transposed": files.Tensor(storage, 0, (12, 4), (1, 12)), "tail": files.Tensor(storage, 40, (8,), (1,))}
+    save(tmp_path / "w.pth", state)
+    read = read_torch(tmp_path / "w.pth")
+    np.testing.assert_array_equal(read["transposed"], KERNEL.reshape(4, 12).T)
+    np.testing.assert_array_equal(read["tail"], KERNEL.ravel()[40:])
+
+
+def test_a_training_checkpoint_gives_its_weights(tmp_path, save):
+    weights = {"a": files.tensor("0", KERNEL)}
+    save(tmp_path / "w.pth", {"epoch": 3, "lr": 0.1, "note": "x", "optimizer": {"lr": [1, 2]}, "state_dict": weights})
+    assert list(read_torch(tmp_path / "w.pth")) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
+def test_files_that_torch_wrote(golden_dir, name):
+    """Written by torch 2.13: arange(12) as 3 x 4, (1.5, -2) as bfloat16, and a column of the first as a view."""
+    read = read_torch(golden_dir / name)
+    np.testing.assert_array_equal(read["a.weight"], np.arange(12, dtype=np.float32).reshape(3, 4))
+    np.testing.assert_array_equal(read["a.bias"], np.float32([1.5, -2]))
+    np.testing.assert_array_equal(read["a.slice"], np.arange(12, dtype=np.float32).reshape(3, 4)[:, 1])
+
+
+class Evil:
+    """What a malicious file would hold: a call."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_malicious_file_is_refused_by_name_and_nothing_runs(tmp_path, save):
+    victim = tmp_path / "victim"
+    save(tmp_path / "w.pth", {"a": files.tensor("0", KERNEL), "b": Evil(victim)})
+    with pytest.raises(UserError, match=r"(posix|nt)\.system"):
+        read_torch(tmp_path / "w.pth")
+    assert not victim.exists()
+    # The same bytes do harm when they are unpickled: the test is about something.
+    pickle.loads(pickle.dumps(Evil(victim)))
+    assert victim.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (Path("x"), "pathlib"),
+        (np.float64(1), "numpy"),
+        (complex(1, 2), "complex"),
+        ({1, 2}, "set"),
+        (print, "print"),
+    ],
+    ids=lambda v: str(v)[:20],
+)
+def test_anything_else_is_refused_by_name(tmp_path, value, named):
+    files.save_zip(tmp_path / "w.pth", {"a": files.tensor("0", KERNEL), "b": value})
+    with pytest.raises(UserError, match=named) as caught:
+        read_torch(tmp_path / "w.pth")
+    assert "Nothing of it was run" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        ((40, (9,), (1,)), "beyond"),
+        ((0, (10**6,), (0,)), "more elements"),
+        ((0, (4, -1), (1, 1)), "wrongly"),
+        ((-1, (4,), (1,)), "wrongly"),
+        ((0, (4,), (1, 1)), "wrongly"),
+        ((0, (2.0,), (1,)), "wrongly"),
+    ],
+)
+def test_views_outside_their_storage_are_refused(tmp_path, save, view, message):
+    save(tmp_path / "w.pth", {"a": files.Tensor(files.Storage("0", KERNEL.ravel()), *view)})
+    with pytest.raises(UserError, match=message):
+        read_torch(tmp_path / "w.pth")
+
+
+def rewritten(path, target, change):
+    """A copy of a zip file with its members changed."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+        for info in old.infolist():
+            for name, data, how in change(info.filename, old.read(info)):
+                new.writestr(name, data, compress_type=how)
+
+
+STORED, PACKED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda n, d: [(n, d[:-1] if "data/" in n else d, STORED)], "bytes"),
+        (lambda n, d: [] if "data/" in n else [(n, d, STORED)], "missing"),
+        (lambda n, d: [(n, d, PACKED)], "compressed"),
+        (lambda n, d: [(n, b"big" if "byteorder" in n else d, STORED)], "big-endian"),
+        (
+            lambda n, d: [(n, d, STORED), *([("archive/constants.pkl", b"", STORED)] if "version" in n else [])],
+            "Script",
+        ),
+        (lambda n, d: [(n, d[:20] if n.endswith("pkl") else d, STORED)], "damaged|cut short"),
+        (lambda n, d: [] if n.endswith("pkl") else [(n, d, STORED)], r"no data\.pkl"),
+    ],
+)
+def test_damaged_archives(tmp_path, change, message):
+    files.save_zip(tmp_path / "w.pth", {"a": files.tensor("0", KERNEL)})
+    rewritten(tmp_path / "w.pth", tmp_path / "bad.pth", change)
+    with pytest.raises(UserError, match=message):
+        read_torch(tmp_path / "bad.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02.", b"hello world", b"\x80\x02N."])
+def test_files_that_are_none(tmp_path, content):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"w\.pth"):
+        read_torch(tmp_path / "w.pth")
+
+
+def test_a_file_without_tensors(tmp_path):
+    files.save_zip(tmp_path / "w.pth", {"epoch": 3})
+    with pytest.raises(UserError, match="no dictionary of tensors"):
+        read_torch(tmp_path / "w.pth")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_changed_byte_never_escapes(tmp_path_factory, data):
+    """A damaged file ends in arrays or in the error of the reader, whatever byte it was."""
+    folder = tmp_path_factory.getbasetemp()
+    good = folder / "good.pth"
+    if not good.exists():
+        with pytest.MonkeyPatch.context() as patch:
+            files.fake_torch(patch)
+            files.save_legacy(good, {"a": files.tensor("0", KERNEL), "epoch": 3})
+    content = bytearray(good.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] = data.draw(st.integers(0, 255))
+    (folder / "changed.pth").write_bytes(bytes(content))
+    try:
+        read = read_torch(folder / "changed.pth")
+    except UserError as error:
+        assert "changed.pth" in str(error)
+    else:
+        assert all(isinstance(value, np.ndarray) for value in read.values())
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner, inner, inner),
+    max_leaves=10,
+)
+
+
+@given(PLAIN, st.integers(0, 5))
+def test_plain_data_of_every_protocol(value, protocol):
+    assert PickleReader({}).read(io.BytesIO(pickle.dumps(value, protocol))) == value
+
+
+def test_calls_need_to_be_known():
+    ordered = pickle.dumps(collections.OrderedDict(x=1))
+    with pytest.raises(RefusedPickle, match=r"collections\.OrderedDict"):
+        PickleReader({}).read(io.BytesIO(ordered))
+
+
+def test_safetensors(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"a": KERNEL}, tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(read_safetensors(tmp_path / "w.safetensors")["a"], KERNEL)
+    content = (tmp_path / "w.safetensors").read_bytes()
+    (tmp_path / "short.safetensors").write_bytes(content[:-5])
+    for name in ("short.safetensors", "absent.safetensors"):
+        with pytest.raises(UserError, match=name):
+            read_safetensors(tmp_path / name)
