@@ -31,7 +31,11 @@ SHARED_ALIASES = {
     "resume_yolov3": "pretrained",
     "resume_yolov4": "pretrained",
     "pretrained_checkpoint": "pretrained",
+    "ckpt_file": "pretrained",
 }
+
+# Old names with one meaning in all models, but only in one script.
+SCRIPT_ALIASES = {"export": {"batch_size": "export_batch_size"}}
 
 _SIZES = tuple((size, size) for size in range(320, 609, 32))
 
@@ -268,3 +272,22 @@ class EvalKeys:
         "hotcoco", "implementation of the COCO metrics", choices=("hotcoco", "pycocotools"), affects_training=False
     )
     draw_images: int = key(0, "pictures with drawn boxes to save at evaluation", minimum=0, affects_training=False)
+
+
+@dataclass(frozen=True)
+class ExportKeys:
+    """Export"""
+
+    file_format: str = key("MINDIR", "AIR on Ascend only", choices=("AIR", "ONNX", "MINDIR"), affects_training=False)
+    file_name: str = key(
+        "", "file to write, with or without suffix; empty: the model's name", path=True, affects_training=False
+    )
+    export_batch_size: int = key(
+        1, "images a call of the exported file; 0: any (MINDIR)", minimum=0, maximum=65536, affects_training=False
+    )
+    keep_detect: bool = key(True, "boxes and scores come out; False: the raw maps", affects_training=False)
+    keep_preprocess: bool = key(
+        False,
+        "uint8 pictures (N, h, w, 3) go in; False: normalised float32 (N, 3, h, w), as the old zoo's files",
+        affects_training=False,
+    )

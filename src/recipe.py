@@ -33,10 +33,14 @@ class DetectionRecipe(ABC):
         cfg: the configuration.
         PREPROCESS_KEYS: keys that say how an image becomes the network's input; they belong to the weights.
         NETWORK_KEYS: keys that say which network the weights belong to.
+        EXPORT_TOLERANCE: largest relative error of a raw map in an exported ONNX file; other kernels round otherwise,
+            and a deep network magnifies that.
     """
 
     PREPROCESS_KEYS: ClassVar[tuple[str, ...]] = ("mean", "std", "resize", "interpolation", "pad_value")
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = ()
+    EXPORT_TOLERANCE: ClassVar[float] = 1e-3
+    task: ClassVar[str] = "detect"
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
@@ -120,10 +124,10 @@ def aliases(model: str, script: str) -> Mapping[str, str]:
     A model's `ALIASES` holds a table a script, and under `*` what all scripts share. An empty model gives the names
     that mean the same for all models.
     """
-    from src.config_keys import SHARED_ALIASES
+    from src.config_keys import SCRIPT_ALIASES, SHARED_ALIASES
 
     own = _config_module(model).ALIASES if model else {}
-    return {**SHARED_ALIASES, **own.get("*", {}), **own.get(script, {})}
+    return {**SHARED_ALIASES, **SCRIPT_ALIASES.get(script, {}), **own.get("*", {}), **own.get(script, {})}
 
 
 def _config_module(model: str) -> ModuleType:

@@ -1,0 +1,213 @@
+"""What export.py does: writes a network to a file, and keeps it only if it does what the checkpoint does."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from src.common.files import atomic_path, sha256_of
+from src.deploy.form import DeployCell, Finish, Form, as_arrays
+from src.deploy.onnx_graph import polish
+from src.deploy.samples import sample_images
+from src.deploy.sidecar import sidecar_path, write_sidecar
+from src.deploy.verify import Agreement, compare_boxes, compare_outputs
+from src.engine.cards import apply_card
+from src.engine.runtime import start, start_logging
+from src.engine.weights_file import fill_network, load_weights
+from src.errors import UsageError, UserError
+from src.recipe import get_recipe
+
+if TYPE_CHECKING:
+    from src.config import Config
+    from src.recipe import DetectionRecipe
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = {"MINDIR": ".mindir", "ONNX": ".onnx", "AIR": ".air"}
+# Images of a comparison where the file takes any number: more than one, and an odd one.
+_ANY_BATCH = 3
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network with its weights, ready to be written.
+
+    Attributes:
+        cfg: resolved configuration, after the checkpoint's card.
+        recipe: of the model.
+        network: filled, in inference mode.
+        card: of the checkpoint, or made from the configuration where it has none.
+        source: the checkpoint.
+    """
+
+    cfg: Config
+    recipe: DetectionRecipe
+    network: nn.Cell
+    card: Mapping[str, Any]
+    source: Path
+
+
+def export(cfg: Config) -> int:
+    """Exports the checkpoint `pretrained` as the configuration says; the file appears only once it is verified.
+
+    Raises:
+        UserError: the weights do not fit, the format cannot be written here, or the file does not match the checkpoint.
+        UsageError: keys contradict each other.
+    """
+    start_logging(None)
+    runtime = start(cfg)
+    check_format(cfg, runtime.device)
+    prepared = prepare(cfg)
+    form = form_of(prepared)
+    target = target_path(prepared.cfg)
+    with atomic_path(target) as beside:
+        agreement = write_and_verify(prepared, form, beside)
+    write_sidecar(target, sidecar_of(prepared, form, agreement))
+    log.info("%s: %.1f MB; %s", target, target.stat().st_size / 1e6, agreement or "AIR cannot be loaded to verify it")
+    log.info("its sidecar: %s", sidecar_path(target))
+    return 0
+
+
+def check_format(cfg: Config, device: str) -> None:
+    """Refuses what this machine or format cannot do, before anything is loaded.
+
+    Raises:
+        UsageError: with the reason and what to do instead.
+    """
+    if cfg.file_format == "AIR" and device != "Ascend":
+        raise UsageError(
+            f"{cfg.where('file_format')} is AIR, which only MindSpore on Ascend writes, and this is {device}. "
+            "Export MINDIR here: it runs on Ascend too, and atc turns ONNX into an .om."
+        )
+    if cfg.file_format != "MINDIR" and not cfg.export_batch_size:
+        raise UsageError(f"{cfg.where('export_batch_size')} is 0 (any); {cfg.file_format} files have a fixed batch")
+
+
+def prepare(cfg: Config) -> Prepared:
+    """Builds the network that the checkpoint `pretrained` and its card describe.
+
+    Raises:
+        UserError: the checkpoint is missing or does not fit.
+    """
+    if not cfg.pretrained:
+        raise UsageError("ckpt_file is empty: give the checkpoint to export with --ckpt_file")
+    source = Path(cfg.pretrained)
+    weights, card = load_weights(source)
+    cfg = apply_card(cfg, card, source, with_classes=True)
+    if not cfg.num_classes and not cfg.class_names:
+        raise UsageError(f"{source} has no card that tells its classes: give --num_classes or --class_names")
+    if not cfg.num_classes:
+        cfg = cfg.replace(num_classes=len(cfg.class_names))
+    recipe = get_recipe(cfg)
+    network = recipe.build_network()
+    fill_network(network, weights, source, "Is this a checkpoint of another model, width or number of classes?")
+    network.set_train(False)
+    card = card or recipe.card(list(range(1, cfg.num_classes + 1)))
+    return Prepared(cfg, recipe, network, card, source)
+
+
+def form_of(prepared: Prepared) -> Form:
+    """What the configuration wants inside the file."""
+    cfg = prepared.cfg
+    valid = cfg.keep_preprocess and prepared.recipe.build_preprocess().uses_valid_sizes
+    return Form(cfg.testing_size, cfg.export_batch_size, cfg.keep_preprocess, cfg.keep_detect, valid)
+
+
+def target_path(cfg: Config) -> Path:
+    """The file to write: `file_name`, or the model's name, with the suffix of the format."""
+    suffix = SUFFIXES[cfg.file_format]
+    path = Path(cfg.file_name or cfg.model)
+    return path if path.suffix == suffix else path.with_name(path.name + suffix)
+
+
+def write_and_verify(prepared: Prepared, form: Form, path: Path) -> Agreement | None:
+    """Writes the file, loads it again and compares it with the network; None for AIR, which cannot be loaded.
+
+    Raises:
+        UserError: it does not match.
+    """
+    cell = DeployCell(prepared.recipe, prepared.network, form)
+    images, valid = sample_images(form.batch_size or _ANY_BATCH, form.size)
+    normalised = prepared.recipe.build_preprocess()(Tensor(images), Tensor(valid)).asnumpy()
+    arrays = form.inputs(images, valid, normalised)
+    ours = as_arrays(cell(*[Tensor(array) for array in arrays]))
+    log.info("writing %s for %d x %d px", prepared.cfg.file_format, *form.size)
+    write_file(cell, form, prepared.cfg.file_format, path, arrays, _output_names(prepared.recipe, form, len(ours)))
+    if prepared.cfg.file_format == "AIR":
+        return None
+    is_onnx = prepared.cfg.file_format == "ONNX"
+    theirs = run_onnx(path, arrays) if is_onnx else run_mindir(path, arrays)
+    outputs = compare_outputs(ours, theirs, prepared.recipe.EXPORT_TOLERANCE if is_onnx else 0.0)
+    if prepared.recipe.task != "detect":
+        return Agreement(outputs)
+    if not form.detect:
+        finish = Finish(prepared.recipe, form.size)
+        ours, theirs = (as_arrays(finish(*map(Tensor, side))) for side in (ours, theirs))
+    threshold = prepared.recipe.postprocess_options().score_threshold
+    return Agreement(outputs, *compare_boxes(ours, theirs, threshold, form.size))
+
+
+def write_file(
+    cell: nn.Cell, form: Form, file_format: str, path: Path, arrays: Sequence[np.ndarray], output_names: list[str]
+) -> None:
+    """Writes a cell in one of the three formats."""
+    if file_format == "ONNX":
+        ms.onnx.export(cell, *[Tensor(array) for array in arrays], file_name=str(path))
+        polish(path, [name for name, _, _ in form.input_specs()], output_names)
+        return
+    inputs = [Tensor(shape=list(shape), dtype=kind) for _, shape, kind in form.input_specs()]
+    if form.batch_size:
+        inputs = [Tensor(array) for array in arrays]
+    ms.export(cell, *inputs, file_name=str(path), file_format=file_format)
+
+
+def run_mindir(path: Path, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Loads a MINDIR file and runs it once."""
+    return as_arrays(nn.GraphCell(ms.load(str(path)))(*[Tensor(array) for array in arrays]))
+
+
+def run_onnx(path: Path, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Loads an ONNX file in onnxruntime and runs it once on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+    if len(names) != len(arrays):
+        raise UserError(f"the ONNX file takes {len(names)} inputs, {len(arrays)} were meant")
+    return session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+def _output_names(recipe: DetectionRecipe, form: Form, count: int) -> list[str]:
+    if recipe.task != "detect":
+        return ["probabilities" if form.detect else "logits"]
+    return ["boxes", "scores"] if form.detect else [f"raw_{i}" for i in range(count)]
+
+
+def sidecar_of(prepared: Prepared, form: Form, agreement: Agreement | None) -> dict[str, Any]:
+    """All that running the file needs to know, and what was verified."""
+    cell_inputs = [
+        {"name": name, "shape": list(shape), "dtype": str(kind).lower()} for name, shape, kind in form.input_specs()
+    ]
+    card = {key: value for key, value in prepared.card.items() if key != "sha256"}
+    return {
+        "format": prepared.cfg.file_format,
+        "form": form.to_dict(),
+        "inputs": cell_inputs,
+        "config": card,
+        "checkpoint": {"file": prepared.source.name, "sha256": sha256_of(prepared.source)},
+        "verified": asdict(agreement) if agreement else None,
+        "tolerance": prepared.recipe.EXPORT_TOLERANCE if prepared.cfg.file_format == "ONNX" else 0.0,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("mindspore", "onnx", "onnxruntime", "numpy")},
+        },
+    }

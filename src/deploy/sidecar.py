@@ -1,0 +1,50 @@
+"""NAME.json beside an exported file: what it is, and the checksum that is verified before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.common.files import read_json, sha256_of, write_json
+from src.deploy.form import Form
+from src.errors import UserError
+
+
+def sidecar_path(file: Path) -> Path:
+    """NAME.mindir and NAME.onnx have different sidecars: NAME.mindir.json, NAME.onnx.json."""
+    return file.with_name(file.name + ".json")
+
+
+def write_sidecar(file: Path, content: Mapping[str, Any]) -> None:
+    """Writes the sidecar with the file's sha256."""
+    write_json(sidecar_path(file), {**content, "sha256": sha256_of(file)})
+
+
+def read_sidecar(file: Path) -> tuple[dict[str, Any], Form]:
+    """Reads a file's sidecar and verifies the file against it.
+
+    Raises:
+        UserError: one of both is missing, the sidecar is damaged, or the file is another one.
+    """
+    if not file.is_file():
+        raise UserError(f"{file} does not exist")
+    path = sidecar_path(file)
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing: without it neither the classes nor the preprocessing of {file.name} are known.\n"
+            "Copy both files that export.py wrote."
+        )
+    content = read_json(path)
+    try:
+        form = Form.from_dict(content["form"])
+        expected = content["sha256"]
+        content["config"]["model"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no sidecar of export.py: {error} is missing or wrong") from error
+    if expected != sha256_of(file):
+        raise UserError(
+            f"{file} is not the file that {path.name} describes (sha256 differs): it was damaged or replaced. "
+            "Nothing of it was run. Export it again, or copy both files together."
+        )
+    return content, form
