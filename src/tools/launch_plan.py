@@ -1,0 +1,399 @@
+"""From the arguments of a run_*.sh script to the commands that it starts."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from src import recipe
+from src.errors import UsageError
+from src.tools.hccl_tools import read_rank_table, servers_of
+from src.tools.launch_table import ARGUMENTS, SCRIPTS, Script, family_of, find_config, forms_of, match, usage
+
+ROOT = Path(__file__).resolve().parents[2]
+_RANK_PY = ROOT / "src" / "tools" / "rank.py"
+# The seeds' scripts start eight.
+_DEVICES = 8
+ENGINES = ("msrun", "mpirun", "rank_table")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The launcher's own options.
+
+    Attributes:
+        device_num: processes on this machine; 0: as the script or the rank table says.
+        worker_num: processes on all machines; 0: those of this machine.
+        node_rank: number of this machine; master_addr, master_port: where the ranks meet; port 0: a free one.
+        launcher: one of `ENGINES`; empty: rank_table where one is given, else msrun.
+        rank_table_file: as the positional argument.
+        stall_timeout: seconds without a step after which a rank counts as stalled; longer than a compile.
+        max_restarts: how often a training that failed is continued from its newest checkpoint.
+        dry_run: print only.
+    """
+
+    device_num: int = 0
+    worker_num: int = 0
+    node_rank: int = -1
+    master_addr: str = "127.0.0.1"
+    master_port: int = 0
+    launcher: str = ""
+    rank_table_file: str = ""
+    stall_timeout: float = 1800.0
+    max_restarts: int = 0
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process to start: its arguments, and what is set in its environment besides the launcher's own.
+
+    `first_on_path` is a folder to be searched before those of PATH.
+    """
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    first_on_path: str = ""
+
+    def __str__(self) -> str:
+        settings = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        if self.first_on_path:
+            settings.append(f'PATH={shlex.quote(self.first_on_path)}:"$PATH"')
+        return " ".join([*settings, shlex.join(self.argv)])
+
+    def full_environment(self) -> dict[str, str]:
+        """The environment to start it with."""
+        path = os.environ.get("PATH", "")
+        before = {"PATH": f"{self.first_on_path}{os.pathsep}{path}"} if self.first_on_path else {}
+        return {**os.environ, **before, **self.environment}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a script starts.
+
+    Attributes:
+        script: its name; is_training: it can be continued.
+        start: folder of the caller, in which the processes run.
+        entry: entry script and its flags.
+        ranks: numbers of the local ranks.
+        log: path of their logs, {rank} for the number.
+        notes: folder of the notes of `rank.py`.
+        engine: "direct", "msrun" or "mpirun".
+        environments: of each local rank, for the engine "direct".
+        options: the launcher's.
+    """
+
+    script: str
+    is_training: bool
+    start: Path
+    entry: tuple[str, ...]
+    ranks: tuple[int, ...]
+    log: str
+    notes: Path
+    engine: str
+    environments: tuple[Mapping[str, str], ...]
+    options: Options
+
+    def log_of(self, rank: int) -> Path:
+        """The log of a rank."""
+        return Path(self.log.replace("{rank}", str(rank)))
+
+    def commands(self) -> tuple[Command, ...]:
+        """The processes of one attempt; with a free port where none was named."""
+        tail = (str(_RANK_PY), str(self.notes), self.log, *self.entry)
+        if self.engine == "direct":
+            return tuple(Command((sys.executable, *tail), environment) for environment in self.environments)
+        if self.engine == "mpirun":
+            return (Command(("mpirun", "--allow-run-as-root", "-n", str(len(self.ranks)), sys.executable, *tail)),)
+        # msrun starts "python" as it finds it.
+        folder = str(Path(sys.executable).parent)
+        return (Command((_msrun(), *self._msrun_flags(), *tail), first_on_path=folder),)
+
+    def _msrun_flags(self) -> tuple[str, ...]:
+        options = self.options
+        workers = options.worker_num or len(self.ranks)
+        several = (f"--node_rank={options.node_rank}",) if workers > len(self.ranks) else ()
+        return (
+            f"--worker_num={workers}",
+            f"--local_worker_num={len(self.ranks)}",
+            f"--master_addr={options.master_addr}",
+            f"--master_port={options.master_port or free_port()}",
+            *several,
+            f"--log_dir={self.notes / 'msrun'}",
+            "--join=True",
+            # A number that no rank has: the launcher shows the log of rank 0 itself.
+            f"--tail_worker_log={workers}",
+        )
+
+    def resumed(self) -> Plan:
+        """The plan that goes on from the newest checkpoint of this one."""
+        flags = [word for word in _without(self.entry[1:], "resume")]
+        return replace(self, entry=(self.entry[0], *flags, "--resume=auto"))
+
+
+def make_plan(script: str, arguments: Sequence[str], start: Path) -> Plan:
+    """Reads the command line of a script.
+
+    Args:
+        script: a key of `SCRIPTS`.
+        arguments: MODEL, the positional arguments, then flags.
+        start: folder of the caller.
+
+    Raises:
+        UsageError: with the usage of the model where the number of arguments is wrong.
+    """
+    description = SCRIPTS[script]
+    words, flags = _split(arguments)
+    if not words:
+        raise UsageError(f"MODEL is missing\n{help_text(script, '', start)}")
+    options, rest = _own_options(flags)
+    config = find_config(words[0], start)
+    family = family_of(config)
+    forms = forms_of(family, description.kind)
+    named = match(words[1:], forms)
+    if named is None:
+        problem = f"{script}.sh: {len(words) - 1} arguments after {words[0]} do not fit: {shlex.join(words[1:])}"
+        raise UsageError(f"{problem}\n{usage(script, words[0], forms)}")
+    return _Planner(script, description, config, family, named, options, rest, start).plan()
+
+
+def help_text(script: str, model: str, start: Path) -> str:
+    """The usage of a script for a model, or without one in general."""
+    if model:
+        lines = usage(script, model, forms_of(family_of(find_config(model, start)), SCRIPTS[script].kind))
+    else:
+        lines = (
+            f"usage: bash scripts/{script}.sh MODEL ARGUMENTS... [--dry_run] [--key value ...]\n"
+            f"  bash scripts/{script}.sh MODEL --help prints the arguments of that model"
+        )
+    names = ", ".join(f"--{name}" for name in vars(Options()))
+    return f"{lines}\n  options of the launcher: {names}; other flags go to {SCRIPTS[script].entry}"
+
+
+class _Planner:
+    """Puts one plan together."""
+
+    def __init__(
+        self,
+        script: str,
+        description: Script,
+        config: Path,
+        family: str,
+        named: Mapping[str, str],
+        options: Options,
+        rest: Sequence[str],
+        start: Path,
+    ) -> None:
+        self.script, self.description, self.config = script, description, config
+        self.family, self.named, self.start = family, named, start
+        self.options, self.rest = options, list(rest)
+        self.typed = {self._key(word) for word in rest if word.startswith("--")}
+
+    def plan(self) -> Plan:
+        options = self._checked_options()
+        several = self.description.kind == "distribute" or options.device_num > 1 or options.worker_num > 1
+        table = options.rank_table_file
+        engine = options.launcher or ("rank_table" if table else "msrun") if several else "direct"
+        ranks, environments = (0,), [{}]
+        if engine == "rank_table":
+            ranks, environments = _table_ranks(Path(table), options)
+            engine = "direct"
+        elif several:
+            first = max(options.node_rank, 0) * options.device_num
+            ranks = tuple(range(first, first + options.device_num))
+        elif self.named.get("DEVICE_ID"):
+            environments = [{"DEVICE_ID": self.named["DEVICE_ID"]}]
+        log = self._log(several)
+        # Notes lie beside the first log; acc.log has no folder of its own.
+        beside = Path(log.replace("{rank}", str(ranks[0]))).parent
+        notes = (beside / self.description.folder if self.description.kind == "infer" else beside) / "launch"
+        entry = (str(ROOT / self.description.entry), *self._flags(log, ranks[0], several))
+        return Plan(
+            self.script, self.description.is_training, self.start, entry, ranks, log, notes, engine,
+            tuple(environments), options,
+        )  # fmt: skip
+
+    def _checked_options(self) -> Options:
+        options, named = self.options, self.named
+        table = named.get("RANK_TABLE_FILE") or options.rank_table_file
+        if table:
+            table = str(self.start / table)
+        count = options.device_num or int(named.get("DEVICE_NUM") or 0)
+        if self.description.kind == "distribute" and not count and not table:
+            count = _DEVICES
+        if self.description.kind == "standalone" and max(count, options.worker_num) > 1:
+            raise UsageError(f"{self.script}.sh trains on one device; for several take run_distribute_train.sh")
+        if options.launcher == "rank_table" and not table:
+            raise UsageError("--launcher=rank_table needs a RANK_TABLE_FILE")
+        if options.launcher == "mpirun" and options.worker_num > count:
+            raise UsageError("--launcher=mpirun serves one machine; for several take msrun or a rank table")
+        if options.worker_num > count and not table:
+            if not 0 <= options.node_rank < -(-options.worker_num // max(count, 1)):
+                raise UsageError(
+                    f"--worker_num={options.worker_num} with --device_num={count} are several machines: give each its "
+                    "--node_rank (from 0), and all the --master_addr and --master_port of number 0"
+                )
+            if not options.master_port:
+                options = replace(options, master_port=8118)
+            if self.description.is_training and "run_name" not in self.typed:
+                raise UsageError("several machines write into one run: give all the same --run_name")
+        return replace(options, device_num=count, rank_table_file=table)
+
+    def _log(self, several: bool) -> str:
+        folder = self.description.folder
+        if self.description.kind == "infer":
+            return str(self.start / "acc.log")
+        if self.family == "refinedet" and folder.startswith("train"):
+            folder = "LOG"
+        if several:
+            folder += "{rank}"
+        elif self.family == "refinedet" and folder in ("LOG", "eval"):
+            folder += self.named.get("DEVICE_ID") or "0"
+        return str(self.start / folder / "log.txt")
+
+    def _flags(self, log: str, first: int, several: bool) -> list[str]:
+        flags = {"config": str(self.config), **self._from_arguments(), **self.description.flags}
+        if several:
+            flags["is_distributed"] = "1"
+        folder = Path(log.replace("{rank}", str(first))).parent
+        if self.description.is_training:
+            flags["ckpt_path"] = str(folder / "outputs")
+            if "resume" not in self.typed:
+                # All ranks and all attempts write into one run, so its name is given here.
+                flags["run_name"] = f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}"
+        elif self.description.kind == "infer":
+            flags["log_path"] = str(folder / self.description.folder)
+        else:
+            flags["log_path"] = str(folder / "outputs") if self.description.kind == "test" else str(folder)
+        own = [f"--{name}={value}" for name, value in flags.items() if self._key(f"--{name}") not in self.typed]
+        return [*own, *self.rest]
+
+    def _from_arguments(self) -> dict[str, str]:
+        flags = {}
+        for name, given in self.named.items():
+            argument = ARGUMENTS[name]
+            if argument.flag and given:
+                flags[argument.flag] = str(self.start / given) if argument.is_path else given
+        if self.named.get("DEVICE_ID"):
+            flags["device_id"] = self.named["DEVICE_ID"]
+        if "DATA_PATH" in self.named:
+            flags |= self._data_path(self.start / self.named["DATA_PATH"])
+        return flags
+
+    def _data_path(self, folder: Path) -> dict[str, str]:
+        """The seeds' DATA_PATH is the folder of the images; a folder of the whole data set is taken as well."""
+        if self.named.get("ANN_FILE"):
+            return {"val_image_dir": str(folder)}
+        if not (folder / "annotations").is_dir() and (folder.parent / "annotations").is_dir():
+            return {"data_dir": str(folder.parent), "val_image_dir": str(folder)}
+        return {"data_dir": str(folder)}
+
+    def _key(self, flag: str) -> str:
+        """The key behind a flag's name."""
+        name = flag.removeprefix("--").split("=")[0]
+        model = next((m for m in recipe.model_table() if m == _model_in(self.config)), "")
+        return recipe.aliases(model, Path(self.description.entry).stem).get(name, name)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+def _msrun() -> str:
+    beside = Path(sys.executable).parent / "msrun"
+    return str(beside) if beside.exists() else "msrun"
+
+
+def _model_in(config: Path) -> str:
+    from src.config_yaml import read_layers
+
+    models = [str(setting.raw) for layer in read_layers(str(config)) for setting in layer if setting.name == "model"]
+    return models[-1] if models else ""
+
+
+def _table_ranks(path: Path, options: Options) -> tuple[tuple[int, ...], list[dict[str, str]]]:
+    """Ranks and environments of the processes that a rank table gives this machine."""
+    table = read_rank_table(path)
+    servers = servers_of(table)
+    if len(servers) > 1 and options.node_rank < 0:
+        ids = ", ".join(f"{number} = {server['server_id']}" for number, server in enumerate(servers))
+        raise UsageError(f"{path} has {len(servers)} servers: say which this one is with --node_rank ({ids})")
+    node = max(options.node_rank, 0)
+    if node >= len(servers):
+        raise UsageError(f"--node_rank={node}, but {path} has {len(servers)} servers, counted from 0")
+    devices = servers[node]["device"]
+    if options.device_num and options.device_num != len(devices):
+        raise UsageError(
+            f"{options.device_num} devices were asked for, but {path} gives {servers[node]['server_id']} {len(devices)}"
+        )
+    size = sum(len(server["device"]) for server in servers)
+    environments = [
+        {
+            "RANK_TABLE_FILE": str(path),
+            "RANK_SIZE": str(size),
+            "DEVICE_NUM": str(len(devices)),
+            "RANK_ID": device["rank_id"],
+            "DEVICE_ID": device["device_id"],
+        }
+        for device in devices
+    ]
+    return tuple(int(device["rank_id"]) for device in devices), environments
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Positional arguments, which stand first, and flags; --dry_run may stand anywhere."""
+    dry = [word for word in arguments if word in ("--dry_run", "--dry-run")]
+    rest = [word for word in arguments if word not in dry]
+    first = next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))
+    return rest[:first], [*rest[first:], *(["--dry_run=1"] if dry else [])]
+
+
+def _own_options(flags: Sequence[str]) -> tuple[Options, list[str]]:
+    """The launcher's own options among the flags, and the others."""
+    kinds = {name: type(value) for name, value in vars(Options()).items()}
+    values: dict[str, object] = {}
+    rest: list[str] = []
+    words = list(flags)
+    while words:
+        word = words.pop(0)
+        name, equals, text = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name not in kinds:
+            rest.append(word)
+            continue
+        if not equals:
+            if not words:
+                raise UsageError(f"--{name} needs a value")
+            text = words.pop(0)
+        try:
+            values[name] = text.lower() in ("1", "true") if kinds[name] is bool else kinds[name](text)
+        except ValueError:
+            raise UsageError(f"--{name} is {text!r}; it takes a number") from None
+        if kinds[name] in (int, float) and values[name] < (-1 if name == "node_rank" else 0):
+            raise UsageError(f"--{name} is {text}; it takes a number that is not negative")
+    if values.get("launcher", "msrun") not in ENGINES:
+        raise UsageError(f"--launcher is {values['launcher']!r}; it takes one of {', '.join(ENGINES)}")
+    return Options(**values), rest
+
+
+def _without(flags: Sequence[str], name: str) -> list[str]:
+    """Flags without one of them, in either form."""
+    kept: list[str] = []
+    words = list(flags)
+    while words:
+        word = words.pop(0)
+        if word == f"--{name}":
+            if words and not words[0].startswith("--"):
+                words.pop(0)
+        elif not word.startswith(f"--{name}="):
+            kept.append(word)
+    return kept

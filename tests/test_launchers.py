@@ -1,0 +1,339 @@
+"""The run_*.sh scripts: every command line of the old model zoo's pages, with MODEL added, as a dry run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.errors import UsageError, UserError, run_command
+from src.tools import launch, launch_table
+from src.tools.launch_plan import make_plan
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = (
+    "yolov3", "yolov3_quant", "yolov4", "efficientdet_d0", "refinedet_vgg16_320", "refinedet_resnet101_512",
+    "darknet53_imagenet", "cspdarknet53_imagenet",
+)  # fmt: skip
+
+
+def rank_table(path: Path, *devices: int) -> Path:
+    """Writes a table with so many devices on each server."""
+    rank, servers = 0, []
+    for number, count in enumerate(devices):
+        entries = []
+        for device in range(count):
+            entries.append(
+                {"device_id": str(device), "device_ip": f"192.168.{number}.{device + 1}", "rank_id": str(rank)}
+            )
+            rank += 1
+        servers.append({"server_id": f"10.0.0.{number + 1}", "device": entries, "host_nic_ip": "reserve"})
+    table = {"version": "1.0", "server_count": str(len(servers)), "server_list": servers, "status": "completed"}
+    path.write_text(json.dumps(table))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The folder of the caller, with a rank table under the names that the pages use; configs stand beside."""
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    for model in MODELS:
+        (configs / f"{model}.yaml").write_text(f"model: {model}\n")
+    monkeypatch.setattr(launch_table, "CONFIGS", configs)
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("rank_table_8p.json", "hccl_rank_tabel_8p.json"):
+        rank_table(here / name, 8)
+    monkeypatch.setenv("LAUNCH_FROM", str(here))
+    return here
+
+
+# Script and arguments -> what reaches the entry script (paths in the caller's folder as HERE), and the first log.
+STANDALONE = {
+    "run_standalone_train yolov4 dataset/xxx cspdarknet53_backbone.ckpt": (
+        "--data_dir=HERE/dataset/xxx --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt", "train/log.txt"),
+    "run_standalone_train yolov4 dataset/coco2017 cspdarknet53_backbone.ckpt": (
+        "--data_dir=HERE/dataset/coco2017 --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt", "train/log.txt"),
+    "run_standalone_train yolov4 dataset/xxx cspdarknet53_backbone.ckpt 3": (
+        "--data_dir=HERE/dataset/xxx --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt --device_id=3",
+        "train/log.txt"),
+    "run_standalone_train yolov3_quant dataset/coco2014 yolov3_darknet53_noquant.ckpt": (
+        "--data_dir=HERE/dataset/coco2014 --pretrained=HERE/yolov3_darknet53_noquant.ckpt", "train/log.txt"),
+    "run_standalone_train efficientdet_d0 4": ("--device_id=4", "train/log.txt"),
+    "run_standalone_train efficientdet_d0": ("", "train/log.txt"),
+    "run_standalone_train efficientdet": ("", "train/log.txt"),
+    "run_standardalone_train refinedet 0 500 0.05 coco": (
+        "--max_epoch=500 --lr=0.05 --dataset=coco --device_id=0", "LOG0/log.txt"),
+    "run_standardalone_train refinedet_resnet101_512 2 500 0.05 voc pre/trained.ckpt 200": (
+        "--max_epoch=500 --lr=0.05 --dataset=voc --pretrained=HERE/pre/trained.ckpt --pre_trained_epoch_size=200 "
+        "--device_id=2", "LOG2/log.txt"),
+    "run_standardalone_train_gpu refinedet 0 5 0.02 coco": (
+        "--max_epoch=5 --lr=0.02 --dataset=coco --device_id=0 --device_target=GPU", "LOG0/log.txt"),
+    "run_standalone_train_gpu darknet53 imagenet2012 data/imagenet": (
+        "--dataset=imagenet2012 --data_dir=HERE/data/imagenet --device_target=GPU", "train/log.txt"),
+    "run_standalone_train_gpu darknet53 imagenet2012 /data/imagenet ck.ckpt": (
+        "--dataset=imagenet2012 --data_dir=/data/imagenet --pretrained=HERE/ck.ckpt --device_target=GPU",
+        "train/log.txt"),
+    "run_standalone_train cspdarknet53 2 data/imagenet": (
+        "--data_dir=HERE/data/imagenet --device_id=2", "train/log.txt"),
+    "run_eval yolov4 dataset/xxx checkpoint/xxx.ckpt": (
+        "--data_dir=HERE/dataset/xxx --pretrained=HERE/checkpoint/xxx.ckpt", "eval/log.txt"),
+    "run_eval yolov4 dataset/coco2017 checkpoint/yolov4.ckpt": (
+        "--data_dir=HERE/dataset/coco2017 --pretrained=HERE/checkpoint/yolov4.ckpt", "eval/log.txt"),
+    "run_eval yolov3_quant dataset/coco2014/ checkpoint/yolov3_quant.ckpt 0": (
+        "--data_dir=HERE/dataset/coco2014 --pretrained=HERE/checkpoint/yolov3_quant.ckpt --device_id=0",
+        "eval/log.txt"),
+    "run_eval yolov3_quant dataset/coco2014/ checkpoint/0-130_83330.ckpt 0": (
+        "--data_dir=HERE/dataset/coco2014 --pretrained=HERE/checkpoint/0-130_83330.ckpt --device_id=0",
+        "eval/log.txt"),
+    "run_eval efficientdet_d0 checkpoint/effdet_d0.ckpt 0": (
+        "--pretrained=HERE/checkpoint/effdet_d0.ckpt --device_id=0", "eval/log.txt"),
+    "run_eval refinedet coco ./ckpt/refinedet.ckpt 0": (
+        "--dataset=coco --pretrained=HERE/ckpt/refinedet.ckpt --device_id=0", "eval0/log.txt"),
+    "run_eval_gpu refinedet coco ../ckpt/ckpt_0/refinedet-500_458.ckpt 0": (
+        "--dataset=coco --pretrained=HERE/../ckpt/ckpt_0/refinedet-500_458.ckpt --device_id=0 --device_target=GPU",
+        "eval0/log.txt"),
+    "run_eval_gpu darknet53 data/imagenet ck.ckpt": (
+        "--data_dir=HERE/data/imagenet --pretrained=HERE/ck.ckpt --device_target=GPU", "eval/log.txt"),
+    "run_eval cspdarknet53 1 data/imagenet ck.ckpt": (
+        "--data_dir=HERE/data/imagenet --pretrained=HERE/ck.ckpt --device_id=1", "eval/log.txt"),
+    "run_test yolov4 dataset/coco2017 checkpoint/yolov4.ckpt": (
+        "--data_dir=HERE/dataset/coco2017 --pretrained=HERE/checkpoint/yolov4.ckpt", "test/log.txt"),
+    "run_infer_310 yolov4 y.mindir val2017 0 instances_val2017.json": (
+        "--model_file=HERE/y.mindir --val_ann_file=HERE/instances_val2017.json --device_id=0 "
+        "--val_image_dir=HERE/val2017", "acc.log"),
+    "run_infer_310 yolov4 y.mindir val2017 instances_val2017.json": (
+        "--model_file=HERE/y.mindir --val_ann_file=HERE/instances_val2017.json --val_image_dir=HERE/val2017",
+        "acc.log"),
+    "run_infer_310 refinedet r.mindir coco2017 5": (
+        "--model_file=HERE/r.mindir --device_id=5 --data_dir=HERE/coco2017", "acc.log"),
+    "run_infer_310 refinedet r.mindir coco2017": (
+        "--model_file=HERE/r.mindir --data_dir=HERE/coco2017", "acc.log"),
+}  # fmt: skip
+
+# ... and how many ranks there are, and by what they are started.
+DISTRIBUTED = {
+    "run_distribute_train yolov4 dataset/xxx cspdarknet53_backbone.ckpt rank_table_8p.json": (
+        "--data_dir=HERE/dataset/xxx --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt",
+        "train_parallel{rank}", 8, "rank_table_8p.json"),
+    "run_distribute_train yolov4 dataset/coco2017 cspdarknet53_backbone.ckpt": (
+        "--data_dir=HERE/dataset/coco2017 --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt",
+        "train_parallel{rank}", 8, "msrun"),
+    "run_distribute_train yolov3_quant dataset/coco2014 yolov3_darknet53_noquant.ckpt rank_table_8p.json": (
+        "--data_dir=HERE/dataset/coco2014 --pretrained=HERE/yolov3_darknet53_noquant.ckpt",
+        "train_parallel{rank}", 8, "rank_table_8p.json"),
+    "run_distribute_train efficientdet_d0 rank_table_8p.json": ("", "train_parallel{rank}", 8, "rank_table_8p.json"),
+    "run_distribute_train efficientdet_d0": ("", "train_parallel{rank}", 8, "msrun"),
+    "run_distribute_train refinedet 8 500 0.05 coco ./hccl_rank_tabel_8p.json": (
+        "--max_epoch=500 --lr=0.05 --dataset=coco", "LOG{rank}", 8, "hccl_rank_tabel_8p.json"),
+    "run_distribute_train refinedet 8 500 0.05 coco ./hccl_rank_tabel_8p.json p.ckpt 200": (
+        "--max_epoch=500 --lr=0.05 --dataset=coco --pretrained=HERE/p.ckpt --pre_trained_epoch_size=200",
+        "LOG{rank}", 8, "hccl_rank_tabel_8p.json"),
+    "run_distribute_train refinedet 4 500 0.05 coco": (
+        "--max_epoch=500 --lr=0.05 --dataset=coco", "LOG{rank}", 4, "msrun"),
+    "run_distribute_train_gpu refinedet 8 500 0.05 coco": (
+        "--max_epoch=500 --lr=0.05 --dataset=coco --device_target=GPU", "LOG{rank}", 8, "msrun"),
+    "run_distribute_train_gpu refinedet 8 500 0.05 coco p.ckpt 200": (
+        "--max_epoch=500 --lr=0.05 --dataset=coco --pretrained=HERE/p.ckpt --pre_trained_epoch_size=200 "
+        "--device_target=GPU", "LOG{rank}", 8, "msrun"),
+    "run_distribute_train_gpu darknet53 imagenet2012 data/imagenet": (
+        "--dataset=imagenet2012 --data_dir=HERE/data/imagenet --device_target=GPU", "train_parallel{rank}", 8, "msrun"),
+    "run_distribute_train_gpu darknet53 imagenet2012 data/imagenet ck.ckpt --launcher mpirun": (
+        "--dataset=imagenet2012 --data_dir=HERE/data/imagenet --pretrained=HERE/ck.ckpt --device_target=GPU",
+        "train_parallel{rank}", 8, "mpirun"),
+    "run_distribute_train cspdarknet53 rank_table_8p.json data/imagenet": (
+        "--data_dir=HERE/data/imagenet", "train_parallel{rank}", 8, "rank_table_8p.json"),
+}  # fmt: skip
+
+# What the launcher adds: where the files of the run go.
+PLACES = ("--config=", "--ckpt_path=", "--run_name=", "--log_path=")
+
+
+def plan_of(line: str, here: Path):
+    script, *arguments = shlex.split(line)
+    return make_plan(script.replace("standardalone", "standalone"), arguments, here)
+
+
+def flags_of(plan, here: Path) -> str:
+    flags = [flag for flag in plan.entry[1:] if not flag.startswith(PLACES)]
+    return " ".join(flags).replace(str(here), "HERE")
+
+
+@pytest.mark.parametrize("line", STANDALONE)
+def test_every_command_of_one_process(line, folder):
+    flags, log = STANDALONE[line]
+    plan = plan_of(line, folder)
+    assert flags_of(plan, folder) == flags
+    assert plan.engine == "direct" and plan.ranks == (0,)
+    assert str(plan.log_of(0)) == str(folder / log)
+    (command,) = plan.commands()
+    assert command.argv[:2] == (sys.executable, str(ROOT / "src" / "tools" / "rank.py"))
+    assert command.environment.get("DEVICE_ID", "") == flags.partition("--device_id=")[2].split(" ")[0]
+
+
+@pytest.mark.parametrize("line", DISTRIBUTED)
+def test_every_command_of_several_processes(line, folder):
+    flags, log, count, engine = DISTRIBUTED[line]
+    plan = plan_of(line, folder)
+    assert flags_of(plan, folder) == f"{flags} --is_distributed=1".strip()
+    assert plan.ranks == tuple(range(count))
+    assert [str(plan.log_of(rank)) for rank in plan.ranks] == [
+        str(folder / log.replace("{rank}", str(rank)) / "log.txt") for rank in range(count)
+    ]
+    commands = plan.commands()
+    if engine.endswith(".json"):
+        assert [dict(command.environment) for command in commands] == [
+            {"RANK_TABLE_FILE": str(folder / engine), "RANK_SIZE": "8", "DEVICE_NUM": "8",
+             "RANK_ID": str(rank), "DEVICE_ID": str(rank)}
+            for rank in range(8)
+        ]  # fmt: skip
+    elif engine == "msrun":
+        (command,) = commands
+        assert Path(command.argv[0]).name == "msrun"
+        assert f"--worker_num={count}" in command.argv and f"--local_worker_num={count}" in command.argv
+        assert "--join=True" in command.argv and not [word for word in command.argv if "node_rank" in word]
+        assert command.first_on_path == str(Path(sys.executable).parent)
+    else:
+        assert commands[0].argv[:5] == ("mpirun", "--allow-run-as-root", "-n", "8", sys.executable)
+
+
+def test_files_of_a_run_lie_beside_its_log(folder):
+    plan = plan_of("run_distribute_train yolov4 d b --device_num 2", folder)
+    assert f"--ckpt_path={folder}/train_parallel0/outputs" in plan.entry
+    assert f"--log_path={folder}/eval" in plan_of("run_eval yolov4 d c", folder).entry
+    assert f"--log_path={folder}/test/outputs" in plan_of("run_test yolov4 d c", folder).entry
+    mine = plan_of("run_standalone_train yolov4 d b --ckpt_path=/x --run_name r --device_target=CPU --lr 0.1", folder)
+    assert mine.entry[-5:] == ("--ckpt_path=/x", "--run_name", "r", "--device_target=CPU", "--lr", "0.1")[-5:]
+    assert len([flag for flag in mine.entry if flag.startswith("--ckpt_path")]) == 1
+
+
+def test_a_restart_continues_the_same_run(folder):
+    plan = plan_of("run_distribute_train yolov4 d b --device_num 2 --max_restarts 3", folder)
+    assert plan.options.max_restarts == 3
+    again = plan.resumed()
+    assert again.entry == (*plan.entry, "--resume=auto") and again.resumed().entry == again.entry
+    mine = plan_of("run_standalone_train yolov4 d b --resume some.ckpt --lr 1", folder).resumed()
+    assert mine.entry[-3:] == ("--lr", "1", "--resume=auto") and "some.ckpt" not in mine.entry
+
+
+def test_several_machines(folder):
+    line = "run_distribute_train yolov4 d b --worker_num 16 --node_rank 1 --master_addr 10.0.0.1 --run_name r"
+    plan = plan_of(line, folder)
+    assert plan.ranks == tuple(range(8, 16))
+    argv = plan.commands()[0].argv
+    for flag in ("--worker_num=16", "--local_worker_num=8", "--master_addr=10.0.0.1", "--master_port=8118",
+                 "--node_rank=1"):  # fmt: skip
+        assert flag in argv
+    with pytest.raises(UsageError, match="--node_rank"):
+        plan_of("run_distribute_train yolov4 d b --worker_num 16", folder)
+    with pytest.raises(UsageError, match="--run_name"):
+        plan_of("run_distribute_train yolov4 d b --worker_num 16 --node_rank 0", folder)
+
+
+def test_a_rank_table_of_several_servers(folder):
+    rank_table(folder / "two.json", 8, 4)
+    plan = plan_of("run_distribute_train efficientdet_d0 two.json --node_rank 1", folder)
+    assert plan.ranks == (8, 9, 10, 11)
+    environment = plan.commands()[3].environment
+    assert (environment["RANK_ID"], environment["DEVICE_ID"], environment["RANK_SIZE"]) == ("11", "3", "12")
+    with pytest.raises(UsageError, match="--node_rank"):
+        plan_of("run_distribute_train efficientdet_d0 two.json", folder)
+    with pytest.raises(UsageError, match="counted from 0"):
+        plan_of("run_distribute_train efficientdet_d0 two.json --node_rank 2", folder)
+    with pytest.raises(UsageError, match="8 devices were asked for"):
+        plan_of("run_distribute_train refinedet 8 500 0.05 coco two.json --node_rank 1", folder)
+    with pytest.raises(UserError, match="none.json"):
+        plan_of("run_distribute_train efficientdet_d0 none.json", folder)
+
+
+def test_evaluation_on_several_devices(folder):
+    plan = plan_of("run_eval yolov4 d c --device_num 2", folder)
+    assert plan.engine == "msrun" and "--is_distributed=1" in plan.entry
+    assert str(plan.log_of(1)) == str(folder / "eval1" / "log.txt")
+
+
+def test_the_folder_of_the_images_finds_its_annotations(folder):
+    (folder / "coco" / "annotations").mkdir(parents=True)
+    plan = plan_of("run_infer_310 refinedet r.mindir coco/val2017", folder)
+    assert flags_of(plan, folder).endswith("--data_dir=HERE/coco --val_image_dir=HERE/coco/val2017")
+
+
+WRONG = {
+    "run_eval yolov4 d": ["1 arguments after yolov4", "yolov4 DATA_DIR CHECKPOINT_PATH [DEVICE_ID]"],
+    "run_distribute_train refinedet 8 500 0.05": ["refinedet DEVICE_NUM EPOCH_SIZE LR DATASET [RANK_TABLE_FILE]",
+                                                  "PRE_TRAINED_EPOCH_SIZE"],
+    "run_standalone_train refinedet zero 500 0.05 coco": ["DEVICE_ID EPOCH_SIZE LR DATASET"],
+    "run_distribute_train yolov4 d b table.txt": ["[RANK_TABLE_FILE]"],
+    "run_standalone_train": ["MODEL is missing", "run_standalone_train.sh MODEL"],
+    "run_standalone_train yolov5 d b": ["no model 'yolov5'", "yolov4"],
+    "run_standalone_train ./none.yaml d b": ["./none.yaml"],
+    "run_standalone_train yolov4 d b --device_num 2": ["run_distribute_train.sh"],
+    "run_eval yolov4 d c --device_num many": ["--device_num is 'many'"],
+    "run_eval yolov4 d c --device_num": ["--device_num needs a value"],
+    "run_eval yolov4 d c --launcher slurm": ["msrun, mpirun, rank_table"],
+    "run_distribute_train yolov4 d b --launcher rank_table": ["needs a RANK_TABLE_FILE"],
+    "run_distribute_train yolov4 d b --launcher mpirun --worker_num 16": ["serves one machine"],
+    "run_eval yolov4 d c --stall_timeout -3": ["not negative"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_what_was_typed_wrongly(line, folder, capsys):
+    assert run_command(launch.main, shlex.split(line)) == 2
+    message = capsys.readouterr().err
+    for fragment in WRONG[line]:
+        assert fragment in message
+
+
+def test_help(capsys):
+    assert run_command(launch.main, ["run_eval", "--help"]) == 0
+    assert "run_eval.sh MODEL" in capsys.readouterr().out
+    assert run_command(launch.main, ["run_eval", "refinedet", "--help"]) == 0
+    assert "refinedet DATASET CHECKPOINT_PATH DEVICE_ID" in capsys.readouterr().out
+    assert run_command(launch.main, ["run_nothing"]) == 2
+
+
+def test_an_empty_argument_leaves_its_flag_out(folder):
+    assert flags_of(plan_of("run_standalone_train yolov4 d ''", folder), folder) == "--data_dir=HERE/d"
+
+
+def test_a_config_of_ones_own_takes_the_arguments_of_its_model(folder):
+    (folder / "mine.yaml").write_text("model: refinedet\n")
+    plan = plan_of("run_eval mine.yaml coco c.ckpt 0", folder)
+    assert plan.entry[1] == f"--config={folder}/mine.yaml" and "--dataset=coco" in plan.entry
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_the_scripts_run_from_any_folder(shell, tmp_path):
+    """One real call a shell: paths count from the caller's folder, and a link is as good as its script."""
+    here = tmp_path / "a folder"
+    here.mkdir()
+    environment = {**os.environ, "PYTHON": sys.executable}
+    script = ROOT / "scripts" / ("run_eval.sh" if shell == "sh" else "run_standardalone_train.sh")
+    done = subprocess.run(
+        [shell, str(script), "yolov3", "data", "w.ckpt", "0", "--dry_run"],
+        cwd=here, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"cd {shlex.quote(str(here))}" and f"--data_dir={here}/data" in done.stdout
+    assert lines[1].startswith("DEVICE_ID=0 ") and lines[-1].startswith("# log: ")
+    assert not list(here.iterdir()), "a dry run leaves nothing"
+    wrong = subprocess.run(
+        [shell, str(script), "yolov3"],
+        cwd=here, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert wrong.returncode == 2 and "usage: bash scripts/run_" in wrong.stderr
+
+
+def test_every_script_is_known_and_can_be_called():
+    scripts = {path.stem for path in (ROOT / "scripts").glob("run_*.sh") if not path.is_symlink()}
+    assert scripts == set(launch_table.SCRIPTS)
+    for path in (ROOT / "scripts").glob("run_*.sh"):
+        assert os.access(path, os.X_OK)

@@ -1,0 +1,173 @@
+"""The launcher on small stand-ins for the training: ranks that end well, die, vanish or stand still."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from src.tools import launch_watch
+from src.tools.launch_plan import make_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Four steps; then rank 1 does what MODE says, unless the run is continued, and the others wait for it for ever.
+TRAINING = """
+import os, sys, time
+rank, mode = os.environ["RANK_ID"], os.environ.get("MODE", "")
+if os.environ.get("MS_ROLE") == "MS_SCHED":
+    sys.exit(0)
+print("rank", rank, "of", os.environ["RANK_SIZE"], flush=True)
+for step in range(40 if mode == "talk" else 4):
+    time.sleep(0.02)
+    os.utime(os.environ["RANK_BEAT_FILE"])
+    print("step", step, flush=True)
+if mode and "--resume=auto" not in sys.argv:
+    if rank == "1":
+        if mode in ("die", "talk"):
+            sys.exit("error: broken")
+        if mode == "usage":
+            sys.exit(2)
+        if mode == "kill":
+            os.kill(os.getpid(), 9)
+        if mode == "orphan":
+            os.kill(os.getppid(), 9)
+    while mode == "stall" and rank == "0" and time.sleep(0.1) is None:
+        os.utime(os.environ["RANK_BEAT_FILE"])
+    time.sleep(1000)
+"""
+
+
+def table(path: Path) -> Path:
+    devices = [{"device_id": str(i), "device_ip": f"1.1.1.{i + 1}", "rank_id": str(i)} for i in range(2)]
+    path.write_text(str({"server_list": [{"server_id": "10.0.0.1", "device": devices}]}).replace("'", '"'))
+    return path
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Runs the stand-in as a training of two ranks; returns the exit code."""
+    script = tmp_path / "training.py"
+    script.write_text(TRAINING)
+    monkeypatch.setattr(launch_watch, "POLL", 0.05)
+    monkeypatch.setattr(launch_watch, "FAILURE_GRACE", 1.0)
+
+    def run(mode: str, *options: str, engine: str = "table") -> int:
+        monkeypatch.setenv("MODE", mode)
+        rest = [str(table(tmp_path / "table.json"))] if engine == "table" else ["--device_num", "2"]
+        plan = make_plan("run_distribute_train", ["yolov3", "data", "w.ckpt", *rest, *options], tmp_path)
+        return launch_watch.run(replace(plan, entry=(str(script), *plan.entry[1:])))
+
+    yield run
+    deadline = time.monotonic() + 20
+    while str(script) in subprocess.run(["ps", "ax"], capture_output=True, text=True, check=True).stdout:
+        assert time.monotonic() < deadline, "a process was left behind"
+        time.sleep(0.1)
+
+
+def log(tmp_path: Path, rank: int) -> str:
+    return (tmp_path / f"train_parallel{rank}" / "log.txt").read_text()
+
+
+def test_all_ranks_end_well(start, tmp_path, capfd):
+    assert start("") == 0
+    shown = capfd.readouterr()
+    assert "rank 0 of 2" in shown.out and "rank 1" not in shown.out and not shown.err
+    assert "rank 1 of 2" in log(tmp_path, 1) and "step 3" in log(tmp_path, 1)
+    assert start("") == 0
+    assert (tmp_path / "train_parallel0" / "log.1.txt").exists(), "the log of the first job is kept"
+
+
+ENDS = {
+    "die": (1, "rank 1 failed first: it ended with code 1"),
+    "usage": (2, "rank 1 failed first: it ended with code 2"),
+    "kill": (137, "rank 1 failed first: it was ended by SIGKILL"),
+    "orphan": (1, "rank 1 failed first: it vanished"),
+}
+
+
+@pytest.mark.parametrize("mode", ENDS)
+def test_a_rank_that_dies_ends_the_job(start, tmp_path, capfd, mode):
+    code, reason = ENDS[mode]
+    assert start(mode) == code
+    message = capfd.readouterr().err
+    assert f"{reason}. The end of {tmp_path}/train_parallel1/log.txt:\n" in message and "  step 3\n" in message
+
+
+def test_the_last_thirty_lines_are_shown(start, capfd):
+    assert start("talk") == 1
+    lines = capfd.readouterr().err.splitlines()[1:]
+    assert len(lines) == 30 and lines[-1] == "  error: broken" and lines[0] == "  step 11"
+
+
+def test_a_rank_that_stands_still_ends_the_job(start, capfd):
+    assert start("stall", "--stall_timeout", "1.5") == 1
+    assert "rank 1 failed first: it made no step for 1.5 s" in capfd.readouterr().err
+
+
+def test_a_restart_continues(start, tmp_path, capfd):
+    assert start("kill", "--max_restarts", "2") == 0
+    shown = capfd.readouterr()
+    assert "restart 1 of 2" in shown.err and "restart 2" not in shown.err
+    assert shown.out.count("step 3") == 2 and log(tmp_path, 1).count("step 3") == 2
+
+
+def test_a_command_typed_wrongly_is_not_tried_again(start, capfd):
+    assert start("usage", "--max_restarts", "2") == 2
+    assert "restart" not in capfd.readouterr().err
+
+
+def test_msrun_ranks_are_watched_too(start, tmp_path, capfd):
+    """The real msrun, which sets the ranks' environment."""
+    assert start("die", engine="msrun") == 1
+    assert "rank 1 failed first: it ended with code 1" in capfd.readouterr().err
+    assert "rank 0 of 2" in log(tmp_path, 0)
+
+
+def test_mpirun_ranks_are_watched_too(start, tmp_path, monkeypatch):
+    """A stand-in for Open MPI that starts as many processes and numbers them as it does."""
+    mpirun = tmp_path / "bin" / "mpirun"
+    mpirun.parent.mkdir()
+    mpirun.write_text(
+        '#!/bin/bash\n[ "$1 $2 $3" = "--allow-run-as-root -n 2" ] || exit 3\nshift 3\nexport RANK_SIZE=2\n'
+        'RANK_ID=0 OMPI_COMM_WORLD_RANK=0 "$@" & RANK_ID=1 OMPI_COMM_WORLD_RANK=1 "$@" & wait\n'
+    )
+    mpirun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{mpirun.parent}:{os.environ['PATH']}")
+    assert start("", "--launcher", "mpirun", engine="mpirun") == 0
+    assert "rank 1 of 2" in log(tmp_path, 1)
+    mpirun.unlink()
+    monkeypatch.setenv("PATH", str(mpirun.parent))
+    from src.errors import UserError
+
+    with pytest.raises(UserError, match="mpirun cannot be started"):
+        start("", "--launcher", "mpirun", engine="mpirun")
+    monkeypatch.undo()
+
+
+def test_the_launcher_passes_a_stop_on(tmp_path):
+    """SIGTERM to a real launcher ends the ranks by SIGTERM, and then itself with 143."""
+    script = tmp_path / "training.py"
+    script.write_text(
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit(143)))\n"
+        "print('running', flush=True)\n"
+        "time.sleep(100)\n"
+    )
+    program = (
+        "import sys; from dataclasses import replace; from pathlib import Path\n"
+        "from src.tools import launch_watch; from src.tools.launch_plan import make_plan\n"
+        f"plan = make_plan('run_standalone_train', ['yolov3', 'd', 'w'], Path({str(tmp_path)!r}))\n"
+        f"sys.exit(launch_watch.run(replace(plan, entry=({str(script)!r},))))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "running\n"
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=60)
+    assert rest == "saved\n" and process.returncode == 143
