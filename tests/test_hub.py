@@ -1,0 +1,36 @@
+"""mindspore_hub_conf.py: a network for each name."""
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+import mindspore_hub_conf as hub
+from src.errors import UsageError
+from src.recipe import model_table
+
+NARROW = {"backbone_shape": (4, 8, 8, 16, 16, 16), "backbone_layers": (1, 1, 1, 1, 1)}
+
+
+def test_a_network_by_the_name_of_its_config():
+    network = hub.create_network("yolov3", num_classes=3, **NARROW)
+    shapes = [tensor.shape for tensor in network(Tensor(np.zeros((1, 3, 64, 64), np.float32)))]
+    assert shapes == [(1, 24, 2, 2), (1, 24, 4, 4), (1, 24, 8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "fragment"),
+    [
+        ("yolov5", {}, "there is no network 'yolov5'; there are"),
+        ("yolov3", {"num_clases": 3}, "num_clases"),
+        ("yolov3_shapes", {}, "num_classes=N"),
+    ],
+)
+def test_what_is_refused(name, keys, fragment):
+    with pytest.raises(UsageError, match=fragment):
+        hub.create_network(name, **keys)
+
+
+def test_every_model_has_a_name():
+    """The names of the old zoo lead to configs of this repository, and every model can be had by one."""
+    configs = {path.stem for path in hub._CONFIGS.glob("*.yaml")}
+    assert all(any(stem.startswith(model) for stem in configs) for model in model_table())
