@@ -67,8 +67,8 @@ def training_loader(cfg: Config, dataset: DetectionDataset, pipeline: Pipeline, 
     )
 
 
-def evaluation_loader(cfg: Config, dataset: DetectionDataset, pipeline: Pipeline) -> BatchLoader:
-    """Every image once, in order."""
+def evaluation_loader(cfg: Config, dataset: DetectionDataset, pipeline: Pipeline, runtime: Runtime) -> BatchLoader:
+    """Every image once, in order; several ranks take turns."""
     return BatchLoader(
         dataset,
         pipeline,
@@ -79,6 +79,8 @@ def evaluation_loader(cfg: Config, dataset: DetectionDataset, pipeline: Pipeline
         seed=cfg.seed,
         training=False,
         num_workers=cfg.num_parallel_workers,
+        rank=runtime.rank,
+        group_size=runtime.group_size,
     )
 
 

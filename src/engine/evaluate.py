@@ -18,8 +18,9 @@ from src.engine.cards import apply_card
 from src.engine.coco_score import CocoResult, format_per_class, score_detections, write_per_class_csv
 from src.engine.datasets import evaluation_loader, open_dataset
 from src.engine.detections import DetectionWriter
+from src.engine.merge import pack_detections, unpack_detections
 from src.engine.postprocess import Detections, postprocess, warm_up
-from src.engine.runtime import start, start_logging
+from src.engine.runtime import Runtime, beat, start, start_logging
 from src.engine.weights_file import fill_network, load_weights
 from src.errors import UsageError
 from src.recipe import DetectionRecipe, get_recipe
@@ -54,16 +55,18 @@ class Evaluator:
         cfg: resolved configuration.
         recipe: of the model.
         dataset: the validation images.
+        runtime: several ranks share the images, and rank 0 puts their detections together.
     """
 
-    def __init__(self, cfg: Config, recipe: DetectionRecipe, dataset: DetectionDataset) -> None:
+    def __init__(self, cfg: Config, recipe: DetectionRecipe, dataset: DetectionDataset, runtime: Runtime) -> None:
         self.cfg = cfg
+        self.runtime = runtime
         self.dataset = dataset
         self.options = recipe.postprocess_options()
         self.network = recipe.build_network()
         self.predict = PredictCell(recipe.build_preprocess(), self.network, recipe.build_decoder(), cfg.testing_size)
         self.predict.set_train(False)
-        self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline())
+        self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline(), runtime)
 
     def __enter__(self) -> Evaluator:
         return self
@@ -80,19 +83,31 @@ class Evaluator:
         fill_network(self.network, weights, source, "Is this a checkpoint of another model or another width?")
 
     def detect(self) -> Iterator[tuple[int, Detections]]:
-        """Yields (position in the dataset, detections in pixels of the original image) for every image."""
+        """Yields (position in the dataset, detections in pixels of the original image) for every image of this rank."""
         warm_up()
         for batch in self._progress(self.loader.epoch(0)):
+            beat()
             boxes, scores = self._run(batch)
             for i, (index, geometry) in enumerate(zip(batch.indices.tolist(), batch.geometry, strict=True)):
                 found = postprocess(boxes[i], scores[i], self.options)
                 found.boxes = geometry.inverse(found.boxes, clip=True)
                 yield index, found
 
-    def score(self, detections_file: Path) -> CocoResult:
-        """Detects on every image, writes the detections as COCO results, and scores them."""
+    def detect_all(self) -> Iterator[tuple[int, Detections]] | None:
+        """What `detect` yields, of all ranks, in the order of the dataset; None on ranks other than 0."""
+        if self.runtime.group_size == 1:
+            return self.detect()
+        shares = self.runtime.gather(pack_detections(self.detect()))
+        return unpack_detections(shares) if self.runtime.is_master else None
+
+    def score(self, detections_file: Path) -> CocoResult | None:
+        """Detects on every image, writes the detections as COCO results, and scores them; None on ranks other than
+        0."""
+        detections = self.detect_all()
+        if detections is None:
+            return None
         with DetectionWriter(detections_file, self.dataset.category_ids) as writer:
-            for index, found in self.detect():
+            for index, found in detections:
                 writer.write(self.dataset.samples[index].image_id, found)
         return score_detections(self.dataset.ann_file, detections_file, self.cfg.scorer)
 
@@ -124,7 +139,8 @@ def evaluate(cfg: Config) -> int:
         UserError: a file is missing or wrong.
     """
     folder = Path(cfg.log_path) / f"eval_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    start_logging(folder / "log.txt")
+    if cfg.detections or not cfg.is_distributed:
+        start_logging(folder / "log.txt")
     if cfg.detections:
         dataset, _ = open_dataset(cfg, "val")
         _report(score_detections(dataset.ann_file, Path(cfg.detections), cfg.scorer), folder)
@@ -132,13 +148,17 @@ def evaluate(cfg: Config) -> int:
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to evaluate with --pretrained, or --detections FILE")
     source = Path(cfg.pretrained)
-    start(cfg)
+    runtime = start(cfg)
+    if cfg.is_distributed:
+        start_logging(folder / "log.txt" if runtime.is_master else None, runtime.rank)
     weights, card = load_weights(source)
     dataset, cfg = open_dataset(apply_card(cfg, card, source, with_classes=True), "val")
-    with Evaluator(cfg, get_recipe(cfg), dataset) as evaluator:
+    with Evaluator(cfg, get_recipe(cfg), dataset, runtime) as evaluator:
         evaluator.load(weights, source)
         log.info("evaluating %s on %d images of %s", source, len(dataset.samples), dataset.ann_file)
         result = evaluator.score(folder / "detections.json")
+    if result is None:
+        return 0
     _report(result, folder)
     if cfg.draw_images:
         from src.engine.pictures import draw_results

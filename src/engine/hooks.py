@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from src.engine.checkpoints import CheckpointFolder
+from src.engine.runtime import beat
 from src.engine.weights_file import save_weights
 
 if TYPE_CHECKING:
@@ -72,6 +73,16 @@ class Heartbeat(Hook):
 
     def after_train(self, trainer: Trainer) -> None:
         self._done.set()
+
+
+class Beat(Hook):
+    """Tells the launcher at each step that this rank goes on: of ranks that stand still, the first one is at fault."""
+
+    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+        beat()
+
+    def after_step(self, trainer: Trainer) -> None:
+        beat()
 
 
 class LogLines(Hook):
@@ -338,7 +349,7 @@ class StopOnSignal(Hook):
         def stop(number: int, frame: FrameType | None) -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self.exit_code = 128 + number
-            trainer.should_stop = True
+            trainer.stop_requested = True
             log.warning("%s: stopping after the running step", signal.Signals(number).name)
 
         for number in (signal.SIGTERM, signal.SIGINT):

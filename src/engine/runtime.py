@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mindspore as ms
+import numpy as np
+from mindspore import Tensor, ops
 
 from src.errors import UserError
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from src.config import Config
 
 LOG_FORMAT = "%(asctime)s:%(levelname)s:%(message)s"
+# The launcher watches the time of this file.
+_BEAT_VARIABLE = "RANK_BEAT_FILE"
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,31 @@ class Runtime:
     @property
     def is_master(self) -> bool:
         return self.rank == 0
+
+    def gather(self, data: bytes) -> list[bytes]:
+        """What every rank gives, in the order of the ranks, on all of them; it may differ in length."""
+        if self.group_size == 1:
+            return [data]
+        sizes = self._gather_words(np.array([len(data)], np.int32))[:, 0]
+        words = np.zeros(max(-(-int(sizes.max()) // 4), 1), np.int32)
+        words.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
+        return [row.tobytes()[:size] for row, size in zip(self._gather_words(words), sizes, strict=True)]
+
+    def gather_numbers(self, values: Sequence[float]) -> np.ndarray:
+        """(group_size, n) float64: the numbers of every rank, on all of them; each rank gives equally many."""
+        own = np.asarray(values, np.float64)
+        if self.group_size == 1:
+            return own[None]
+        return self._gather_words(own.view(np.int32)).view(np.float64)
+
+    def of_master(self, text: str) -> str:
+        """The text that rank 0 gives, on all ranks."""
+        return self.gather(text.encode() if self.is_master else b"")[0].decode()
+
+    def _gather_words(self, words: np.ndarray) -> np.ndarray:
+        # As int32, so that every bit arrives on every back end: that of the CPU knows no float64 and no uint8.
+        gathered = ops.AllGather()(Tensor(words)).asnumpy()
+        return np.ascontiguousarray(gathered.reshape(self.group_size, -1))
 
 
 def start(cfg: Config) -> Runtime:
@@ -77,13 +108,24 @@ def _join(cfg: Config) -> tuple[int, int]:
     return communication.get_rank(), communication.get_group_size()
 
 
+def beat() -> None:
+    """Tells the launcher, where there is one, that this process goes on."""
+    file = os.environ.get(_BEAT_VARIABLE)
+    if file:
+        os.utime(file)
+
+
 def start_logging(file: Path | None, rank: int = 0) -> None:
-    """Logs to standard output (rank 0 only) and, if given, to a file as well, in the form `time:LEVEL:message`."""
+    """Logs to standard output and, if given, to a file as well, in the form `time:LEVEL:message`.
+
+    Of several ranks only the first writes to standard output, unless the launcher gives each a file for it.
+    """
     root = logging.getLogger()
     for handler in root.handlers[:]:
         root.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)] if rank == 0 else []
+    is_shown = rank == 0 or _BEAT_VARIABLE in os.environ
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)] if is_shown else []
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(file, encoding="utf-8"))

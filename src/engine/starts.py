@@ -43,6 +43,13 @@ def start_from(
         fill_backbone(network, Path(cfg.pretrained_backbone))
 
 
+def freeze_batch_norm(network: nn.Cell) -> None:
+    """Lets every batch norm use its running statistics in training too, and leave them as they are."""
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, nn.BatchNorm2d):
+            cell.use_batch_statistics = False
+
+
 def _fill(
     network: nn.Cell,
     recipe: DetectionRecipe,

@@ -21,6 +21,7 @@ from src.engine.datasets import fingerprint, open_dataset, training_loader
 from src.engine.evaluate import Evaluator
 from src.engine.hooks import (
     AnnounceCompiles,
+    Beat,
     Curves,
     Evaluate,
     Heartbeat,
@@ -31,8 +32,9 @@ from src.engine.hooks import (
     SaveCheckpoints,
     StopOnSignal,
 )
+from src.engine.merge import with_masters_statistics
 from src.engine.runtime import Runtime, start, start_logging
-from src.engine.starts import start_from
+from src.engine.starts import freeze_batch_norm, start_from
 from src.engine.train_step import LossCell, MeanOverRanks, StepOptions, TrainStep
 from src.engine.trainer import Trainer
 from src.engine.weights_file import load_weights
@@ -53,7 +55,7 @@ def train(cfg: Config) -> int:
         UserError: data, weights or device do not fit; nothing was trained then.
     """
     runtime = start(cfg)
-    folder, resumed = _run_folder(cfg)
+    folder, resumed = _run_folder(cfg, runtime)
     start_logging(folder / (f"log_{runtime.rank}.txt" if runtime.rank else "log.txt"), runtime.rank)
     weights, card = load_weights(Path(cfg.pretrained)) if cfg.pretrained else ({}, {})
     cfg = apply_card(cfg, card, Path(cfg.pretrained), with_classes=False)
@@ -62,14 +64,14 @@ def train(cfg: Config) -> int:
     network = recipe.build_network()
     if resumed is None:
         start_from(network, recipe, weights, card)
-    cfg.save(folder / "config.yaml")
+    if runtime.is_master:
+        cfg.save(folder / "config.yaml")
     stop = StopOnSignal()
     with training_loader(cfg, dataset, recipe.train_pipeline(), runtime) as loader:
         trainer = _trainer(cfg, runtime, recipe, network, dataset, loader, folder)
         if resumed is not None:
             _resume(trainer, *resumed)
-        # One process scores all images; the others wait for it at their next all-reduce.
-        evaluator = _evaluator(cfg) if cfg.run_eval and runtime.is_master else None
+        evaluator = _evaluator(cfg, runtime) if cfg.run_eval else None
         try:
             trainer.fit(_hooks(trainer, evaluator, stop))
         finally:
@@ -80,10 +82,26 @@ def train(cfg: Config) -> int:
     return stop.exit_code
 
 
-def _run_folder(cfg: Config) -> tuple[Path, tuple[Path, Snapshot] | None]:
-    """The folder of this run; with `resume` that of the run which goes on, and the checkpoint to go on from."""
+def _run_folder(cfg: Config, runtime: Runtime) -> tuple[Path, tuple[Path, Snapshot] | None]:
+    """The folder of this run; with `resume` that of the run which goes on, and the checkpoint to go on from.
+
+    Raises:
+        UserError: ranks on several machines do not see the same checkpoints.
+    """
+    # The clocks of several ranks need not agree.
+    name = runtime.of_master(cfg.run_name or f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}")
+    folder, resumed = _find_run(cfg, Path(cfg.ckpt_path) / name)
+    found = resumed[0].name if resumed else ""
+    if runtime.of_master(found) != found:
+        raise UserError(
+            f"rank {runtime.rank} would go on from {found or 'nothing'}, rank 0 from another checkpoint: "
+            f"ckpt_path {cfg.ckpt_path} must be one folder that all machines see"
+        )
+    return folder, resumed
+
+
+def _find_run(cfg: Config, fresh: Path) -> tuple[Path, tuple[Path, Snapshot] | None]:
     root = Path(cfg.ckpt_path)
-    fresh = root / (cfg.run_name or f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}")
     if not cfg.resume:
         if cfg.run_name and any(fresh.glob("ckpt_*/*.state.json")):
             raise UsageError(
@@ -116,6 +134,8 @@ def _trainer(
 ) -> Trainer:
     if cfg.amp_level != "O0":
         network = amp.auto_mixed_precision(network, cfg.amp_level)
+    if cfg.freeze_bn:
+        freeze_batch_norm(network)
     criterion = recipe.build_criterion()
     options = StepOptions(
         momentum=cfg.momentum,
@@ -184,9 +204,9 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
     log.info("resumed from %s: epoch %d, step %d", manifest, trainer.epoch, trainer.step)
 
 
-def _evaluator(cfg: Config) -> Evaluator:
+def _evaluator(cfg: Config, runtime: Runtime) -> Evaluator:
     dataset, cfg = open_dataset(cfg, "val")
-    return Evaluator(cfg, get_recipe(cfg), dataset)
+    return Evaluator(cfg, get_recipe(cfg), dataset, runtime)
 
 
 def _summary_folder(cfg: Config, folder: Path) -> Path:
@@ -199,7 +219,7 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) ->
     is_writer = master or not cfg.is_save_on_master
     checkpoints = CheckpointFolder(folder / f"ckpt_{trainer.runtime.rank}", cfg.model, cfg.keep_checkpoint_max)
     lines = LogLines(cfg.log_interval)
-    hooks: list[Hook] = [stop, Heartbeat(), AnnounceCompiles(len(cfg.training_sizes) > 1), lines]
+    hooks: list[Hook] = [stop, Beat(), Heartbeat(), AnnounceCompiles(len(cfg.training_sizes) > 1), lines]
     if cfg.need_profiler and master:
         hooks.append(Profile(folder / "profile"))
     if master and (cfg.progress == "bar" or (cfg.progress == "auto" and sys.stderr.isatty())):
@@ -209,10 +229,12 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) ->
         best = checkpoints.folder / f"{cfg.model}-best.ckpt" if cfg.save_best_ckpt and is_writer else None
 
         def score(weights: Mapping[str, np.ndarray]) -> tuple[float, float]:
-            evaluator.load(weights, folder)
+            evaluator.load(with_masters_statistics(weights, trainer.trainable_names(), trainer.runtime), folder)
             result = evaluator.score(folder / "eval" / f"detections_{trainer.epoch}.json")
             lines.restart_clock()
-            return result.ap, result.ap50
+            # What rank 0 has scored, on all ranks.
+            ap, ap50 = trainer.runtime.gather_numbers([result.ap, result.ap50] if result else [0, 0])[0].tolist()
+            return ap, ap50
 
         tell = [curves.write_evaluation] if master else []
         hooks.append(Evaluate(score, cfg.eval_start_epoch, cfg.eval_interval, best, tell))

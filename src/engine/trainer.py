@@ -34,7 +34,7 @@ class StepResult:
 
     Attributes:
         loss: sum of `losses`.
-        losses: name of each loss -> value, unscaled and unweighted.
+        losses: name of each loss -> value, unscaled and unweighted; the mean over all processes.
         gradient_norm: L2, after loss_weight and before clipping.
         is_finite: whether the gradient was; if not, the update was left out.
         rate: learning rate.
@@ -57,7 +57,8 @@ class Trainer:
     Attributes:
         epoch: finished epochs; step: finished steps since the start; step_in_epoch: steps of the running epoch.
         result: of the newest step; None before the first.
-        should_stop: a hook sets it to end the run after the running step.
+        stop_requested: a hook sets it to end the run after the running step.
+        should_stop: the run ends now; all ranks agree on it at each step, so that none waits for another for ever.
 
     Args:
         cfg: resolved configuration.
@@ -98,6 +99,7 @@ class Trainer:
         self.step_in_epoch = 0
         self.best_score: float | None = None
         self.result: StepResult | None = None
+        self.stop_requested = False
         self.should_stop = False
 
     def fit(self, hooks: Sequence[Hook]) -> None:
@@ -123,6 +125,7 @@ class Trainer:
             self.step_in_epoch += 1
             for hook in hooks:
                 hook.after_step(self)
+            self._heed_request()
             if self.should_stop:
                 break
         if self.step_in_epoch == self.steps_per_epoch:
@@ -130,6 +133,11 @@ class Trainer:
             self.step_in_epoch = 0
             for hook in hooks:
                 hook.after_epoch(self)
+            self._heed_request()
+
+    def _heed_request(self) -> None:
+        """One process stops at once; several when all know of it, which is at the end of the next step."""
+        self.should_stop |= self.stop_requested and self.runtime.group_size == 1
 
     def _one_step(self, batch: Batch) -> StepResult:
         rate = self.schedule(self.step)
@@ -139,7 +147,9 @@ class Trainer:
             Tensor(self._ema_decay(), ms.float32),
             *[Tensor(np.array(array)) for array in batch.arrays()],
         )
-        values = {name: float(value) for name, value in zip(self.loss_names, losses, strict=True)}
+        shared = self.runtime.gather_numbers([self.stop_requested, *(float(loss) for loss in losses)])
+        self.should_stop = bool(shared[:, 0].any())
+        values = dict(zip(self.loss_names, shared[:, 1:].mean(0).tolist(), strict=True))
         result = StepResult(
             sum(values.values()), values, float(norm), bool(ok), rate, float(scale), len(batch.image_ids)
         )
@@ -186,6 +196,10 @@ class Trainer:
         self.epoch, self.step = int(progress["epoch"]), int(progress["step"])
         self.step_in_epoch = int(progress["step_in_epoch"])
         self.best_score = progress["best_score"]
+
+    def trainable_names(self) -> set[str]:
+        """Names of the weights that the gradient moves, which are the same on all ranks."""
+        return {parameter.name for parameter in self.train_step.weights}
 
     def weights_to_use(self) -> dict[str, np.ndarray]:
         """The moving averages where the run keeps any, else the weights as trained."""
