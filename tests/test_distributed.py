@@ -1,0 +1,176 @@
+"""Several real processes on the CPU, started by the scripts: they train and score as one process does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.data.shapes import render_shapes
+from src.engine.weights_file import load_tensors
+
+ROOT = Path(__file__).resolve().parent.parent
+# Float32, no decay, no clipping: the velocity after the first step is the gradient.
+EXACT = [
+    "--device_target", "CPU", "--training_shape", "64", "--testing_shape", "64", "--num_parallel_workers", "0",
+    "--warmup_epochs", "0", "--progress", "off", "--log_interval", "1", "--ckpt_interval", "1",
+    "--keep_checkpoint_max", "10", "--weight_decay", "0", "--clip_grad_norm", "0", "--ema_decay", "0",
+    "--freeze_bn", "1", "--lr", "0.0005", "--num_classes", "0", "--run_name", "r",
+]  # fmt: skip
+NARROW = {
+    "yolov3_shapes": ["--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1"],
+}
+
+
+def script(name: str, *arguments: object, cwd: Path) -> subprocess.Popen:
+    """Starts one of the scripts in a folder."""
+    cwd.mkdir(exist_ok=True)
+    with (cwd / "out.txt").open("w") as out:
+        return subprocess.Popen(
+            ["bash", str(ROOT / "scripts" / f"{name}.sh"), *map(str, arguments)],
+            cwd=cwd, env={**os.environ, "PYTHON": sys.executable}, stdout=out, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+def finish(process: subprocess.Popen, cwd: Path, code: int = 0) -> str:
+    """Waits for the end of a script; returns what it printed."""
+    process.wait(timeout=400)
+    text = (cwd / "out.txt").read_text()
+    assert process.returncode == code, text
+    return text
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes") / "data"
+    render_shapes(folder, train=8, val=7, size=64)
+    return folder
+
+
+def run_pair(folder: Path, dataset: Path, model: str, *flags: str) -> None:
+    """Five epochs of one step of eight images: by one process in folder/one, and by two in folder/two."""
+    flags = (*EXACT, *NARROW[model], "--max_epoch", "5", *flags)
+    one = script("run_standalone_train", model, dataset, "", "--per_batch_size", 8, *flags, cwd=folder / "one")
+    two = script(
+        "run_distribute_train", model, dataset, "", "--device_num", 2, "--per_batch_size", 4, *flags,
+        cwd=folder / "two",
+    )  # fmt: skip
+    finish(one, folder / "one")
+    finish(two, folder / "two")
+
+
+@pytest.fixture(scope="module")
+def pair(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pair")
+    run_pair(
+        folder, dataset, "yolov3_shapes", "--run_eval", "1", "--eval_start_epoch", "1", "--eval_interval", "4",
+        "--is_save_on_master", "0",
+    )  # fmt: skip
+    return folder / "one" / "train" / "outputs" / "r", folder / "two" / "train_parallel0" / "outputs" / "r"
+
+
+def rows(run: Path, name: str) -> list[dict[str, float]]:
+    with (run / "summary" / name).open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def assert_equal_training(one: Path, two: Path) -> None:
+    """The first gradient to 1e-4, five losses to 1e-3."""
+    alone, shared = (load_tensors(next((run / "ckpt_0").glob("*-1_1.state.ckpt"))) for run in (one, two))
+    assert alone.keys() == shared.keys()
+    largest = max(np.abs(value).max() for name, value in alone.items() if name.startswith("velocity."))
+    assert largest > 0
+    for name, value in alone.items():
+        np.testing.assert_allclose(shared[name], value, rtol=1e-4, atol=1e-4 * largest, err_msg=name)
+    losses = [[row["loss"] for row in rows(run, "train.csv")] for run in (one, two)]
+    assert len(losses[0]) == 5
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+
+
+def test_two_processes_train_as_one(pair):
+    assert_equal_training(*pair)
+
+
+def test_shared_evaluation_scores_as_one_process(pair):
+    one, two = (rows(run, "eval.csv") for run in pair)
+    assert [row["step"] for row in one] == [row["step"] for row in two] == [1, 5]
+    np.testing.assert_allclose([row["AP"] for row in two], [row["AP"] for row in one], atol=1e-6)
+    detections = [json.loads((run / "eval" / "detections_1.json").read_text()) for run in pair]
+    assert [(d["image_id"], d["category_id"]) for d in detections[1]] == [
+        (d["image_id"], d["category_id"]) for d in detections[0]
+    ]
+
+
+def test_each_rank_has_its_log_and_with_the_key_its_checkpoints(pair):
+    _, two = pair
+    folder = two.parents[2]
+    for rank in (0, 1):
+        assert "loss is" in (folder / f"train_parallel{rank}" / "log.txt").read_text()
+    names = [{path.name for path in (two / f"ckpt_{rank}").glob("*5_5*")} for rank in (0, 1)]
+    assert names[0] == names[1] and len(names[0]) == 4
+    zero, one = (load_tensors(two / f"ckpt_{rank}" / "yolov3-5_5.ckpt") for rank in (0, 1))
+    for name, value in zero.items():
+        np.testing.assert_array_equal(one[name], value, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_replaced_and_the_run_goes_on(dataset, tmp_path):
+    flags = (*EXACT, *NARROW["yolov3_shapes"], "--per_batch_size", 4, "--max_epoch", 60, "--keep_checkpoint_max", 2)
+    options = ("--device_num", 2, "--max_restarts", 1)
+    process = script("run_distribute_train", "yolov3_shapes", dataset, "", *options, *flags, cwd=tmp_path / "w")
+    folder = tmp_path / "w" / "train_parallel0"
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("outputs/r/ckpt_0/*-2_2.state.json")):
+        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "w" / "out.txt").read_text()
+        time.sleep(0.05)
+    note = json.loads((folder / "launch" / "rank_1.json").read_text())
+    os.kill(note["pids"][1], signal.SIGKILL)
+    text = finish(process, tmp_path / "w")
+    assert "rank 1 failed first: it was ended by SIGKILL" in text and "restart 1 of 1" in text
+    assert "resumed from" in text and list(folder.glob("outputs/r/ckpt_0/*-60_60.ckpt"))
+
+
+@pytest.mark.slow
+def test_a_stopped_job_saves_on_the_same_step_and_goes_on(dataset, tmp_path):
+    """SIGTERM to the launcher: all ranks end after one common step, with a checkpoint; --resume auto continues."""
+    flags = (*EXACT, *NARROW["yolov3_shapes"], "--per_batch_size", 2, "--is_save_on_master", "0")
+    start = ("run_distribute_train", "yolov3_shapes", dataset, "", "--device_num", 2)
+    process = script(*start, *flags, "--max_epoch", 1000, cwd=tmp_path / "w")
+    folder = tmp_path / "w" / "train_parallel0" / "outputs" / "r"
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("ckpt_0/*-2_4.state.json")):
+        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "w" / "out.txt").read_text()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    finish(process, tmp_path / "w", 143)
+    newest = [max(folder.glob(f"ckpt_{rank}/*.state.json"), key=lambda p: p.stat().st_mtime) for rank in (0, 1)]
+    assert newest[0].name == newest[1].name
+    step = int(newest[0].name.split("_")[1].split(".")[0])
+    assert step < 2000
+    epochs = (step + 5) // 2
+    process = script(*start, *flags, "--max_epoch", epochs, "--resume", "auto", "--ckpt_path", folder.parent,
+                     "--resume_force", "1", cwd=tmp_path / "w")  # fmt: skip
+    text = finish(process, tmp_path / "w")
+    assert "resumed from" in text and list(folder.glob(f"ckpt_0/*-{epochs}_{2 * epochs}.ckpt"))
+
+
+@pytest.mark.slow
+def test_evaluation_on_two_ranks_writes_the_same_file(pair, dataset, tmp_path):
+    """To the byte, from one checkpoint."""
+    weights = pair[0] / "ckpt_0" / "yolov3-5_5.ckpt"
+    common = ("yolov3_shapes", dataset, weights, "--device_target", "CPU", "--testing_shape", 64,
+              "--num_parallel_workers", 0, *NARROW["yolov3_shapes"])  # fmt: skip
+    one = script("run_eval", *common, cwd=tmp_path / "one")
+    two = script("run_eval", *common, "--device_num", 2, "--eval_batch_size", 2, cwd=tmp_path / "two")
+    texts = [finish(one, tmp_path / "one"), finish(two, tmp_path / "two")]
+    files = [next((tmp_path / name).glob("eval*/eval_*/detections.json")) for name in ("one", "two")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert texts[0].split("eval reulst")[1][:900] == texts[1].split("eval reulst")[1][:900]
