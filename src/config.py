@@ -28,6 +28,7 @@ class Config(
     # dataclasses collect the fields of the last base first
     groups.ExportKeys,
     groups.EvalKeys,
+    groups.ModelArtsKeys,
     groups.OutputKeys,
     groups.StartKeys,
     groups.OptimizerKeys,

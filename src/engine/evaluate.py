@@ -19,6 +19,7 @@ from src.engine.coco_score import CocoResult, format_per_class, score_detections
 from src.engine.datasets import evaluation_loader, open_dataset
 from src.engine.detections import DetectionWriter
 from src.engine.merge import pack_detections, unpack_detections
+from src.engine.modelarts import on_modelarts
 from src.engine.postprocess import Detections, postprocess, warm_up
 from src.engine.runtime import Runtime, beat, start, start_logging
 from src.engine.weights_file import fill_network, load_weights
@@ -131,6 +132,7 @@ class Evaluator:
                 said = time.monotonic()
 
 
+@on_modelarts
 def evaluate(cfg: Config) -> int:
     """What eval.py does: scores a checkpoint, or an existing result file with `detections`; prints and saves the
     result.

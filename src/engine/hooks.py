@@ -291,6 +291,23 @@ class SaveCheckpoints(Hook):
             self._saved_step = trainer.step
 
 
+class AfterEpochs(Hook):
+    """Does something every `interval` epochs.
+
+    Args:
+        action: what.
+        interval: epochs between two.
+    """
+
+    def __init__(self, action: Callable[[], None], interval: int) -> None:
+        self.action = action
+        self.interval = interval
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        if trainer.epoch % self.interval == 0:
+            self.action()
+
+
 class Evaluate(Hook):
     """Scores the validation images from `start_epoch` on every `interval` epochs, and keeps the best weights.
 

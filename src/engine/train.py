@@ -20,6 +20,7 @@ from src.engine.checkpoints import CheckpointFolder, Snapshot, load_snapshot, ma
 from src.engine.datasets import fingerprint, open_dataset, training_loader
 from src.engine.evaluate import Evaluator
 from src.engine.hooks import (
+    AfterEpochs,
     AnnounceCompiles,
     Beat,
     Curves,
@@ -33,6 +34,7 @@ from src.engine.hooks import (
     StopOnSignal,
 )
 from src.engine.merge import with_masters_statistics
+from src.engine.modelarts import deliver, on_modelarts
 from src.engine.runtime import Runtime, start, start_logging
 from src.engine.starts import freeze_batch_norm, start_from
 from src.engine.train_step import LossCell, MeanOverRanks, StepOptions, TrainStep
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@on_modelarts
 def train(cfg: Config) -> int:
     """Trains as the configuration says; returns the exit code (130 or 143 after a signal).
 
@@ -239,6 +242,8 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) ->
         tell = [curves.write_evaluation] if master else []
         hooks.append(Evaluate(score, cfg.eval_start_epoch, cfg.eval_interval, best, tell))
     hooks.append(SaveCheckpoints(checkpoints, cfg.ckpt_interval, is_writer))
+    if cfg.enable_modelarts and is_writer:
+        hooks.append(AfterEpochs(lambda: deliver(cfg), cfg.ckpt_interval))
     if master:
         hooks.append(curves)
     return hooks
