@@ -28,6 +28,9 @@ SHARED_ALIASES = {
     "annFile": "val_ann_file",
     "ann_val_file": "val_ann_file",
     "ann_file": "train_ann_file",
+    "result_files": "result_path",
+    "img_path": "val_image_dir",
+    "img_id_file_path": "val_image_dir",
     "is_modelarts": "enable_modelarts",
     "run_online": "enable_modelarts",
     "pre_trained_url": "checkpoint_url",
@@ -298,6 +301,18 @@ class EvalKeys:
         "hotcoco", "implementation of the COCO metrics", choices=("hotcoco", "pycocotools"), affects_training=False
     )
     draw_images: int = key(0, "pictures with drawn boxes to save at evaluation", minimum=0, affects_training=False)
+    result_path: str = key(
+        "",
+        "postprocess.py: folder of another program's results, NAME_0.bin, NAME_1.bin, ... for each image",
+        path=True,
+        affects_training=False,
+    )
+    input_bins: str = key(
+        "",
+        "postprocess.py: write the inputs of that program, NAME.bin, to this folder and stop",
+        path=True,
+        affects_training=False,
+    )
 
 
 @dataclass(frozen=True)

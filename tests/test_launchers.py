@@ -106,15 +106,15 @@ STANDALONE = {
     "run_test yolov4 dataset/coco2017 checkpoint/yolov4.ckpt": (
         "--data_dir=HERE/dataset/coco2017 --pretrained=HERE/checkpoint/yolov4.ckpt", "test/log.txt"),
     "run_infer_310 yolov4 y.mindir val2017 0 instances_val2017.json": (
-        "--model_file=HERE/y.mindir --val_ann_file=HERE/instances_val2017.json --device_id=0 "
+        "--pretrained=HERE/y.mindir --val_ann_file=HERE/instances_val2017.json --device_id=0 "
         "--val_image_dir=HERE/val2017", "acc.log"),
     "run_infer_310 yolov4 y.mindir val2017 instances_val2017.json": (
-        "--model_file=HERE/y.mindir --val_ann_file=HERE/instances_val2017.json --val_image_dir=HERE/val2017",
+        "--pretrained=HERE/y.mindir --val_ann_file=HERE/instances_val2017.json --val_image_dir=HERE/val2017",
         "acc.log"),
     "run_infer_310 refinedet r.mindir coco2017 5": (
-        "--model_file=HERE/r.mindir --device_id=5 --data_dir=HERE/coco2017", "acc.log"),
+        "--pretrained=HERE/r.mindir --device_id=5 --data_dir=HERE/coco2017", "acc.log"),
     "run_infer_310 refinedet r.mindir coco2017": (
-        "--model_file=HERE/r.mindir --data_dir=HERE/coco2017", "acc.log"),
+        "--pretrained=HERE/r.mindir --data_dir=HERE/coco2017", "acc.log"),
 }  # fmt: skip
 
 # ... and how many ranks there are, and by what they are started.

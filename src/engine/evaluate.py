@@ -64,10 +64,15 @@ class Evaluator:
         self.runtime = runtime
         self.dataset = dataset
         self.options = recipe.postprocess_options()
-        self.network = recipe.build_network()
-        self.predict = PredictCell(recipe.build_preprocess(), self.network, recipe.build_decoder(), cfg.testing_size)
-        self.predict.set_train(False)
+        self._build(recipe)
         self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline(), runtime)
+
+    def _build(self, recipe: DetectionRecipe) -> None:
+        """What `_run` computes with: here the network itself."""
+        size = self.cfg.testing_size
+        self.network = recipe.build_network()
+        self.predict = PredictCell(recipe.build_preprocess(), self.network, recipe.build_decoder(), size)
+        self.predict.set_train(False)
 
     def __enter__(self) -> Evaluator:
         return self
@@ -145,7 +150,7 @@ def evaluate(cfg: Config) -> int:
         start_logging(folder / "log.txt")
     if cfg.detections:
         dataset, _ = open_dataset(cfg, "val")
-        _report(score_detections(dataset.ann_file, Path(cfg.detections), cfg.scorer), folder)
+        report(score_detections(dataset.ann_file, Path(cfg.detections), cfg.scorer), folder)
         return 0
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to evaluate with --pretrained, or --detections FILE")
@@ -161,7 +166,7 @@ def evaluate(cfg: Config) -> int:
         result = evaluator.score(folder / "detections.json")
     if result is None:
         return 0
-    _report(result, folder)
+    report(result, folder)
     if cfg.draw_images:
         from src.engine.pictures import draw_results
 
@@ -171,7 +176,8 @@ def evaluate(cfg: Config) -> int:
     return 0
 
 
-def _report(result: CocoResult, folder: Path) -> None:
+def report(result: CocoResult, folder: Path) -> None:
+    """Logs a result, and writes the table of the classes into the folder."""
     write_per_class_csv(result, folder / "per_class.csv")
     log.info("average precision of each class\n%s", format_per_class(result))
     log.info("\n%s", result.summary_text)

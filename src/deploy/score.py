@@ -1,0 +1,220 @@
+"""What postprocess.py does: scores an exported file, or what another program has computed with one.
+
+An Ascend 310 runs a file by MindSpore Lite, or as .om by a program of one's own. For the second way this writes the
+inputs as files, and reads the outputs back: `NAME_K.bin` holds output K of the image NAME.jpg, float32 or float16.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mindspore import Tensor
+
+from src.deploy.atc import atc_command
+from src.deploy.form import Finish, Form, as_arrays
+from src.deploy.runners import Runner, open_runner
+from src.deploy.sidecar import read_sidecar
+from src.engine.cards import apply_card
+from src.engine.datasets import open_dataset
+from src.engine.evaluate import Evaluator, report
+from src.engine.modelarts import on_modelarts
+from src.engine.runtime import Runtime, start, start_logging
+from src.errors import UsageError, UserError
+from src.recipe import DetectionRecipe, get_recipe
+
+if TYPE_CHECKING:
+    from src.config import Config
+    from src.data.batch import Batch
+    from src.data.sample import DetectionDataset
+
+log = logging.getLogger(__name__)
+_BIN = re.compile(r"(?P<name>.+)_(?P<output>\d+)\.bin")
+
+
+class RunnerEvaluator(Evaluator):
+    """Scores what a runner computes.
+
+    Args:
+        runner: an exported file, opened.
+        dataset: the validation images.
+    """
+
+    def __init__(self, runner: Runner, dataset: DetectionDataset) -> None:
+        self.runner = runner
+        cfg = runner.cfg.replace(eval_batch_size=runner.batch_size or runner.cfg.eval_batch_size)
+        super().__init__(cfg, get_recipe(cfg), dataset, Runtime(cfg.device_target))
+
+    def _build(self, recipe: DetectionRecipe) -> None:
+        """The runner has the network."""
+
+    def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        boxes, scores = self.runner.predict(batch.images, batch.valid_sizes)
+        return boxes, scores
+
+
+class FilesEvaluator(Evaluator):
+    """Scores the result files of another program.
+
+    Args:
+        cfg: configuration; `result_path` is the folder of the files.
+        dataset: the validation images.
+
+    Raises:
+        UserError: the folder holds no such files.
+    """
+
+    def __init__(self, cfg: Config, dataset: DetectionDataset) -> None:
+        self.folder = Path(cfg.result_path)
+        self.files = result_files(self.folder)
+        super().__init__(cfg.replace(eval_batch_size=1), get_recipe(cfg), dataset, Runtime(cfg.device_target))
+
+    def _build(self, recipe: DetectionRecipe) -> None:
+        size = self.cfg.testing_size
+        network = recipe.build_network().set_train(False)
+        self.finish = Finish(recipe, size)
+        raw = as_arrays(network(Tensor(np.zeros((1, 3, *size), np.float32))))
+        self.raw_shapes = [map_.shape for map_ in raw]
+        self.final_shapes = [array.shape for array in as_arrays(self.finish(*map(Tensor, raw)))]
+
+    def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        sample = self.dataset.samples[int(batch.indices[0])]
+        paths = files_of(self.files, sample.image_path, int(batch.indices[0]), self.folder)
+        for shapes in (self.raw_shapes, self.final_shapes):
+            arrays = read_bins(paths, shapes)
+            if arrays is not None:
+                break
+        else:
+            sizes = ", ".join(f"{path.name} {path.stat().st_size}" for path in paths)
+            raise UserError(
+                f"{self.folder}: the files of {sample.image_path.name} ({sizes} bytes) are neither the raw maps "
+                f"{self.raw_shapes} nor boxes and scores {self.final_shapes} in float32 or float16; is testing_shape "
+                f"({self.cfg.testing_shape}) that of the file which was run?"
+            )
+        boxes, scores = arrays if shapes is self.final_shapes else as_arrays(self.finish(*map(Tensor, arrays)))
+        return boxes, scores
+
+
+def result_files(folder: Path) -> dict[str, dict[int, Path]]:
+    """Name of an image -> its result files by the number of the output.
+
+    Raises:
+        UserError: there are none.
+    """
+    found: dict[str, dict[int, Path]] = {}
+    for path in folder.glob("*.bin") if folder.is_dir() else ():
+        if match := _BIN.fullmatch(path.name):
+            found.setdefault(match["name"], {})[int(match["output"])] = path
+    if not found:
+        raise UserError(f"result_path {folder} holds no files like NAME_0.bin, one for each output of each image")
+    return found
+
+
+def files_of(files: Mapping[str, Mapping[int, Path]], image: Path, index: int, folder: Path) -> list[Path]:
+    """The result files of one image, by output; they bear its name, or some name and its number in the data set.
+
+    Raises:
+        UserError: there are none, or one is missing.
+    """
+    names = [image.stem] if image.stem in files else [name for name in files if name.endswith(f"_{index}")]
+    if len(names) != 1:
+        raise UserError(f"{folder} has no result files of {image.name} ({image.stem}_0.bin, ...)")
+    outputs = files[names[0]]
+    missing = next((number for number in range(max(outputs) + 1) if number not in outputs), None)
+    if missing is not None:
+        raise UserError(f"{folder} lacks {names[0]}_{missing}.bin")
+    return [outputs[number] for number in sorted(outputs)]
+
+
+def read_bins(paths: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray] | None:
+    """Files as float32 arrays of the shapes, in their order or, where the sizes tell, in another; None if none fits.
+
+    Args:
+        paths: one a shape.
+        shapes: of one image, with a batch axis of 1.
+    """
+    if len(paths) != len(shapes):
+        return None
+    counts = [int(np.prod(shape)) for shape in shapes]
+    for dtype in (np.float32, np.float16):
+        sizes = [path.stat().st_size // np.dtype(dtype).itemsize for path in paths]
+        if sorted(sizes) != sorted(counts) or any(path.stat().st_size % np.dtype(dtype).itemsize for path in paths):
+            continue
+        if sizes != counts and len(set(counts)) == len(counts):
+            paths = [paths[sizes.index(count)] for count in counts]
+        elif sizes != counts:
+            continue
+        arrays = [np.fromfile(path, dtype).astype(np.float32) for path in paths]
+        return [array.reshape(shape) for array, shape in zip(arrays, shapes, strict=True)]
+    return None
+
+
+def write_inputs(evaluator: Evaluator, form: Form, folder: Path) -> int:
+    """Writes what goes into the file for each image: NAME.bin, and NAME.size.bin where it takes valid sizes.
+
+    Args:
+        evaluator: of the data set; its loader makes one image at a time.
+        form: of the exported file.
+        folder: made if need be.
+
+    Returns:
+        how many images.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    preprocess = get_recipe(evaluator.cfg).build_preprocess()
+    for batch in evaluator.loader.epoch(0):
+        normalised = None
+        if not form.preprocess:
+            normalised = preprocess(Tensor(np.array(batch.images)), Tensor(batch.valid_sizes)).asnumpy()
+        stem = evaluator.dataset.samples[int(batch.indices[0])].image_path.stem
+        for array, suffix in zip(form.inputs(batch.images, batch.valid_sizes, normalised), ("", ".size"), strict=False):
+            np.ascontiguousarray(array).tofile(folder / f"{stem}{suffix}.bin")
+    return len(evaluator.dataset.samples)
+
+
+@on_modelarts
+def score(cfg: Config) -> int:
+    """Scores `pretrained` (.mindir, .onnx) by a runner, or the files in `result_path`; or writes `input_bins`.
+
+    Raises:
+        UserError: a file is missing, damaged or of another model; results do not fit.
+    """
+    if not (cfg.pretrained or cfg.result_path):
+        raise UsageError("give an exported file with --pretrained FILE, or result files with --result_path FOLDER")
+    folder = Path(cfg.log_path) / f"infer_{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    start_logging(folder / "log.txt")
+    start(cfg)
+    if get_recipe(cfg).task != "detect":
+        raise UsageError("postprocess.py scores detectors; a classifier's file is looked at with predict.py")
+    with _evaluator(cfg, folder) as evaluator:
+        if cfg.input_bins:
+            _, form = read_sidecar(Path(cfg.pretrained))
+            count = write_inputs(evaluator, form, Path(cfg.input_bins))
+            log.info("inputs of %d images: %s", count, cfg.input_bins)
+            return 0
+        log.info("scoring %s on %d images", cfg.result_path or cfg.pretrained, len(evaluator.dataset.samples))
+        report(evaluator.score(folder / "detections.json"), folder)
+    return 0
+
+
+def _evaluator(cfg: Config, folder: Path) -> Evaluator:
+    if cfg.result_path:
+        if cfg.pretrained:
+            # The file that the other program ran says size, classes and preprocessing.
+            content, form = read_sidecar(Path(cfg.pretrained))
+            cfg = apply_card(cfg, content["config"], Path(cfg.pretrained), with_classes=True)
+            cfg = cfg.replace(testing_shape=form.size[0])
+        dataset, cfg = open_dataset(cfg, "val")
+        return FilesEvaluator(cfg, dataset)
+    path = Path(cfg.pretrained)
+    if path.suffix != ".ckpt":
+        _, form = read_sidecar(path)
+        (folder / "atc.sh").write_text(atc_command(path, form) + "\n", encoding="utf-8")
+    runner = open_runner(path, cfg, cfg.runner)
+    dataset, runner.cfg = open_dataset(runner.cfg, "val")
+    return RunnerEvaluator(runner, dataset)

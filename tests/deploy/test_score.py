@@ -1,0 +1,161 @@
+"""Scoring of exported files: by every runner the same as eval.py, and from result files of another program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import mindspore as ms
+import numpy as np
+import pytest
+
+import eval as evaluation
+import export
+import postprocess
+from src.config import load_config
+from src.deploy.atc import atc_command
+from src.deploy.form import DeployCell, Form
+from src.deploy.runners import open_runner
+from src.deploy.score import files_of, read_bins, result_files
+from src.errors import UserError, run_command
+from src.recipe import get_recipe
+
+CONFIG = "configs/yolov3.yaml"
+COMMON = ("--config", CONFIG, "--num_parallel_workers", "0", "--progress", "off", "--device_target", "CPU",
+          "--num_classes", "2")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Three pictures in COCO's form."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "val").mkdir()
+    (folder / "annotations").mkdir()
+    rng = np.random.default_rng(3)
+    images = []
+    for i, (width, height) in enumerate([(80, 60), (64, 64), (50, 90)]):
+        cv2.imwrite(str(folder / "val" / f"p{i}.jpg"), rng.integers(0, 255, (height, width, 3)).astype(np.uint8))
+        images.append({"id": i + 1, "file_name": f"p{i}.jpg", "width": width, "height": height})
+    boxes = [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [5, 5, 30, 30], "area": 900, "iscrowd": 0}]
+    categories = [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}]
+    coco = {"images": images, "annotations": boxes, "categories": categories}
+    (folder / "annotations" / "val.json").write_text(json.dumps(coco))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(checkpoint, tmp_path_factory):
+    """The checkpoint as MINDIR and as ONNX."""
+    name = tmp_path_factory.mktemp("files") / "net"
+    flags = (*COMMON, "--ckpt_file", str(checkpoint), "--testing_shape", "64", "--keep_preprocess", "1")
+    for file_format in ("MINDIR", "ONNX"):
+        assert run_command(export.main, [*flags, "--file_name", str(name), "--file_format", file_format]) == 0
+    return name.with_suffix(".mindir"), name.with_suffix(".onnx")
+
+
+def run(main, dataset, out, *flags):
+    return run_command(main, [*COMMON, "--data_dir", str(dataset), "--log_path", str(out), *map(str, flags)])
+
+
+def detections(out):
+    return next(out.glob("*/detections.json")).read_text()
+
+
+@pytest.fixture(scope="module")
+def reference(checkpoint, dataset, tmp_path_factory):
+    """What eval.py finds."""
+    out = tmp_path_factory.mktemp("eval")
+    assert run(evaluation.main, dataset, out, "--pretrained", checkpoint, "--testing_shape", 64) == 0
+    return detections(out)
+
+
+@pytest.mark.parametrize("runner", ["mindspore", "onnxruntime"])
+def test_a_runner_scores_as_evaluation_does(runner, files, reference, dataset, tmp_path, capsys):
+    file = files[runner == "onnxruntime"]
+    assert run(postprocess.main, dataset, tmp_path, "--pretrained", file, "--runner", runner) == 0
+    assert "Average Precision" in capsys.readouterr().out
+    if runner == "mindspore":
+        assert detections(tmp_path) == reference
+    else:
+        mine, theirs = json.loads(detections(tmp_path)), json.loads(reference)
+        # Untrained scores are almost tied: a rounding decides which of two boxes suppresses the other.
+        assert len(mine) == pytest.approx(len(theirs), rel=0.05)
+        assert mine[0]["score"] == pytest.approx(theirs[0]["score"], abs=1e-4)
+    (script,) = tmp_path.glob("*/atc.sh")
+    assert "images:1,64,64,3" in script.read_text()
+
+
+@pytest.mark.parametrize("detect", [True, False])
+def test_results_of_another_program_score_as_evaluation_does(detect, checkpoint, files, reference, dataset, tmp_path):
+    """Its inputs as files, its outputs as files: the program here is the network itself."""
+    inputs, results = tmp_path / "inputs", tmp_path / "results"
+    results.mkdir()
+    assert run(postprocess.main, dataset, tmp_path, "--pretrained", files[0], "--input_bins", inputs) == 0
+    assert sorted(path.name for path in inputs.iterdir()) == ["p0.bin", "p1.bin", "p2.bin"]
+    with open_runner(checkpoint, load_config(CONFIG, ["--testing_shape=64", "--num_classes=2"])) as runner:
+        cell = DeployCell(get_recipe(runner.cfg), runner.cell.network, Form((64, 64), 1, True, detect))
+        for path in inputs.iterdir():
+            image = np.fromfile(path, np.uint8).reshape(1, 64, 64, 3)
+            for number, output in enumerate(cell(ms.Tensor(image))):
+                output.asnumpy().tofile(results / f"{path.stem}_{number}.bin")
+    arguments = ("--pretrained", files[0], "--result_path", results)
+    assert run(postprocess.main, dataset, tmp_path / "scored", *arguments) == 0
+    assert detections(tmp_path / "scored") == reference
+
+
+def write(folder, **arrays):
+    folder.mkdir(exist_ok=True)
+    for name, array in arrays.items():
+        array.tofile(folder / f"{name}.bin")
+    return folder
+
+
+def test_result_files_are_found_by_name_or_number(tmp_path):
+    one = np.zeros(4, np.float32)
+    write(tmp_path, dog_0=one, dog_1=one, Net_bs_1_2_0=one, Net_bs_1_2_1=one)
+    files = result_files(tmp_path)
+    paths = files_of(files, tmp_path / "dog.jpg", 0, tmp_path)
+    assert [path.name for path in paths] == ["dog_0.bin", "dog_1.bin"]
+    paths = files_of(files, tmp_path / "cat.jpg", 2, tmp_path)
+    assert [path.name for path in paths] == ["Net_bs_1_2_0.bin", "Net_bs_1_2_1.bin"]
+    with pytest.raises(UserError, match="no result files of cow.jpg"):
+        files_of(files, tmp_path / "cow.jpg", 1, tmp_path)
+    (tmp_path / "dog_0.bin").unlink()
+    with pytest.raises(UserError, match="lacks dog_0.bin"):
+        files_of(result_files(tmp_path), tmp_path / "dog.jpg", 0, tmp_path)
+    with pytest.raises(UserError, match="NAME_0.bin"):
+        result_files(tmp_path / "none")
+
+
+def test_files_become_arrays_by_size(tmp_path):
+    boxes, scores = np.arange(8, dtype=np.float32), np.arange(6, dtype=np.float32)
+    write(tmp_path, a_0=scores, a_1=boxes, b_0=boxes.astype(np.float16), b_1=scores.astype(np.float16))
+    shapes = [(1, 2, 4), (1, 2, 3)]
+    for name in "ab":
+        got = read_bins([tmp_path / f"{name}_0.bin", tmp_path / f"{name}_1.bin"], shapes)
+        np.testing.assert_array_equal(got[0], boxes.reshape(1, 2, 4))
+        np.testing.assert_array_equal(got[1], scores.reshape(1, 2, 3))
+    assert read_bins([tmp_path / "a_0.bin"], shapes) is None
+    assert read_bins([tmp_path / "a_0.bin", tmp_path / "b_0.bin"], shapes) is None
+
+
+def test_results_of_another_size_are_named(files, dataset, tmp_path, capsys):
+    write(tmp_path / "r", **{f"p{i}_{k}": np.zeros(7, np.float32) for i in range(3) for k in range(3)})
+    flags = ("--pretrained", files[0], "--result_path", tmp_path / "r")
+    assert run(postprocess.main, dataset, tmp_path, *flags) == 1
+    message = capsys.readouterr().err
+    assert "p0_0.bin 28" in message and "testing_shape" in message
+
+
+def test_nothing_to_score(dataset, tmp_path, capsys):
+    assert run(postprocess.main, dataset, tmp_path) == 2
+    assert "--result_path" in capsys.readouterr().err
+
+
+def test_the_command_for_an_om():
+    form = Form((320, 320), 0, True, True, valid_sizes=True)
+    text = atc_command(Path("m/net.mindir"), form)
+    assert "write net.onnx with export.py" in text and "--model=m/net.onnx --output=m/net " in text
+    assert "--input_shape=images:1,320,320,3;valid_sizes:1,2" in text.replace("'", "") and "--framework=5" in text
+    assert "--framework=1 --model=net.air" in atc_command(Path("net.air"), Form((320, 320), 1, False, False))
