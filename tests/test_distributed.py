@@ -16,6 +16,7 @@ import pytest
 
 from src.data.shapes import render_shapes
 from src.engine.weights_file import load_tensors
+from src.tools.launch_plan import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 # Float32, no decay, no clipping: the velocity after the first step is the gradient.
@@ -174,3 +175,47 @@ def test_evaluation_on_two_ranks_writes_the_same_file(pair, dataset, tmp_path):
     files = [next((tmp_path / name).glob("eval*/eval_*/detections.json")) for name in ("one", "two")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert texts[0].split("eval reulst")[1][:900] == texts[1].split("eval reulst")[1][:900]
+
+
+COUNTING = """
+import sys
+sys.path.insert(0, {root!r})
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, ops
+from mindspore.communication import get_rank, init
+ms.set_context(mode=ms.GRAPH_MODE)
+init()
+from src.common.ranks import SharedCount
+from src.engine.runtime import Runtime
+runtime = Runtime("CPU", get_rank(), 2)
+rank = runtime.rank
+shared = SharedCount()
+weight = Tensor(np.float32(2))
+data, count = Tensor(np.float32([[1, 2, 3], [10, 0, 0]][rank])), Tensor(np.float32([3, 1][rank]))
+
+def mean(w):
+    return ops.reduce_sum(w * data) / shared(count)
+
+loss, gradient = ms.value_and_grad(mean)(weight)
+print("loss", runtime.gather_numbers([float(loss), float(gradient)]).mean(0).tolist())
+print("none", float(shared(Tensor(np.float32(0)))))
+print("bytes", runtime.gather([b"", b"abcde"][rank]), runtime.of_master(["x-é", "y"][rank]))
+print("exact", runtime.gather_numbers([1 / 3 + rank, float("nan")])[:, 0].tolist() == [1 / 3, 1 / 3 + 1])
+"""
+
+
+@pytest.mark.slow
+def test_a_count_is_shared_and_every_bit_is_gathered(tmp_path):
+    (tmp_path / "counting.py").write_text(COUNTING.format(root=str(ROOT)))
+    command = [
+        str(Path(sys.executable).parent / "msrun"), "--worker_num=2", "--local_worker_num=2", "--join=True",
+        f"--master_port={free_port()}", f"--log_dir={tmp_path}", str(tmp_path / "counting.py"),
+    ]  # fmt: skip
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(command, env={**os.environ, "PATH": path}, stdout=subprocess.DEVNULL, timeout=200, check=True)
+    for rank in (0, 1):
+        lines = (tmp_path / f"worker_{rank}.log").read_text().splitlines()
+        # All ranks: sum 2 * 16 over 4 counted; the gradient is 16 / 4.
+        assert "loss [8.0, 4.0]" in lines and "none 0.5" in lines
+        assert "bytes [b'', b'abcde'] x-é" in lines and "exact True" in lines
