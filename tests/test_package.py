@@ -25,7 +25,7 @@ AVX2 = "processor\t: 0\nflags\t\t: fpu sse4_2 avx avx2\n"
 # A model package may use one other: that of its backbone.
 BACKBONES = {"yolov3_quant": "darknet53", "yolov4": "darknet53"}
 MODELS = ("darknet53", "yolov3_quant", "yolov4", "efficientdet_d0", "refinedet")
-PLAIN = ("errors", "config", "config_keys", "config_sources", "config_values", "config_yaml", "recipe")
+PLAIN = ("errors", "config", "config_keys", "config_sources", "config_values", "config_yaml", "config_yolo", "recipe")
 # part -> the parts it may import, besides itself
 ALLOWED = {
     **{name: {*PLAIN, "common"} for name in PLAIN},
@@ -34,7 +34,11 @@ ALLOWED = {
     "weights": {"errors", "common", "config", "recipe", "engine"},
     "engine": {*PLAIN, "common", "data", "weights"},
     "deploy": {*PLAIN, "common", "data", "engine", "weights"},
-    **{name: {*PLAIN, "common", "data", "engine", "weights", BACKBONES.get(name, "common")} for name in MODELS},
+    "recipe_yolo": {*PLAIN, "common", "data", "engine", "weights"},
+    **{
+        name: {*PLAIN, "recipe_yolo", "common", "data", "engine", "weights", BACKBONES.get(name, "common")}
+        for name in MODELS
+    },
 }
 WITHOUT_MINDSPORE = {*PLAIN, "data", "__init__"}
 
