@@ -44,9 +44,12 @@ def on_modelarts(command: Callable[[ConfigT], int]) -> Callable[[ConfigT], int]:
             return command(cfg)
         cfg = fetch(cfg)
         try:
-            return command(cfg)
-        finally:
-            deliver(cfg)
+            code = command(cfg)
+        except BaseException:
+            try_to_deliver(cfg)
+            raise
+        deliver(cfg)
+        return code
 
     return run
 
@@ -102,6 +105,14 @@ def deliver(cfg: Config) -> None:
                 done[name] = mark
         write_json(record, {cfg.train_url: done})
     log.info("results are in %s", cfg.train_url)
+
+
+def try_to_deliver(cfg: Config) -> None:
+    """As `deliver`, but where the bucket fails it only says so: a training goes on, and an error keeps its message."""
+    try:
+        deliver(cfg)
+    except UserError as error:
+        log.warning("not delivered now: %s", error)
 
 
 @contextlib.contextmanager

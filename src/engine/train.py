@@ -34,7 +34,7 @@ from src.engine.hooks import (
     StopOnSignal,
 )
 from src.engine.merge import with_masters_statistics
-from src.engine.modelarts import deliver, on_modelarts
+from src.engine.modelarts import on_modelarts, try_to_deliver
 from src.engine.runtime import Runtime, start, start_logging
 from src.engine.starts import freeze_batch_norm, start_from
 from src.engine.train_step import LossCell, MeanOverRanks, StepOptions, TrainStep
@@ -243,7 +243,7 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) ->
         hooks.append(Evaluate(score, cfg.eval_start_epoch, cfg.eval_interval, best, tell))
     hooks.append(SaveCheckpoints(checkpoints, cfg.ckpt_interval, is_writer))
     if cfg.enable_modelarts and is_writer:
-        hooks.append(AfterEpochs(lambda: deliver(cfg), cfg.ckpt_interval))
+        hooks.append(AfterEpochs(lambda: try_to_deliver(cfg), cfg.ckpt_interval))
     if master:
         hooks.append(curves)
     return hooks

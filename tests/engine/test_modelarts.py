@@ -86,6 +86,23 @@ def test_a_job_that_fails_still_delivers(bucket, tmp_path):
     assert (bucket / "out" / "log.txt").read_text() == "why"
 
 
+def test_a_bucket_that_fails_does_not_hide_the_error(bucket, tmp_path, monkeypatch, caplog):
+    (bucket / "out").write_text("a file where the folder should be")
+    cfg = config(tmp_path, train_url=bucket / "out")
+    Path(cfg.output_path).mkdir(parents=True)
+    (Path(cfg.output_path) / "a").write_text("1")
+    modelarts.try_to_deliver(cfg)
+    assert "not delivered now" in caplog.text
+
+    def command(cfg):
+        raise UserError("broken")
+
+    with pytest.raises(UserError, match="broken"):
+        modelarts.on_modelarts(command)(cfg)
+    with pytest.raises(UserError, match="cannot be copied"):
+        modelarts.on_modelarts(lambda cfg: 0)(cfg)
+
+
 def test_elsewhere_nothing_changes(tmp_path):
     seen = []
     command = modelarts.on_modelarts(lambda cfg: seen.append(cfg) or 0)
