@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from src.config import load_config
 from src.errors import UsageError, UserError, run_command
 from src.tools import launch, launch_table
 from src.tools.launch_plan import make_plan
@@ -201,6 +202,20 @@ def test_every_command_of_several_processes(line, folder):
         assert command.first_on_path == str(Path(sys.executable).parent)
     else:
         assert commands[0].argv[:5] == ("mpirun", "--allow-run-as-root", "-n", "8", sys.executable)
+
+
+@pytest.mark.parametrize("line", [*STANDALONE, *DISTRIBUTED])
+def test_every_command_is_understood(line, folder, monkeypatch):
+    """The entry script takes the flags, with the config of this repository."""
+    monkeypatch.setattr(launch_table, "CONFIGS", ROOT / "configs")
+    try:
+        plan = plan_of(line, folder)
+    except UsageError as error:
+        if "there is no model" not in str(error):
+            raise
+        pytest.skip(str(error).split(";")[0])
+    config, *flags = plan.entry[1:]
+    load_config(config.removeprefix("--config="), flags, Path(plan.entry[0]).stem)
 
 
 def test_files_of_a_run_lie_beside_its_log(folder):
