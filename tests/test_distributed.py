@@ -28,6 +28,7 @@ EXACT = [
 ]  # fmt: skip
 NARROW = {
     "yolov3_shapes": ["--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1"],
+    "yolov4": ["--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1"],
 }
 
 
@@ -123,9 +124,18 @@ def test_each_rank_has_its_log_and_with_the_key_its_checkpoints(pair):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", sorted(NARROW.keys() - {"yolov3_shapes"}))
+def test_every_model_trains_on_two_processes_as_on_one(dataset, tmp_path, model):
+    run_pair(tmp_path, dataset, model)
+    assert_equal_training(
+        tmp_path / "one" / "train" / "outputs" / "r", tmp_path / "two" / "train_parallel0" / "outputs" / "r"
+    )
+
+
+@pytest.mark.slow
 def test_a_killed_rank_is_replaced_and_the_run_goes_on(dataset, tmp_path):
     flags = (*EXACT, *NARROW["yolov3_shapes"], "--per_batch_size", 4, "--max_epoch", 60, "--keep_checkpoint_max", 2)
-    options = ("--device_num", 2, "--max_restarts", 1)
+    options = ("--device_num", 2, "--max_restarts", 1, "--need_profiler", 1)
     process = script("run_distribute_train", "yolov3_shapes", dataset, "", *options, *flags, cwd=tmp_path / "w")
     folder = tmp_path / "w" / "train_parallel0"
     deadline = time.monotonic() + 200
@@ -137,6 +147,8 @@ def test_a_killed_rank_is_replaced_and_the_run_goes_on(dataset, tmp_path):
     text = finish(process, tmp_path / "w")
     assert "rank 1 failed first: it was ended by SIGKILL" in text and "restart 1 of 1" in text
     assert "resumed from" in text and list(folder.glob("outputs/r/ckpt_0/*-60_60.ckpt"))
+    # Profile and TensorBoard events are those of rank 0.
+    assert "profile of 5 steps" in text and list(folder.glob("outputs/r/summary/*tfevents*"))
 
 
 @pytest.mark.slow
