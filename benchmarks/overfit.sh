@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lets a narrow network learn a few real images by heart and prints the AP50 it reaches on them: a model, criterion or
 # decoder that is subtly wrong does not get there.
-#   bash benchmarks/overfit.sh MODEL [IMAGES]      MODEL: yolov3
+#   bash benchmarks/overfit.sh MODEL [IMAGES]      MODEL: yolov3 or yolov4
 # DATA_DIR names the folder that holds coco_mini/ (default: ../shared/data beside the repository).
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
@@ -24,7 +24,12 @@ yolov3)
     recipe=(--config configs/yolov3.yaml --num_classes 0 --backbone_shape "8,16,32,64,128,256" --training_shape 320
         --testing_shape 320 --augment False --per_batch_size 4 --max_epoch 80 --t_max 80 --lr 0.005 --warmup_epochs 2
         --weight_decay 0.0005 --clip_grad_norm 30 --ema_decay 0.98 --log_interval 40 --ckpt_interval 80) ;;
-*) die "there is no model $model here; models: yolov3" ;;
+yolov4)
+    # As YOLOv3, with the gradient as it is and the paper's loss of the boxes.
+    recipe=(--config configs/yolov4.yaml --num_classes 0 --backbone_shape "8,16,32,64,128,256" --training_shape 320
+        --testing_shape 320 --augment False --per_batch_size 4 --max_epoch 80 --t_max 80 --lr 0.005 --loss_weight 1
+        --warmup_epochs 2 --iou_loss ciou --clip_grad_norm 30 --ema_decay 0.98 --log_interval 40 --ckpt_interval 80) ;;
+*) die "there is no model $model here; models: yolov3, yolov4" ;;
 esac
 "$python" -m benchmarks.subset --annotations "$data/coco_mini/annotations/instances_train2017.json" \
     --images "$count" --output "$out/annotations.json"

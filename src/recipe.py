@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # A model package is imported when a configuration names it, so that a broken or heavy one burdens nobody else.
 _PACKAGES = {
     "yolov3": "src.yolov3_quant",
+    "yolov4": "src.yolov4",
 }
 
 
@@ -71,6 +72,10 @@ class DetectionRecipe(ABC):
     @abstractmethod
     def postprocess_options(self) -> PostprocessOptions:
         """Thresholds and limits of the final detections."""
+
+    def test_options(self) -> PostprocessOptions:
+        """As `postprocess_options`, for the result file of a test server."""
+        return self.postprocess_options()
 
     def is_class_layer(self, name: str) -> bool:
         """Whether the shape of a parameter, by its name, depends on the classes: `filter_weight` leaves it out."""

@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from src.common.yolo_decode import STRIDES, anchors_by_map, decode_corners, scales_by_map, split_map
+from src.common.yolo_decode import ANCHORS_PER_SCALE, STRIDES, anchors_by_map, decode_corners, scales_by_map, split_map
 from src.common.yolo_targets import (
     ANCHOR_FIRST_CELLS,
     ANCHOR_NUMBERS,
@@ -79,6 +79,8 @@ class YoloCriterion(nn.Cell):
         extra_anchor_iou: besides its best anchor a box takes every anchor with a larger IoU of width and height; None =
             only the best.
         scale_x_y: as in `YoloDecoder`.
+        coefficients: factor of each loss, in the order of `loss_names`; None = 1 each.
+        map_coefficients: factors of all losses of the maps of strides 32, 16, 8.
 
     Raises:
         UsageError: an argument is out of its range.
@@ -95,6 +97,8 @@ class YoloCriterion(nn.Cell):
         label_smoothing: float = 0.0,
         extra_anchor_iou: float | None = None,
         scale_x_y: Sequence[float] = (1.0, 1.0, 1.0),
+        coefficients: Sequence[float] | None = None,
+        map_coefficients: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> None:
         super().__init__()
         if num_classes < 1:
@@ -102,6 +106,8 @@ class YoloCriterion(nn.Cell):
         for name, value in (("ignore_threshold", ignore_threshold), ("label_smooth_factor", label_smoothing)):
             if not 0 <= value <= 1:
                 raise UsageError(f"{name}: a number in 0..1 is needed, got {value}")
+        self.coefficients = _factors("coefficients", coefficients or [1.0] * len(self.loss_names), len(self.loss_names))
+        self.map_coefficients = _factors("map_coefficients", map_coefficients, len(STRIDES))
         self.num_classes = num_classes
         self.ignore_threshold = ignore_threshold
         self.target_on = 1 - label_smoothing
@@ -113,6 +119,7 @@ class YoloCriterion(nn.Cell):
         # What belongs to each of the nine anchors, smallest first.
         self.anchors = ms.Tensor(groups[::-1].reshape(-1, 2))
         self.strides = ms.Tensor(ANCHOR_STRIDES, ms.int32)
+        self.anchor_coefficients = ms.Tensor(np.repeat(self.map_coefficients[::-1], ANCHORS_PER_SCALE), ms.float32)
         self.numbers = ms.Tensor(ANCHOR_NUMBERS, ms.int32)
         self.first_cells = ms.Tensor(ANCHOR_FIRST_CELLS, ms.int32)
         self.classes = ms.Tensor(np.arange(num_classes), ms.int32)
@@ -160,13 +167,13 @@ class YoloCriterion(nn.Cell):
         logits = self._at_slots(attributes, stride, number, cell)
         size = box_size(boxes)
         part = size[..., 0] * size[..., 1] / (rows * columns * STRIDES[0] * STRIDES[0])
-        weight = winner * ops.expand_dims(2 - part, 2)
+        weight = winner * ops.gather(ops.cast(self.anchor_coefficients, dtype), anchor, 0)
         losses = (
-            *self.box_losses(logits[..., :4], boxes, anchor, corner, weight),
-            self._confidence_loss(objectness, place, winner, ignored),
-            self._class_loss(logits[..., 5:], labels, winner),
+            *self.box_losses(logits[..., :4], boxes, anchor, corner, weight * ops.expand_dims(2 - part, 2)),
+            self._confidence_loss(objectness, place, winner, ignored, self._cell_coefficients(attributes)),
+            self._class_loss(logits[..., 5:], labels, weight),
         )
-        return tuple([loss / batch for loss in losses])
+        return tuple([self.coefficients[i] * losses[i] / batch for i in range(len(losses))])
 
     def box_losses(
         self, raw_box: ms.Tensor, boxes: ms.Tensor, anchor: ms.Tensor, corner: ms.Tensor, weight: ms.Tensor
@@ -178,7 +185,7 @@ class YoloCriterion(nn.Cell):
             boxes: (N, M, 4) xyxy in pixels, each of positive area.
             anchor: int32 (N, M, S), an index into `self.anchors` (9, 2) and `self.strides` (9,).
             corner: (N, M, S, 2) column and row of the cell.
-            weight: (N, M, S): 2 - w * h (as parts of the image) at winning slots, else 0.
+            weight: (N, M, S): 2 - w * h (as parts of the image), times the factor of the map, at winning slots, else 0.
         """
         raise NotImplementedError
 
@@ -223,8 +230,16 @@ class YoloCriterion(nn.Cell):
             result = result + ops.where(here, ops.reshape(gathered, place.shape), 0)
         return result
 
-    def _confidence_loss(self, logits: ms.Tensor, place: ms.Tensor, winner: ms.Tensor, ignored: ms.Tensor) -> ms.Tensor:
-        """Sigmoid cross-entropy of logits (N, 3, cells): 1 at winners, nothing asked where `ignored`, else 0."""
+    def _cell_coefficients(self, attributes: list) -> ms.Tensor:
+        """(1, 3, h * w of all maps): `map_coefficients` at every cell."""
+        factors = [ops.ones_like(attributes[i][:1, :, 4]) * self.map_coefficients[i] for i in range(len(STRIDES))]
+        return ops.stop_gradient(ops.concat(factors, 2))
+
+    def _confidence_loss(
+        self, logits: ms.Tensor, place: ms.Tensor, winner: ms.Tensor, ignored: ms.Tensor, factor: ms.Tensor
+    ) -> ms.Tensor:
+        """Sigmoid cross-entropy of logits (N, 3, cells): 1 at winners, nothing asked where `ignored`, else 0; times
+        the factor (1, 3, cells)."""
         batch = logits.shape[0]
         logits = ops.reshape(logits, (batch, -1))
         # Winners are on different places, so that sums are 0 or 1; everything else adds 0.
@@ -233,10 +248,18 @@ class YoloCriterion(nn.Cell):
         )
         targets = ops.stop_gradient(targets)
         asked = ops.maximum(targets, 1 - ops.cast(ops.reshape(ignored, (batch, -1)), logits.dtype))
+        asked = asked * ops.reshape(factor, (1, -1))
         return ops.reduce_sum(ops.reduce_sum(asked * sigmoid_cross_entropy(logits, targets), 1))
 
-    def _class_loss(self, logits: ms.Tensor, labels: ms.Tensor, winner: ms.Tensor) -> ms.Tensor:
-        """Sigmoid cross-entropy of logits (N, M, S, C) at winners (N, M, S)."""
+    def _class_loss(self, logits: ms.Tensor, labels: ms.Tensor, weight: ms.Tensor) -> ms.Tensor:
+        """Sigmoid cross-entropy of logits (N, M, S, C), weighted by (N, M, S)."""
         own = ops.cast(ops.reshape(labels, (*labels.shape, 1, 1)) == self.classes, logits.dtype)
         targets = self.target_off + own * (self.target_on - self.target_off)
-        return ops.reduce_sum(ops.expand_dims(winner, 3) * sigmoid_cross_entropy(logits, targets))
+        return ops.reduce_sum(ops.expand_dims(weight, 3) * sigmoid_cross_entropy(logits, targets))
+
+
+def _factors(name: str, values: Sequence[float], count: int) -> tuple[float, ...]:
+    factors = tuple(float(value) for value in values)
+    if len(factors) != count or not all(0 <= factor < float("inf") for factor in factors):
+        raise UsageError(f"{name}: {count} numbers >= 0 are needed, got {values}")
+    return factors

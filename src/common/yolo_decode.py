@@ -68,11 +68,30 @@ def decode_corners(attributes: ms.Tensor, columns: int, anchors: ms.Tensor, stri
     row = ops.floor((index + 0.5) / columns)
     column = index - row * columns
     anchors = ops.cast(anchors, attributes.dtype)
+    shifts = [attributes[:, :, i] for i in range(4)]
+    return box_corners(shifts, (column, row), (anchors[:, :1], anchors[:, 1:]), stride, scale)
+
+
+def box_corners(
+    shifts: Sequence, cell: Sequence, anchor: Sequence, stride: int | ms.Tensor, scale: float | ms.Tensor
+) -> tuple:
+    """What a YOLO predicts, as boxes; the arguments broadcast against each other.
+
+    Args:
+        shifts: raw tx, ty, tw, th.
+        cell: column and row.
+        anchor: width and height in pixels.
+        stride: pixels a cell.
+        scale: see `decode_corners`.
+
+    Returns:
+        x1, y1, x2, y2 in pixels of the network input; not clipped to the image.
+    """
     offset = (scale - 1) / 2
-    centre_x = (column + scale * ops.sigmoid(attributes[:, :, 0]) - offset) * stride
-    centre_y = (row + scale * ops.sigmoid(attributes[:, :, 1]) - offset) * stride
-    half_width = ops.exp(ops.minimum(attributes[:, :, 2], _MAX_LOG_SIZE)) * (anchors[:, :1] / 2)
-    half_height = ops.exp(ops.minimum(attributes[:, :, 3], _MAX_LOG_SIZE)) * (anchors[:, 1:] / 2)
+    centre_x = (cell[0] + scale * ops.sigmoid(shifts[0]) - offset) * stride
+    centre_y = (cell[1] + scale * ops.sigmoid(shifts[1]) - offset) * stride
+    half_width = ops.exp(ops.minimum(shifts[2], _MAX_LOG_SIZE)) * (anchor[0] / 2)
+    half_height = ops.exp(ops.minimum(shifts[3], _MAX_LOG_SIZE)) * (anchor[1] / 2)
     return centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height
 
 
