@@ -18,8 +18,8 @@ class Mosaic:
     """With probability `p` a square of four images that meet in a random point, else the image alone.
 
     Each image is resized, its aspect ratio kept, until it covers its tile; what sticks out, at a random place, is left
-    away. Boxes are cut to what is seen of them. The other three images are drawn from all samples, and any of the four
-    may be without boxes.
+    away. Boxes are cut to what is seen of them. The other three images are drawn from all samples, different ones where
+    there are enough, and any of the four may be without boxes.
 
     Attributes:
         p: probability of a mosaic.
@@ -38,7 +38,7 @@ class Mosaic:
     def __call__(self, index: int, count: int, load: LoadSample, rng: np.random.Generator) -> Labelled:
         if rng.uniform() >= self.p:
             return load(index)
-        members = rng.permutation([index, *rng.integers(count, size=3)])
+        members = rng.permutation([index, *_others(index, count, rng)])
         x, y = np.round(rng.uniform(*self.cut, 2) * self.side).astype(int).tolist()
         tiles = ((0, 0, x, y), (x, 0, self.side, y), (0, y, x, self.side), (x, y, self.side, self.side))
         canvas = np.empty((self.side, self.side, 3), np.uint8)
@@ -68,6 +68,14 @@ class Mosaic:
         moved = np.clip(window.geometry().forward(boxes), tile[:2] * 2, tile[2:] * 2).astype(np.float32)
         kept = ((moved[:, 2:] - moved[:, :2]) > self.min_side).all(axis=1)
         return moved[kept], labels[kept]
+
+
+def _others(index: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Three samples besides `index`; of fewer than four in all, some come twice."""
+    if count < 4:
+        return rng.integers(count, size=3)
+    drawn = rng.choice(count - 1, size=3, replace=False)
+    return drawn + (drawn >= index)
 
 
 def _part(length: int, wanted: float, rng: np.random.Generator) -> tuple[int, int]:
