@@ -77,6 +77,12 @@ class DataKeys:
     val_ann_file: str = key(
         "", "annotation file of the validation images; empty: found in data_dir", path=True, affects_training=False
     )
+    test_image_dir: str = key(
+        "", "folder of the images of test.py; empty: found in data_dir", path=True, affects_training=False
+    )
+    test_ann_file: str = key(
+        "", "list of the images of test.py; empty: found in data_dir", path=True, affects_training=False
+    )
     class_names: tuple[str, ...] = key((), "object classes in label order; empty: those of the annotation file")
     num_classes: int = key(0, "object classes, without background; 0: as many as there are names", minimum=0)
     label_map: str = key(
@@ -301,6 +307,12 @@ class EvalKeys:
         "hotcoco", "implementation of the COCO metrics", choices=("hotcoco", "pycocotools"), affects_training=False
     )
     draw_images: int = key(0, "pictures with drawn boxes to save at evaluation", minimum=0, affects_training=False)
+    result_view: bool = key(
+        False, "save a picture of every image, detections beside the ground truth", affects_training=False
+    )
+    recommend_threshold: bool = key(
+        False, "save the precision-recall curve and the best score threshold of each class", affects_training=False
+    )
     result_path: str = key(
         "",
         "postprocess.py: folder of another program's results, NAME_0.bin, NAME_1.bin, ... for each image",
@@ -332,3 +344,24 @@ class ExportKeys:
         "uint8 pictures (N, h, w, 3) go in; False: normalised float32 (N, 3, h, w), as the old zoo's files",
         affects_training=False,
     )
+
+
+@dataclass(frozen=True)
+class PredictKeys:
+    """Prediction"""
+
+    source: str = key("", "picture, folder, pattern, video, or number of a camera", path=True, affects_training=False)
+    output: str = key(
+        "", "folder of predictions.json and pictures; empty: in log_path, by date", path=True, affects_training=False
+    )
+    runner: str = key(
+        "auto",
+        "what computes; auto: by the suffix of the file",
+        choices=("auto", "mindspore", "onnxruntime", "mindspore_lite"),
+        affects_training=False,
+    )
+    draw_threshold: float = key(
+        0.3, "detections of a lower score are written but not drawn", minimum=0, maximum=1, affects_training=False
+    )
+    save_pictures: bool = key(True, "draw and save the pictures or the video", affects_training=False)
+    max_frames: int = key(0, "most frames of a video or camera; 0: all", minimum=0, affects_training=False)

@@ -116,9 +116,9 @@ def score_detections(
         raise UserError(f"the scorer {backend!r} is not known: it is one of {', '.join(BACKENDS)}")
     truth = read_ground_truth(ann_file, image_ids, category_ids)
     if isinstance(detections, Path | str):
-        rows = _rows(iter_detections(detections), truth, str(detections))
+        rows = detection_rows(iter_detections(detections), truth, str(detections))
     else:
-        rows = _rows(checked_records(detections, "detections"), truth, "detections")
+        rows = detection_rows(checked_records(detections, "detections"), truth, "detections")
     if not len(truth.boxes):
         _LOG.warning("%s has no annotation in the %d scored images: every score is -1", ann_file, len(truth.image_ids))
     precision, recall = _curves(truth, rows, backend)
@@ -126,7 +126,7 @@ def score_detections(
     return CocoResult(stats, _per_class(truth, precision), len(truth.image_ids), len(rows))
 
 
-def _rows(records: Iterable[dict[str, Any]], truth: GroundTruth, source: str) -> np.ndarray:
+def detection_rows(records: Iterable[dict[str, Any]], truth: GroundTruth, source: str) -> np.ndarray:
     """(n,7) float64 [image number, x, y, w, h, score, category number] of the records that are scored."""
     images = {image_id: number for number, image_id in enumerate(truth.image_ids, 1)}
     categories = {category_id: number for number, category_id in enumerate(truth.category_ids, 1)}
@@ -182,6 +182,15 @@ def _hotcoco_curves(hotcoco: Any, truth: GroundTruth, rows: np.ndarray) -> tuple
 
 
 def _pycocotools_curves(truth: GroundTruth, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    evaluation = pycocotools_evaluation(truth, rows)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval["precision"], evaluation.eval["recall"]
+
+
+def pycocotools_evaluation(truth: GroundTruth, rows: np.ndarray) -> Any:
+    """A COCOeval of the ground truth and detections (see `detection_rows`), not yet run."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -198,10 +207,7 @@ def _pycocotools_curves(truth: GroundTruth, rows: np.ndarray) -> tuple[np.ndarra
                 "annotations": annotations,
             }
             coco.createIndex()
-        evaluation = COCOeval(reference, results, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
+        return COCOeval(reference, results, "bbox")
 
 
 def _mean(values: np.ndarray) -> float:

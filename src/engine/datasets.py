@@ -25,7 +25,7 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset, ConfigT]:
 
     Args:
         cfg: names the folder and, if need be, the files in it.
-        split: "train" or "val".
+        split: "train", "val", or "test" for images without annotations.
 
     Returns:
         the dataset, and the configuration with the classes that it left open.
@@ -33,8 +33,7 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset, ConfigT]:
     Raises:
         UserError: something is missing or wrong; the message names the file and the place.
     """
-    ann_file = cfg.train_ann_file if split == "train" else cfg.val_ann_file
-    image_dir = cfg.train_image_dir if split == "train" else cfg.val_image_dir
+    ann_file, image_dir = getattr(cfg, f"{split}_ann_file"), getattr(cfg, f"{split}_image_dir")
     if not cfg.data_dir and not (ann_file and image_dir):
         raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
     paths = find_split(cfg.data_dir, split, layout=cfg.layout, ann_file=ann_file, image_dir=image_dir)
@@ -44,6 +43,7 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset, ConfigT]:
         cfg.class_names,
         label_map=cfg.label_map,
         on_bad_box=cfg.on_bad_box,
+        require_annotations=split != "test",
     )
     return dataset, resolve_classes(cfg, dataset.class_names, dataset.ann_file)
 

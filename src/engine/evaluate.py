@@ -106,15 +106,20 @@ class Evaluator:
         shares = self.runtime.gather(pack_detections(self.detect()))
         return unpack_detections(shares) if self.runtime.is_master else None
 
-    def score(self, detections_file: Path) -> CocoResult | None:
-        """Detects on every image, writes the detections as COCO results, and scores them; None on ranks other than
-        0."""
+    def write(self, detections_file: Path) -> bool:
+        """Detects on every image and writes the detections as COCO results; False on ranks other than 0."""
         detections = self.detect_all()
         if detections is None:
-            return None
+            return False
         with DetectionWriter(detections_file, self.dataset.category_ids) as writer:
             for index, found in detections:
                 writer.write(self.dataset.samples[index].image_id, found)
+        return True
+
+    def score(self, detections_file: Path) -> CocoResult | None:
+        """As `write`, and scores what was written; None on ranks other than 0."""
+        if not self.write(detections_file):
+            return None
         return score_detections(self.dataset.ann_file, detections_file, self.cfg.scorer)
 
     def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -151,6 +156,7 @@ def evaluate(cfg: Config) -> int:
     if cfg.detections:
         dataset, _ = open_dataset(cfg, "val")
         report(score_detections(dataset.ann_file, Path(cfg.detections), cfg.scorer), folder)
+        analyse(cfg, dataset, Path(cfg.detections), folder)
         return 0
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to evaluate with --pretrained, or --detections FILE")
@@ -167,11 +173,7 @@ def evaluate(cfg: Config) -> int:
     if result is None:
         return 0
     report(result, folder)
-    if cfg.draw_images:
-        from src.engine.pictures import draw_results
-
-        draw_results(dataset, folder / "detections.json", folder / "pictures", cfg.draw_images)
-        log.info("pictures of detections: %s", folder / "pictures")
+    analyse(cfg, dataset, folder / "detections.json", folder)
     cfg.save(folder / "config.yaml")
     return 0
 
@@ -182,3 +184,18 @@ def report(result: CocoResult, folder: Path) -> None:
     log.info("average precision of each class\n%s", format_per_class(result))
     log.info("\n%s", result.summary_text)
     log.info("detections, table and log: %s", folder)
+
+
+def analyse(cfg: Config, dataset: DetectionDataset, detections: Path, folder: Path) -> None:
+    """What `draw_images`, `result_view` and `recommend_threshold` ask for, from a result file into the folder."""
+    drawn = len(dataset.samples) if cfg.result_view else cfg.draw_images
+    if drawn:
+        from src.engine.pictures import draw_results
+
+        draw_results(dataset, detections, folder / "pictures", drawn)
+        log.info("pictures of detections: %s", folder / "pictures")
+    if cfg.recommend_threshold:
+        from src.engine.analysis import recommend_thresholds
+
+        recommend_thresholds(dataset.ann_file, detections, folder / "thresholds")
+        log.info("curves and best threshold of each class: %s", folder / "thresholds")

@@ -12,6 +12,9 @@ _TEST_ALIASES = {
     "ignore_threshold": "test_ignore_threshold",
     "eval_ignore_threshold": "test_ignore_threshold",
     "nms_thresh": "test_nms_thresh",
+    "ann_file": "test_ann_file",
+    "annFile": "test_ann_file",
+    "img_path": "test_image_dir",
 }
 ALIASES = {
     "*": {"anchor_scales": "anchors", "transfer_train": "filter_weight"},
