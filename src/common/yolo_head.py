@@ -36,26 +36,34 @@ class DetectionBlock(nn.Cell):
         out_channels: 3 * (5 + classes).
         objectness_prior: mean objectness of the untrained head, 0..1. Nearly all cells hold no object: with 0.5 the
             first hundreds of steps are spent on learning that (Lin et al., Focal Loss, 2017, section 4.1).
+        class_prior: the same of each class; 0.5 leaves it as drawn.
         conv: padding, bn_momentum and bn_eps of `ConvBnAct`.
     """
 
     def __init__(
-        self, in_channels: int, width: int, out_channels: int, objectness_prior: float, **conv: object
+        self,
+        in_channels: int,
+        width: int,
+        out_channels: int,
+        objectness_prior: float,
+        class_prior: float = 0.5,
+        **conv: object,
     ) -> None:
         super().__init__()
         self.trunk = alternating_convolutions(in_channels, width, 5, **conv)
         self.expand = ConvBnAct(width, 2 * width, 3, **conv)
         self.predict = nn.Conv2d(2 * width, out_channels, 1, has_bias=True)
         fan_in_uniform(self.predict)
-        start_objectness(self.predict, objectness_prior)
+        start_at_priors(self.predict, objectness_prior, class_prior)
 
     def construct(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         branch = self.trunk(x)
         return branch, self.predict(self.expand(branch))
 
 
-def start_objectness(predict: nn.Conv2d, prior: float) -> None:
-    """Moves the bias of the objectness channels so that its sigmoid is about `prior` (0..1) before any training."""
+def start_at_priors(predict: nn.Conv2d, objectness: float, classes: float) -> None:
+    """Moves the biases of objectness and classes so that their sigmoid is about this (0..1) before any training."""
     bias = predict.bias.asnumpy().reshape(ANCHORS_PER_SCALE, -1).copy()
-    bias[:, 4] += math.log(prior / (1 - prior))
+    bias[:, 4] += math.log(objectness / (1 - objectness))
+    bias[:, 5:] += math.log(classes / (1 - classes))
     predict.bias.set_data(ms.Tensor(bias.reshape(-1).astype(np.float32)))

@@ -37,8 +37,14 @@ class YoloV4Config(YoloConfig):
     )
     activation: str = key(
         "mish",
-        "of the backbone; mish_tanh is the same function computed as in the old zoo: on CPU 1e-4 off, in inference",
+        "of the backbone; mish_tanh is the same function computed as in the old zoo: on CPU 1e-4 off",
         choices=("mish", "mish_tanh"),
+    )
+    class_prior: float = key(
+        0.01,
+        "probability of each class that an untrained network starts with; 0.5 as objectness_prior",
+        above=0,
+        maximum=0.5,
     )
     scale_x_y: tuple[float, float, float] = key(
         (1.2, 1.1, 1.05), "stretch of a centre within its cell at strides 8, 16, 32; 1 is none", minimum=1, maximum=2

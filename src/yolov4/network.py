@@ -40,14 +40,21 @@ class YoloV4(nn.Cell):
     Args:
         backbone: a cell that returns maps of strides 8, 16, 32 and tells their channels as `out_channels`.
         num_classes: object classes.
-        objectness_prior: see `DetectionBlock`.
+        objectness_prior, class_prior: see `DetectionBlock`.
         conv: padding, bn_momentum and bn_eps of the `ConvBnAct` outside the backbone; their activation is leaky.
     """
 
-    def __init__(self, backbone: nn.Cell, num_classes: int, objectness_prior: float = 0.5, **conv: object) -> None:
+    def __init__(
+        self,
+        backbone: nn.Cell,
+        num_classes: int,
+        objectness_prior: float = 0.5,
+        class_prior: float = 0.5,
+        **conv: object,
+    ) -> None:
         super().__init__()
         channels8, channels16, channels32 = backbone.out_channels
-        head = (ANCHORS_PER_SCALE * (5 + num_classes), objectness_prior)
+        head = (ANCHORS_PER_SCALE * (5 + num_classes), objectness_prior, class_prior)
         self.upsample = UpsampleNearest2x()
         # In the order in which darknet stores them.
         self.backbone = backbone
