@@ -17,12 +17,13 @@ from benchmarks.side_by_side import alternate
 from src.engine.postprocess import Detections, PostprocessOptions, postprocess, warm_up
 
 YOLO = PostprocessOptions(0.001, 0.5, max_detections=300)
+YOLO_DIOU = PostprocessOptions(0.001, 0.6, nms_type="diou", max_detections=300)
 EFFICIENTDET = PostprocessOptions(0.05, 0.5, max_detections=100)
 REFINEDET = PostprocessOptions(0.01, 0.45, max_detections=500, pre_nms_top_k_per_class=1000, multi_label=True)
 
 
-def plain_nms(boxes: np.ndarray, threshold: float) -> list[int]:
-    """Greedy suppression of boxes (n,4) sorted by falling score; returns the kept positions."""
+def plain_nms(boxes: np.ndarray, threshold: float, with_distance: bool = False) -> list[int]:
+    """Greedy suppression of boxes (n,4) sorted by falling score, by IoU or by DIoU; returns the kept positions."""
     x1, y1, x2, y2 = boxes.astype(np.float64).T
     areas = (x2 - x1) * (y2 - y1)
     order, kept = np.arange(len(boxes)), []
@@ -32,12 +33,18 @@ def plain_nms(boxes: np.ndarray, threshold: float) -> list[int]:
         width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
         height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
         inter = np.maximum(width, 0) * np.maximum(height, 0)
-        order = rest[inter <= threshold * (areas[best] + areas[rest] - inter)]
+        overlap = inter / (areas[best] + areas[rest] - inter)
+        if with_distance:
+            dx, dy = (x1[best] + x2[best] - x1[rest] - x2[rest]) / 2, (y1[best] + y2[best] - y1[rest] - y2[rest]) / 2
+            around_w = np.maximum(x2[best], x2[rest]) - np.minimum(x1[best], x1[rest])
+            around_h = np.maximum(y2[best], y2[rest]) - np.minimum(y1[best], y1[rest])
+            overlap = overlap - (dx * dx + dy * dy) / (around_w * around_w + around_h * around_h)
+        order = rest[overlap <= threshold]
     return kept
 
 
 def plain_postprocess(boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptions) -> Detections:
-    """The same result as `postprocess` (greedy), by numpy and a loop over the classes."""
+    """The same result as `postprocess` (greedy or diou), by numpy and a loop over the classes."""
     if options.multi_label:
         index, labels = np.nonzero(scores > np.float32(options.score_threshold))
     else:
@@ -48,7 +55,7 @@ def plain_postprocess(boxes: np.ndarray, scores: np.ndarray, options: Postproces
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         members = members[np.argsort(-values[members], kind="stable")][: options.pre_nms_top_k_per_class or None]
-        kept.append(members[plain_nms(boxes[index[members]], options.nms_threshold)])
+        kept.append(members[plain_nms(boxes[index[members]], options.nms_threshold, options.nms_type == "diou")])
     chosen = np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
     chosen = chosen[np.argsort(-values[chosen], kind="stable")][: options.max_detections or None]
     return Detections(boxes[index[chosen]], values[chosen], labels[chosen].astype(np.int32))
@@ -71,6 +78,8 @@ def cases() -> Iterator[tuple[str, np.ndarray, np.ndarray, PostprocessOptions]]:
     """Name, boxes, scores and options of each measured case."""
     yield "YOLO 22,743 x 80", *made_up_image(22743, 80, 0.0009), YOLO
     yield "YOLO 22,743 x 80, dense", *made_up_image(22743, 80, 1.0), YOLO
+    yield "YOLO 22,743 x 80, DIoU", *made_up_image(22743, 80, 0.0009), YOLO_DIOU
+    yield "YOLO 22,743 x 80, DIoU, dense", *made_up_image(22743, 80, 1.0), YOLO_DIOU
     yield "EfficientDet 49,104 x 90", *made_up_image(49104, 90, 0.04), EFFICIENTDET
     yield "EfficientDet 49,104 x 90, dense", *made_up_image(49104, 90, 1.0), EFFICIENTDET
     boxes, scores = made_up_image(6375, 80, 1.0)

@@ -57,7 +57,7 @@ class Recipe(YoloRecipe):
         pipeline = super().train_pipeline()
         if not self.cfg.mosaic:
             return pipeline
-        return replace(pipeline, mix=Mosaic(self.cfg.mosaic_probability, self.cfg.pad_value))
+        return replace(pipeline, mix=Mosaic(self.cfg.mosaic_probability))
 
     def test_options(self) -> PostprocessOptions:
         return replace(
