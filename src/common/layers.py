@@ -33,15 +33,26 @@ class Mish(nn.Cell):
 
     It is computed as x * n / (n + 2) with n = e^x (e^x + 2): the same function, of operators that every exporter knows,
     and without MindSpore's tanh, which on CPU is 1e-4 off: a deep network magnifies that. (The library's own Mish has
-    that tanh in its gradient, and is NaN from 44 on.)
+    that tanh in its gradient, and is NaN from 44 on.) The gradient is written out so that only x is kept for it.
     """
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        # Above the limit the result is x, and below it nothing overflows.
-        limit = 5 if x.dtype == ms.float16 else 20
-        power = ops.exp(x - ops.relu(x - limit))
+        power = ops.exp(_capped(x))
         power = power * (power + 2)
         return x * (power / (power + 2))
+
+    def bprop(self, x: ms.Tensor, out: ms.Tensor, dout: ms.Tensor) -> tuple[ms.Tensor]:
+        """d(out)/dx = s + x * ds/dx with s = n / (n + 2)."""
+        capped = _capped(x)
+        power = ops.exp(capped)
+        below = power * (power + 2) + 2
+        slope = (4 * power / below) * ((power + 1) / below)
+        return (dout * (1 - 2 / below + capped * slope),)
+
+
+def _capped(x: ms.Tensor) -> ms.Tensor:
+    """At most a limit above which Mish is x, and below which nothing in it overflows."""
+    return ops.minimum(x, 5 if x.dtype == ms.float16 else 20)
 
 
 class MishByTanh(nn.Cell):
