@@ -26,6 +26,7 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 @dataclass(frozen=True)
 class Config(
     # dataclasses collect the fields of the last base first
+    groups.PredictKeys,
     groups.ExportKeys,
     groups.EvalKeys,
     groups.ModelArtsKeys,

@@ -84,6 +84,25 @@ def _draw_tag(canvas: np.ndarray, x: int, y: int, text: str, colour: tuple[int, 
     cv2.putText(canvas, text, (left + pad, top + text_height + pad // 2), _FONT, size, ink, weight, cv2.LINE_AA)
 
 
+def draw_lines(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """A copy of the picture with lines of text on a bar below it.
+
+    Args:
+        image: (H,W,3) uint8 RGB; enlarged as in `draw_boxes`.
+        lines: from top to bottom.
+    """
+    factor = max(1, round(_USUAL_SIDE / max(image.shape[:2])))
+    canvas = np.ascontiguousarray(image).repeat(factor, axis=0).repeat(factor, axis=1)
+    scale = _scale(canvas)
+    height = canvas.shape[0]
+    line = round(_BAR * scale)
+    canvas = cv2.copyMakeBorder(canvas, 0, line * len(lines), 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
+    for row, text in enumerate(lines, 1):
+        place = (round(6 * scale), height + row * line - round(8 * scale))
+        cv2.putText(canvas, _ascii(text), place, _FONT, 0.5 * scale, (255, 255, 255), max(1, round(scale)), cv2.LINE_AA)
+    return canvas
+
+
 def side_by_side(
     left: np.ndarray, right: np.ndarray, captions: tuple[str, str] = ("ground truth", "detections")
 ) -> np.ndarray:

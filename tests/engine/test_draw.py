@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from src.engine.draw import class_colour, draw_boxes, save_image, side_by_side
+from src.engine.draw import class_colour, draw_boxes, draw_lines, save_image, side_by_side
 from src.errors import UserError
 
 
@@ -76,3 +76,12 @@ def test_pictures_that_cannot_be_saved(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         save_image(tmp_path / "file" / "a.png", image)
+
+
+def test_lines_stand_on_a_bar_below_the_picture():
+    image = np.full((480, 640, 3), 200, np.uint8)
+    drawn = draw_lines(image, ["0.900 cat", "0.050 d\xf6g"])
+    np.testing.assert_array_equal(drawn[:480], image)
+    bars = drawn[480:].reshape(2, -1, 640, 3)
+    assert all(bar.max() > 200 and (bar == 32).mean() > 0.5 for bar in bars)
+    assert draw_lines(np.zeros((30, 40, 3), np.uint8), ["a"]).shape[1] == 640
