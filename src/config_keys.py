@@ -195,7 +195,10 @@ class OptimizerKeys:
     )
     warmup_epochs: float = key(0.0, "epochs of linear rise from 0 to lr; fractions count", minimum=0)
     momentum: float = key(0.9, "momentum of SGD", minimum=0, maximum=1)
-    weight_decay: float = key(5e-4, "L2 penalty on convolution weights; biases and batch norm have none", minimum=0)
+    weight_decay: float = key(
+        5e-4, "L2 penalty on convolution weights; on biases and batch norm only with decay_norm_and_bias", minimum=0
+    )
+    decay_norm_and_bias: bool = key(False, "weight_decay on biases, batch norm and the weights of fusions too")
     loss_weight: float = key(
         1.0, "factor of the gradient before the optimiser; the log shows the loss without it", above=0
     )
@@ -302,6 +305,11 @@ class EvalKeys:
     )
     detections: str = key(
         "", "score this detections file instead of running a network", path=True, affects_training=False
+    )
+    override: bool = key(
+        True,
+        "run the network again; False: score the newest result in log_path of the same weights, images and thresholds",
+        affects_training=False,
     )
     scorer: str = key(
         "hotcoco", "implementation of the COCO metrics", choices=("hotcoco", "pycocotools"), affects_training=False

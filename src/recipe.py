@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _PACKAGES = {
     "yolov3": "src.yolov3_quant",
     "yolov4": "src.yolov4",
+    "efficientdet_d0": "src.efficientdet_d0",
 }
 
 

@@ -64,7 +64,8 @@ def plan_resize(width: int, height: int, size: tuple[int, int], mode: str) -> Ge
     """Geometry of bringing an image of `width` x `height` pixels into `size` (h, w).
 
     Modes: `stretch` fills the input; `letterbox` keeps the aspect ratio and centres; `letterbox_top_left` keeps the
-    aspect ratio and pads to the right and below.
+    aspect ratio and pads to the right and below, with the shorter side cut to whole pixels where the others round, as
+    the published EfficientDets do.
 
     Raises:
         UsageError: no such mode.
@@ -74,9 +75,11 @@ def plan_resize(width: int, height: int, size: tuple[int, int], mode: str) -> Ge
         return Geometry(width, height, net_w, net_h, net_w / width, net_h / height)
     if mode not in RESIZE_MODES:
         raise UsageError(f"resize mode {mode!r} does not exist: choose {', '.join(RESIZE_MODES)}")
-    scale = min(net_w / width, net_h / height)
-    new_w = min(net_w, max(1, round(width * scale)))
-    new_h = min(net_h, max(1, round(height * scale)))
+    scale_x, scale_y = net_w / width, net_h / height
+    scale = min(scale_x, scale_y)
+    whole = int if mode == "letterbox_top_left" else round
+    new_w = net_w if scale == scale_x else max(1, whole(width * scale))
+    new_h = net_h if scale == scale_y else max(1, whole(height * scale))
     pad_x, pad_y = ((net_w - new_w) // 2, (net_h - new_h) // 2) if mode == "letterbox" else (0, 0)
     return Geometry(width, height, net_w, net_h, new_w / width, new_h / height, pad_x, pad_y)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
@@ -166,6 +167,13 @@ def evaluate(cfg: Config) -> int:
         start_logging(folder / "log.txt" if runtime.is_master else None, runtime.rank)
     weights, card = load_weights(source)
     dataset, cfg = open_dataset(apply_card(cfg, card, source, with_classes=True), "val")
+    earlier = None if cfg.override else earlier_detections(cfg)
+    if earlier is not None:
+        if runtime.is_master:
+            log.info("override is off: scoring %s", earlier)
+            report(score_detections(dataset.ann_file, earlier, cfg.scorer), folder)
+            analyse(cfg, dataset, earlier, folder)
+        return 0
     with Evaluator(cfg, get_recipe(cfg), dataset, runtime) as evaluator:
         evaluator.load(weights, source)
         log.info("evaluating %s on %d images of %s", source, len(dataset.samples), dataset.ann_file)
@@ -176,6 +184,27 @@ def evaluate(cfg: Config) -> int:
     analyse(cfg, dataset, folder / "detections.json", folder)
     cfg.save(folder / "config.yaml")
     return 0
+
+
+# What a result file depends on, besides the content of the weights.
+_DECIDING = (
+    "model", "pretrained", "data_dir", "layout", "val_ann_file", "val_image_dir", "testing_shape",
+    "eval_ignore_threshold", "nms_thresh", "nms_type", "max_detections", "multi_label", "multi_label_thresh",
+)  # fmt: skip
+
+
+def earlier_detections(cfg: Config) -> Path | None:
+    """The newest result file in `log_path` of the same weights, images and thresholds, made after these weights."""
+    mine = {name: cfg.to_dict()[name] for name in _DECIDING}
+    for folder in sorted(Path(cfg.log_path).glob("eval_*"), reverse=True):
+        detections, config = folder / "detections.json", folder / "config.yaml"
+        if not (detections.is_file() and config.is_file()):
+            continue
+        told = yaml.safe_load(config.read_text(encoding="utf-8"))
+        is_newer = detections.stat().st_mtime >= Path(cfg.pretrained).stat().st_mtime
+        if is_newer and isinstance(told, dict) and all(told.get(name) == value for name, value in mine.items()):
+            return detections
+    return None
 
 
 def report(result: CocoResult, folder: Path) -> None:

@@ -143,6 +143,7 @@ def _trainer(
     options = StepOptions(
         momentum=cfg.momentum,
         weight_decay=cfg.weight_decay,
+        decay_norm_and_bias=cfg.decay_norm_and_bias,
         loss_weight=cfg.loss_weight,
         clip_norm=cfg.clip_grad_norm,
         accumulate_steps=cfg.accumulate_steps,

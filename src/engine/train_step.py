@@ -57,8 +57,9 @@ class StepOptions:
 
 
 def is_norm_or_bias(name: str) -> bool:
-    """Whether a parameter, by its MindSpore name, is a bias or belongs to a normalisation."""
-    return name.rsplit(".", 1)[-1] in ("bias", "gamma", "beta")
+    """Whether a parameter, by its MindSpore name, is a bias or belongs to a normalisation (batch norm, a pyramid's
+    normalised fusion)."""
+    return name.rsplit(".", 1)[-1] in ("bias", "gamma", "beta", "fusion")
 
 
 class LossCell(nn.Cell):

@@ -1,0 +1,194 @@
+"""The loss of EfficientDet against slow loops, another implementation's values, and its own edges."""
+
+import importlib.util
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from src.common.boxes import cxcywh_to_xyxy, iou_matrix
+from src.efficientdet_d0.anchors import make_anchors
+from src.efficientdet_d0.loss import EfficientDetCriterion
+from src.efficientdet_d0.matching import AnchorGrid
+from src.errors import UsageError
+
+CLASSES = 3
+
+
+@pytest.fixture(autouse=True)
+def _graph_mode():
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+def compiled(criterion):
+    """Function: inputs of the criterion -> [class loss, box loss], gradients of their sum for regression and logits."""
+
+    def total(regression, logits, boxes, labels, size):
+        losses = criterion((regression, logits), boxes, labels, size)
+        return losses[0] + losses[1], losses
+
+    step = ms.value_and_grad(total, (0, 1), has_aux=True)
+
+    def run(regression, logits, boxes, labels, size):
+        arrays = (regression, logits, np.float32(boxes), np.int32(labels), np.float32(size))
+        (_, losses), gradients = step(*[Tensor(array) for array in arrays])
+        return [float(loss) for loss in losses], [g.asnumpy() for g in gradients]
+
+    return run
+
+
+def focal(x, present, gamma):
+    p = 1 / (1 + np.exp(-x))
+    return -0.25 * (1 - p) ** gamma * np.log(p) if present else -0.75 * p**gamma * np.log(1 - p)
+
+
+def slow_losses(regression, logits, boxes, labels, size, gamma=2.0, kind="smooth_l1", beta=1 / 9, per_image=True):
+    """Anchor by anchor and class by class."""
+    anchors = make_anchors(*size).astype(np.float64)
+    sums, counts = [], []
+    for n in range(len(boxes)):
+        real = boxes[n][labels[n] >= 0].astype(np.float64)
+        classes = labels[n][labels[n] >= 0]
+        iou = iou_matrix(cxcywh_to_xyxy(anchors), real) if len(real) else np.zeros((len(anchors), 1))
+        class_sum = box_sum = count = 0
+        for a, (cx, cy, w, h) in enumerate(anchors):
+            best, overlap = iou[a].argmax(), iou[a].max()
+            if 0.4 <= overlap < 0.5:
+                continue
+            positive = overlap >= 0.5
+            for c in range(CLASSES):
+                class_sum += focal(float(logits[n, a, c]), positive and classes[best] == c, gamma)
+            if positive:
+                count += 1
+                x1, y1, x2, y2 = real[best]
+                wide, high = max(x2 - x1, 1), max(y2 - y1, 1)
+                target = ((y1 + y2) / 2 - cy) / h, ((x1 + x2) / 2 - cx) / w, np.log(high / h), np.log(wide / w)
+                for d in np.abs(np.array(target) - regression[n, a]):
+                    loss = d * d / (2 * beta) if d <= beta else d - beta / 2
+                    box_sum += loss * (beta if kind == "huber" else 1)
+        sums.append((class_sum, box_sum * 50 / 4))
+        counts.append(count)
+    sums = np.array(sums)
+    if per_image:
+        return (sums / np.maximum(counts, 1)[:, None]).mean(0), counts
+    return sums.sum(0) / max(sum(counts), 1), counts
+
+
+def drawn(boxes_an_image=(3, 0, 2), size=(128, 128), seed=0):
+    rng = np.random.default_rng(seed)
+    count = len(make_anchors(*size))
+    regression = rng.standard_normal((len(boxes_an_image), count, 4)).astype(np.float32) * np.float32(0.3)
+    logits = rng.standard_normal((len(boxes_an_image), count, CLASSES)).astype(np.float32) - 2
+    # More rows than are matched at a time.
+    boxes = np.zeros((len(boxes_an_image), 20, 4), np.float32)
+    labels = np.full((len(boxes_an_image), 20), -1, np.int32)
+    for n, boxes_here in enumerate(boxes_an_image):
+        rows = rng.permutation(20)[:boxes_here]
+        start = rng.uniform(0, 60, (boxes_here, 2))
+        boxes[n, rows] = np.concatenate((start, start + rng.uniform(25, 60, (boxes_here, 2))), 1)
+        labels[n, rows] = rng.integers(0, CLASSES, boxes_here)
+    return regression, logits, boxes, labels, size
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"gamma": 1.5, "kind": "huber", "beta": 0.1, "per_image": False},
+    ],
+    ids=["port", "automl"],
+)
+def test_against_loops(options):
+    inputs = drawn()
+    expected, counts = slow_losses(*inputs, **options)
+    assert counts[0] > 0 and counts[1] == 0 and counts[2] > 0
+    criterion = EfficientDetCriterion(
+        CLASSES,
+        focal_gamma=options.get("gamma", 2.0),
+        box_loss=options.get("kind", "smooth_l1"),
+        box_loss_beta=options.get("beta", 1 / 9),
+        loss_normalizer="image" if options.get("per_image", True) else "batch",
+    )
+    losses, _ = compiled(criterion)(*inputs)
+    np.testing.assert_allclose(losses, expected, rtol=2e-5)
+
+
+def sum_in_lanes(vector, lanes=8):
+    """Adds up float32 in eight lanes one by one, as PyTorch's norm of a large tensor did on the reference's machine."""
+    whole = vector[: len(vector) // lanes * lanes].reshape(-1, lanes)
+    return np.cumsum(whole, axis=0, dtype=np.float32)[-1].sum()
+
+
+def test_parity_of_losses_and_gradients(parity_dir):
+    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
+    parity = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(parity)
+    reference, inputs = np.load(parity_dir / "losses.npz"), parity.loss_inputs(parity_dir / "losses.npz")
+    rows = reference["eff_annotations"]
+    labels = rows[..., 4].astype(np.int32)
+    boxes = np.where(labels[..., None] >= 0, rows[..., :4], 0)
+    losses, (of_regression, of_logits) = compiled(EfficientDetCriterion(90))(
+        inputs["eff_regression"], inputs["eff_logits"], boxes, labels, (512, 512)
+    )
+    assert losses[0] == pytest.approx(float(reference["eff_cls_loss"][0]), rel=1e-4)
+    assert losses[1] == pytest.approx(float(reference["eff_reg_loss"][0]), rel=1e-4)
+    assert np.linalg.norm(of_regression) == pytest.approx(float(reference["eff_grad_reg_norm"]), rel=1e-4)
+    # The reference's norm of 13 million float32 is itself 2.7e-4 off by its order of summation, so sum likewise.
+    norm = np.sqrt(sum_in_lanes(np.square(of_logits.ravel())))
+    assert norm == pytest.approx(float(reference["eff_grad_logits_norm"]), rel=1e-4)
+
+
+def test_gradients_against_finite_differences():
+    regression, logits, boxes, labels, size = drawn((2, 1), seed=3)
+    criterion = EfficientDetCriterion(CLASSES, focal_gamma=1.5)
+    _, gradients = compiled(criterion)(regression, logits, boxes, labels, size)
+    norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in gradients))
+    values = []
+    for sign in (1, -1):
+        moved = [
+            array + np.float32(sign * 1e-2 / norm) * g for array, g in zip((regression, logits), gradients, strict=True)
+        ]
+        values.append(sum(slow_losses(*moved, boxes, labels, size, gamma=1.5)[0]))
+    assert (values[0] - values[1]) / 2e-2 == pytest.approx(norm, rel=2e-3)
+
+
+def test_extreme_logits_and_images_without_boxes_stay_finite():
+    regression, logits, boxes, labels, size = drawn((0, 0))
+    run = compiled(EfficientDetCriterion(CLASSES))
+    for value in (-200.0, 200.0, 0.0):
+        logits[...] = value
+        losses, gradients = run(regression, logits, boxes, labels, size)
+        assert np.isfinite(losses).all() and losses[1] == 0
+        assert all(np.isfinite(g).all() for g in gradients)
+    # At 0 the slope of -0.75 p^2 log(1 - p).
+    np.testing.assert_allclose(gradients[1], 0.75 * 0.25 * (np.log(2) + 0.5) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(128, 128), (256, 128), (128, 384)])
+def test_the_anchors_of_the_graph(size):
+    class Grid(ms.nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.grid = AnchorGrid()
+            self.count = len(make_anchors(*size))
+
+        def construct(self, size):
+            return ms.ops.stack(self.grid(size, self.count), 1)
+
+    np.testing.assert_array_equal(Grid()(Tensor(np.float32(size))).asnumpy(), make_anchors(*size))
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        ({"num_classes": 0}, "num_classes"),
+        ({"box_loss": "l2"}, "box_loss is 'l2'"),
+        ({"loss_normalizer": "anchors"}, "loss_normalizer"),
+        ({"box_loss_beta": 0.0}, "box_loss_beta"),
+        ({"negative_iou": 0.6}, "negative_iou"),
+    ],
+)
+def test_arguments_out_of_range(options, fragment):
+    with pytest.raises(UsageError, match=fragment):
+        EfficientDetCriterion(**{"num_classes": CLASSES, **options})

@@ -1,0 +1,267 @@
+"""EfficientDet's network: its size, independent implementations, slow versions of its layers, exports."""
+
+import importlib.util
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+from src.common.boxes import cxcywh_to_xyxy
+from src.config import load_config
+from src.efficientdet_d0.anchors import EfficientDetDecoder, make_anchors
+from src.efficientdet_d0.depthwise import DepthwiseConv
+from src.efficientdet_d0.efficientnet import DropConnect, EfficientNetB0
+from src.efficientdet_d0.layers import HalvingPool
+from src.efficientdet_d0.network import EfficientDet
+from src.efficientdet_d0.weights import SOURCES
+from src.engine.cards import apply_card
+from src.engine.starts import fill_backbone
+from src.engine.weights_file import fill_network, load_weights, save_tensors
+from src.recipe import get_recipe
+from src.weights.importer import import_weights
+
+CONFIG = "configs/efficientdet_d0.yaml"
+TINY = ["--backbone_shape", "8,4,4,8,8,8,8,16", "--backbone_layers", "1,2,1,1,1,2,1", "--pyramid_channels", "8",
+        "--pyramid_repeats", "2", "--head_repeats", "1", "--label_map", "dense", "--num_classes", "3"]  # fmt: skip
+BY_NAME = {source.name: source for source in SOURCES}
+
+
+@pytest.fixture(autouse=True)
+def _graph_mode():
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@pytest.fixture
+def uncompiled():
+    """Full networks run once: compiling them takes longer than that. Others here run compiled."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@pytest.fixture(scope="module")
+def parity(parity_dir):
+    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def tiny(*flags):
+    ms.set_seed(0)
+    return get_recipe(load_config(CONFIG, [*TINY, *flags])).build_network().set_train(False)
+
+
+def filled(network):
+    rng = np.random.default_rng(0)
+    for p in network.get_parameters():
+        value = rng.standard_normal(p.shape) * (0.3 if p.name.endswith("weight") else 0.1)
+        if p.name.endswith(("gamma", "moving_variance", "fusion")):
+            value = 1 + np.abs(value)
+        p.set_data(Tensor(value.astype(np.float32)))
+    return network, rng.standard_normal((1, 3, 128, 128)).astype(np.float32)
+
+
+def deviation(ours, reference):
+    return float(np.linalg.norm(ours - reference) / np.linalg.norm(reference))
+
+
+def save_npz_as(container, state, path, monkeypatch):
+    """Lets the importer find these tensors in a file."""
+    if container == "mindspore":
+        save_tensors(path.with_suffix(".ckpt"), state)
+        return path.with_suffix(".ckpt")
+    path = path.with_suffix(".pth")
+    path.write_bytes(b"PK stands for a PyTorch file")
+    monkeypatch.setattr("src.weights.importer.read_torch", lambda _: state)
+    return path
+
+
+def imported(state, container, tmp_path, monkeypatch, partial="", flags=()):
+    source = save_npz_as(container, state, tmp_path / "source", monkeypatch)
+    mapped = import_weights(load_config(CONFIG, [*flags]), source, tmp_path / "out.ckpt", partial=partial)
+    tensors, card = load_weights(tmp_path / "out.ckpt")
+    return tensors, card, mapped
+
+
+def network_of(tensors, card, tmp_path):
+    path = tmp_path / "out.ckpt"
+    cfg = apply_card(load_config("configs/efficientdet_d0_seed.yaml"), card, path, with_classes=True)
+    network = get_recipe(cfg).build_network()
+    fill_network(network, tensors, path)
+    return network.set_train(False), cfg
+
+
+@pytest.mark.parametrize(("file", "layout"), [("efficientdet_d0", "zylo117"), ("zoo_efficientdet_d0", "zoo")])
+def test_parity(uncompiled, parity, parity_dir, tmp_path, monkeypatch, file, layout):
+    npz = parity_dir / f"{file}.npz"
+    reference = np.load(npz)
+    state = (parity.zoo_state_dict if layout == "zoo" else parity.torch_state_dict)(npz)
+    tensors, card, mapped = imported(state, BY_NAME[layout].container, tmp_path, monkeypatch)
+    assert (card["source"]["layout"], card["label_map"], len(card["class_names"])) == (layout, "coco_id_minus_1", 80)
+    network, cfg = network_of(tensors, card, tmp_path)
+    assert sum(p.size for p in network.trainable_params()) == 3_880_067
+    assert cfg.pool_padding == ("zero" if layout == "zylo117" else "ignore")
+    assert all("backbone_net.model." in name for name in mapped.left_out)
+    assert (len(mapped.left_out) > 0) == (layout == "zoo")
+    raw = network(Tensor(parity.efficientdet_input()))
+    boxes, scores = (tensor.asnumpy()[0] for tensor in EfficientDetDecoder()(raw, (512, 512)))
+    assert boxes.shape == (49_104, 4) and scores.shape == (49_104, 90)
+    rows = reference["rows"]
+    assert deviation(raw[0].asnumpy()[0, rows], reference["regression"]) <= 1e-3
+    assert deviation(scores[rows], reference["classification"]) <= 1e-3
+    if "boxes_xyxy" in reference:
+        assert deviation(boxes[rows], reference["boxes_xyxy"]) <= 1e-3
+        anchors = cxcywh_to_xyxy(make_anchors(512, 512)[rows])
+        assert deviation(anchors[:, [1, 0, 3, 2]], reference["anchors_yxyx"]) <= 1e-6
+
+
+def test_own_values(golden_dir):
+    """64 values of each raw map; tests/golden keeps them, so that the network cannot change unnoticed."""
+    network, image = filled(tiny())
+    maps = [m.asnumpy().ravel() for m in network(Tensor(image))]
+    values = np.stack([np.resize(m[:: max(1, len(m) // 64)], 64) for m in maps])
+    expected = np.load(golden_dir / "efficientdet_d0_tiny.npy")
+    np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("size", [(128, 128), (128, 256)])
+def test_shapes_of_any_input(uncompiled, size):
+    network = tiny()
+    count = len(make_anchors(*size))
+    raw = network(Tensor(np.zeros((2, 3, *size), np.float32)))
+    assert [m.shape for m in raw] == [(2, count, 4), (2, count, 3)]
+    boxes, scores = EfficientDetDecoder()(raw, size)
+    assert boxes.shape == (2, count, 4) and scores.shape == (2, count, 3)
+    assert np.isfinite(boxes.asnumpy()).all()
+    # An untrained network takes every class for improbable.
+    assert scores.asnumpy().max() < 0.1
+
+
+def test_exports_to_mindir_and_onnx(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network, image = filled(tiny("--pool_padding", "zero"))
+
+    class Detector(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+            self.decoder = EfficientDetDecoder()
+
+        def construct(self, x):
+            raw = self.network(x)
+            return *raw, *self.decoder(raw, (128, 128))
+
+    detector = Detector().set_train(False)
+    expected = [m.asnumpy() for m in detector(Tensor(image))]
+    ms.export(detector, Tensor(image), file_name=str(tmp_path / "e"), file_format="MINDIR")
+    loaded = nn.GraphCell(ms.load(str(tmp_path / "e.mindir")))
+    for ours, theirs in zip(expected, loaded(Tensor(image)), strict=True):
+        np.testing.assert_array_equal(ours, theirs.asnumpy())
+    ms.onnx.export(detector, Tensor(image), file_name=str(tmp_path / "e"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "e.onnx"), providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {session.get_inputs()[0].name: image})
+    for ours, theirs in zip(expected, outputs, strict=True):
+        assert deviation(theirs, ours) <= 1e-4
+
+
+@pytest.mark.parametrize("padding", ["ignore", "zero"])
+def test_the_pool_at_the_border(padding):
+    x = np.random.default_rng(0).standard_normal((2, 3, 6, 8)).astype(np.float32) - 3
+    padded = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=0 if padding == "zero" else -np.inf)
+    expected = np.empty((2, 3, 3, 4), np.float32)
+    for row, column in np.ndindex(3, 4):
+        expected[:, :, row, column] = padded[:, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3].max((2, 3))
+    np.testing.assert_array_equal(HalvingPool(padding)(Tensor(x)).asnumpy(), expected)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_depthwise_gradients(kernel, stride):
+    rng = np.random.default_rng(0)
+    fast = DepthwiseConv(4, kernel, stride).set_train()
+    assert fast.has_fast_gradient
+    plain = nn.Conv2d(4, 4, kernel, stride, pad_mode="same", group=4)
+    plain.weight.set_data(fast.weight)
+    x = Tensor(rng.standard_normal((3, 4, 8, 12)).astype(np.float32))
+    weights = Tensor(rng.standard_normal((3, 4, 8 // stride, 12 // stride)).astype(np.float32))
+
+    def results_of(conv):
+        def loss(x):
+            return ops.reduce_sum(conv(x) * weights)
+
+        of_x, (of_weight,) = ms.grad(loss, 0, conv.trainable_params())(x)
+        return conv(x).asnumpy(), of_x.asnumpy(), of_weight.asnumpy()
+
+    for ours, theirs in zip(results_of(fast), results_of(plain), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_drop_connect_leaves_out_the_share_it_should():
+    x = np.random.default_rng(0).standard_normal((4000, 2, 3, 3)).astype(np.float32)
+    layer = DropConnect(0.2).set_train()
+    y = layer(Tensor(x)).asnumpy()
+    kept = np.abs(y).sum((1, 2, 3)) > 0
+    np.testing.assert_allclose(y[kept], x[kept] / 0.8, rtol=1e-5)
+    assert abs(kept.mean() - 0.8) < 0.03
+    np.testing.assert_array_equal(y, layer(Tensor(x)).asnumpy())
+    np.testing.assert_array_equal(layer.set_train(False)(Tensor(x)).asnumpy(), x)
+
+
+def test_drop_connect_rises_with_the_depth():
+    blocks = EfficientNetB0(drop_connect=0.2).blocks
+    assert [block.drop_connect.rate for block in blocks] == pytest.approx([0.2 * i / 16 for i in range(16)])
+    assert [i for i, block in enumerate(blocks) if block.is_residual] == [2, 4, 6, 7, 9, 10, 12, 13, 14]
+
+
+def test_names_of_effdet():
+    """Names and shapes as its public source builds them, of each kind once, and that every parameter has one."""
+    network = EfficientDet(EfficientNetB0(), 90)
+    own = {p.name: tuple(p.shape) for p in network.get_parameters()}
+    names = BY_NAME["effdet"].names(network)
+    assert sorted(names.values()) == sorted(own)
+    expected = {
+        "backbone.conv_stem.weight": (32, 3, 3, 3),
+        "backbone.bn1.running_mean": (32,),
+        "backbone.blocks.0.0.conv_dw.weight": (32, 1, 3, 3),
+        "backbone.blocks.0.0.se.conv_reduce.weight": (8, 32, 1, 1),
+        "backbone.blocks.0.0.conv_pw.weight": (16, 32, 1, 1),
+        "backbone.blocks.0.0.bn2.weight": (16,),
+        "backbone.blocks.1.0.conv_pw.weight": (96, 16, 1, 1),
+        "backbone.blocks.2.1.conv_dw.weight": (240, 1, 5, 5),
+        "backbone.blocks.5.3.se.conv_expand.bias": (1152,),
+        "backbone.blocks.6.0.conv_pwl.weight": (320, 1152, 1, 1),
+        "backbone.blocks.6.0.bn3.running_var": (320,),
+        "fpn.resample.3.conv.conv.weight": (64, 320, 1, 1),
+        "fpn.cell.0.fnode.1.combine.resample.2.conv.conv.bias": (64,),
+        "fpn.cell.0.fnode.4.combine.resample.1.conv.conv.weight": (64, 112, 1, 1),
+        "fpn.cell.0.fnode.3.combine.resample.0.conv.bn.weight": (64,),
+        "fpn.cell.1.fnode.5.combine.edge_weights": (3,),
+        "fpn.cell.2.fnode.7.combine.edge_weights": (2,),
+        "fpn.cell.2.fnode.7.after_combine.conv.conv_dw.weight": (64, 1, 3, 3),
+        "fpn.cell.2.fnode.7.after_combine.conv.conv_pw.bias": (64,),
+        "class_net.conv_rep.2.conv_pw.bias": (64,),
+        "class_net.bn_rep.2.4.bn.running_var": (64,),
+        "class_net.predict.conv_pw.weight": (810, 64, 1, 1),
+        "box_net.predict.conv_pw.bias": (36,),
+    }
+    assert {name: own[names[name]] for name in expected} == expected
+    assert names["box_net.bn_rep.1.3.bn.weight"] == "regression.norms.3.1.gamma"
+
+
+@pytest.mark.parametrize("layout", ["effdet", "timm", "efficientnet_pytorch"])
+def test_backbones_come_from_pytorch_files(tmp_path, monkeypatch, layout):
+    """What --pretrained_backbone takes: the backbone of a detector, or an ImageNet classifier's."""
+    narrow = [flag for flag in TINY if flag not in ("--label_map", "dense")]
+    network, _ = filled(get_recipe(load_config(CONFIG, narrow)).build_network())
+    own = {p.name: p.asnumpy() for p in network.get_parameters()}
+    state = {old: own[new] for old, new in BY_NAME[layout].names(network).items()}
+    state["bn1.num_batches_tracked"] = np.array(3)
+    if layout != "effdet":
+        state["conv_head.weight" if layout == "timm" else "_conv_head.weight"] = np.zeros((4, 16, 1, 1), np.float32)
+    tensors, card, _ = imported(state, "torch", tmp_path, monkeypatch, "backbone", narrow)
+    assert (card["source"]["layout"], card["part"]) == (layout, "backbone")
+    assert tensors.keys() == {name for name in own if name.startswith("backbone.")}
+    fresh = get_recipe(load_config(CONFIG, narrow)).build_network()
+    fill_backbone(fresh, tmp_path / "out.ckpt")
+    assert all(np.array_equal(p.asnumpy(), own[p.name]) for p in fresh.backbone.get_parameters())
