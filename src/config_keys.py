@@ -244,6 +244,9 @@ class OutputKeys:
     ckpt_interval: int = key(
         1, "epochs between checkpoints", minimum=1, means_default=("None", "-1", ""), affects_training=False
     )
+    save_checkpoint: bool = key(
+        True, "write checkpoints; False: none, and nothing to continue from", affects_training=False
+    )
     keep_checkpoint_max: int = key(10, "newest checkpoints kept", minimum=1, affects_training=False)
     is_save_on_master: bool = key(True, "only process 0 saves; False: every process", affects_training=False)
     log_interval: int = key(100, "steps between log lines", minimum=1, affects_training=False)

@@ -25,14 +25,17 @@ _PACKAGES = {
     "yolov3": "src.yolov3_quant",
     "yolov4": "src.yolov4",
     "efficientdet_d0": "src.efficientdet_d0",
+    "darknet53": "src.darknet53",
+    "cspdarknet53": "src.darknet53",
 }
 
 
-class DetectionRecipe(ABC):
-    """How one detector is put together from a resolved configuration (its classes are known).
+class Recipe(ABC):
+    """How one model is put together from a resolved configuration (its classes are known).
 
     Attributes:
         cfg: the configuration.
+        task: "detect" or "classify".
         PREPROCESS_KEYS: keys that say how an image becomes the network's input; they belong to the weights.
         NETWORK_KEYS: keys that say which network the weights belong to.
         EXPORT_TOLERANCE: largest relative error of a raw map in an exported ONNX file; other kernels round otherwise,
@@ -42,45 +45,41 @@ class DetectionRecipe(ABC):
     PREPROCESS_KEYS: ClassVar[tuple[str, ...]] = ("mean", "std", "resize", "interpolation", "pad_value")
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = ()
     EXPORT_TOLERANCE: ClassVar[float] = 1e-3
-    task: ClassVar[str] = "detect"
+    task: ClassVar[str]
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
 
     @abstractmethod
     def build_network(self) -> nn.Cell:
-        """Cell: images (N, 3, H, W) float32, normalised -> tuple of raw maps."""
+        """Cell: images (N, 3, H, W) float32, normalised -> tuple of raw maps, or the logits (N, C) of a classifier."""
 
     @abstractmethod
     def build_criterion(self) -> nn.Cell:
-        """Cell: (raw maps, boxes (N, M, 4) xyxy px, labels (N, M) int32, -1 = padding, image size (h, w)) -> losses.
+        """Cell: (what the network gives, the targets of the batch) -> losses; its attribute `loss_names` names them.
 
-        Its attribute `loss_names` names them.
+        The targets are `Batch.arrays()` without images and valid sizes.
         """
 
     @abstractmethod
     def build_decoder(self) -> nn.Cell:
-        """Cell: (raw maps, image size (h, w)) -> boxes (N, K, 4) xyxy px of the input, scores (N, K, C)."""
+        """Cell: (what the network gives, image size (h, w)) -> what is to be known of the images; it is exportable."""
 
     @abstractmethod
-    def train_pipeline(self) -> Pipeline:
-        """Augmentation of training images."""
+    def train_pipeline(self) -> Any:
+        """Augmentation of training images: what `training_loader` takes for this task."""
 
     @abstractmethod
     def eval_pipeline(self) -> Pipeline:
         """The resize of evaluation, without randomness."""
 
-    @abstractmethod
-    def postprocess_options(self) -> PostprocessOptions:
-        """Thresholds and limits of the final detections."""
-
-    def test_options(self) -> PostprocessOptions:
-        """As `postprocess_options`, for the result file of a test server."""
-        return self.postprocess_options()
-
     def is_class_layer(self, name: str) -> bool:
         """Whether the shape of a parameter, by its name, depends on the classes: `filter_weight` leaves it out."""
         return False
+
+    def first_epoch(self) -> int:
+        """Epochs that the weights in `pretrained` were trained for: epochs and schedule are counted on from there."""
+        return 0
 
     def weight_sources(self) -> Sequence[WeightSource]:
         """Files of other programs that this network can be filled from."""
@@ -110,18 +109,51 @@ class DetectionRecipe(ABC):
         }
 
 
+class DetectionRecipe(Recipe):
+    """A detector. The network gives a tuple of raw maps.
+
+    Criterion: (raw maps, boxes (N, M, 4) xyxy px, labels (N, M) int32, -1 = padding, image size (h, w)) -> losses.
+    Decoder: (raw maps, image size (h, w)) -> boxes (N, K, 4) xyxy px of the input, scores (N, K, C).
+    """
+
+    task: ClassVar[str] = "detect"
+
+    @abstractmethod
+    def train_pipeline(self) -> Pipeline:
+        """Augmentation of training images."""
+
+    @abstractmethod
+    def postprocess_options(self) -> PostprocessOptions:
+        """Thresholds and limits of the final detections."""
+
+    def test_options(self) -> PostprocessOptions:
+        """As `postprocess_options`, for the result file of a test server."""
+        return self.postprocess_options()
+
+
+class ClassificationRecipe(Recipe):
+    """A classifier. The network gives logits (N, C).
+
+    Criterion: (logits, labels (N,) int32) -> losses. Decoder: (logits, image size (h, w)) -> probabilities (N, C).
+    `train_pipeline` gives a `ClassTransform`, or a `Pipeline` as evaluation has.
+    """
+
+    task: ClassVar[str] = "classify"
+
+
 def model_table() -> dict[str, str]:
     """Name of each model as a configuration's `model:` gives it -> its package."""
     return dict(_PACKAGES)
 
 
 def config_class(model: str) -> type[Config]:
-    """The configuration dataclass of a model: `MODEL_CONFIG` of its package's config module.
+    """The configuration dataclass of a model: `MODEL_CONFIG` of its package's config module, by model if it has two.
 
     Raises:
         UsageError: if there is no such model.
     """
-    return _config_module(model).MODEL_CONFIG
+    found = _config_module(model).MODEL_CONFIG
+    return found[model] if isinstance(found, Mapping) else found
 
 
 def aliases(model: str, script: str) -> Mapping[str, str]:
@@ -144,11 +176,24 @@ def _config_module(model: str) -> ModuleType:
     return importlib.import_module(f"{_PACKAGES[model]}.config")
 
 
-def get_recipe(cfg: Config) -> DetectionRecipe:
-    """The recipe of the model that a configuration names.
+def get_recipe(cfg: Config) -> Any:
+    """The recipe of the model that a configuration names: a `DetectionRecipe` or a `ClassificationRecipe`.
 
     Raises:
         UsageError: there is no such model.
     """
+    return _recipe_class(cfg)(cfg)
+
+
+def task_of(cfg: Config) -> str:
+    """What the model of a configuration does: "detect" or "classify".
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    return _recipe_class(cfg).task
+
+
+def _recipe_class(cfg: Config) -> type[Recipe]:
     _config_module(cfg.model)
-    return importlib.import_module(f"{_PACKAGES[cfg.model]}.recipe").Recipe(cfg)
+    return importlib.import_module(f"{_PACKAGES[cfg.model]}.recipe").Recipe

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import mindspore as ms
 from mindspore import nn, ops
+from mindspore.common.initializer import TruncatedNormal, XavierUniform, initializer
 
 from src.common.layers import ConvBnAct
 
@@ -122,3 +123,30 @@ class CspDarkNet53(_DarkNet):
 
 
 BACKBONES = {"darknet53": DarkNet53, "cspdarknet53": CspDarkNet53}
+
+
+class Classifier(nn.Cell):
+    """A backbone, the mean over its last map, and one dense layer.
+
+    Shape: images (N, 3, H, W), H and W multiples of 32 -> logits (N, num_classes), float32 or as the backbone computes.
+
+    Args:
+        backbone: gives a tuple of maps, of which the last counts.
+        num_classes: outputs.
+    """
+
+    def __init__(self, backbone: _DarkNet, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.mean = ops.ReduceMean(keep_dims=False)
+        self.fc = nn.Dense(backbone.out_channels[-1], num_classes, TruncatedNormal(0.01), "zeros")
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.fc(self.mean(self.backbone(x)[-1], (2, 3)))
+
+
+def draw_xavier(network: nn.Cell) -> None:
+    """Draws all kernels from Xavier's uniform distribution (Glorot & Bengio, 2010), as the published DarkNet53 did."""
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, nn.Conv2d):
+            cell.weight.set_data(initializer(XavierUniform(), cell.weight.shape, cell.weight.dtype))

@@ -60,13 +60,7 @@ def decode_image(
     Raises:
         UserError: the file is missing, unreadable, truncated, no image, too large, or not of the annotated size.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(_message(path, ann_file, _reason(error))) from error
-    header = read_header(data)
-    if header is not None:
-        _check_header(path, ann_file, data, header, max_pixels)
+    data, header = _read_checked(path, ann_file, max_pixels)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS) if data else None
     except cv2.error as error:
@@ -81,6 +75,29 @@ def decode_image(
     if size is not None and all(size) and (image.shape[1], image.shape[0]) != tuple(size):
         return _rotated_to(image, data, size, path, ann_file)
     return image
+
+
+def read_encoded(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
+    """The bytes of an image file, uint8 (n,), for another decoder; the same files are refused as by `decode_image`.
+
+    Raises:
+        UserError: the file is missing, unreadable, empty, truncated or too large.
+    """
+    data, _ = _read_checked(path, None, max_pixels)
+    if not data:
+        raise UserError(_message(path, None, "is empty"))
+    return np.frombuffer(data, np.uint8)
+
+
+def _read_checked(path: Path, ann_file: Path | None, max_pixels: int) -> tuple[bytes, ImageHeader | None]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(_message(path, ann_file, _reason(error))) from error
+    header = read_header(data)
+    if header is not None:
+        _check_header(path, ann_file, data, header, max_pixels)
+    return data, header
 
 
 def _check_header(path: Path, ann_file: Path | None, data: bytes, header: ImageHeader, max_pixels: int) -> None:

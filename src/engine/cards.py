@@ -6,12 +6,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from src.common.files import read_json
+from src.engine.weights_file import card_path
 from src.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from src.config import Config
 
 ConfigT = TypeVar("ConfigT", bound="Config")
+
+# What a backbone's weights were trained with, in a classifier or in another detector.
+_BACKBONE_KEYS = ("backbone_shape", "backbone_layers", "activation", "padding", "bn_eps", "mean", "std")
 
 
 def apply_card(cfg: ConfigT, card: Mapping[str, Any], source: Path, with_classes: bool) -> ConfigT:
@@ -39,8 +44,31 @@ def apply_card(cfg: ConfigT, card: Mapping[str, Any], source: Path, with_classes
     entries = [*_section(card, "preprocess", source), *_section(card, "network", source)]
     if with_classes:
         entries += [(name, card[name]) for name in ("class_names", "num_classes", "label_map") if name in card]
-    told = {name: value for name, value in entries if hasattr(cfg, name)}
+    return _follow(cfg, dict(entries), source)
+
+
+def apply_backbone_card(cfg: ConfigT, source: Path) -> ConfigT:
+    """Takes from the card of `pretrained_backbone` what a backbone's weights depend on, by the rule of `apply_card`.
+
+    Args:
+        cfg: of the detector.
+        source: the checkpoint; without a card the configuration stays as it is.
+
+    Raises:
+        UsageError: the configuration sets a key otherwise than the card.
+        UserError: the card is damaged.
+    """
+    path = card_path(source)
+    card = read_json(path) if path.is_file() else {}
+    if not isinstance(card, dict):
+        raise UserError(f"{path} is no card of a checkpoint: it holds no object")
+    entries = [*_section(card, "preprocess", source), *_section(card, "network", source)]
+    return _follow(cfg, {name: value for name, value in entries if name in _BACKBONE_KEYS}, source)
+
+
+def _follow(cfg: ConfigT, entries: Mapping[str, Any], source: Path) -> ConfigT:
     values = cfg.to_dict()
+    told = {name: value for name, value in entries.items() if name in values}
     for name, value in told.items():
         is_open = name in ("class_names", "num_classes") and not values[name]
         if name in cfg.places and values[name] != value and not is_open:

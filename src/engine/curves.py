@@ -30,8 +30,8 @@ def draw_curves(folder: Path) -> Path | None:
     loss_axis.legend(fontsize="small")
     rate_axis.plot(train["step"], train["lr"])
     rate_axis.set(xlabel="step", title="learning rate")
-    for name in ("AP", "AP50"):
-        score_axis.plot(scored.get("step", []), scored.get(name, []), marker=".", label=name)
+    for name in [n for n in scored if n not in ("step", "epoch")]:
+        score_axis.plot(scored["step"], scored[name], marker=".", label=name)
     score_axis.set(xlabel="step", title="validation", ylim=(0, 1))
     score_axis.legend(fontsize="small")
     path = folder / "curves.png"

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from src.config import resolve_classes
 from src.data.coco import read_coco
+from src.data.imagefolder import (
+    ClassLoader,
+    ImageFolder,
+    class_folders,
+    read_image_folder,
+    refuse_differing_classes,
+)
 from src.data.layouts import find_split
 from src.data.loader import BatchLoader
-from src.errors import UsageError
+from src.errors import UsageError, UserError
+from src.recipe import task_of
 
 if TYPE_CHECKING:
     from src.config import Config
+    from src.data.imagefolder import ClassTransform
     from src.data.pipeline import Pipeline
     from src.data.sample import DetectionDataset
     from src.engine.runtime import Runtime
@@ -20,7 +31,7 @@ if TYPE_CHECKING:
 ConfigT = TypeVar("ConfigT", bound="Config")
 
 
-def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset, ConfigT]:
+def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFolder, ConfigT]:
     """Reads and checks one split.
 
     Args:
@@ -33,6 +44,8 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset, ConfigT]:
     Raises:
         UserError: something is missing or wrong; the message names the file and the place.
     """
+    if task_of(cfg) == "classify":
+        return _open_image_folder(cfg, split)
     ann_file, image_dir = getattr(cfg, f"{split}_ann_file"), getattr(cfg, f"{split}_image_dir")
     if not cfg.data_dir and not (ann_file and image_dir):
         raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
@@ -48,9 +61,35 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset, ConfigT]:
     return dataset, resolve_classes(cfg, dataset.class_names, dataset.ann_file)
 
 
-def training_loader(cfg: Config, dataset: DetectionDataset, pipeline: Pipeline, runtime: Runtime) -> BatchLoader:
+def _open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
+    """A folder a class: `train` or `val` in data_dir, or what train_image_dir and val_image_dir name."""
+    root = _split_folder(cfg, split)
+    dataset = read_image_folder(root, cfg.class_names)
+    found = len(dataset.class_names)
+    if cfg.num_classes not in (0, found):
+        raise UserError(
+            f"{cfg.where('num_classes')} is {cfg.num_classes}, but {root} holds {found} classes; set num_classes to 0 "
+            "to follow the folder"
+        )
+    other = _split_folder(cfg, "val")
+    if split == "train" and other.is_dir():
+        # Better now than at the first evaluation, hours later.
+        refuse_differing_classes(class_folders(other), dataset.class_names, str(other), f"those of {root}")
+    return dataset, replace(cfg, class_names=tuple(dataset.class_names), num_classes=found)
+
+
+def _split_folder(cfg: Config, split: str) -> Path:
+    folder = getattr(cfg, f"{split}_image_dir") or split
+    if not cfg.data_dir and not Path(folder).is_absolute():
+        raise UsageError("data_dir is empty: give the folder that holds train/ and val/ with --data_dir")
+    return Path(cfg.data_dir) / folder
+
+
+def training_loader(
+    cfg: Config, dataset: DetectionDataset | ImageFolder, pipeline: Pipeline | ClassTransform, runtime: Runtime
+) -> BatchLoader:
     """Shuffled, augmented batches of this rank's share."""
-    return BatchLoader(
+    return _loader_of(dataset)(
         dataset,
         pipeline,
         batch_size=cfg.per_batch_size,
@@ -67,9 +106,11 @@ def training_loader(cfg: Config, dataset: DetectionDataset, pipeline: Pipeline, 
     )
 
 
-def evaluation_loader(cfg: Config, dataset: DetectionDataset, pipeline: Pipeline, runtime: Runtime) -> BatchLoader:
+def evaluation_loader(
+    cfg: Config, dataset: DetectionDataset | ImageFolder, pipeline: Pipeline, runtime: Runtime
+) -> BatchLoader:
     """Every image once, in order; several ranks take turns."""
-    return BatchLoader(
+    return _loader_of(dataset)(
         dataset,
         pipeline,
         batch_size=cfg.eval_batch_size,
@@ -84,8 +125,14 @@ def evaluation_loader(cfg: Config, dataset: DetectionDataset, pipeline: Pipeline
     )
 
 
-def fingerprint(dataset: DetectionDataset) -> str:
+def _loader_of(dataset: DetectionDataset | ImageFolder) -> type[BatchLoader]:
+    return ClassLoader if isinstance(dataset, ImageFolder) else BatchLoader
+
+
+def fingerprint(dataset: DetectionDataset | ImageFolder) -> str:
     """SHA-256 over classes, image ids and ground truth: two datasets of one fingerprint train alike."""
+    if isinstance(dataset, ImageFolder):
+        return dataset.fingerprint()
     digest = hashlib.sha256(repr((dataset.class_names, dataset.category_ids)).encode())
     for sample in dataset.samples:
         digest.update(repr((sample.image_path.name, sample.image_id)).encode())

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import yaml
@@ -25,7 +25,7 @@ from src.engine.postprocess import Detections, postprocess, warm_up
 from src.engine.runtime import Runtime, beat, start, start_logging
 from src.engine.weights_file import fill_network, load_weights
 from src.errors import UsageError
-from src.recipe import DetectionRecipe, get_recipe
+from src.recipe import DetectionRecipe, Recipe, get_recipe, task_of
 
 if TYPE_CHECKING:
     from src.config import Config
@@ -60,6 +60,9 @@ class Evaluator:
         runtime: several ranks share the images, and rank 0 puts their detections together.
     """
 
+    # What a training follows; the best weights are those of the first.
+    SCORES: ClassVar[tuple[str, ...]] = ("AP", "AP50")
+
     def __init__(self, cfg: Config, recipe: DetectionRecipe, dataset: DetectionDataset, runtime: Runtime) -> None:
         self.cfg = cfg
         self.runtime = runtime
@@ -68,7 +71,7 @@ class Evaluator:
         self._build(recipe)
         self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline(), runtime)
 
-    def _build(self, recipe: DetectionRecipe) -> None:
+    def _build(self, recipe: Recipe) -> None:
         """What `_run` computes with: here the network itself."""
         size = self.cfg.testing_size
         self.network = recipe.build_network()
@@ -123,12 +126,21 @@ class Evaluator:
             return None
         return score_detections(self.dataset.ann_file, detections_file, self.cfg.scorer)
 
-    def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        count = len(batch.images)
-        # The last batch keeps the compiled shape; what the padding gives is cut off again.
-        lacking = self.cfg.eval_batch_size - count
+    @staticmethod
+    def numbers(result: CocoResult | None) -> list[float]:
+        """The values of `SCORES`, each in 0..1; zeros on a rank that has no result."""
+        return [result.ap, result.ap50] if result else [0.0, 0.0]
+
+    def _filled_up(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Images and valid sizes of a batch of the compiled shape; what the filling gives is to be cut off again."""
+        lacking = self.cfg.eval_batch_size - len(batch.images)
         images = np.concatenate((batch.images, np.zeros((lacking, *batch.images.shape[1:]), np.uint8)))
         valid_sizes = np.concatenate((batch.valid_sizes, np.tile(np.int32([batch.size]), (lacking, 1))))
+        return images, valid_sizes
+
+    def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        count = len(batch.images)
+        images, valid_sizes = self._filled_up(batch)
         boxes, scores = self.predict(Tensor(images), Tensor(valid_sizes))
         return boxes.asnumpy()[:count], scores.asnumpy()[:count]
 
@@ -151,6 +163,10 @@ def evaluate(cfg: Config) -> int:
     Raises:
         UserError: a file is missing or wrong.
     """
+    if task_of(cfg) == "classify":
+        from src.engine.classify import evaluate_classifier
+
+        return evaluate_classifier(cfg)
     folder = Path(cfg.log_path) / f"eval_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     if cfg.detections or not cfg.is_distributed:
         start_logging(folder / "log.txt")

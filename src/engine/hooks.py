@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -203,10 +203,15 @@ class Curves(Hook):
     """Every step to TensorBoard events and to `train.csv`, evaluations to `eval.csv`, and both to `curves.png`.
 
     A resumed run drops the lines of steps that it does again.
+
+    Args:
+        folder: where to.
+        score_names: columns of `eval.csv`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, score_names: Sequence[str] = ("AP", "AP50")) -> None:
         self.folder = folder
+        self.score_names = tuple(score_names)
 
     def before_train(self, trainer: Trainer) -> None:
         from tensorboardX import SummaryWriter
@@ -214,7 +219,7 @@ class Curves(Hook):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._columns = ["step", "epoch", "lr", "loss", *trainer.loss_names, "gradient_norm", "loss_scale"]
         self._train = _open_csv(self.folder / "train.csv", self._columns, trainer.step)
-        self._eval = _open_csv(self.folder / "eval.csv", ["step", "epoch", "AP", "AP50"], trainer.step)
+        self._eval = _open_csv(self.folder / "eval.csv", ["step", "epoch", *self.score_names], trainer.step)
         self._events = SummaryWriter(str(self.folder), purge_step=trainer.step + 1)
 
     def after_step(self, trainer: Trainer) -> None:
@@ -228,12 +233,12 @@ class Curves(Hook):
         self._train.flush()
         self._events.flush()
 
-    def write_evaluation(self, trainer: Trainer, ap: float, ap50: float) -> None:
-        """Adds one evaluation, scores in 0..1."""
-        csv.writer(self._eval).writerow([trainer.step, trainer.epoch, ap, ap50])
+    def write_evaluation(self, trainer: Trainer, scores: Mapping[str, float]) -> None:
+        """Adds one evaluation, scores in 0..1 by name."""
+        csv.writer(self._eval).writerow([trainer.step, trainer.epoch, *[scores[name] for name in self.score_names]])
         self._eval.flush()
-        self._events.add_scalar("eval/AP", ap, trainer.step)
-        self._events.add_scalar("eval/AP50", ap50, trainer.step)
+        for name in self.score_names:
+            self._events.add_scalar(f"eval/{name}", scores[name], trainer.step)
 
     def after_train(self, trainer: Trainer) -> None:
         self._train.close()
@@ -312,7 +317,7 @@ class Evaluate(Hook):
     """Scores the validation images from `start_epoch` on every `interval` epochs, and keeps the best weights.
 
     Args:
-        evaluate: weights by name -> (AP, AP50), each in 0..1.
+        evaluate: weights by name -> scores by name, each in 0..1; the best weights are those of the first.
         start_epoch: first epoch, counted from 1, after which it scores.
         interval: epochs between two.
         best_path: file of the best weights; None keeps none.
@@ -321,11 +326,11 @@ class Evaluate(Hook):
 
     def __init__(
         self,
-        evaluate: Callable[[dict], tuple[float, float]],
+        evaluate: Callable[[dict], Mapping[str, float]],
         start_epoch: int,
         interval: int,
         best_path: Path | None,
-        on_scored: list[Callable[[Trainer, float, float], None]],
+        on_scored: list[Callable[[Trainer, Mapping[str, float]], None]],
     ) -> None:
         self.evaluate = evaluate
         self.start_epoch = start_epoch
@@ -339,14 +344,15 @@ class Evaluate(Hook):
         if trainer.should_stop or not (due or last):
             return
         weights = trainer.weights_to_use()
-        ap, ap50 = self.evaluate(weights)
-        log.info("epoch: %d, AP: %.4f, AP50: %.4f", trainer.epoch, ap, ap50)
-        if trainer.best_score is None or ap > trainer.best_score:
-            trainer.best_score = ap
+        scores = self.evaluate(weights)
+        log.info("epoch: %d, %s", trainer.epoch, ", ".join(f"{name}: {score:.4f}" for name, score in scores.items()))
+        main = next(iter(scores.values()))
+        if trainer.best_score is None or main > trainer.best_score:
+            trainer.best_score = main
             if self.best_path is not None:
-                save_weights(self.best_path, weights, {**trainer.card, "epoch": trainer.epoch, "AP": ap, "AP50": ap50})
+                save_weights(self.best_path, weights, {**trainer.card, "epoch": trainer.epoch, **scores})
         for tell in self.on_scored:
-            tell(trainer, ap, ap50)
+            tell(trainer, scores)
 
 
 class StopOnSignal(Hook):

@@ -15,8 +15,9 @@ from mindspore import Tensor, amp, nn
 
 from src.common.schedules import build_schedule
 from src.config import diff_configs
-from src.engine.cards import apply_card
+from src.engine.cards import apply_backbone_card, apply_card
 from src.engine.checkpoints import CheckpointFolder, Snapshot, load_snapshot, manifest_of, newest_whole
+from src.engine.classify import ClassEvaluator
 from src.engine.datasets import fingerprint, open_dataset, training_loader
 from src.engine.evaluate import Evaluator
 from src.engine.hooks import (
@@ -41,10 +42,11 @@ from src.engine.train_step import LossCell, MeanOverRanks, StepOptions, TrainSte
 from src.engine.trainer import Trainer
 from src.engine.weights_file import load_weights
 from src.errors import UsageError, UserError
-from src.recipe import DetectionRecipe, get_recipe
+from src.recipe import Recipe, get_recipe, task_of
 
 if TYPE_CHECKING:
     from src.config import Config
+    from src.data.imagefolder import ImageFolder
     from src.data.sample import DetectionDataset
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ def train(cfg: Config) -> int:
     start_logging(folder / (f"log_{runtime.rank}.txt" if runtime.rank else "log.txt"), runtime.rank)
     weights, card = load_weights(Path(cfg.pretrained)) if cfg.pretrained else ({}, {})
     cfg = apply_card(cfg, card, Path(cfg.pretrained), with_classes=False)
+    if cfg.pretrained_backbone:
+        cfg = apply_backbone_card(cfg, Path(cfg.pretrained_backbone))
     dataset, cfg = open_dataset(cfg, "train")
     recipe = get_recipe(cfg)
     network = recipe.build_network()
@@ -74,6 +78,8 @@ def train(cfg: Config) -> int:
         trainer = _trainer(cfg, runtime, recipe, network, dataset, loader, folder)
         if resumed is not None:
             _resume(trainer, *resumed)
+        else:
+            trainer.skip_epochs(recipe.first_epoch())
         evaluator = _evaluator(cfg, runtime) if cfg.run_eval else None
         try:
             trainer.fit(_hooks(trainer, evaluator, stop))
@@ -129,9 +135,9 @@ def _newest_state(run: Path) -> float:
 def _trainer(
     cfg: Config,
     runtime: Runtime,
-    recipe: DetectionRecipe,
+    recipe: Recipe,
     network: nn.Cell,
-    dataset: DetectionDataset,
+    dataset: DetectionDataset | ImageFolder,
     loader: Any,
     folder: Path,
 ) -> Trainer:
@@ -210,7 +216,10 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
 
 def _evaluator(cfg: Config, runtime: Runtime) -> Evaluator:
     dataset, cfg = open_dataset(cfg, "val")
-    return Evaluator(cfg, get_recipe(cfg), dataset, runtime)
+    recipe = get_recipe(cfg)
+    if recipe.task == "classify":
+        return ClassEvaluator(cfg, recipe, dataset, runtime)
+    return Evaluator(cfg, recipe, dataset, runtime)
 
 
 def _summary_folder(cfg: Config, folder: Path) -> Path:
@@ -220,25 +229,28 @@ def _summary_folder(cfg: Config, folder: Path) -> Path:
 def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) -> list[Hook]:
     """The visible list. Evaluation stands before saving, so that a checkpoint knows the best score so far."""
     cfg, folder, master = trainer.cfg, trainer.folder, trainer.runtime.is_master
-    is_writer = master or not cfg.is_save_on_master
+    is_writer = cfg.save_checkpoint and (master or not cfg.is_save_on_master)
     checkpoints = CheckpointFolder(folder / f"ckpt_{trainer.runtime.rank}", cfg.model, cfg.keep_checkpoint_max)
     lines = LogLines(cfg.log_interval)
-    hooks: list[Hook] = [stop, Beat(), Heartbeat(), AnnounceCompiles(len(cfg.training_sizes) > 1), lines]
+    hooks: list[Hook] = [stop, Beat(), Heartbeat(), lines]
+    if task_of(cfg) == "detect":
+        # Batches of a classifier are all of one shape.
+        hooks.insert(-1, AnnounceCompiles(len(cfg.training_sizes) > 1))
     if cfg.need_profiler and master:
         hooks.append(Profile(folder / "profile"))
     if master and (cfg.progress == "bar" or (cfg.progress == "auto" and sys.stderr.isatty())):
         hooks.append(ProgressBar())
-    curves = Curves(_summary_folder(cfg, folder))
+    curves = Curves(_summary_folder(cfg, folder), evaluator.SCORES if evaluator else Evaluator.SCORES)
     if evaluator is not None:
         best = checkpoints.folder / f"{cfg.model}-best.ckpt" if cfg.save_best_ckpt and is_writer else None
 
-        def score(weights: Mapping[str, np.ndarray]) -> tuple[float, float]:
+        def score(weights: Mapping[str, np.ndarray]) -> dict[str, float]:
             evaluator.load(with_masters_statistics(weights, trainer.trainable_names(), trainer.runtime), folder)
             result = evaluator.score(folder / "eval" / f"detections_{trainer.epoch}.json")
             lines.restart_clock()
             # What rank 0 has scored, on all ranks.
-            ap, ap50 = trainer.runtime.gather_numbers([result.ap, result.ap50] if result else [0, 0])[0].tolist()
-            return ap, ap50
+            numbers = trainer.runtime.gather_numbers(evaluator.numbers(result))[0].tolist()
+            return dict(zip(evaluator.SCORES, numbers, strict=True))
 
         tell = [curves.write_evaluation] if master else []
         hooks.append(Evaluate(score, cfg.eval_start_epoch, cfg.eval_interval, best, tell))

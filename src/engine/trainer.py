@@ -102,6 +102,10 @@ class Trainer:
         self.stop_requested = False
         self.should_stop = False
 
+    def skip_epochs(self, count: int) -> None:
+        """Begins as if so many epochs were done already: the schedule goes on from there."""
+        self.epoch, self.step = count, count * self.steps_per_epoch
+
     def fit(self, hooks: Sequence[Hook]) -> None:
         """Trains from where it stands to the last epoch."""
         self.loader.start()

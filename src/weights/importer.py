@@ -17,7 +17,7 @@ from src.common.files import sha256_of
 from src.common.layers import ConvBnAct
 from src.engine.weights_file import fill_network, load_tensors, load_weights, save_weights, some_of
 from src.errors import UsageError, UserError
-from src.recipe import get_recipe
+from src.recipe import get_recipe, task_of
 from src.weights.darknet_file import DarknetFile, read_bytes, read_darknet
 from src.weights.sources import DarknetSource, NamedSource
 from src.weights.torch_file import read_safetensors, read_torch
@@ -82,7 +82,8 @@ def import_weights(cfg: Config, source: Path, output: Path, layout: str = "", pa
     wanted = _part(network, partial)
     fill_network(wanted, mapped.tensors, source)
     _, category_ids = published_classes(cfg.num_classes, cfg.label_map)
-    card = recipe.card(list(category_ids) or list(range(1, len(cfg.class_names) + 1)))
+    is_dense = cfg.label_map == "dense"
+    card = recipe.card(list(category_ids if is_dense and category_ids else range(1, cfg.num_classes + 1)))
     card["source"] = {"file": source.name, "sha256": sha256_of(source), "layout": chosen.name}
     card["part"] = partial or "whole"
     save_weights(output, mapped.tensors, card)
@@ -175,7 +176,7 @@ def _with_settings(cfg: ConfigT, settings: Mapping[str, Any], layout: str) -> Co
 
 def _with_classes(cfg: ConfigT) -> ConfigT:
     """Names for weights of a public dataset, where the configuration gives none."""
-    if cfg.class_names or not cfg.num_classes:
+    if cfg.class_names or not cfg.num_classes or task_of(cfg) != "detect":
         return cfg
     names, _ = published_classes(cfg.num_classes, cfg.label_map)
     if names:

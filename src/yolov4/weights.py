@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from mindspore import nn
 
-from src.darknet53.network import CspDarkNet53
-from src.darknet53.weights import DARKNET_SETTINGS, convolutions, zoo_conv
+from src.darknet53.weights import DARKNET_SETTINGS, convolutions, zoo_conv, zoo_cspdarknet53
 from src.weights.sources import DarknetSource, NamedSource
 from src.yolov4.network import YoloV4
 
 _BACKBONE_LAYERS = 72
-# The old zoo numbers the convolutions of a stage outside its residual units in this order.
-_STAGE = ("downsample", "main", "after", "shortcut", "merge")
-
-
-def zoo_cspdarknet53(backbone: CspDarkNet53, source: str, target: str = "backbone.") -> Iterator[tuple[str, str]]:
-    """Names of CSPDarkNet53: (in the old model zoo, here); prefixes of both sides.
-
-    The one unit of the first stage has no list of its own there: its convolutions are counted with the others.
-    """
-    yield from zoo_conv(f"{source}conv0", f"{target}stem")
-    first = ("downsample", "main", "units.0.reduce", "units.0.expand", "after", "shortcut", "merge")
-    number = 1
-    for stage in range(len(backbone.stages)):
-        for part in first if stage == 0 else _STAGE:
-            yield from zoo_conv(f"{source}conv{number}", f"{target}stages.{stage}.{part}")
-            number += 1
-        for unit in range(len(backbone.stages[stage].units) if stage else 0):
-            for old, new in (("conv1", "reduce"), ("conv2", "expand")):
-                yield from zoo_conv(
-                    f"{source}layer{stage + 1}.{unit}.{old}", f"{target}stages.{stage}.units.{unit}.{new}"
-                )
 
 
 def _zoo_names(network: YoloV4) -> dict[str, str]:

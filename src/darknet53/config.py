@@ -1,0 +1,158 @@
+"""Keys and old flag names of the classifiers DarkNet53 and CSPDarkNet53."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from src.config import Config, key
+from src.errors import UsageError
+
+# Old name -> key. `checkpoint_path` is the file that is evaluated; a file with both it and `pre_trained` must agree.
+ALIASES = {
+    "*": {
+        "net": "model",
+        "dataset_path": "data_dir",
+        "network_dataset": "dataset",
+        "pre_trained": "pretrained",
+        "checkpoint_path": "pretrained",
+        "class_num": "num_classes",
+        "device_num": "group_size",
+        "use_label_smooth": "label_smooth",
+        "save_checkpoint_epochs": "ckpt_interval",
+        "save_checkpoint_path": "ckpt_path",
+        "ckpt_save_max": "keep_checkpoint_max",
+    },
+    "train": {"batch_size": "per_batch_size"},
+    "eval": {"batch_size": "eval_batch_size", "per_batch_size": "eval_batch_size"},
+    "predict": {"batch_size": "eval_batch_size"},
+    # Inputs are square: both sides must say the same.
+    "export": {"width": "testing_shape", "height": "testing_shape"},
+}
+
+
+@dataclass(frozen=True)
+class DarkNet53Config(Config):
+    """DarkNet53"""
+
+    # Keys of all models with other defaults or choices.
+    dataset: str = key(
+        "imagefolder",
+        "form of the data: a folder a class in train/ and val/; imagenet2012 and imagenet are old names of it",
+        choices=("imagefolder", "imagenet2012", "imagenet"),
+        affects_training=False,
+    )
+    group_size: int = key(1, "number of processes; msrun's own value wins", minimum=1, means_default=("",))
+    training_shape: str = key("256", "training size in px")
+    testing_shape: int = key(256, "square input size in px at evaluation, after the centre crop", minimum=32,
+                             maximum=4096)  # fmt: skip
+    resize: str = key(
+        "shortest_side",
+        "at evaluation, before the centre crop: the shortest side, or both sides, to eval_resize",
+        choices=("shortest_side", "stretch"),
+    )
+    eval_batch_size: int = key(64, "images a batch at evaluation", minimum=1, maximum=65536, affects_training=False)
+
+    eval_resize: int = key(0, "px of that resize; 0: 8/7 of testing_shape, e.g. 292 for 256", minimum=0, maximum=4096)
+    crop_area: tuple[float, float] = key(
+        (0.08, 1.0), "training: range of the area of the random crop, share of the image", above=0, maximum=1
+    )
+    crop_aspect: tuple[float, float] = key(
+        (0.75, 1.333), "training: range of the aspect ratio of the random crop", above=0, maximum=16
+    )
+    colour_jitter: tuple[float, float, float] = key(
+        (0.4, 0.4, 0.4), "training: brightness, contrast and saturation are multiplied by 1 - x .. 1 + x", minimum=0,
+        maximum=1,
+    )  # fmt: skip
+    backbone_shape: tuple[int, ...] = key(
+        (32, 64, 128, 256, 512, 1024), "channels of the stem and of the five stages", minimum=1, maximum=8192
+    )
+    backbone_layers: tuple[int, ...] = key((1, 2, 8, 8, 4), "residual blocks of the five stages", minimum=1, maximum=64)
+    activation: str = key("leaky", "leaky as darknet, relu as the old zoo", choices=("leaky", "relu"))
+    padding: str = key(
+        "symmetric",
+        "of 3x3 convolutions: as darknet, or MindSpore's same as the old zoo",
+        choices=("symmetric", "same"),
+    )
+    bn_momentum: float = key(0.9, "share of the old running statistics kept at each step", minimum=0, maximum=1)
+    bn_eps: float = key(1e-5, "added to the variance in batch norm", above=0, maximum=0.1)
+    weight_init: str = key(
+        "xavier",
+        "of the kernels: Xavier's uniform, or uniform within 1 / sqrt(fan in)",
+        choices=("xavier", "fan_in"),
+    )
+    pretrained_epoch_num: int = key(
+        0, "epochs that the weights in pretrained were trained for: epochs and schedule go on from there", minimum=0
+    )
+    image_size: tuple[int, ...] = key(
+        (), "old name: (height, width) in px, sets training_shape and testing_shape", minimum=32, maximum=4096
+    )
+    parameter_server: bool = key(False, "old name; only False is taken: MindSpore 2.x trains by all-reduce")
+
+    def __post_init__(self) -> None:
+        if not self.image_size:
+            return
+        if len(set(self.image_size)) != 1:
+            raise UsageError(f"{self.where('image_size')} is {self.image_size}; inputs are square, e.g. 224,224")
+        side = self.image_size[0]
+        for name, value in (("training_shape", str(side)), ("testing_shape", side), ("image_size", ())):
+            object.__setattr__(self, name, value)
+
+    @property
+    def resize_px(self) -> int:
+        """px that evaluation resizes the shortest side, or both sides, to."""
+        return self.eval_resize or self.testing_shape * 8 // 7
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from super().problems()
+        if self.resize_px < self.testing_shape:
+            yield (
+                "eval_resize",
+                f"is {self.eval_resize}, less than testing_shape {self.testing_shape} that is cut from it",
+            )
+        if not self.training_shape:
+            yield "training_shape", "is empty; a classifier is trained at one size"
+        for name in ("crop_area", "crop_aspect"):
+            if getattr(self, name)[0] > getattr(self, name)[1]:
+                yield name, "takes the smaller number first"
+        if len(self.backbone_shape) != 6:
+            yield "backbone_shape", f"has {len(self.backbone_shape)} values; it takes 6: the stem and five stages"
+        if len(self.backbone_layers) != 5:
+            yield "backbone_layers", f"has {len(self.backbone_layers)} values; it takes 5, one a stage"
+        if any(channels % 2 for channels in self.backbone_shape):
+            yield "backbone_shape", "has an odd value; residual blocks halve the channels, so they are even"
+        if self.num_classes == 1 or len(self.class_names) == 1:
+            yield "num_classes", "is 1; there is nothing to tell apart"
+        if self.pretrained_epoch_num >= self.max_epoch:
+            yield "pretrained_epoch_num", f"is {self.pretrained_epoch_num}; max_epoch {self.max_epoch} leaves no epoch"
+        if self.pretrained_epoch_num and not self.pretrained:
+            yield "pretrained_epoch_num", f"is {self.pretrained_epoch_num}, but pretrained is empty"
+        if self.parameter_server:
+            yield "parameter_server", "is True; it is not supported, set is_distributed instead"
+
+
+@dataclass(frozen=True)
+class CspDarkNet53Config(DarkNet53Config):
+    """CSPDarkNet53"""
+
+    training_shape: str = key("224", "training size in px")
+    testing_shape: int = key(224, "square input size in px at evaluation, after the centre crop", minimum=32,
+                             maximum=4096)  # fmt: skip
+    resize: str = key(
+        "stretch",
+        "at evaluation, before the centre crop: the shortest side, or both sides, to eval_resize",
+        choices=("shortest_side", "stretch"),
+    )
+    activation: str = key(
+        "mish",
+        "mish_tanh is the same function computed as in the old zoo: on CPU 1e-4 off",
+        choices=("mish", "mish_tanh"),
+    )
+    weight_init: str = key(
+        "fan_in",
+        "of the kernels: Xavier's uniform, or uniform within 1 / sqrt(fan in)",
+        choices=("xavier", "fan_in"),
+    )
+
+
+MODEL_CONFIG = {"darknet53": DarkNet53Config, "cspdarknet53": CspDarkNet53Config}

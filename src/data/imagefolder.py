@@ -1,0 +1,274 @@
+"""Pictures sorted into a folder a class, and batches of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from src.data.batch import BatchTask
+from src.data.decode import MAX_IMAGE_PIXELS, decode_image
+from src.data.loader import BatchLoader
+from src.data.pipeline import Pipeline
+from src.data.sampling import sample_rng
+from src.errors import UserError
+
+# What both MindSpore's and OpenCV's decoder read.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSample:
+    """One picture: its file, its id (CLASS/FILE) and its label, an index into the class names."""
+
+    image_path: Path
+    image_id: str
+    label: int
+
+
+class ImageFolder(Sequence[ClassSample]):
+    """The pictures of one split. It keeps names only: a sample is made when it is asked for.
+
+    Attributes:
+        root: the folder that holds a folder a class.
+        class_names: name of each label, which is the name of its folder.
+        files: CLASS/FILE of each picture, class by class, sorted.
+        labels: int32 (n,).
+        category_ids: none; detectors have some.
+    """
+
+    category_ids: tuple[int, ...] = ()
+
+    def __init__(self, root: Path, class_names: Sequence[str], files: list[str], labels: np.ndarray) -> None:
+        self.root = root
+        self.class_names = list(class_names)
+        self.files = files
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> ClassSample:
+        return ClassSample(self.root / self.files[index], self.files[index], int(self.labels[index]))
+
+    @property
+    def samples(self) -> ImageFolder:
+        """The pictures, under the name that other datasets have for them."""
+        return self
+
+    @property
+    def ann_file(self) -> Path:
+        """Where the labels come from, for messages."""
+        return self.root
+
+    def fingerprint(self) -> str:
+        """SHA-256 over class names and files: two folders of one fingerprint train alike."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for name in self.files:
+            digest.update(name.encode(errors="surrogateescape") + b"\0")
+        return digest.hexdigest()
+
+
+def class_folders(root: Path) -> list[str]:
+    """Names of the classes in a folder, sorted.
+
+    Raises:
+        UserError: the folder is missing, or holds no folder.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder: it should hold a folder a class, with the class's pictures in it")
+    with os.scandir(root) as entries:
+        found = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+    names = sorted(name for name, is_dir in found if is_dir)
+    if not names:
+        pictures = sum(name.lower().endswith(SUFFIXES) for name, _ in found)
+        hint = f"; the {pictures} pictures in it belong into a folder a class" if pictures else ""
+        raise UserError(
+            f"{root} holds no class: it should hold a folder a class, with the class's pictures in it{hint}"
+        )
+    return names
+
+
+def read_image_folder(root: Path, class_names: Sequence[str] = ()) -> ImageFolder:
+    """Lists the pictures of a split (by their names alone: they are read when their batch is due).
+
+    Args:
+        root: holds a folder a class.
+        class_names: of the labels, in their order; empty: the folders', sorted.
+
+    Raises:
+        UserError: the folders are not those of the classes, or one of them holds no picture.
+    """
+    folders = class_folders(root)
+    names = list(class_names) or folders
+    refuse_differing_classes(folders, names, str(root), "the classes that are asked for")
+    label_of = {name: label for label, name in enumerate(names)}
+    files: list[str] = []
+    labels: list[int] = []
+    for folder in folders:
+        pictures = sorted(_pictures(root / folder))
+        if not pictures:
+            raise UserError(
+                f"class {folder!r} has no picture: {root / folder} holds no file ending in {', '.join(SUFFIXES)}"
+            )
+        files += [f"{folder}/{name}" for name in pictures]
+        labels += [label_of[folder]] * len(pictures)
+    return ImageFolder(root, names, files, np.array(labels, np.int32))
+
+
+def refuse_differing_classes(found: Sequence[str], wanted: Sequence[str], place: str, other: str) -> None:
+    """Two sets of classes must be one.
+
+    Args:
+        found: of `place`.
+        wanted: of `other`.
+
+    Raises:
+        UserError: with the names that one side lacks.
+    """
+    extra, missing = sorted(set(found) - set(wanted)), sorted(set(wanted) - set(found))
+    if not extra and not missing:
+        return
+    parts = [f"{len(names)} only {where}: {_some(names)}" for names, where in
+             ((extra, f"in {place}"), (missing, f"in {other}")) if names]  # fmt: skip
+    raise UserError(f"the class folders of {place} ({len(found)}) are not {other} ({len(wanted)}); {'; '.join(parts)}")
+
+
+def _pictures(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file():
+                yield entry.name
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+class ClassTransform(Protocol):
+    """From a file to the network's input; it travels to the workers."""
+
+    def __call__(self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int) -> None:
+        """Fills `canvas` uint8 (h, w, 3) RGB.
+
+        Raises:
+            UserError: the file cannot be used.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A transform that decodes and then does what a pipeline of detectors' steps says."""
+
+    pipeline: Pipeline
+
+    def __call__(self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int) -> None:
+        def load(_: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            return decode_image(path, max_pixels=max_pixels), np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+
+        self.pipeline(load, 0, 1, canvas, rng)
+
+
+@dataclass
+class ClassBatch:
+    """Pictures and their labels.
+
+    Attributes:
+        images: uint8 (N, h, w, 3) RGB; valid until the next batch is asked for.
+        labels: int32 (N,).
+        image_ids, size, indices, epoch, number: as of `Batch`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    image_ids: list[str]
+    size: tuple[int, int]
+    indices: np.ndarray
+    epoch: int
+    number: int
+
+    @property
+    def valid_sizes(self) -> np.ndarray:
+        """int32 (N, 2): all of the input; nothing is padded."""
+        return np.tile(np.int32([self.size]), (len(self.images), 1))
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What a training step takes, in order: images, valid sizes, labels."""
+        return self.images, self.valid_sizes, self.labels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What a compiled step depends on."""
+        return self.images.shape
+
+
+@dataclass(slots=True)
+class ClassTargets:
+    """What a batch is besides its pixels, which is nothing: labels are known without reading the files."""
+
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class ClassBatchMaker:
+    """Makes batches of an image folder; the result depends on the task alone.
+
+    All randomness of a picture comes from (seed, epoch, its number), so that a run is the same for any number of
+    workers and can go on in the middle of an epoch.
+    """
+
+    dataset: ImageFolder
+    transform: ClassTransform
+    seed: int
+    max_image_pixels: int = MAX_IMAGE_PIXELS
+
+    def make(self, task: BatchTask, images: np.ndarray) -> ClassTargets:
+        """Fills `images` uint8 (N, h, w, 3).
+
+        Raises:
+            UserError: a picture of the batch cannot be used.
+        """
+        for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True)):
+            rng = sample_rng(self.seed, task.epoch, key)
+            self.transform(self.dataset[index].image_path, images[position], rng, self.max_image_pixels)
+        return ClassTargets()
+
+
+class ClassLoader(BatchLoader):
+    """Batches of an image folder, made as `BatchLoader` makes those of a detector.
+
+    Args:
+        dataset: the pictures.
+        pipeline: a `ClassTransform`, or a `Pipeline` whose placement brings the picture to the input's size.
+        batch_size, sizes, options: see `BatchLoader`.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageFolder,
+        pipeline: ClassTransform | Pipeline,
+        batch_size: int,
+        sizes: Sequence[tuple[int, int]],
+        **options: object,
+    ) -> None:
+        super().__init__(dataset, pipeline, batch_size, sizes, **options)
+        transform = Placed(pipeline) if isinstance(pipeline, Pipeline) else pipeline
+        self._maker = ClassBatchMaker(dataset, transform, self._maker.seed, self._maker.max_image_pixels)
+
+    def _batch(self, task: BatchTask, images: np.ndarray, targets: ClassTargets) -> ClassBatch:
+        return ClassBatch(
+            images=images,
+            labels=self.dataset.labels[task.indices],
+            image_ids=[self.dataset.files[index] for index in task.indices.tolist()],
+            size=task.size,
+            indices=task.indices,
+            epoch=task.epoch,
+            number=task.number,
+        )
