@@ -1,20 +1,39 @@
-"""Two sides measured in turn, so that a busy machine disturbs both alike."""
+"""Sides measured in turn, so that a busy machine disturbs all alike."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+# A side that has used up so many seconds is not called again: the slow one must not decide how long it all takes.
+BUDGET = 120.0
+
+
+def alternate_all(
+    sides: Mapping[str, Callable[[], object]], rounds: int, budget: float = BUDGET
+) -> dict[str, list[float]]:
+    """Seconds of each side over `rounds` rounds in which each is called once, after one call that is not counted.
+
+    Args:
+        sides: name -> what to call.
+        rounds: at least 1.
+        budget: seconds of a side after which it is left out of further rounds; the first always counts.
+    """
+    for side in sides.values():
+        side()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            if times[name] and sum(times[name]) > budget:
+                continue
+            begin = time.perf_counter()
+            side()
+            times[name].append(time.perf_counter() - begin)
+    return times
 
 
 def alternate(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Median seconds of each side over `rounds` alternating calls, after one call of each that is not counted."""
-    first()
-    second()
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for side, taken in zip((first, second), times, strict=True):
-            begin = time.perf_counter()
-            side()
-            taken.append(time.perf_counter() - begin)
-    return statistics.median(times[0]), statistics.median(times[1])
+    """Median seconds of each of two sides; see `alternate_all`."""
+    times = alternate_all({"first": first, "second": second}, rounds)
+    return statistics.median(times["first"]), statistics.median(times["second"])

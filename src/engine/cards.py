@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 
+_CLASSES = ("class_names", "num_classes")
+
 # What a backbone's weights were trained with, in a classifier or in another detector.
 _BACKBONE_KEYS = ("backbone_shape", "backbone_layers", "activation", "padding", "bn_eps", "mean", "std")
 
@@ -70,7 +72,8 @@ def _follow(cfg: ConfigT, entries: Mapping[str, Any], source: Path) -> ConfigT:
     values = cfg.to_dict()
     told = {name: value for name, value in entries.items() if name in values}
     for name, value in told.items():
-        is_open = name in ("class_names", "num_classes") and not values[name]
+        # Classes that a file lists are those of its recipe; the weights may be for others. A flag is meant for them.
+        is_open = name in _CLASSES and not (values[name] and cfg.places.get(name, "").startswith("--"))
         if name in cfg.places and values[name] != value and not is_open:
             raise UsageError(
                 f"{cfg.where(name)} is {values[name]}, but the weights in {source} were made with {value} "

@@ -1,0 +1,193 @@
+"""The sides of the benchmarks that run networks; each is made and called in a process of its own.
+
+All sides of a case have the same weights and inputs. `prepare` writes them, and the ONNX file, to a folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mindspore import nn
+
+    from benchmarks.workers import Compute
+
+CLASSES = {"classifier": 1000, "yolov3": 80}
+# Of a network that is only to show that everything runs.
+_NARROW = {"shape": (4, 4, 8, 8, 16, 16), "layers": (1, 1, 1, 1, 1)}
+_RATE, _MOMENTUM, _WEIGHT_DECAY = 0.01, 0.9, 5e-4
+
+
+def build(name: str, narrow: bool) -> nn.Cell:
+    """This project's network `classifier` or `yolov3`, in inference mode."""
+    import mindspore as ms
+
+    from src.darknet53.network import Classifier, DarkNet53
+    from src.yolov3_quant.network import YoloV3
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    backbone = DarkNet53(**(_NARROW if narrow else {}))
+    network = Classifier(backbone, CLASSES[name]) if name == "classifier" else YoloV3(backbone, CLASSES[name])
+    network.set_train(False)
+    return network
+
+
+def draw_weights(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+    """Weights with which a picture still makes a difference behind all layers: He's gain, statistics of moderate size.
+
+    Args:
+        shapes: by MindSpore's names.
+    """
+    rng = np.random.default_rng(0)
+    weights = {}
+    for name, shape in shapes.items():
+        kind = name.rpartition(".")[2]
+        if kind == "weight":
+            values = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+        elif kind in ("gamma", "moving_variance"):
+            values = rng.uniform(0.5, 1.0, shape)
+        else:
+            values = rng.standard_normal(shape) * 0.1
+        weights[name] = values.astype(np.float32)
+    return weights
+
+
+def images(size: int, batch: int = 1) -> np.ndarray:
+    """float32 (N, 3, size, size), as if normalised."""
+    return np.random.default_rng(1).standard_normal((batch, 3, size, size), dtype=np.float32)
+
+
+def prepare(name: str, size: int, narrow: bool, folder: str) -> Compute:
+    """Writes weights.npz and net.onnx when it is called."""
+    from mindspore import Tensor, onnx
+
+    from src.deploy.onnx_graph import polish
+
+    def write() -> list[np.ndarray]:
+        network = build(name, narrow)
+        weights = draw_weights({p.name: p.shape for p in network.get_parameters()})
+        np.savez(Path(folder) / "weights.npz", **weights)
+        _fill(network, weights)
+        file = Path(folder) / "net.onnx"
+        onnx.export(network, Tensor(images(size)), file_name=str(file))
+        polish(file, ["images"], ["logits"] if name == "classifier" else ["raw_0", "raw_1", "raw_2"])
+        return []
+
+    return write
+
+
+def mindspore_side(name: str, size: int, narrow: bool, folder: str) -> Compute:
+    """This project's network, compiled as a graph."""
+    from mindspore import Tensor
+
+    network = build(name, narrow)
+    _fill(network, _weights(folder))
+    x = Tensor(images(size))
+
+    def forward() -> list[np.ndarray]:
+        outputs = network(x)
+        return [output.asnumpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+    return forward
+
+
+def torch_side(name: str, size: int, narrow: bool, folder: str) -> Compute:
+    """The same network in PyTorch."""
+    import torch
+
+    from benchmarks import torch_models
+
+    model = torch_models.build(name, _weights(folder)).eval()
+    x = torch.from_numpy(images(size))
+
+    def forward() -> list[np.ndarray]:
+        with torch.inference_mode():
+            return [output.numpy() for output in model(x)]
+
+    return forward
+
+
+def onnxruntime_side(name: str, size: int, narrow: bool, folder: str) -> Compute:
+    """The exported network in onnxruntime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(Path(folder) / "net.onnx"), providers=["CPUExecutionProvider"])
+    inputs = {"images": images(size)}
+    return lambda: session.run(None, inputs)
+
+
+def training_batch(size: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (N, size, size, 3) and labels int32 (N,)."""
+    rng = np.random.default_rng(2)
+    pictures = rng.integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
+    return pictures, rng.integers(0, CLASSES["classifier"], batch).astype(np.int32)
+
+
+def mindspore_training(size: int, batch: int, narrow: bool, folder: str) -> Compute:
+    """One training step of the classifier: normalisation, forward, loss, backward, SGD."""
+    from mindspore import Tensor
+
+    from src.common.preprocess import Preprocess
+    from src.darknet53.loss import SmoothedCrossEntropy
+    from src.engine.train_step import LossCell, StepOptions, TrainStep
+
+    network = build("classifier", narrow)
+    _fill(network, _weights(folder))
+    criterion = SmoothedCrossEntropy(CLASSES["classifier"])
+    cell = LossCell(Preprocess([0.5] * 3, [0.25] * 3), network, criterion)
+    step = TrainStep(cell, StepOptions(_MOMENTUM, _WEIGHT_DECAY))
+    step.set_train(True)
+    pictures, labels = training_batch(size, batch)
+    valid_sizes = np.tile(np.int32([[size, size]]), (batch, 1))
+    scalars = (Tensor(np.float32(_RATE)), Tensor(np.int32(0)), Tensor(np.float32(0)))
+    arrays = tuple(map(Tensor, (pictures, valid_sizes, labels)))
+
+    def train() -> list[np.ndarray]:
+        losses, norm, _, _ = step(*scalars, *arrays)
+        norm.asnumpy()
+        return [losses[0].asnumpy()]
+
+    return train
+
+
+def torch_training(size: int, batch: int, narrow: bool, folder: str) -> Compute:
+    """The same step in PyTorch."""
+    import torch
+    from torch.nn import functional
+
+    from benchmarks import torch_models
+
+    del narrow
+    model = torch_models.build("classifier", _weights(folder)).train()
+    plain = [p for p in model.parameters() if p.ndim == 1]
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    groups = [{"params": decayed, "weight_decay": _WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.SGD(groups, lr=_RATE, momentum=_MOMENTUM)
+    pictures, labels = training_batch(size, batch)
+    bytes_, targets = torch.from_numpy(pictures), torch.from_numpy(labels).long()
+
+    def train() -> list[np.ndarray]:
+        x = (bytes_.permute(0, 3, 1, 2).contiguous().float() / 255 - 0.5) / 0.25
+        loss = functional.cross_entropy(model(x)[0], targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return [loss.detach().numpy()]
+
+    return train
+
+
+def _weights(folder: str) -> dict[str, np.ndarray]:
+    with np.load(Path(folder) / "weights.npz") as arrays:
+        return dict(arrays)
+
+
+def _fill(network: nn.Cell, weights: Mapping[str, np.ndarray]) -> None:
+    from mindspore import Tensor
+
+    for parameter in network.get_parameters():
+        parameter.set_data(Tensor(weights[parameter.name]))

@@ -1,0 +1,51 @@
+"""Seconds until `--help` stands on the screen: `python -m benchmarks.startup`.
+
+The other side is a process that does no more than import MindSpore, which a command that loads it at once has to wait
+for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from benchmarks.report import VALUE, Goal, Options, Result, plain_table
+from benchmarks.side_by_side import alternate_all
+from benchmarks.workers import ROOT
+
+SCRIPTS = ("train.py", "eval.py", "export.py", "predict.py")
+OTHER = "import mindspore"
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs Python to its end.
+
+    Raises:
+        CalledProcessError: it failed.
+    """
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
+
+
+def measure(options: Options) -> Result:
+    """Measures each script."""
+    result = Result()
+    scripts = SCRIPTS[:1] if options.quick else SCRIPTS
+    sides = {script: lambda script=script: run([script, "--help"]) for script in scripts}
+    seconds = alternate_all({**sides, OTHER: lambda: run(["-c", OTHER])}, options.count(7))
+    medians = result.keep("--help", seconds)
+    for script in scripts:
+        result.compare("--help", "s", medians, script, OTHER, [Goal(VALUE, at_most=1)])
+    return result
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    print(plain_table(measure(Options(rounds=parser.parse_args().rounds)).rows))
+
+
+if __name__ == "__main__":
+    main()

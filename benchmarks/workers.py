@@ -1,0 +1,161 @@
+"""Sides that need a process of their own, each of which does one round when it is asked.
+
+A side is a function that returns what to call: `module:function` with its arguments; a call computes once and returns
+arrays. Between rounds a worker is stopped, so that its idle threads take nothing from the side that is being measured.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import src
+from benchmarks.side_by_side import BUDGET
+
+ROOT = Path(__file__).resolve().parent.parent
+Compute = Callable[[], Sequence[np.ndarray]]
+
+
+class Worker:
+    """A process with one side.
+
+    Args:
+        side: `module:function` that makes the callable.
+        arguments: of that function; what JSON can say.
+        capped: with the setting for oneDNN that `src` makes where it is needed; False: as a process without `src`.
+
+    Raises:
+        RuntimeError: from any method, when the process fails; with its traceback.
+    """
+
+    def __init__(self, side: str, arguments: Mapping[str, Any], capped: bool = False) -> None:
+        setup = json.dumps({"side": side, "arguments": dict(arguments), "capped": capped})
+        self.side = side
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.workers", setup],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._read()
+
+    def compute(self, file: Path) -> list[np.ndarray]:
+        """Computes once, which compiles what needs compiling; gives the results by way of a file."""
+        self._ask({"do": "compute", "file": str(file)})
+        with np.load(file) as arrays:
+            return [arrays[name] for name in arrays.files]
+
+    def measure(self, calls: int, limit: float) -> list[float]:
+        """Seconds of each of `calls` calls after one that is not counted, fewer where they take longer than `limit`.
+
+        At least one counts, if need be the first.
+        """
+        return self._ask({"do": "measure", "calls": calls, "limit": limit})["seconds"]
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.send_signal(signal.SIGCONT)
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # its last words are still to be read
+        answer = self._read()
+        self.process.send_signal(signal.SIGSTOP)
+        return answer
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.side}: the process ended with code {self.process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(f"{self.side}:\n{answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def alternate_workers(
+    workers: Mapping[str, Worker], rounds: int, calls: int, budget: float = BUDGET
+) -> dict[str, list[float]]:
+    """Seconds a call of each side: of each round the median of `calls` calls.
+
+    Args:
+        workers: name -> side; each has computed once.
+        rounds: in which each side gets its turn.
+        calls: of a side in its turn.
+        budget: seconds of a side after which it is left out of further rounds.
+    """
+    times: dict[str, list[float]] = {name: [] for name in workers}
+    spent = dict.fromkeys(workers, 0.0)
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            if spent[name] > budget:
+                continue
+            begin = time.perf_counter()
+            times[name].append(float(np.median(worker.measure(calls, budget / 2))))
+            spent[name] += time.perf_counter() - begin
+    return times
+
+
+def _measure(compute: Compute, calls: int, limit: float) -> list[float]:
+    seconds: list[float] = []
+    while len(seconds) <= calls and sum(seconds) <= limit:
+        begin = time.perf_counter()
+        compute()
+        seconds.append(time.perf_counter() - begin)
+    return seconds[1:] or seconds
+
+
+def main() -> None:
+    """The process: makes its side, then answers requests until there are no more."""
+    # Whatever a library prints must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def answer(**content: Any) -> None:
+        answers.write(json.dumps(content) + "\n")
+        answers.flush()
+
+    try:
+        setup = json.loads(sys.argv[1])
+        if not setup["capped"]:
+            os.environ.pop(src.ONEDNN_VARIABLE, None)
+        module, _, name = setup["side"].partition(":")
+        compute: Compute = getattr(importlib.import_module(module), name)(**setup["arguments"])
+        answer(ready=True)
+        for line in sys.stdin:
+            request = json.loads(line)
+            if request["do"] == "compute":
+                np.savez(request["file"], *compute())
+                answer(done=True)
+            else:
+                answer(seconds=_measure(compute, request["calls"], request["limit"]))
+    except Exception:  # noqa: BLE001 (whatever it is, the process that asked reports it)
+        answer(error=traceback.format_exc())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""train.py, eval.py and export.py with a tiny EfficientDet on a tiny dataset."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import eval as evaluation
+import train as training
+from src.engine.checkpoints import checkpoints_in, load_snapshot
+from src.errors import run_command
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ["--config", "configs/efficientdet_d0.yaml", "--num_parallel_workers", "0", "--progress", "off"]
+TRAIN = [
+    *DATA, "--num_classes", "5", "--backbone_shape", "8,4,4,8,8,8,8,16", "--backbone_layers", "1,1,1,1,1,2,1",
+    "--pyramid_channels", "8", "--pyramid_repeats", "1", "--head_repeats", "1", "--training_shape", "128",
+    "--per_batch_size", "3", "--lr", "0.01", "--log_interval", "1", "--max_epoch", "2", "--drop_connect", "0.5",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Six pictures, the last without objects, of the categories 2 and 5."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for split in ("train", "val"):
+        (folder / split).mkdir()
+    for i in range(6):
+        picture = np.full((60, 80, 3), 90, np.uint8)
+        for k in range(min(5 - i, 2)):
+            x, y = rng.integers(0, 40, 2).tolist()
+            picture[y : y + 20, x : x + 30] = (200, 60 * k, 40)
+            annotations.append({"id": len(annotations) + 1, "image_id": i, "category_id": (2, 5)[k],
+                                "bbox": [x, y, 30, 20], "area": 600, "iscrowd": 0})  # fmt: skip
+        images.append({"id": i, "file_name": f"{i}.jpg", "width": 80, "height": 60})
+        for split in ("train", "val"):
+            cv2.imwrite(str(folder / split / f"{i}.jpg"), picture)
+    categories = [{"id": 2, "name": "red"}, {"id": 5, "name": "blue"}]
+    (folder / "annotations").mkdir()
+    for split in ("train", "val"):
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (folder / "annotations" / f"{split}.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def run(main, *args):
+    return run_command(main, [str(a) for a in args])
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        assert run(training.main, *TRAIN, "--data_dir", dataset, "--ckpt_path", out, "--run_name", "run") == 0
+    return out / "run"
+
+
+def test_a_run_and_its_card(trained):
+    card = json.loads((trained / "ckpt_0" / "efficientdet_d0-2_4.json").read_text())
+    assert card["label_map"] == "coco_id_minus_1" and card["num_classes"] == 5
+    assert card["preprocess"]["resize"] == "letterbox_top_left" and card["network"]["pool_padding"] == "ignore"
+    header, *steps = (trained / "summary" / "train.csv").read_text().splitlines()
+    assert {"class", "box"} <= set(header.split(",")) and len(steps) == 4
+
+
+def test_a_stopped_training_goes_on_bit_for_bit(dataset, trained, tmp_path):
+    """Also what drop-connect leaves out is the same."""
+    (tmp_path / "part" / "ckpt_0").mkdir(parents=True)
+    for path in (trained / "ckpt_0").glob("efficientdet_d0-1_2*"):
+        (tmp_path / "part" / "ckpt_0" / path.name).write_bytes(path.read_bytes())
+    flags = ("--data_dir", dataset, "--ckpt_path", tmp_path, "--run_name", "part", "--resume", "auto")
+    assert run(training.main, *TRAIN, *flags) == 0
+    whole = load_snapshot(next(checkpoints_in(trained / "ckpt_0")))
+    resumed = load_snapshot(next(checkpoints_in(tmp_path / "part" / "ckpt_0")))
+    assert whole.progress["step"] == resumed.progress["step"] == 4
+    for name, value in whole.weights.items():
+        np.testing.assert_array_equal(resumed.weights[name], value, err_msg=name)
+
+
+def test_evaluation_with_the_flags_of_the_seed(dataset, trained, tmp_path, capsys):
+    weights = trained / "ckpt_0" / "efficientdet_d0-2_4.ckpt"
+    flags = (*DATA, "--num_classes", 5, "--testing_shape", 128, "--coco_root", dataset, "--checkpoint_path", weights,
+             "--log_path", tmp_path, "--score_threshold", 0, "--nms_threshold", 0.9)  # fmt: skip
+    assert run(evaluation.main, *flags) == 0
+    first = capsys.readouterr().out
+    assert "coco eval reulst" in first
+    (folder,) = tmp_path.iterdir()
+    found = json.loads((folder / "detections.json").read_text())
+    assert {item["category_id"] for item in found} <= {1, 2, 3, 4, 5}
+    counts = np.bincount([item["image_id"] for item in found], minlength=6)
+    assert (counts <= 100).all() and (counts > 0).all()
+    boxes = np.array([item["bbox"] for item in found])
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 0] + boxes[:, 2] <= 80.01).all()
+    assert (boxes[:, 1] + boxes[:, 3] <= 60.01).all()
+    # The result is there: the network need not run again, unless something is asked otherwise.
+    assert run(evaluation.main, *flags, "--override", "False") == 0
+    again = capsys.readouterr().out
+    assert "override is off" in again and first.split("reulst")[1][:800] == again.split("reulst")[1][:800]
+    other = [0.8 if value == 0.9 else value for value in flags]
+    assert run(evaluation.main, *other, "--override", "False") == 0
+    assert "override is off" not in capsys.readouterr().out
+
+
+def test_weights_of_other_classes(dataset, trained, tmp_path):
+    """The layers that predict classes are drawn anew, all others taken over."""
+    weights = trained / "ckpt_0" / "efficientdet_d0-2_4.ckpt"
+    flags = ("--data_dir", dataset, "--ckpt_path", tmp_path, "--checkpoint_path", weights, "--max_epoch", 1,
+             "--label_map", "dense", "--num_classes", 0, "--filter_weight", 1, "--mode", "pynative")  # fmt: skip
+    assert run(training.main, *TRAIN, *flags) == 0
+    (card,) = tmp_path.rglob("efficientdet_d0-1_2.json")
+    assert json.loads(card.read_text())["class_names"] == ["red", "blue"]
