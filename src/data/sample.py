@@ -21,6 +21,7 @@ class Sample:
         boxes: float32 (n, 4) xyxy in pixels of the image.
         labels: int32 (n,) object classes from 0.
         iscrowd: bool (n,); a crowd region is ignored in training and known to the scorer.
+        difficult: bool (n,); VOC's mark of objects that its own score leaves out.
     """
 
     image_path: Path
@@ -30,6 +31,7 @@ class Sample:
     boxes: np.ndarray
     labels: np.ndarray
     iscrowd: np.ndarray
+    difficult: np.ndarray
 
     def targets(self) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (m, 4) and labels (m,) without the crowd regions: what training aims at."""
@@ -47,6 +49,7 @@ class ReadReport:
         images, boxes, crowds, images_without_boxes: counts of what was kept (`boxes` counts no crowds).
         clipped: boxes cut because they stuck out of their image by rounding (at most one pixel).
         skipped: boxes left out because the caller asked to skip bad ones, or because they are known defects of COCO.
+        missing: images left out because their file is not there and the caller asked to skip such.
         notes: one line for each of the first few boxes clipped or skipped.
     """
 
@@ -56,6 +59,7 @@ class ReadReport:
     images_without_boxes: int = 0
     clipped: int = 0
     skipped: int = 0
+    missing: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -69,6 +73,7 @@ class DetectionDataset:
         category_ids: category id, as the annotation file counts it, of each label.
         ann_file, image_dir: where the samples came from; error messages name them.
         report: what reading found.
+        format: "coco", "voc", "yolo", "txt" or "mindrecord".
     """
 
     samples: list[Sample]
@@ -77,6 +82,7 @@ class DetectionDataset:
     ann_file: Path
     image_dir: Path
     report: ReadReport = field(default_factory=ReadReport)
+    format: str = "coco"
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -102,6 +108,7 @@ class DetectionDataset:
             "boxes": _joined([sample.boxes for sample in samples], (0, 4), np.float32),
             "labels": _joined([sample.labels for sample in samples], (0,), np.int32),
             "iscrowd": _joined([sample.iscrowd for sample in samples], (0,), bool),
+            "difficult": _joined([sample.difficult for sample in samples], (0,), bool),
         }
         return state
 
@@ -116,6 +123,7 @@ class DetectionDataset:
             packed["boxes"],
             packed["labels"],
             packed["iscrowd"],
+            packed["difficult"],
         )
 
 
@@ -131,6 +139,7 @@ def build_samples(
     boxes: np.ndarray,
     labels: np.ndarray,
     iscrowd: np.ndarray,
+    difficult: np.ndarray,
 ) -> list[Sample]:
     """Cuts flat arrays, ordered by image, into samples that view them.
 
@@ -138,11 +147,13 @@ def build_samples(
         paths, image_ids: of each of the n images.
         sizes: (width, height) of each image, in pixels.
         counts: (n,) number of boxes of each image, crowds included.
-        boxes: float32 (sum of counts, 4) xyxy; labels: int32 and iscrowd: bool of the same length.
+        boxes: float32 (sum of counts, 4) xyxy; labels: int32, iscrowd and difficult: bool of the
+            same length.
     """
     ends = np.cumsum(counts)
     starts = (ends - counts).tolist()
+    columns = (boxes, labels, iscrowd, difficult)
     return [
-        Sample(Path(path), image_id, size[0], size[1], boxes[start:end], labels[start:end], iscrowd[start:end])
+        Sample(Path(path), image_id, size[0], size[1], *(column[start:end] for column in columns))
         for path, image_id, size, start, end in zip(paths, image_ids, sizes, starts, ends.tolist(), strict=True)
     ]

@@ -47,7 +47,7 @@ def test_every_sample_is_met_and_the_first_one_always():
     mosaic, met = Mosaic(1.0, side=160), set()
     for _ in range(30):
         loaded = []
-        mosaic(3, len(SIZES), lambda i: loaded.append(i) or load(i), rng)
+        mosaic(3, len(SIZES), lambda i, seen=loaded: seen.append(i) or load(i), rng)
         assert 3 in loaded and len(set(loaded)) == 4
         met |= set(loaded)
     assert met == set(range(5))

@@ -73,6 +73,7 @@ def test_a_run_and_its_card(trained):
     assert {"class", "box"} <= set(header.split(",")) and len(steps) == 4
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_bit_for_bit(dataset, trained, tmp_path):
     """Also what drop-connect leaves out is the same."""
     (tmp_path / "part" / "ckpt_0").mkdir(parents=True)
@@ -111,6 +112,7 @@ def test_evaluation_with_the_flags_of_the_seed(dataset, trained, tmp_path, capsy
     assert "override is off" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_weights_of_other_classes(dataset, trained, tmp_path):
     """The layers that predict classes are drawn anew, all others taken over."""
     weights = trained / "ckpt_0" / "efficientdet_d0-2_4.ckpt"

@@ -1,0 +1,142 @@
+"""The checks of all boxes of a split at once, of image files, and names that are nearly right."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.data.content import Content, Problems
+from src.data.sample import ReadReport
+
+# A box may stick out of its image by this many pixels: the rounding of corners to hundredths and of sizes to pixels.
+OVERHANG = 1.0
+# The two boxes of zero height in COCO's own instances_train2014.json and instances_train2017.json, by annotation id
+# (cocodataset/cocoapi#355).
+_KNOWN_DEFECTS = {918: [296.65, 388.33, 1.03, 0.0], 2206849: [9.98, 188.56, 5.54, 0.0]}
+
+
+def known_defect(annotation_id: Any, bbox: Any) -> bool:
+    """True for the two boxes without height that COCO itself published."""
+    return type(annotation_id) is int and _KNOWN_DEFECTS.get(annotation_id) == bbox
+
+
+def nearest_name(name: str, known: Sequence[str]) -> str | None:
+    """The known name most like `name`, or None if none is near."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[near[0]] if near else None
+
+
+def missing_files(folder: Path, file_names: Sequence[str]) -> list[str]:
+    """The names that are not in a folder; each of its folders is listed once."""
+    there: dict[str, set[str]] = {}
+    missing = []
+    for file_name in file_names:
+        inner, _, name = file_name.rpartition("/")
+        if inner not in there:
+            there[inner] = _listing(folder / inner)
+        if name not in there[inner]:
+            missing.append(file_name)
+    return missing
+
+
+def _listing(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except OSError:
+        return set()
+
+
+@dataclass
+class BoxCheck:
+    """Checks all boxes of a split at once.
+
+    Attributes:
+        content: the annotations.
+        rows: (n,) position of each annotation's image.
+        sizes: int64 (images, 2) width and height in pixels; 0 if unknown, and then nothing is outside.
+    """
+
+    content: Content
+    rows: np.ndarray
+    sizes: np.ndarray
+
+    def run(self, on_bad_box: str, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:
+        """Returns float32 (n, 4) xyxy boxes cut to their images, and which of them (n,) to keep; fills the report.
+
+        Raises:
+            UserError: there are bad boxes and `on_bad_box` is not `skip`.
+        """
+        boxes, keep, clipped, bad = self.measure()
+        report.clipped = int(clipped.sum())
+        problems, known = Problems(self.content), Problems(self.content)
+        for position, what in bad:
+            annotation = self.content.annotations[position]
+            (known if known_defect(annotation.id, annotation.bbox) else problems).add(what, position)
+        if on_bad_box != "skip":
+            problems.raise_if_any(". Mend the file, or set on_bad_box=skip to leave such boxes out")
+        report.skipped = problems.count + known.count
+        report.notes = [note.message() for note in (problems, known) if note.count]
+        return boxes, keep
+
+    def measure(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, str]]]:
+        """Boxes float32 (n, 4) cut to their images; which are good (n,); which of them were cut (n,); and position and
+        description of each bad one."""
+        xywh = self._numbers()
+        limits = np.tile(self.sizes[self.rows].astype(np.float64), 2)
+        limits[limits == 0] = np.inf
+        corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        overhang = np.maximum(-corners[:, :2], corners[:, 2:] - limits[:, 2:]).max(axis=1, initial=0)
+        boxes = np.clip(corners, 0, limits).astype(np.float32)
+        finite = np.isfinite(xywh).all(axis=1)
+        with_area = (xywh[:, 2:] > 0).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        keep = finite & with_area & (overhang <= OVERHANG)
+        # Sums of hundredths miss the border by less than a millionth; that is no overhang worth a word.
+        clipped = keep & (overhang > 1e-6)
+        bad = [
+            (position, self._describe(position, finite[position], xywh[position], overhang[position]))
+            for position in np.flatnonzero(~keep).tolist()
+        ]
+        return boxes, keep, clipped, bad
+
+    def _numbers(self) -> np.ndarray:
+        """All boxes as float64 (n, 4); what is no list of four numbers becomes NaN."""
+        lists = [annotation.bbox for annotation in self.content.annotations]
+        try:
+            xywh = np.array(lists, dtype=np.float64)
+            # numpy reads the text "12" as the number 12, and true as 1.
+            if xywh.shape == (len(lists), 4) and set(map(type, itertools.chain.from_iterable(lists))) <= {int, float}:
+                return xywh
+        except (TypeError, ValueError, OverflowError):
+            pass
+        xywh = np.full((len(lists), 4), np.nan)
+        for position, values in enumerate(lists):
+            if isinstance(values, list) and len(values) == 4 and all(type(value) in (int, float) for value in values):
+                # A whole number may be too large for any float.
+                with contextlib.suppress(OverflowError):
+                    xywh[position] = values
+        return xywh
+
+    def _describe(self, position: int, finite: bool, xywh: np.ndarray, overhang: float) -> str:
+        image = self.content.images[self.rows[position]]
+        width, height = self.sizes[self.rows[position]]
+        annotation = self.content.annotations[position]
+        written = annotation.text or f"{annotation.bbox} (left, top, width, height)"
+        if not finite:
+            what = "is not four finite numbers"
+        elif (xywh[2:] < 0).any():
+            what = "has a negative width or height"
+        elif (xywh[2:] == 0).any() or overhang <= OVERHANG:
+            what = "has no area"
+        else:
+            what = f"sticks out of its image of {width}x{height} by {overhang:.4g} px"
+        return f"image {image.id!r} ({image.file_name}): the box {written} {what}"
