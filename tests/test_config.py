@@ -287,6 +287,8 @@ def _aliases():
 
 def _another_value(k: Key) -> tuple[str, object]:
     """A text that is not the default, and its value."""
+    if k.name == "anchors":
+        return ",".join(map(str, range(1, 19))), tuple((i, i + 1) for i in range(1, 19, 2))
     candidates = {
         bool: [("1", True), ("0", False)],
         int: [("64", 64)],
