@@ -1,7 +1,7 @@
 """DarkNet53 as a classifier and YOLOv3 in PyTorch, with the module names of this project's networks.
 
-They take this project's tensors: only batch norm's names differ. Numbers of layers and channels follow from the tensors.
-"""
+They take this project's tensors: only batch norm's names differ. Numbers of layers and channels follow from the
+tensors."""
 
 from __future__ import annotations
 

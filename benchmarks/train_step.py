@@ -1,6 +1,7 @@
 """Milliseconds of a training step against PyTorch, side by side: `python -m benchmarks.train_step`.
 
-DarkNet53 at 224 px, batch 4, classification: normalisation of uint8 pictures, forward, cross-entropy, backward, SGD with
+DarkNet53 at 224 px, batch 4, classification: normalisation of uint8 pictures, forward, cross-entropy, backward,
+SGD with
 momentum and weight decay; float32. Both sides begin with the same weights and must give the same first three losses.
 """
 

@@ -10,8 +10,8 @@ class DepthwiseConv(nn.Conv2d):
     """`nn.Conv2d` with a filter a channel, "same" padding and no bias: (N, C, H, W) -> (N, C, H / stride, W / stride).
 
     Same parameter, same result. In training on a CPU the gradient of the weights is computed as a convolution of the
-    input with the gradient of the output, one group for each image and channel: the library's own kernel for it takes
-    5 to 30 times as long there (`python -m benchmarks.depthwise`).
+    input with the gradient of the output, one group for each image and channel: with the library's own kernel the whole
+    step of such a layer takes up to ten times as long there (`python -m benchmarks.depthwise`).
 
     Args:
         channels: C.
