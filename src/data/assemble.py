@@ -1,0 +1,306 @@
+"""From what annotations say to checked samples; the same for all formats.
+
+What is wrong is never silently dropped. Broken structure, unknown ids or classes and missing images end in a
+`UserError` that lists the first few; bad boxes do too, unless the caller asks to skip, and then they are counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from src.data.box_check import BoxCheck, missing_files, nearest_name
+from src.data.content import SHOWN, BoxEntry, Content, ImageEntry, Problems, leaves_folder
+from src.data.decode import read_image_size
+from src.data.sample import DetectionDataset, ReadReport, build_samples
+from src.errors import UsageError, UserError
+
+logger = logging.getLogger(__name__)
+
+LABEL_MAPS = ("dense", "coco_id_minus_1")
+UNUSED_CLASS = "(unused)"
+# Under coco_id_minus_1 each id up to the largest costs an output of the network.
+_LARGEST_ID = 10_000
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How annotations become samples.
+
+    Attributes:
+        class_names: the classes, in label order; empty takes those of the annotations in the order of their ids. A
+            class that no box uses need not be among them.
+        label_map: `dense` numbers the classes in their order; `coco_id_minus_1` takes category id - 1, so that unused
+            ids stay as holes, named "(unused)".
+        on_bad_box: what a box without area, with a value that is no finite number, or outside its image does:
+            `error`, or `skip` (left out, counted, logged). Two boxes of zero height in COCO's own train files are
+            known and always skipped.
+        on_bad_image: what an image file that is not there does: `error`, or `skip` (left out, counted, logged).
+        keep_crowd, keep_difficult: False leaves crowd regions, or objects marked difficult, out altogether.
+        check_images: look whether every image file is there; False for scoring without images.
+    """
+
+    class_names: Sequence[str] = ()
+    label_map: str = "dense"
+    on_bad_box: str = "error"
+    on_bad_image: str = "error"
+    keep_crowd: bool = True
+    keep_difficult: bool = True
+    check_images: bool = True
+
+    def __post_init__(self) -> None:
+        choices = (
+            ("label_map", self.label_map, LABEL_MAPS),
+            ("on_bad_box", self.on_bad_box, ("error", "skip")),
+            ("on_bad_image", self.on_bad_image, ("error", "skip")),
+        )
+        for name, value, allowed in choices:
+            if value not in allowed:
+                raise UsageError(f"{name} {value!r} does not exist: choose {', '.join(allowed)}")
+
+
+def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
+    """Checks annotations against themselves and the image folder, and makes samples of them.
+
+    A box that sticks out of its image by one pixel or less is cut to it and counted. Sizes that the annotations lack
+    are read from the image files.
+
+    Raises:
+        UserError: what is wrong, with file, image and box.
+    """
+    content.raise_problems()
+    names, category_ids, label_of = map_classes(content, options.class_names, options.label_map)
+    check_images(content)
+    report = ReadReport()
+    if options.check_images:
+        _check_files(content, options, report)
+    rows, labels = _check_annotations(content, names, label_of)
+    sizes = _image_sizes(content, options.check_images)
+    boxes, keep = BoxCheck(content, rows, sizes).run(options.on_bad_box, report)
+    crowd = np.array([annotation.iscrowd == 1 for annotation in content.annotations], bool)
+    difficult = np.array([annotation.difficult == 1 for annotation in content.annotations], bool)
+    if not options.keep_crowd:
+        keep &= ~crowd
+    if not options.keep_difficult:
+        keep &= ~difficult
+    order = np.flatnonzero(keep)
+    order = order[np.argsort(rows[order], kind="stable")]
+    counts = np.bincount(rows[order], minlength=len(content.images))
+    paths = [f"{content.image_dir}/{image.file_name}" for image in content.images]
+    ids = [image.id for image in content.images]
+    flags = (crowd[order], difficult[order])
+    samples = build_samples(paths, ids, sizes.tolist(), counts, boxes[order], labels[order], *flags)
+    _fill_report(report, counts, crowd[order], len(paths))
+    _log(content, report, len([name for name in names if name != UNUSED_CLASS]))
+    return DetectionDataset(
+        samples, names, category_ids, content.source, content.image_dir, report, format=content.format
+    )
+
+
+def map_classes(
+    content: Content, class_names: Sequence[str], label_map: str
+) -> tuple[list[str], list[int], dict[int, int]]:
+    """Names and category ids by label, and the label of each category id of the file that the config knows."""
+    problems = Problems(content)
+    for position, category in enumerate(content.categories):
+        if type(category.id) is not int or not isinstance(category.name, str):
+            problems.add(f"category {position} needs an integer 'id' and a text 'name'")
+        elif label_map == "coco_id_minus_1" and not 1 <= category.id <= _LARGEST_ID:
+            problems.add(
+                f"category {category.name!r} has id {category.id}: label_map coco_id_minus_1 needs ids from 1 to "
+                f"{_LARGEST_ID}, dense takes any"
+            )
+    problems.raise_if_any()
+    _check_unique(content, "category id", [category.id for category in content.categories])
+    _check_unique(content, "category name", [category.name for category in content.categories])
+    id_of = {category.name: category.id for category in sorted(content.categories, key=lambda category: category.id)}
+    known = list(class_names) or list(id_of)
+    if len(set(known)) < len(known):
+        raise UsageError("class_names names a class twice")
+    absent = [name for name in known if name not in id_of]
+    if absent:
+        logger.warning("%s has no category %s: no box will carry it", content.source, ", ".join(map(repr, absent)))
+    if label_map == "coco_id_minus_1":
+        name_of = {id_of[name]: name for name in known if name in id_of}
+        ids = list(range(1, max(name_of, default=0) + 1))
+        return [name_of.get(number, UNUSED_CLASS) for number in ids], ids, {number: number - 1 for number in name_of}
+    # A class the file does not have gets an id the file does not use, so that its detections score as nothing.
+    spare = iter(range(max(id_of.values(), default=0) + 1, 2**31))
+    ids = [id_of[name] if name in id_of else next(spare) for name in known]
+    return known, ids, {id_of[name]: label for label, name in enumerate(known) if name in id_of}
+
+
+def check_images(content: Content) -> None:
+    """Raises:
+    UserError: an image has no id or file name, a name leads out of the folder, or an id occurs twice.
+    """
+    problems = Problems(content)
+    for position, image in enumerate(content.images):
+        if type(image.id) not in (int, str):
+            problems.add(f"image {position} has {'no id' if image.id is None else f'the id {image.id!r}'}")
+        elif not isinstance(image.file_name, str) or not image.file_name:
+            problems.add(f"image {image.id!r} has no file_name")
+        elif leaves_folder(image.file_name):
+            problems.add(
+                f"image {image.id!r}: file_name {image.file_name!r} leads out of the image folder {content.image_dir}"
+            )
+    problems.raise_if_any()
+    _check_unique(content, "image id", [image.id for image in content.images])
+
+
+def _check_unique(content: Content, what: str, values: list[Any]) -> None:
+    if len(set(values)) == len(values):
+        return
+    problems = Problems(content)
+    for value, times in Counter(values).items():
+        if times > 1:
+            problems.add(f"the {what} {value!r} occurs {times} times")
+    problems.raise_if_any()
+
+
+def _check_files(content: Content, options: ReadOptions, report: ReadReport) -> None:
+    """Looks for every image; with on_bad_image=skip those that are missing leave `content`."""
+    folder = content.image_dir
+    if not folder.is_dir():
+        raise UserError(f"the image folder {folder} of {content.source} is missing")
+    missing = missing_files(folder, [image.file_name for image in content.images])
+    if not missing:
+        return
+    shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+    what = f"{len(missing)} of {len(content.images)} images named in {content.source} are missing in {folder}: {shown}"
+    if options.on_bad_image != "skip" or len(missing) == len(content.images):
+        raise UserError(what)
+    logger.warning("%s; they are left out", what)
+    gone = set(missing)
+    lost = {image.id for image in content.images if image.file_name in gone}
+    content.images = [image for image in content.images if image.file_name not in gone]
+    stay = [not _holds(lost, annotation.image_id) for annotation in content.annotations]
+    if content.places is not None:
+        content.places = [place for place, kept in zip(content.places, stay, strict=True) if kept]
+    content.annotations = [entry for entry, kept in zip(content.annotations, stay, strict=True) if kept]
+    report.missing = len(missing)
+
+
+def _holds(values: set[Any], value: Any) -> bool:
+    return type(value) in (int, str) and value in values
+
+
+def _check_annotations(content: Content, names: list[str], label_of: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Row of its image and label of each annotation."""
+    annotations = content.annotations
+    row_of = {image.id: row for row, image in enumerate(content.images)}
+    try:
+        rows = [row_of.get(annotation.image_id, -1) for annotation in annotations]
+        labels = [label_of.get(annotation.category_id, -1) for annotation in annotations]
+    except TypeError:
+        rows = labels = [-1] * len(annotations)
+    sound = all(
+        type(annotation.id) in (int, str) and annotation.bbox is not None and annotation.iscrowd in (0, 1)
+        for annotation in annotations
+    )
+    if not sound or -1 in rows or -1 in labels:
+        name_of = {category.id: category.name for category in content.categories}
+        problems = Problems(content)
+        for position, annotation in enumerate(annotations):
+            what = annotation_problem(annotation, row_of, name_of, names, label_of)
+            if what:
+                problems.add(what, position)
+        problems.raise_if_any()
+    _check_unique(content, "annotation id", [annotation.id for annotation in annotations])
+    return np.array(rows, np.int64), np.array(labels, np.int32)
+
+
+def annotation_problem(
+    annotation: BoxEntry,
+    row_of: dict[Any, int],
+    name_of: dict[int, str],
+    names: list[str],
+    label_of: dict[int, int],
+) -> str:
+    """What is wrong with the ids of an annotation, besides its box; empty if nothing is.
+
+    Args:
+        annotation: as in its file.
+        row_of: position of each image id.
+        name_of: name of each category id.
+        names: classes of the configuration.
+        label_of: label of each category id that the configuration knows.
+    """
+    absent = [key for key in ("id", "image_id", "category_id", "bbox") if getattr(annotation, key) is None]
+    if absent:
+        return f"the key {' and '.join(map(repr, absent))} is missing"
+    if type(annotation.id) not in (int, str):
+        return f"the id {annotation.id!r} is neither a number nor a text"
+    image_id, category_id = annotation.image_id, annotation.category_id
+    if type(image_id) not in (int, str) or image_id not in row_of:
+        other = str(image_id) if isinstance(image_id, int) else _as_int(image_id)
+        hint = f" (but one with id {other!r}: number and text differ)" if other in row_of else ""
+        return f"no image has the id {image_id!r}{hint}"
+    if type(category_id) is not int or category_id not in name_of:
+        return f"image {image_id!r}: no category has the id {category_id!r}"
+    if category_id not in label_of:
+        return f"image {image_id!r}: {_unknown_category(name_of[category_id], names)}"
+    if annotation.iscrowd not in (0, 1):
+        return f"image {image_id!r}: iscrowd is {annotation.iscrowd!r}, not 0 or 1"
+    return ""
+
+
+def _unknown_category(name: str, names: list[str]) -> str:
+    near = nearest_name(name, [known for known in names if known != UNUSED_CLASS])
+    known = f"did you mean {near!r}?" if near else f"it names {len(names)} classes"
+    return f"the category {name!r} is not among the classes of the configuration ({known})"
+
+
+def _as_int(text: Any) -> int | None:
+    return int(text) if isinstance(text, str) and text.isdecimal() and text.isascii() else None
+
+
+def _image_sizes(content: Content, may_read: bool) -> np.ndarray:
+    """int64 (images, 2) width and height; 0 where neither annotations nor files tell."""
+    problems = Problems(content)
+    sizes = np.zeros((len(content.images), 2), np.int64)
+    unknown: list[tuple[int, ImageEntry]] = []
+    for row, image in enumerate(content.images):
+        width, height = image.width, image.height
+        if not width or not height:
+            unknown.append((row, image))
+        elif is_whole(width) and is_whole(height):
+            sizes[row] = width, height
+        else:
+            problems.add(f"image {image.id!r} has width {width!r} and height {height!r}")
+    problems.raise_if_any()
+    if unknown and may_read:
+        logger.info("%s gives no size for %d images: reading it from the files", content.source, len(unknown))
+        for row, image in unknown:
+            sizes[row] = read_image_size(content.image_dir / image.file_name, content.source)
+    return sizes
+
+
+def is_whole(value: Any) -> bool:
+    """True for a positive whole number, written as 5 or as 5.0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and value == int(value)
+
+
+def _fill_report(report: ReadReport, counts: np.ndarray, crowd: np.ndarray, images: int) -> None:
+    report.images = images
+    report.crowds = int(crowd.sum())
+    report.boxes = len(crowd) - report.crowds
+    report.images_without_boxes = int((counts == 0).sum())
+
+
+def _log(content: Content, report: ReadReport, classes: int) -> None:
+    logger.info(
+        "%s: %d images (%d without boxes), %d boxes and %d crowd regions of %d classes",
+        *(content.source, report.images, report.images_without_boxes, report.boxes, report.crowds, classes),
+    )
+    if report.clipped:
+        logger.info(
+            "%s: %d boxes stuck out of their image by at most a pixel and were cut", content.source, report.clipped
+        )
+    if report.skipped:
+        logger.warning("%s: %d bad boxes skipped: %s", content.source, report.skipped, "; ".join(report.notes))
