@@ -285,22 +285,25 @@ def _aliases():
                 yield pytest.param(model, script, alias, name, id=f"{model}-{script}-{alias}")
 
 
-def _another_value(k: Key) -> tuple[str, object]:
-    """A text that is not the default, and its value."""
+def _another_value(k: Key, model: str) -> tuple[str, object]:
+    """A text that is not the default, and its value; for the model's name its own, the only one that fits the file."""
+    if k.name == "model":
+        return model, model
     if k.name == "anchors":
         return ",".join(map(str, range(1, 19))), tuple((i, i + 1) for i in range(1, 19, 2))
     candidates = {
         bool: [("1", True), ("0", False)],
-        int: [("64", 64)],
-        float: [("0.25", 0.25)],
-        str: [(k.choices[-1] if k.choices else "text",) * 2],
+        int: [("64", 64), ("96", 96)],
+        float: [("0.25", 0.25), ("0.5", 0.5)],
+        str: [(choice, choice) for choice in k.choices or ("text",)],
+        tuple[float, float]: [("0.5,1.5", (0.5, 1.5))],
     }.get(k.type, [("a,b", ("a", "b"))])
-    return next(pair for pair in candidates if pair[1] != k.default)
+    return next((pair for pair in candidates if pair[1] != k.default), candidates[0])
 
 
 @pytest.mark.parametrize(("model", "script", "alias", "name"), list(_aliases()))
 def test_an_old_name_sets_its_key(write, model, script, alias, name):
-    text, value = _another_value(keys_of(recipe.config_class(model))[name])
+    text, value = _another_value(keys_of(recipe.config_class(model))[name], model)
     path = write(f"model: {model}\n")
     assert getattr(load_config(path, [f"--{alias}={text}"], script), name) == value
     if alias not in keys_of(recipe.config_class(model)):
