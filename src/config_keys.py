@@ -28,6 +28,8 @@ SHARED_ALIASES = {
     "annFile": "val_ann_file",
     "ann_val_file": "val_ann_file",
     "ann_file": "train_ann_file",
+    "coco_root": "data_dir",
+    "voc_root": "data_dir",
     "result_files": "result_path",
     "img_path": "val_image_dir",
     "img_id_file_path": "val_image_dir",
@@ -41,7 +43,12 @@ SHARED_ALIASES = {
 }
 
 # Old names with one meaning in all models, but only in one script.
-SCRIPT_ALIASES = {"export": {"batch_size": "export_batch_size"}}
+SCRIPT_ALIASES = {
+    "export": {"batch_size": "export_batch_size"},
+    "train": {"anno_path": "train_ann_file", "image_dir": "train_image_dir"},
+    "eval": {"anno_path": "val_ann_file", "image_dir": "val_image_dir"},
+    "postprocess": {"anno_path": "val_ann_file", "image_dir": "val_image_dir"},
+}
 
 _SIZES = tuple((size, size) for size in range(320, 609, 32))
 
@@ -57,12 +64,17 @@ class ModelKeys:
 class DataKeys:
     """Data"""
 
-    dataset: str = key("coco", "form of the annotations", choices=("coco",))
+    dataset: str = key(
+        "auto",
+        "form of the annotations; auto: told by the files, and said; other: old name of txt",
+        choices=("auto", "coco", "voc", "yolo", "txt", "mindrecord", "other", "voc0712", "voc0712plus"),
+        affects_training=False,
+    )
     data_dir: str = key("", "folder of the data set", path=True, affects_training=False)
     layout: str = key(
         "auto",
-        "names of the files in data_dir",
-        choices=("auto", "coco2017", "coco2014", "plain"),
+        "names of COCO's files in data_dir",
+        choices=("auto", "coco2017", "coco2014", "plain", "coco2017_instance", "coco2017_images", "roboflow"),
         affects_training=False,
     )
     train_image_dir: str = key(
@@ -90,12 +102,24 @@ class DataKeys:
         "label of a category: its place among the classes, or its COCO id - 1",
         choices=("dense", "coco_id_minus_1"),
     )
+    txt_order: str = key(
+        "xyxy", "order of a box in lists of boxes; the old RefineDet read yxyx", choices=("xyxy", "yxyx")
+    )
+    txt_first_class: int = key(0, "number of the first class in lists of boxes", minimum=0, maximum=1)
+    voc_first_pixel: int = key(
+        1, "number of the leftmost pixel in VOC files: 1, or 0 as some programs write", minimum=0, maximum=1
+    )
     max_boxes: int = key(
         50, "ground-truth boxes an image is padded to; more grow the batch unless cut_boxes", minimum=1
     )
     cut_boxes: bool = key(False, "drop (and count) the boxes of an image beyond max_boxes instead of growing the batch")
     on_bad_box: str = key(
         "error", "a box of no area or outside its image: stop, or leave it out", choices=("error", "skip")
+    )
+    on_bad_image: str = key(
+        "error",
+        "an image that is missing or broken: stop, or go on without it and tell at the end of the epoch",
+        choices=("error", "skip"),
     )
     max_image_pixels: int = key(178_956_970, "refuse images of more pixels (width * height)", minimum=1)
     num_parallel_workers: int = key(2, "processes that make batches", minimum=0, maximum=256, affects_training=False)

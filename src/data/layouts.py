@@ -33,6 +33,23 @@ LAYOUTS: dict[str, dict[str, tuple[str, str]]] = {
         "val": ("annotations/val.json", "val"),
         "test": ("annotations/test.json", "test"),
     },
+    # As the old zoo's RefineDet wrote the names.
+    "coco2017_instance": {
+        "train": ("annotations/instance_train2017.json", "train2017"),
+        "val": ("annotations/instance_val2017.json", "val2017"),
+        "test": ("annotations/image_info_test-dev2017.json", "test2017"),
+    },
+    # As ultralytics downloads COCO.
+    "coco2017_images": {
+        "train": ("annotations/instances_train2017.json", "images/train2017"),
+        "val": ("annotations/instances_val2017.json", "images/val2017"),
+        "test": ("annotations/image_info_test-dev2017.json", "images/test2017"),
+    },
+    "roboflow": {
+        "train": ("train/_annotations.coco.json", "train"),
+        "val": ("valid/_annotations.coco.json", "valid"),
+        "test": ("test/_annotations.coco.json", "test"),
+    },
 }
 
 

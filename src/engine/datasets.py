@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from src.config import resolve_classes
-from src.data.coco import read_coco
+from src.data.assemble import ReadOptions, assemble
 from src.data.imagefolder import (
     ClassLoader,
     ImageFolder,
@@ -16,8 +16,9 @@ from src.data.imagefolder import (
     read_image_folder,
     refuse_differing_classes,
 )
-from src.data.layouts import find_split
 from src.data.loader import BatchLoader
+from src.data.sources import SourceOptions, load_content
+from src.data.to_coco import coco_of, write_coco
 from src.errors import UsageError, UserError
 from src.recipe import task_of
 
@@ -46,19 +47,35 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFold
     """
     if task_of(cfg) == "classify":
         return _open_image_folder(cfg, split)
-    ann_file, image_dir = getattr(cfg, f"{split}_ann_file"), getattr(cfg, f"{split}_image_dir")
-    if not cfg.data_dir and not (ann_file and image_dir):
-        raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
-    paths = find_split(cfg.data_dir, split, layout=cfg.layout, ann_file=ann_file, image_dir=image_dir)
-    dataset = read_coco(
-        paths.ann_file,
-        paths.image_dir,
-        cfg.class_names,
-        label_map=cfg.label_map,
-        on_bad_box=cfg.on_bad_box,
-        require_annotations=split != "test",
+    content = load_content(source_options(cfg, split), split)
+    wanted = ReadOptions(
+        cfg.class_names, label_map=cfg.label_map, on_bad_box=cfg.on_bad_box, on_bad_image=cfg.on_bad_image
     )
+    dataset = assemble(content, wanted)
     return dataset, resolve_classes(cfg, dataset.class_names, dataset.ann_file)
+
+
+def source_options(cfg: Config, split: str) -> SourceOptions:
+    """Where the configuration says the annotations of a split are.
+
+    Raises:
+        UsageError: it does not say it.
+    """
+    ann_file, image_dir = getattr(cfg, f"{split}_ann_file"), getattr(cfg, f"{split}_image_dir")
+    if not cfg.data_dir and not ann_file:
+        raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
+    return SourceOptions(
+        cfg.data_dir,
+        ann_file,
+        image_dir,
+        cfg.dataset,
+        cfg.layout,
+        cfg.class_names,
+        cfg.num_classes if cfg.label_map == "dense" else 0,
+        cfg.txt_order,
+        cfg.txt_first_class,
+        cfg.voc_first_pixel,
+    )
 
 
 def _open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
@@ -127,6 +144,15 @@ def evaluation_loader(
 
 def _loader_of(dataset: DetectionDataset | ImageFolder) -> type[BatchLoader]:
     return ClassLoader if isinstance(dataset, ImageFolder) else BatchLoader
+
+
+def truth_file(dataset: DetectionDataset, folder: Path) -> Path:
+    """The annotations of a dataset as a COCO file, for the scorers: its own, or one that is written into the folder."""
+    if dataset.format == "coco":
+        return dataset.ann_file
+    path = folder / "ground_truth.json"
+    write_coco(coco_of(dataset), path)
+    return path
 
 
 def fingerprint(dataset: DetectionDataset | ImageFolder) -> str:

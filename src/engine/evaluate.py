@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from src.engine.cards import apply_card
 from src.engine.coco_score import CocoResult, format_per_class, score_detections, write_per_class_csv
-from src.engine.datasets import evaluation_loader, open_dataset
+from src.engine.datasets import evaluation_loader, open_dataset, truth_file
 from src.engine.detections import DetectionWriter
 from src.engine.merge import pack_detections, unpack_detections
 from src.engine.modelarts import on_modelarts
@@ -124,7 +124,8 @@ class Evaluator:
         """As `write`, and scores what was written; None on ranks other than 0."""
         if not self.write(detections_file):
             return None
-        return score_detections(self.dataset.ann_file, detections_file, self.cfg.scorer)
+        truth = truth_file(self.dataset, detections_file.parent)
+        return score_detections(truth, detections_file, self.cfg.scorer)
 
     @staticmethod
     def numbers(result: CocoResult | None) -> list[float]:
@@ -172,7 +173,7 @@ def evaluate(cfg: Config) -> int:
         start_logging(folder / "log.txt")
     if cfg.detections:
         dataset, _ = open_dataset(cfg, "val")
-        report(score_detections(dataset.ann_file, Path(cfg.detections), cfg.scorer), folder)
+        report(score_detections(truth_file(dataset, folder), Path(cfg.detections), cfg.scorer), folder)
         analyse(cfg, dataset, Path(cfg.detections), folder)
         return 0
     if not cfg.pretrained:
@@ -187,7 +188,7 @@ def evaluate(cfg: Config) -> int:
     if earlier is not None:
         if runtime.is_master:
             log.info("override is off: scoring %s", earlier)
-            report(score_detections(dataset.ann_file, earlier, cfg.scorer), folder)
+            report(score_detections(truth_file(dataset, folder), earlier, cfg.scorer), folder)
             analyse(cfg, dataset, earlier, folder)
         return 0
     with Evaluator(cfg, get_recipe(cfg), dataset, runtime) as evaluator:
@@ -242,5 +243,5 @@ def analyse(cfg: Config, dataset: DetectionDataset, detections: Path, folder: Pa
     if cfg.recommend_threshold:
         from src.engine.analysis import recommend_thresholds
 
-        recommend_thresholds(dataset.ann_file, detections, folder / "thresholds")
+        recommend_thresholds(truth_file(dataset, folder), detections, folder / "thresholds")
         log.info("curves and best threshold of each class: %s", folder / "thresholds")

@@ -10,7 +10,7 @@ def make(root, layout, split):
     ann_file, image_dir = LAYOUTS[layout][split]
     (root / ann_file).parent.mkdir(parents=True, exist_ok=True)
     (root / ann_file).write_text("{}")
-    (root / image_dir).mkdir(exist_ok=True)
+    (root / image_dir).mkdir(parents=True, exist_ok=True)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

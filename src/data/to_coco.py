@@ -1,0 +1,61 @@
+"""Any annotations as a COCO file, in pixels and with COCO's keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from src.common.files import atomic_path
+from src.data.assemble import UNUSED_CLASS
+from src.data.sample import DetectionDataset, Sample
+
+
+def coco_of(dataset: DetectionDataset) -> dict[str, Any]:
+    """The content of a COCO file that says what a dataset says: image ids, category ids, boxes and marks.
+
+    The area of an object is that of its box. File names start from the image folder of the dataset.
+    """
+    annotations = [entry for sample in dataset.samples for entry in _annotations(sample, dataset.category_ids)]
+    for number, entry in enumerate(annotations, 1):
+        entry["id"] = number
+    pairs = zip(dataset.category_ids, dataset.class_names, strict=True)
+    used = [(number, name) for number, name in pairs if name != UNUSED_CLASS]
+    return {
+        "images": [_image(sample, dataset.image_dir) for sample in dataset.samples],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in used],
+    }
+
+
+def _image(sample: Sample, image_dir: Path) -> dict[str, Any]:
+    name = sample.image_path.relative_to(image_dir).as_posix()
+    return {"id": sample.image_id, "file_name": name, "width": sample.width, "height": sample.height}
+
+
+def _annotations(sample: Sample, category_ids: list[int]) -> Iterator[dict[str, Any]]:
+    rows = zip(sample.boxes.tolist(), sample.labels.tolist(), sample.iscrowd.tolist(), sample.difficult.tolist(),
+               strict=True)  # fmt: skip
+    for (left, top, right, bottom), label, crowd, difficult in rows:
+        entry = {
+            "id": 0,
+            "image_id": sample.image_id,
+            "category_id": category_ids[label],
+            "bbox": [left, top, right - left, bottom - top],
+            "area": (right - left) * (bottom - top),
+            "iscrowd": int(crowd),
+        }
+        if difficult:
+            entry["difficult"] = 1
+        yield entry
+
+
+def write_coco(content: dict[str, Any], path: Path) -> None:
+    """Writes a COCO file that is whole or absent; an entry a line, so that a line number means something."""
+    parts = []
+    for key, entries in content.items():
+        rows = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+        parts.append(f"{json.dumps(key)}: [\n{rows}\n]")
+    with atomic_path(path) as beside:
+        beside.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")

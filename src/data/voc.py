@@ -1,0 +1,192 @@
+"""PASCAL VOC annotations: an XML file an image, and lists of the images of a split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.common.class_lists import VOC_NAMES
+from src.data.content import BoxEntry, Content, ImageEntry, Problem, numbered
+from src.data.image_files import IMAGE_SUFFIXES, find_image
+from src.data.xml_tree import Node, parse_xml
+from src.errors import UserError
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class VocPart:
+    """Images of one folder of annotations.
+
+    Attributes:
+        list_file: names of images without suffix, one a line; None takes every XML file of the folder.
+        xml_dir: folder of the XML files.
+        image_dir: folder of the images.
+    """
+
+    list_file: Path | None
+    xml_dir: Path
+    image_dir: Path
+
+
+def load_voc(
+    source: Path, root: Path, parts: Sequence[VocPart], class_names: Sequence[str] = (), first_pixel: int = 1
+) -> Content:
+    """What the XML files of a split say.
+
+    Args:
+        source: stands for the annotations in messages.
+        root: folder that file names start from; it holds the image folders of all parts.
+        parts: where the images are listed.
+        class_names: the classes, in the order that they are numbered in; empty takes VOC's twenty if no other class
+            occurs, else those that occur in alphabetical order.
+        first_pixel: number of the leftmost and topmost pixel: 1 in VOC's own files, 0 in those of some programs. A box
+            reaches from the outer edge of its first to the outer edge of its last pixel.
+
+    Raises:
+        UserError: a list or a folder cannot be read, or there are no images.
+    """
+    reader = _Reader(root, first_pixel)
+    for part in parts:
+        reader.read_part(part)
+    if not reader.images:
+        raise UserError(f"{source} lists no images")
+    found = {entry.category_id for entry in reader.annotations}
+    names = list(class_names) or (list(VOC_NAMES) if found <= set(VOC_NAMES) else [])
+    names += sorted(found - set(names))
+    categories = numbered(names)
+    id_of = {category.name: category.id for category in categories}
+    for entry in reader.annotations:
+        entry.category_id = id_of[entry.category_id]
+    return Content(
+        source, root, reader.images, reader.annotations, categories, "voc", b"", reader.places, reader.problems
+    )
+
+
+class _Reader:
+    """Collects the content of XML files; classes by their names."""
+
+    def __init__(self, root: Path, first_pixel: int) -> None:
+        self.root = root
+        self.first_pixel = first_pixel
+        self.images: list[ImageEntry] = []
+        self.annotations: list[BoxEntry] = []
+        self.places: list[str] = []
+        self.problems: list[Problem] = []
+
+    def read_part(self, part: VocPart) -> None:
+        names = xml_names(part.xml_dir) if part.list_file is None else listed_names(part.list_file)
+        folder = part.image_dir.relative_to(self.root).as_posix()
+        prefix = "" if folder == "." else f"{folder}/"
+        there = find_image(part.image_dir)
+        for name in names:
+            path = part.xml_dir / f"{name}.xml"
+            root = self._parse(path, part)
+            if root is None:
+                continue
+            told = root.value("filename")
+            # What a program wrote as the name is often an old one; the stem is what the list goes by.
+            own = f"{name}{Path(told).suffix if Path(told).suffix.lower() in IMAGE_SUFFIXES else '.jpg'}"
+            file_name = there(name) or (told if there(Path(told).stem) == told else own)
+            self.images.append(ImageEntry(name, prefix + file_name, *self._size(root, path)))
+            for node in root.find_all("object"):
+                self._read_object(node, name, path)
+
+    def _parse(self, path: Path, part: VocPart) -> Node | None:
+        try:
+            root = parse_xml(path.read_bytes())
+        except FileNotFoundError:
+            named = f", which {part.list_file} names" if part.list_file else ""
+            self.problems.append(Problem("missing annotation", "", f"annotation file {path}{named} is missing"))
+            return None
+        except OSError as error:
+            self.problems.append(Problem("unreadable annotation", str(path), f"cannot be read ({error.strerror})"))
+            return None
+        except ValueError as error:
+            self.problems.append(Problem("unreadable annotation", str(path), str(error)))
+            return None
+        if root.tag != "annotation":
+            what = f"its root is <{root.tag}>, not <annotation>"
+            self.problems.append(Problem("unreadable annotation", str(path), what))
+            return None
+        return root
+
+    def _size(self, root: Node, path: Path) -> tuple[float | None, float | None]:
+        size = root.find("size")
+        if size is None:
+            return None, None
+        values = [self._number(size, side, path) for side in ("width", "height")]
+        return values[0], values[1]
+
+    def _read_object(self, node: Node, image_id: str, path: Path) -> None:
+        name, box = node.value("name"), node.find("bndbox")
+        place = f"{path}:{node.line}"
+        if not name or box is None:
+            what = f"an object has no <{'bndbox' if name else 'name'}>"
+            self.problems.append(Problem("broken annotation", place, what))
+            return
+        corners = [self._number(box, corner, path) for corner in _CORNERS]
+        if None in corners:
+            return
+        left, top, right, bottom = corners
+        written = ", ".join(f"{corner} {box.value(corner)}" for corner in _CORNERS)
+        self.annotations.append(
+            BoxEntry(
+                id=len(self.annotations) + 1,
+                image_id=image_id,
+                category_id=name,
+                bbox=[left - self.first_pixel, top - self.first_pixel, right - left + self.first_pixel,
+                      bottom - top + self.first_pixel],
+                difficult=int(node.value("difficult") == "1"),
+                text=written,
+            )
+        )  # fmt: skip
+        self.places.append(place)
+
+    def _number(self, node: Node, tag: str, path: Path) -> float | None:
+        text = node.value(tag)
+        try:
+            value = float(text)
+        except ValueError:
+            what = f"<{tag}> is {text!r}, not a number" if text else f"<{node.tag}> has no <{tag}>"
+            self.problems.append(Problem("broken annotation", f"{path}:{node.line}", what))
+            return None
+        return int(value) if math.isfinite(value) and value == int(value) else value
+
+
+def listed_names(list_file: Path) -> list[str]:
+    """Names of images in a list of VOC: the first word of each line; lists of one class mark in a second word, by -1,
+    the images that do not show it.
+
+    Raises:
+        UserError: the file cannot be read, or a name leads out of the folder.
+    """
+    try:
+        lines = list_file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"the list of images {list_file} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"the list of images {list_file} is no text: byte {error.start} is not UTF-8") from error
+    names = []
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or words[1:] == ["-1"]:
+            continue
+        if "/" in words[0] or "\\" in words[0] or words[0] in (".", ".."):
+            raise UserError(f"{list_file}:{number}: {words[0]!r} is no name of an image: a name without folder is due")
+        names.append(words[0])
+    return names
+
+
+def xml_names(folder: Path) -> list[str]:
+    """Stems of the XML files of a folder, sorted.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    try:
+        return sorted(path.stem for path in folder.iterdir() if path.suffix.lower() == ".xml")
+    except OSError as error:
+        raise UserError(f"the folder of annotations {folder} cannot be read ({error.strerror})") from error
