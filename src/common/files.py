@@ -6,11 +6,14 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
+
+_SEAL = frozenset(("sealed", "checksum"))
+_EMPTY_CHECKSUM = '"checksum": ""'
 
 
 @contextlib.contextmanager
@@ -47,6 +50,41 @@ def write_json(path: Path, value: Any) -> None:
         beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON object that carries the sha256 of its own text, so that no flipped byte in it goes unnoticed."""
+    content = {"sealed": True, **{key: item for key, item in value.items() if key not in _SEAL}}
+    text = json.dumps({**content, "checksum": ""}, indent=1, ensure_ascii=False) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    start, end = text.rsplit(_EMPTY_CHECKSUM, 1)
+    with atomic_path(path) as beside:
+        beside.write_text(f'{start}"checksum": "{digest}"{end}', encoding="utf-8")
+
+
+def read_sealed(path: Path, must_be_sealed: bool = False) -> dict[str, Any]:
+    """Reads a JSON object and holds it against the checksum that `write_sealed` gave it; without that checksum.
+
+    Args:
+        path: the file.
+        must_be_sealed: False takes an object without checksum too, as somebody writes it by hand.
+
+    Raises:
+        UserError: it cannot be read, is no object, or was damaged or edited.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no JSON object")
+    # Two marks, so that a flipped byte in one of them does not pass for a file without checksum.
+    if must_be_sealed or not _SEAL.isdisjoint(content):
+        text = path.read_text(encoding="utf-8")
+        start, mark, end = text.rpartition(f'"checksum": "{content.get("checksum")}"')
+        if not mark or hashlib.sha256(f"{start}{_EMPTY_CHECKSUM}{end}".encode()).hexdigest() != content["checksum"]:
+            raise UserError(
+                f"{path} was damaged or edited: its checksum is not that of its text. Copy it again; if you edited it, "
+                'remove its entries "sealed" and "checksum"'
+            )
+    return {key: value for key, value in content.items() if key not in _SEAL}
+
+
 def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
@@ -61,6 +99,9 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is no JSON text: byte {error.start} is not UTF-8") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno} is not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        # A whole number of more than 4300 digits; brackets without end.
+        raise UserError(f"{path} is no JSON that can be read: {str(error).splitlines()[0]}") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from src.common.files import read_json
-from src.engine.weights_file import card_path
+from src.engine.weights_file import read_card
 from src.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -60,10 +59,7 @@ def apply_backbone_card(cfg: ConfigT, source: Path) -> ConfigT:
         UsageError: the configuration sets a key otherwise than the card.
         UserError: the card is damaged.
     """
-    path = card_path(source)
-    card = read_json(path) if path.is_file() else {}
-    if not isinstance(card, dict):
-        raise UserError(f"{path} is no card of a checkpoint: it holds no object")
+    card = read_card(source) if source.is_file() else {}
     entries = [*_section(card, "preprocess", source), *_section(card, "network", source)]
     return _follow(cfg, {name: value for name, value in entries if name in _BACKBONE_KEYS}, source)
 

@@ -1,13 +1,15 @@
 """The checkpoints of a run: weights with their card, and the state that lets training go on bit for bit.
 
 One checkpoint is four files. `NAME-E_S.ckpt` holds the weights to use (the moving averages where the run keeps any) and
-`NAME-E_S.json` their card; `NAME-E_S.state.ckpt` holds what training needs besides, and `NAME-E_S.state.json`, written
-last, the step, the configuration and the sha256 of the others. A checkpoint counts as whole if that last file is there
-and all sums agree. E is the number of finished epochs, S that of steps since the start of training.
+`NAME-E_S.json` their card; `NAME-E_S.state.ckpt` holds what training needs besides, and the manifest,
+`NAME-E_S.state.json`, written last, the step, the configuration, the sha256 of the others and that of its own text. A
+checkpoint counts as whole if the manifest is there and all sums agree. E is the number of finished epochs, S that of
+steps since the start of training.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from src.common.files import read_json, sha256_of, write_json
+from src.common.files import read_sealed, sha256_of, write_sealed
 from src.engine.weights_file import card_path, load_tensors, save_tensors, save_weights
 from src.errors import UserError
 
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _RAW = "raw."
 _PATTERN = re.compile(r"(?P<name>.+)-(?P<epoch>\d+)_(?P<step>\d+)\.state\.json")
+# What `atomic_path` and MindSpore call a file until it is whole.
+_BESIDE = re.compile(r"\..+\.\d+\.(ckpt|json|tmp)")
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Snapshot:
 
 
 class CheckpointFolder:
-    """Writes, finds and prunes the checkpoints of one run.
+    """Writes and prunes the checkpoints of one run; no other process writes to the folder.
 
     Args:
         folder: where they lie; made when the first is written.
@@ -69,50 +73,96 @@ class CheckpointFolder:
             UserError: the disk is full or the folder cannot be written; older checkpoints stay whole.
         """
         stem = f"{self.name}-{snapshot.progress['epoch']}_{snapshot.progress['step']}"
-        weights = self.folder / f"{stem}.ckpt"
-        state = self.folder / f"{stem}.state.ckpt"
-        kind = "moving average" if snapshot.averages else "as trained"
-        save_weights(weights, snapshot.averages or snapshot.weights, {**card, "weights": kind})
-        raw = {_RAW + name: value for name, value in snapshot.weights.items()} if snapshot.averages else {}
-        save_tensors(state, {**snapshot.state, **raw})
-        manifest = {
-            "progress": dict(snapshot.progress),
-            "dataset": snapshot.dataset,
-            "sha256": {path.name: sha256_of(path) for path in (weights, card_path(weights), state)},
-            "config": dict(snapshot.config),
-        }
-        write_json(self.folder / f"{stem}.state.json", manifest)
-        self._prune()
+        manifest = self.folder / f"{stem}.state.json"
+        weights, _, state = _parts(manifest)
+        with _explained(self.folder):
+            self._remove_leftovers()
+            self._set_later_ones_aside(int(snapshot.progress["step"]))
+            # The state goes first and leaves last: one without a manifest tells of a write or a removal that was cut
+            # short, while weights alone may be all that somebody wanted to keep.
+            raw = {_RAW + name: value for name, value in snapshot.weights.items()} if snapshot.averages else {}
+            save_tensors(state, {**snapshot.state, **raw})
+            kind = "moving average" if snapshot.averages else "as trained"
+            save_weights(weights, snapshot.averages or snapshot.weights, {**card, "weights": kind})
+            content = {
+                "progress": dict(snapshot.progress),
+                "dataset": snapshot.dataset,
+                "sha256": {path.name: sha256_of(path) for path in _parts(manifest)},
+                "config": dict(snapshot.config),
+            }
+            write_sealed(manifest, content)
+            _aside(manifest).unlink(missing_ok=True)
+            for old in list(checkpoints_in(self.folder, self.name))[self.keep :]:
+                # Without the manifest the rest is no checkpoint, whenever this is interrupted.
+                old.unlink()
+                _remove_parts(old)
         return weights
 
-    def _prune(self) -> None:
-        for manifest in list(checkpoints_in(self.folder, self.name))[self.keep :]:
-            # The manifest goes first: without it the rest is no checkpoint, whenever this is interrupted.
-            manifest.unlink()
-            for path in _parts(manifest):
+    def _remove_leftovers(self) -> None:
+        """Removes what a process that was killed while it wrote or pruned has left."""
+        for path in self.folder.glob(f".{self.name}-*"):
+            if _BESIDE.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+        for state in self.folder.glob(f"{self.name}-*.state.ckpt"):
+            manifest = state.with_suffix(".json")
+            if not manifest.exists() and not _aside(manifest).exists():
+                _remove_parts(manifest)
+
+    def _set_later_ones_aside(self, step: int) -> None:
+        """Renames the manifests of checkpoints beyond a step.
+
+        A run goes on from an older one if the later are damaged or if it was told to. Counted among the newest, they
+        would push out the new ones, and the next `--resume=auto` would go on from them.
+        """
+        for manifest in checkpoints_in(self.folder, self.name):
+            if _step_of(manifest) > step:
+                manifest.replace(_aside(manifest))
+                log.warning("%s is set aside: this run is at step %d again", manifest.name, step)
+
+
+def _aside(manifest: Path) -> Path:
+    return manifest.with_name(f"{manifest.name}.set_aside")
+
+
+def _remove_parts(manifest: Path) -> None:
+    for path in _parts(manifest):
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
+
+
+def _step_of(manifest: Path) -> int:
+    match = _PATTERN.fullmatch(manifest.name)
+    return int(match["step"]) if match else -1
 
 
 def checkpoints_in(folder: Path, name: str | None = None) -> Iterator[Path]:
     """Manifests of the checkpoints in a folder, those of the most steps first."""
-    found = [(int(m["step"]), p) for p in folder.glob("*.state.json") if (m := _PATTERN.fullmatch(p.name))]
+    found = [(_step_of(path), path) for path in folder.glob("*.state.json") if _PATTERN.fullmatch(path.name)]
     for _, path in sorted(found, reverse=True):
         if name is None or path.name.startswith(f"{name}-"):
             yield path
 
 
-def newest_whole(folders: list[Path]) -> tuple[Path, Snapshot] | None:
-    """The newest whole checkpoint in some folders, and what was passed over, which is logged.
+def newest_whole(folders: list[Path], passed_over: list[str]) -> tuple[Path, Snapshot] | None:
+    """The newest whole checkpoint in some folders; None if there is none.
 
     Args:
         folders: searched in this order; the first that holds a whole checkpoint wins.
+        passed_over: gets a sentence for each checkpoint that is not whole.
     """
     for folder in folders:
         for manifest in checkpoints_in(folder):
             try:
                 return manifest, load_snapshot(manifest)
             except UserError as error:
-                log.warning("passed over %s: %s", manifest.name, error)
+                passed_over.append(f"passed over {manifest}: {error}")
     return None
 
 
@@ -126,15 +176,19 @@ def load_snapshot(manifest: Path) -> Snapshot:
         UserError: a file is missing or damaged.
     """
     manifest = manifest_of(manifest)
-    described = read_json(manifest)
-    sums = described.get("sha256") if isinstance(described, dict) else None
-    if not isinstance(sums, dict):
-        raise UserError(f"{manifest} does not describe a checkpoint")
+    described = read_sealed(manifest, must_be_sealed=True)
+    kinds = {"sha256": dict, "progress": dict, "config": dict, "dataset": str}
+    wrong = next((name for name, kind in kinds.items() if not isinstance(described.get(name), kind)), None)
+    if wrong is not None:
+        raise UserError(f"{manifest} does not describe a checkpoint: {wrong!r} is missing or wrong")
+    sums = described["sha256"]
     weights, card, state = _parts(manifest)
     for path in (weights, card, state):
         if not path.is_file():
             raise UserError(f"{path} is missing, without which the checkpoint cannot be continued")
-        if sums.get(path.name) != sha256_of(path):
+        with _readable(path):
+            is_whole = sums.get(path.name) == sha256_of(path)
+        if not is_whole:
             raise UserError(f"{path} is damaged: its sha256 is not the one noted in {manifest.name}")
     tensors = load_tensors(state)
     main = load_tensors(weights)
@@ -147,6 +201,14 @@ def load_snapshot(manifest: Path) -> Snapshot:
         config=described["config"],
         dataset=described["dataset"],
     )
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def manifest_of(path: Path) -> Path:
@@ -170,6 +232,7 @@ def manifest_of(path: Path) -> Path:
 
 
 def _parts(manifest: Path) -> tuple[Path, Path, Path]:
+    """Weights, card and state, in the order in which they are removed."""
     stem = manifest.name[: -len(".state.json")]
     weights = manifest.with_name(f"{stem}.ckpt")
     return weights, card_path(weights), manifest.with_name(f"{stem}.state.ckpt")

@@ -60,8 +60,11 @@ def train(cfg: Config) -> int:
         UserError: data, weights or device do not fit; nothing was trained then.
     """
     runtime = start(cfg)
-    folder, resumed = _run_folder(cfg, runtime)
+    notes: list[str] = []
+    folder, resumed = _run_folder(cfg, runtime, notes)
     start_logging(folder / (f"log_{runtime.rank}.txt" if runtime.rank else "log.txt"), runtime.rank)
+    for note in notes:
+        log.warning(note)
     weights, card = load_weights(Path(cfg.pretrained)) if cfg.pretrained else ({}, {})
     cfg = apply_card(cfg, card, Path(cfg.pretrained), with_classes=False)
     if cfg.pretrained_backbone:
@@ -91,15 +94,18 @@ def train(cfg: Config) -> int:
     return stop.exit_code
 
 
-def _run_folder(cfg: Config, runtime: Runtime) -> tuple[Path, tuple[Path, Snapshot] | None]:
+def _run_folder(cfg: Config, runtime: Runtime, notes: list[str]) -> tuple[Path, tuple[Path, Snapshot] | None]:
     """The folder of this run; with `resume` that of the run which goes on, and the checkpoint to go on from.
+
+    Args:
+        notes: gets what the log is to say about the search, as the log stands in that folder.
 
     Raises:
         UserError: ranks on several machines do not see the same checkpoints.
     """
     # The clocks of several ranks need not agree.
     name = runtime.of_master(cfg.run_name or f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}")
-    folder, resumed = _find_run(cfg, Path(cfg.ckpt_path) / name)
+    folder, resumed = _find_run(cfg, Path(cfg.ckpt_path) / name, notes)
     found = resumed[0].name if resumed else ""
     if runtime.of_master(found) != found:
         raise UserError(
@@ -109,7 +115,7 @@ def _run_folder(cfg: Config, runtime: Runtime) -> tuple[Path, tuple[Path, Snapsh
     return folder, resumed
 
 
-def _find_run(cfg: Config, fresh: Path) -> tuple[Path, tuple[Path, Snapshot] | None]:
+def _find_run(cfg: Config, fresh: Path, notes: list[str]) -> tuple[Path, tuple[Path, Snapshot] | None]:
     root = Path(cfg.ckpt_path)
     if not cfg.resume:
         if cfg.run_name and any(fresh.glob("ckpt_*/*.state.json")):
@@ -121,9 +127,9 @@ def _find_run(cfg: Config, fresh: Path) -> tuple[Path, tuple[Path, Snapshot] | N
         manifest = manifest_of(Path(cfg.resume))
         return manifest.parent.parent, (manifest, load_snapshot(manifest))
     runs = [fresh] if cfg.run_name else sorted(root.glob("*/"), key=_newest_state, reverse=True)
-    found = newest_whole([folder for run in [*runs, root] for folder in sorted(run.glob("ckpt_*/"))])
+    found = newest_whole([folder for run in [*runs, root] for folder in sorted(run.glob("ckpt_*/"))], notes)
     if found is None:
-        log.warning("resume=auto: %s holds no whole checkpoint; training starts anew", root)
+        notes.append(f"resume=auto: {root} holds no whole checkpoint; training starts anew")
         return fresh, None
     return found[0].parent.parent, found
 

@@ -10,10 +10,15 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from src.common.files import atomic_path, read_json, sha256_of, write_json
+from src.common.files import atomic_path, read_sealed, sha256_of, write_sealed
 from src.errors import UserError
 
 _SHOWN = 5
+# Entry of a card that is being replaced: the card before.
+_BEFORE = "before"
+# What MindSpore raises, depending on where a file is damaged.
+_UNREADABLE = (ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError,
+               MemoryError)  # fmt: skip
 
 
 def card_path(weights: Path) -> Path:
@@ -22,11 +27,23 @@ def card_path(weights: Path) -> Path:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes a plain MindSpore checkpoint (with its own checksum); the file is whole or absent."""
+    """Writes a plain MindSpore checkpoint (with its own checksum); the file is whole or absent.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
     with atomic_path(path) as beside:
+        _write_checkpoint(beside, tensors)
+
+
+def _write_checkpoint(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    try:
         ms.save_checkpoint(
-            [{"name": name, "data": ms.Tensor(value)} for name, value in tensors.items()], str(beside), crc_check=True
+            [{"name": name, "data": ms.Tensor(value)} for name, value in tensors.items()], str(path), crc_check=True
         )
+    finally:
+        # MindSpore writes to this name first, and leaves what it wrote there when the disk is full.
+        path.with_suffix(".tmp").unlink(missing_ok=True)
 
 
 def load_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -39,8 +56,10 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"checkpoint {path} does not exist")
     try:
         return {name: value.asnumpy() for name, value in _read_checkpoint(path).items()}
-    except (ValueError, RuntimeError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except _UNREADABLE as error:
+        # The first cause tells more than what MindSpore makes of it (that permissions may be missing).
+        cause = error.__cause__ or error
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise UserError(
             f"{path} is no whole MindSpore checkpoint: {reason}\n"
             "Copy it again, or take an older one. Files of other programs are read by `python -m src.weights`."
@@ -48,19 +67,64 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_checkpoint(path: Path) -> dict[str, ms.Parameter]:
-    try:
-        return ms.load_checkpoint(str(path), crc_check=True)
-    except ValueError as error:
-        # Files written without a checksum are common (the old zoo's): they can only be read unchecked.
-        if "crc" not in str(error).lower():
-            raise
-        return ms.load_checkpoint(str(path))
+    # Files without a checksum are common (the old zoo's): MindSpore reads them with a warning.
+    return ms.load_checkpoint(str(path), crc_check=True)
 
 
 def save_weights(path: Path, tensors: Mapping[str, np.ndarray], card: Mapping[str, Any]) -> None:
-    """Writes the weights and, after them, their card with the weights' sha256."""
-    save_tensors(path, tensors)
-    write_json(card_path(path), {**card, "sha256": sha256_of(path)})
+    """Writes weights and their card with the weights' sha256.
+
+    Where both stood there before, the card tells of the old weights too until the new ones have their name, so that
+    weights and card fit each other whenever this is interrupted.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; what stood there before is whole.
+    """
+    before = _card_of(path)
+    with atomic_path(path) as beside:
+        _write_checkpoint(beside, tensors)
+        content = {**card, "sha256": sha256_of(beside)}
+        if before:
+            write_sealed(card_path(path), {**content, _BEFORE: before})
+    write_sealed(card_path(path), content)
+
+
+def _card_of(path: Path) -> dict[str, Any]:
+    """The card of weights that are about to be replaced; empty if there is none that fits them."""
+    if not path.is_file():
+        return {}
+    try:
+        return read_card(path)
+    except UserError:
+        # Damaged already: the new card takes its place.
+        return {}
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of weights, held against them; empty if there is none.
+
+    Args:
+        path: the weights.
+
+    Raises:
+        UserError: the card is damaged, or belongs to other weights.
+    """
+    if not card_path(path).is_file():
+        return {}
+    card = read_sealed(card_path(path))
+    before = card.pop(_BEFORE, {})
+    expected = card.get("sha256")
+    if not expected:
+        return card
+    found = sha256_of(path)
+    if expected == found:
+        return card
+    if isinstance(before, dict) and before.get("sha256") == found:
+        return before
+    raise UserError(
+        f"{path} is not the file that its card {card_path(path).name} describes (sha256 differs): it was "
+        "damaged or replaced.\nCopy both again, or remove the card if you changed the weights on purpose."
+    )
 
 
 def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -69,19 +133,10 @@ def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     Raises:
         UserError: a file is missing or damaged, or the card belongs to other weights.
     """
-    tensors = load_tensors(path)
-    if not card_path(path).is_file():
-        return tensors, {}
-    card = read_json(card_path(path))
-    if not isinstance(card, dict):
-        raise UserError(f"{card_path(path)} is no card of a checkpoint: it holds no object")
-    expected = card.get("sha256")
-    if expected and expected != sha256_of(path):
-        raise UserError(
-            f"{path} is not the file that its card {card_path(path).name} describes (sha256 differs): it was "
-            "damaged or replaced.\nCopy both again, or remove the card if you changed the weights on purpose."
-        )
-    return tensors, card
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist")
+    card = read_card(path)
+    return load_tensors(path), card
 
 
 def fill_network(network: nn.Cell, tensors: Mapping[str, np.ndarray], source: Path, hint: str = "") -> None:
