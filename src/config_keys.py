@@ -77,6 +77,12 @@ class DataKeys:
         choices=("auto", "coco2017", "coco2014", "plain", "coco2017_instance", "coco2017_images", "roboflow"),
         affects_training=False,
     )
+    mindrecord_dir: str = key(
+        "",
+        "folder of MindRecord files: trained from if it holds some, made from data_dir if not; empty: none are used",
+        path=True,
+        affects_training=False,
+    )
     train_image_dir: str = key(
         "", "folder of the training images; empty: found in data_dir", path=True, affects_training=False
     )

@@ -77,10 +77,11 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
     names, category_ids, label_of = map_classes(content, options.class_names, options.label_map)
     check_images(content)
     report = ReadReport()
-    if options.check_images:
+    look_for_files = options.check_images and content.store is None
+    if look_for_files:
         _check_files(content, options, report)
     rows, labels = _check_annotations(content, names, label_of)
-    sizes = _image_sizes(content, options.check_images)
+    sizes = _image_sizes(content, look_for_files)
     boxes, keep = BoxCheck(content, rows, sizes).run(options.on_bad_box, report)
     crowd = np.array([annotation.iscrowd == 1 for annotation in content.annotations], bool)
     difficult = np.array([annotation.difficult == 1 for annotation in content.annotations], bool)
@@ -98,8 +99,25 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
     _fill_report(report, counts, crowd[order], len(paths))
     _log(content, report, len([name for name in names if name != UNUSED_CLASS]))
     return DetectionDataset(
-        samples, names, category_ids, content.source, content.image_dir, report, format=content.format
+        samples,
+        names,
+        category_ids,
+        content.source,
+        content.image_dir,
+        report,
+        content.format,
+        areas=_areas(content, order),
+        store=content.store,
     )
+
+
+def _areas(content: Content, order: np.ndarray) -> np.ndarray | None:
+    """float64 areas in px of the annotations at `order`, NaN where one tells none; None if none of all does."""
+    values = [
+        float(entry.area) if type(entry.area) in (int, float) else np.nan
+        for entry in map(content.annotations.__getitem__, order.tolist())
+    ]
+    return np.array(values) if np.isfinite(values).any() else None
 
 
 def map_classes(

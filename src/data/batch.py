@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.data.decode import MAX_IMAGE_PIXELS, decode_image
+from src.data.decode import MAX_IMAGE_PIXELS
 from src.data.geometry import Geometry
 from src.data.pipeline import Pipeline
 from src.data.sample import DetectionDataset
@@ -106,10 +106,7 @@ class BatchMaker:
             UserError: the image cannot be used.
         """
         sample = self.dataset.samples[index]
-        size = (sample.width, sample.height)
-        image = decode_image(
-            sample.image_path, ann_file=self.dataset.ann_file, size=size, max_pixels=self.max_image_pixels
-        )
+        image = self.dataset.decode(sample, self.max_image_pixels)
         boxes, labels = sample.targets()
         # Steps may change what they get; the sample's own arrays serve the next epoch.
         return image, boxes.copy(), labels.copy()

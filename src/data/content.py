@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from src.common.class_lists import COCO_CATEGORIES
+from src.data.sample import ImageSource
 from src.errors import UserError
 
 SHOWN = 3
@@ -36,6 +37,7 @@ class BoxEntry(msgspec.Struct, gc=False):
     image_id: Any = None
     category_id: Any = None
     bbox: Any = None
+    area: Any = None
     iscrowd: Any = 0
     difficult: Any = 0
     text: str = ""
@@ -78,6 +80,7 @@ class Content:
         raw: bytes of a COCO file, to tell line numbers from; else empty.
         places: where each annotation stands; None: by its id.
         problems: what the parser could not make sense of.
+        store: where the images are, if they are no files.
     """
 
     source: Path
@@ -89,6 +92,7 @@ class Content:
     raw: bytes = b""
     places: list[str] | None = None
     problems: list[Problem] = field(default_factory=list)
+    store: ImageSource | None = None
 
     @property
     def title(self) -> str:

@@ -45,6 +45,7 @@ def decode_image(
     ann_file: Path | None = None,
     size: tuple[int, int] | None = None,
     max_pixels: int = MAX_IMAGE_PIXELS,
+    data: bytes | None = None,
 ) -> np.ndarray:
     """Reads an image file of any depth and number of channels as uint8 (H, W, 3) RGB.
 
@@ -56,11 +57,12 @@ def decode_image(
         ann_file: the annotation file that named the image; part of every error message.
         size: annotated (width, height), with which the image must agree; None or zeros if unknown.
         max_pixels: larger images are refused before they are decoded.
+        data: the bytes of the file, if it has been read.
 
     Raises:
         UserError: the file is missing, unreadable, truncated, no image, too large, or not of the annotated size.
     """
-    data, header = _read_checked(path, ann_file, max_pixels)
+    data, header = _read_checked(path, ann_file, max_pixels, data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS) if data else None
     except cv2.error as error:
@@ -89,11 +91,22 @@ def read_encoded(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
     return np.frombuffer(data, np.uint8)
 
 
-def _read_checked(path: Path, ann_file: Path | None, max_pixels: int) -> tuple[bytes, ImageHeader | None]:
+def read_bytes(path: Path, ann_file: Path | None = None) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        UserError: it is missing or cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UserError(_message(path, ann_file, _reason(error))) from error
+
+
+def _read_checked(
+    path: Path, ann_file: Path | None, max_pixels: int, data: bytes | None = None
+) -> tuple[bytes, ImageHeader | None]:
+    data = read_bytes(path, ann_file) if data is None else data
     header = read_header(data)
     if header is not None:
         _check_header(path, ann_file, data, header, max_pixels)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+
+from src.data.decode import MAX_IMAGE_PIXELS, decode_image, read_bytes
 
 
 @dataclass(slots=True)
@@ -63,6 +65,18 @@ class ReadReport:
     notes: list[str] = field(default_factory=list)
 
 
+class ImageSource(Protocol):
+    """Where images are that are no files of their own."""
+
+    def read(self, path: Path) -> bytes:
+        """The bytes of an image; raises UserError if they cannot be read."""
+        ...
+
+    def size(self, path: Path) -> int:
+        """Their number."""
+        ...
+
+
 @dataclass
 class DetectionDataset:
     """Annotated images of one split.
@@ -74,6 +88,9 @@ class DetectionDataset:
         ann_file, image_dir: where the samples came from; error messages name them.
         report: what reading found.
         format: "coco", "voc", "yolo", "txt" or "mindrecord".
+        store: where the images are, if they are no files.
+        areas: float64, px^2 of each box of all samples in their order, NaN if unknown; None if all are. Scores by size
+            go by them; subsets and workers do without.
     """
 
     samples: list[Sample]
@@ -83,23 +100,45 @@ class DetectionDataset:
     image_dir: Path
     report: ReadReport = field(default_factory=ReadReport)
     format: str = "coco"
+    store: ImageSource | None = None
+    areas: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def subset(self, indices: Sequence[int]) -> DetectionDataset:
         """The same dataset with only the samples at `indices`, in that order."""
-        return replace(self, samples=[self.samples[index] for index in indices])
+        return replace(self, samples=[self.samples[index] for index in indices], areas=None)
 
     def with_targets(self) -> DetectionDataset:
         """The same dataset without the images that hold nothing to learn (no boxes, or crowd regions only)."""
-        return replace(self, samples=[sample for sample in self.samples if len(sample.targets()[0])])
+        return replace(self, samples=[sample for sample in self.samples if len(sample.targets()[0])], areas=None)
+
+    def image_bytes(self, sample: Sample) -> bytes:
+        """The bytes of the image file of a sample.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return (
+            read_bytes(sample.image_path, self.ann_file) if self.store is None else self.store.read(sample.image_path)
+        )
+
+    def decode(self, sample: Sample, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
+        """The image of a sample, uint8 (H, W, 3) RGB; see `decode_image`.
+
+        Raises:
+            UserError: it cannot be used.
+        """
+        data = None if self.store is None else self.store.read(sample.image_path)
+        size = (sample.width, sample.height)
+        return decode_image(sample.image_path, ann_file=self.ann_file, size=size, max_pixels=max_pixels, data=data)
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process gets a few large arrays instead of hundreds of thousands of small ones: 118,287 COCO samples
         # travel in a fraction of a second.
         samples = self.samples
-        state = dict(self.__dict__)
+        state = {**self.__dict__, "areas": None}
         state["samples"] = {
             "paths": [str(sample.image_path) for sample in samples],
             "ids": [sample.image_id for sample in samples],

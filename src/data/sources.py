@@ -10,6 +10,7 @@ from pathlib import Path
 from src.data.coco import load_coco
 from src.data.content import Content
 from src.data.layouts import LAYOUTS, find_split
+from src.data.mindrecord import has_split, load_mindrecord
 from src.data.txt_lines import load_txt, read_lines, split_line
 from src.data.voc import VocPart, load_voc
 from src.data.voc_layouts import find_voc, is_voc
@@ -97,6 +98,7 @@ def detect_format(options: SourceOptions, split: str) -> str:
     if not root.is_dir():
         raise UserError(f"data_dir {root} is no folder")
     tests: dict[str, Callable[[], bool]] = {
+        "mindrecord": lambda: has_split(root, split),
         "coco": lambda: _is_coco(options, split),
         "voc": lambda: is_voc(root),
         "yolo": lambda: is_yolo(root),
@@ -192,9 +194,20 @@ def _list_of_boxes(options: SourceOptions, split: str) -> Path:
     return there[0]
 
 
+def _load_mindrecord(options: SourceOptions, split: str) -> Content:
+    if not has_split(options.root, split):
+        raise UserError(
+            f"{options.root} holds no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): make them "
+            "with python -m src.tools.create_data"
+        )
+    content, content.store = load_mindrecord(options.root / split, split)
+    return content
+
+
 _LOADERS: dict[str, Callable[[SourceOptions, str], Content]] = {
     "coco": _load_coco,
     "voc": _load_voc,
     "yolo": _load_yolo,
     "txt": _load_txt,
+    "mindrecord": _load_mindrecord,
 }

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from src.common.files import atomic_path
 from src.data.assemble import UNUSED_CLASS
 from src.data.sample import DetectionDataset, Sample
@@ -15,11 +17,15 @@ from src.data.sample import DetectionDataset, Sample
 def coco_of(dataset: DetectionDataset) -> dict[str, Any]:
     """The content of a COCO file that says what a dataset says: image ids, category ids, boxes and marks.
 
-    The area of an object is that of its box. File names start from the image folder of the dataset.
+    The area of an object is that of the annotations where they tell one (COCO: of the mask), else of its box. File
+    names start from the image folder of the dataset.
     """
     annotations = [entry for sample in dataset.samples for entry in _annotations(sample, dataset.category_ids)]
-    for number, entry in enumerate(annotations, 1):
+    areas = [np.nan] * len(annotations) if dataset.areas is None else dataset.areas.tolist()
+    for number, (entry, area) in enumerate(zip(annotations, areas, strict=True), 1):
         entry["id"] = number
+        if np.isfinite(area):
+            entry["area"] = area
     pairs = zip(dataset.category_ids, dataset.class_names, strict=True)
     used = [(number, name) for number, name in pairs if name != UNUSED_CLASS]
     return {
@@ -55,6 +61,9 @@ def write_coco(content: dict[str, Any], path: Path) -> None:
     """Writes a COCO file that is whole or absent; an entry a line, so that a line number means something."""
     parts = []
     for key, entries in content.items():
+        if isinstance(entries, dict):
+            parts.append(f"{json.dumps(key)}: {json.dumps(entries, ensure_ascii=False)}")
+            continue
         rows = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
         parts.append(f"{json.dumps(key)}: [\n{rows}\n]")
     with atomic_path(path) as beside:

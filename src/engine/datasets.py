@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,8 +18,12 @@ from src.data.imagefolder import (
     refuse_differing_classes,
 )
 from src.data.loader import BatchLoader
+from src.data.mindrecord import fingerprint as annotations_fingerprint
+from src.data.mindrecord import has_split, load_mindrecord, read_card
 from src.data.sources import SourceOptions, load_content
 from src.data.to_coco import coco_of, write_coco
+from src.engine.mindrecord_writer import write_mindrecord
+from src.engine.modelarts import locked
 from src.errors import UsageError, UserError
 from src.recipe import task_of
 
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from src.data.sample import DetectionDataset
     from src.engine.runtime import Runtime
 
+log = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT", bound="Config")
 
 
@@ -47,12 +53,61 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFold
     """
     if task_of(cfg) == "classify":
         return _open_image_folder(cfg, split)
-    content = load_content(source_options(cfg, split), split)
-    wanted = ReadOptions(
-        cfg.class_names, label_map=cfg.label_map, on_bad_box=cfg.on_bad_box, on_bad_image=cfg.on_bad_image
-    )
-    dataset = assemble(content, wanted)
+    if cfg.mindrecord_dir and cfg.dataset != "mindrecord":
+        dataset = _through_mindrecord(cfg, split)
+    else:
+        dataset = read_files(cfg, split)
     return dataset, resolve_classes(cfg, dataset.class_names, dataset.ann_file)
+
+
+def read_files(cfg: Config, split: str, *, check_images: bool = True) -> DetectionDataset:
+    """Reads and checks the annotations of a split, without a look at `mindrecord_dir`; see `open_dataset`."""
+    return assemble(load_content(source_options(cfg, split), split), _read_options(cfg, check_images))
+
+
+def _read_options(cfg: Config, check_images: bool = True) -> ReadOptions:
+    return ReadOptions(
+        cfg.class_names,
+        label_map=cfg.label_map,
+        on_bad_box=cfg.on_bad_box,
+        on_bad_image=cfg.on_bad_image,
+        check_images=check_images,
+    )
+
+
+def _through_mindrecord(cfg: Config, split: str) -> DetectionDataset:
+    """The rule of the old zoo: MindRecord files that are there are used and never made again; training makes those that
+    are not. Several processes that share the folder make them once.
+
+    Raises:
+        UserError: the files were made from other annotations.
+    """
+    folder = Path(cfg.mindrecord_dir)
+    if split == "train" and not has_split(folder, split):
+        with locked(folder):
+            if not has_split(folder, split):
+                log.info("%s holds no MindRecord files: making them", folder)
+                write_mindrecord(read_files(cfg, split), folder, split)
+    if not has_split(folder, split):
+        return read_files(cfg, split)
+    _refuse_stale(cfg, split)
+    log.info("images of %s come from MindRecord files in %s", split, folder / split)
+    content, content.store = load_mindrecord(folder / split, split)
+    return assemble(content, _read_options(cfg))
+
+
+def _refuse_stale(cfg: Config, split: str) -> None:
+    """Holds MindRecord files against the annotations, where those are there."""
+    inner = Path(cfg.mindrecord_dir) / split
+    card = read_card(inner, split)
+    if not getattr(cfg, f"{split}_ann_file") and not (cfg.data_dir and Path(cfg.data_dir).is_dir()):
+        log.info("data_dir is empty or absent: nothing to hold %s against", inner)
+        return
+    if annotations_fingerprint(read_files(cfg, split, check_images=False)) != card.get("fingerprint"):
+        raise UserError(
+            f"{inner} was made from other annotations or classes than those of {card.get('made_from')} now: remove it, "
+            "and it will be made again, or set data_dir to nothing to train from it as it is"
+        )
 
 
 def source_options(cfg: Config, split: str) -> SourceOptions:
@@ -62,10 +117,10 @@ def source_options(cfg: Config, split: str) -> SourceOptions:
         UsageError: it does not say it.
     """
     ann_file, image_dir = getattr(cfg, f"{split}_ann_file"), getattr(cfg, f"{split}_image_dir")
-    if not cfg.data_dir and not ann_file:
+    if not cfg.data_dir and not ann_file and not (cfg.dataset == "mindrecord" and cfg.mindrecord_dir):
         raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
     return SourceOptions(
-        cfg.data_dir,
+        cfg.data_dir or (cfg.mindrecord_dir if cfg.dataset == "mindrecord" else ""),
         ann_file,
         image_dir,
         cfg.dataset,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from src.data.decode import decode_image
 from src.engine.detections import iter_detections
 from src.engine.draw import draw_boxes, save_image, side_by_side
 
@@ -40,7 +39,7 @@ def draw_results(dataset: DetectionDataset, detections: Path, folder: Path, coun
     paths = []
     for sample in samples:
         records = found[sample.image_id]
-        image = decode_image(sample.image_path, ann_file=dataset.ann_file, size=(sample.width, sample.height))
+        image = dataset.decode(sample)
         corner_boxes = np.array([r["bbox"] for r in records], np.float32).reshape(-1, 4)
         corner_boxes[:, 2:] += corner_boxes[:, :2]
         detected = draw_boxes(

@@ -1,0 +1,152 @@
+"""Writing MindRecord files: all of a split or nothing. What is in them: see `src/data/mindrecord.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.data.mindrecord import FORM, fingerprint, load_mindrecord
+from src.data.sample import DetectionDataset, Sample
+from src.data.to_coco import coco_of, write_coco
+from src.errors import UserError
+
+SHARDS = 8
+_ROWS = 64
+_SCHEMA = {
+    "annotation": {"type": "float32", "shape": [-1, 5]},
+    "image": {"type": "bytes"},
+    "file_name": {"type": "string"},
+    "image_id": {"type": "string"},
+    "image_size": {"type": "int64"},
+    "crc32": {"type": "int64"},
+}
+
+
+def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards: int = SHARDS) -> Path:
+    """Writes a split: beside its place, verified there, and renamed into it.
+
+    Args:
+        dataset: what to write; its images are copied as they are.
+        folder: gets a folder of the split's name, which must not be there.
+        split: "train", "val" or "test".
+        shards: files to write.
+
+    Returns:
+        the folder of the split.
+
+    Raises:
+        UserError: an image cannot be read, the disk is full, or what was written is not what was read.
+    """
+    final = folder / split
+    if final.exists():
+        raise UserError(f"{final} exists already: MindRecord files are never written over; remove it first")
+    beside = folder / f".{split}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(folder, split)
+        beside.mkdir()
+        names = _write_shards(dataset, beside, split, shards)
+        content = coco_of(dataset)
+        info = {
+            "form": FORM,
+            "fingerprint": fingerprint(dataset),
+            "split": split,
+            "shards": shards,
+            "images": len(dataset),
+            "made_from": str(dataset.ann_file),
+            "format": dataset.format,
+        }
+        write_coco({"info": info, **content}, beside / f"{split}.json")
+        _verify(beside, split, names)
+        for path in beside.iterdir():
+            path.chmod(0o644)
+        beside.rename(final)
+    except OSError as error:
+        raise UserError(f"{final} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return final
+
+
+def _remove_orphans(folder: Path, split: str) -> None:
+    """Removes what a killed process left behind; a living one keeps its own."""
+    for path in folder.glob(f".{split}.*"):
+        number = path.name.rpartition(".")[2]
+        if path.is_dir() and number.isdecimal() and not Path("/proc", number).exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _write_shards(dataset: DetectionDataset, folder: Path, split: str, shards: int) -> dict[str, tuple[int, int]]:
+    """Writes the records; returns size and crc32 of each image by its name."""
+    # MindSpore takes seconds to import, and whoever only reads does without it.
+    from mindspore.mindrecord import FileWriter
+
+    total, largest = _image_bytes(dataset)
+    writer = FileWriter(str(folder / f"{split}.mindrecord"), shards, overwrite=False)
+    # A page holds whole records; a shard is as large as its pages, filled or not.
+    page = max(1 << 20, min(1 << 25, _power_of_two(total // shards // 8)), _power_of_two(2 * largest + (1 << 16)))
+    writer.set_page_size(min(page, 1 << 28))
+    writer.set_header_size(1 << 20 if total < 1 << 32 else 1 << 24)
+    writer.add_schema(_SCHEMA, FORM)
+    written: dict[str, tuple[int, int]] = {}
+    for start in range(0, len(dataset), _ROWS):
+        rows = [_record(dataset, sample) for sample in dataset.samples[start : start + _ROWS]]
+        written |= {row["file_name"]: (row["image_size"], row["crc32"]) for row in rows}
+        _checked(writer.write_raw_data, rows)
+    _checked(writer.commit)
+    return written
+
+
+def _checked(call: Any, *arguments: Any) -> None:
+    try:
+        call(*arguments)
+    except RuntimeError as error:  # MindSpore's errors of writing
+        raise UserError(f"MindRecord files cannot be written: {str(error).strip().splitlines()[0]}") from error
+
+
+def _record(dataset: DetectionDataset, sample: Sample) -> dict[str, Any]:
+    image = dataset.image_bytes(sample)
+    name = sample.image_path.relative_to(dataset.image_dir).as_posix()
+    boxes, labels = sample.targets()
+    annotation = np.concatenate([boxes, labels[:, None].astype(np.float32)], axis=1)
+    return {
+        # A record must have a row: MindSpore writes no empty array.
+        "annotation": annotation if len(annotation) else np.array([[0, 0, 0, 0, -1]], np.float32),
+        "image": image,
+        "file_name": name,
+        "image_id": json.dumps(sample.image_id),
+        "image_size": len(image),
+        "crc32": zlib.crc32(image),
+    }
+
+
+def _image_bytes(dataset: DetectionDataset) -> tuple[int, int]:
+    """Bytes of all images, and of the largest."""
+    sizes = [_size_of(dataset, sample) for sample in dataset.samples]
+    return sum(sizes), max(sizes, default=0)
+
+
+def _size_of(dataset: DetectionDataset, sample: Sample) -> int:
+    if dataset.store is not None:
+        return dataset.store.size(sample.image_path)
+    # What is missing is named when it is read.
+    return sample.image_path.stat().st_size if sample.image_path.is_file() else 0
+
+
+def _power_of_two(value: int) -> int:
+    return 1 << max(value - 1, 1).bit_length()
+
+
+def _verify(folder: Path, split: str, written: dict[str, tuple[int, int]]) -> None:
+    """Reads everything back; raises UserError if it is not what was written."""
+    content, store = load_mindrecord(folder, split)
+    for image in content.images:
+        data = store.read(folder / image.file_name)
+        if (len(data), zlib.crc32(data)) != written[image.file_name]:
+            raise UserError(f"{folder}: image {image.file_name} was not written as it was read")

@@ -1,0 +1,114 @@
+"""From a configuration to datasets: every form of annotations, and the rule of MindRecord folders."""
+
+import json
+
+import pytest
+
+from src.config import load_config
+from src.data.mindrecord import fingerprint
+from src.engine.datasets import open_dataset, truth_file
+from src.errors import UsageError, UserError
+from src.tools import create_data
+from tests.data import formats
+
+CONFIG = "configs/yolov3_shapes.yaml"
+
+
+def config(*flags, script="train"):
+    return load_config(CONFIG, ["--class_names=", "--num_classes=0", *flags], script)
+
+
+def test_the_old_names_of_folders_and_files(tmp_path):
+    formats.write_txt(tmp_path)
+    flags = ["--dataset=other", f"--anno_path={tmp_path}/train.txt", f"--image_dir={tmp_path}"]
+    for script, split in (("train", "train"), ("eval", "val")):
+        dataset, cfg = open_dataset(config(*flags, script=script), split)
+        assert (dataset.format, cfg.num_classes, cfg.class_names) == ("txt", 2, formats.NAMES)
+    formats.write_voc(tmp_path / "voc")
+    assert open_dataset(config(f"--voc_root={tmp_path}/voc"), "val")[0].format == "voc"
+    with pytest.raises(UsageError, match="data_dir is empty"):
+        open_dataset(config(), "train")
+
+
+def test_classes_of_the_configuration_are_held_against_those_of_the_data(tmp_path):
+    formats.write_voc(tmp_path)
+    with pytest.raises(UserError, match="the category 'hot dog' is not among the classes .*did you mean 'hotdog'"):
+        open_dataset(config(f"--data_dir={tmp_path}", "--class_names=cat,hotdog"), "train")
+
+
+def test_other_forms_are_scored_against_a_coco_file(tmp_path):
+    formats.write_voc(tmp_path)
+    dataset, _ = open_dataset(config(f"--data_dir={tmp_path}"), "val")
+    path = truth_file(dataset, tmp_path / "out")
+    content = json.loads(path.read_text())
+    assert [image["id"] for image in content["images"]] == ["a", "b", "c_d"]
+    assert content["annotations"][1] == {
+        "id": 2, "image_id": "a", "category_id": 58, "bbox": [30, 4, 11, 10], "area": 110, "iscrowd": 0, "difficult": 1,
+    }  # fmt: skip
+
+
+def test_mindrecord_is_made_once_used_and_refused_when_stale(tmp_path):
+    root, folder = formats.write_voc(tmp_path / "voc"), tmp_path / "records"
+    flags = [f"--data_dir={root}", f"--mindrecord_dir={folder}"]
+    files = open_dataset(config(flags[0]), "train")[0]
+    first, _ = open_dataset(config(*flags), "train")
+    made = (folder / "train" / "train.mindrecord0").stat().st_mtime_ns
+    second, cfg = open_dataset(config(*flags), "train")
+    assert (folder / "train" / "train.mindrecord0").stat().st_mtime_ns == made
+    assert first.format == second.format == "mindrecord"
+    assert cfg.class_names == formats.NAMES
+    assert fingerprint(first) == fingerprint(second) == fingerprint(files)
+    assert not (folder / "val").exists()
+    assert open_dataset(config(*flags), "val")[0].format == "voc"
+    path = root / "Annotations" / "a.xml"
+    path.write_text(path.read_text().replace("<xmin>2</xmin>", "<xmin>3</xmin>"))
+    with pytest.raises(UserError, match="was made from other annotations or classes"):
+        open_dataset(config(*flags), "train")
+    alone = [f"--mindrecord_dir={folder}"]
+    assert fingerprint(open_dataset(config(*alone), "train")[0]) == fingerprint(files)
+    assert len(open_dataset(config(*alone, "--dataset=mindrecord"), "train")[0]) == 3
+    with pytest.raises(UserError, match="holds no MindRecord files of the split 'val'"):
+        open_dataset(config(*alone, "--dataset=mindrecord"), "val")
+    with pytest.raises(UserError, match="the category 'hot dog' is not among the classes"):
+        open_dataset(config(*alone, "--class_names=cat"), "train")
+
+
+@pytest.mark.parametrize("form", ["mindrecord", "coco"])
+def test_create_data(tmp_path, capsys, form):
+    root = formats.write_voc(tmp_path / "voc")
+    arguments = ["--config", CONFIG, "--class_names=", "--num_classes=0", "--data_dir", str(root), "--to", form]
+    flag = "--mindrecord_dir" if form == "mindrecord" else "--output"
+    arguments += [flag, str(tmp_path / "out")]
+    assert create_data.main([*arguments, "--is_modelarts=False"]) == 0
+    assert capsys.readouterr().out.count("3 images, 3 boxes, 0 crowd regions") == 2
+    if form == "mindrecord":
+        again = open_dataset(config(f"--data_dir={tmp_path}/out"), "val")[0]
+    else:
+        flags = [f"--val_ann_file={tmp_path}/out/val.json", f"--val_image_dir={root}"]
+        again = open_dataset(config(*flags), "val")[0]
+    assert fingerprint(again) == fingerprint(open_dataset(config(f"--data_dir={root}"), "val")[0])
+    with pytest.raises(UserError, match="exists already: nothing is written over"):
+        create_data.main(arguments)
+
+
+def test_create_data_on_modelarts(tmp_path, capsys):
+    formats.write_voc(tmp_path / "bucket" / "data")
+    arguments = ["--config", CONFIG, "--class_names=", "--num_classes=0", "--is_modelarts=True", "--splits=train"]
+    arguments += [f"--data_url={tmp_path}/bucket/data", f"--train_url={tmp_path}/bucket/out"]
+    arguments += [f"--data_path={tmp_path}/a", f"--output_path={tmp_path}/b", f"--load_path={tmp_path}/c"]
+    assert create_data.main(arguments) == 0
+    found = [path.name for path in (tmp_path / "bucket" / "out").rglob("*.mindrecord*")]
+    assert len(found) == 16, found
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--splits=both"], "--splits is 'both'; it takes train, val, test"),
+        ([], "say where to write: --mindrecord_dir=DIR, or --output=DIR"),
+        (["--config=configs/darknet53_imagenet.yaml"], "darknet53 is a classifier"),
+    ],
+)
+def test_create_data_is_told_too_little(tmp_path, flags, text):
+    with pytest.raises(UsageError, match=text):
+        create_data.main(["--config", CONFIG, f"--data_dir={formats.write_voc(tmp_path)}", *flags])
