@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lets a narrow network learn a few real images by heart and prints the AP50 it reaches on them: a model, criterion or
 # decoder that is subtly wrong does not get there.
-#   bash benchmarks/overfit.sh MODEL [IMAGES]      MODEL: yolov3, yolov4 or efficientdet_d0
+#   bash benchmarks/overfit.sh MODEL [IMAGES]      MODEL: yolov3, yolov4, efficientdet_d0 or refinedet
 # EfficientDet's smallest anchors are of 32 px: boxes below that at its 512 px are learnt but not counted.
 # DATA_DIR names the folder that holds coco_mini/ (default: ../shared/data beside the repository).
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
@@ -40,7 +40,13 @@ efficientdet_d0)
         --max_epoch 80 --t_max 80 --lr 0.02 --warmup_epochs 2 --weight_decay 0 --box_loss smooth_l1
         --box_loss_beta 0.1111 --loss_normalizer image --bn_momentum 0.9 --ema_decay 0.95 --log_interval 20
         --ckpt_interval 80) ;;
-*) die "there is no model $model here; models: yolov3, yolov4, efficientdet_d0" ;;
+refinedet)
+    # VGG16 at a quarter of its channels and without its weights, at the 320 px and with the anchors of the recipe.
+    recipe=(--config configs/refinedet_vgg16_320.yaml --num_classes 0 --backbone_shape "8,16,32,64,128,256"
+        --backbone_layers "1,1,2,2,2" --pyramid_channels 64 --augment False --per_batch_size 4 --max_epoch 100 --t_max 100
+        --lr_scheduler cosine_annealing --lr 0.01 --warmup_epochs 4 --clip_grad_norm 10 --ema_decay 0.98
+        --log_interval 40 --ckpt_interval 100) ;;
+*) die "there is no model $model here; models: yolov3, yolov4, efficientdet_d0, refinedet" ;;
 esac
 "$python" -m benchmarks.subset --annotations "$data/coco_mini/annotations/instances_train2017.json" \
     --images "$count" --output "$out/annotations.json"

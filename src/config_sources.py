@@ -55,6 +55,7 @@ def resolve(path: str, argv: list[str], script: str) -> Config:
 def from_command_line(argv: list[str], script: str) -> Config:
     """The configuration of an entry script's arguments; `--help` and `--print_config` end the process with 0."""
     flags = _peek(argv)
+    flags.config = _chosen_file(flags)
     if flags.help:
         _print_help(flags, script)
         raise SystemExit(0)
@@ -66,6 +67,19 @@ def from_command_line(argv: list[str], script: str) -> Config:
         sys.stdout.write(cfg.to_yaml())
         raise SystemExit(0)
     return cfg
+
+
+def _chosen_file(flags: argparse.Namespace) -> str:
+    """The config file: that of `--config`, or of the old RefineDet's `--using_mode`, which names a file of configs/."""
+    if not flags.using_mode:
+        return flags.config
+    named = _CONFIGS / f"{flags.using_mode}.yaml"
+    modes = sorted(file.stem for file in _CONFIGS.glob("refinedet_*.yaml"))
+    if flags.using_mode not in modes:
+        raise UsageError(f"--using_mode is {flags.using_mode!r}; it takes one of {', '.join(modes)}")
+    if flags.config and Path(flags.config).resolve().parent != _CONFIGS:
+        raise UsageError(f"--using_mode chooses configs/{named.name}, --config {flags.config}: give one of them")
+    return str(named)
 
 
 def _peek(argv: list[str]) -> argparse.Namespace:
@@ -81,6 +95,7 @@ def _add_own_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", "--config_path", default="", metavar="FILE", help="YAML file with the recipe (configs/)"
     )
+    parser.add_argument("--using_mode", default="", metavar="NAME", help="RefineDet: --config configs/NAME.yaml")
     parser.add_argument("--print_config", action="store_true", help="print the resolved values as YAML and exit")
 
 

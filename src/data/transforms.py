@@ -135,11 +135,14 @@ class JitterCrop:
         left = rng.uniform() * (width - new_w)
         top = rng.uniform() * (height - new_h)
         return Window(
-            image_size, size, _visible(left, new_w, width, image_size[1]), _visible(top, new_h, height, image_size[0])
+            image_size,
+            size,
+            visible_part(left, new_w, width, image_size[1]),
+            visible_part(top, new_h, height, image_size[0]),
         )
 
 
-def _visible(start: float, length: float, canvas: int, source: int) -> tuple[int, int, int, int]:
+def visible_part(start: float, length: float, canvas: int, source: int) -> tuple[int, int, int, int]:
     """One axis of a placement in whole pixels: source from, to, canvas from, to."""
     low, high = max(0.0, start), min(float(canvas), start + length)
     to_low = min(round(low), canvas - 1)

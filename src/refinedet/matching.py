@@ -1,0 +1,144 @@
+"""Which ground truth each anchor answers for, and which anchors answer for the background, in the graph."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+# Caffe's original takes no such care; luuuyi's port adds it to the ratio of the sides before the logarithm.
+_LOG_EPS = 1e-5
+_LEAST_AREA = 1e-9  # px^2
+
+
+@ops.constexpr
+def _count_up(count: int) -> ms.Tensor:
+    return ms.Tensor(np.arange(count, dtype=np.int32))
+
+
+class Matcher(nn.Cell):
+    """Gives every anchor the box that it overlaps most, if enough, and every box the anchor that overlaps it most.
+
+    Liu et al., SSD, 2016, section 2.2. Overlaps are computed for a few boxes at a time, so that the whole (N, M, P)
+    never exists.
+
+    Args:
+        threshold: IoU from which on an anchor answers for a box.
+    """
+
+    _BOXES_AT_A_TIME = 8
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def construct(self, anchors: tuple, boxes: ms.Tensor, labels: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        """Matches.
+
+        Args:
+            anchors: centre x, centre y, width, height, each (N, P).
+            boxes: float32 (N, M, 4) xyxy.
+            labels: int32 (N, M), -1 for padding.
+
+        Returns:
+            whether the anchor has a box, bool (N, P); that box (N, P, 4) and its label (N, P), of any box where it has
+            none. A box whose best anchor is also the best of a later box loses it. No gradient goes through them.
+        """
+        boxes = ops.stop_gradient(boxes)
+        x, y, w, h = (ops.stop_gradient(column) for column in anchors)
+        sides = (x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h, w * h)
+        batch, count = labels.shape
+        size = x.shape[1]
+        most = ops.zeros((batch, size), ms.float32) - 1
+        which = ops.zeros((batch, size), ms.int32)
+        # Number of the last box, counted from 1, that the anchor is the best for.
+        forced = ops.zeros((batch * size,), ms.int32)
+        rows = ops.reshape(_count_up(batch), (-1, 1))
+        for first in range(0, count, self._BOXES_AT_A_TIME):
+            last = min(first + self._BOXES_AT_A_TIME, count)
+            # The next boxes wait for these, so that both need not be held at once.
+            some = ops.depend(boxes[:, first:last], most)
+            overlap = self._overlaps(sides, some, labels[:, first:last])
+            best, place = ops.max(overlap, 1)
+            is_better = best > most
+            most = ops.where(is_better, best, most)
+            which = ops.where(is_better, ops.cast(place, ms.int32) + first, which)
+            best, place = ops.max(overlap, 2)
+            number = ops.where(
+                best > 0, _count_up(last - first) + (first + 1) + ops.zeros_like(labels[:, first:last]), 0
+            )
+            index = ops.reshape(ops.cast(place, ms.int32) + rows * size, (-1, 1))
+            forced = ops.tensor_scatter_max(forced, index, ops.reshape(number, (-1,)))
+        forced = ops.reshape(forced, (batch, size))
+        is_matched = ops.logical_or(most >= self.threshold, forced > 0)
+        row = ops.where(forced > 0, forced - 1, which) + rows * count
+        box = ops.gather(ops.reshape(boxes, (-1, 4)), row, 0)
+        label = ops.gather(ops.reshape(labels, (-1,)), row, 0)
+        return is_matched, ops.stop_gradient(box), label
+
+    def _overlaps(self, sides: tuple, boxes: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:
+        """IoU (N, K, P) with the boxes (N, K, 4); -1 for padding.
+
+        Everything is spread to the full shape before it is combined, and nothing is divided: on CPU an operator that
+        broadcasts by itself, and any division, keeps an index of 16 bytes an element for ever (measured in MindSpore
+        2.10).
+        """
+        shape = (*labels.shape, sides[0].shape[1])
+        left, top, right, bottom, area = [ops.broadcast_to(ops.expand_dims(side, 1), shape) for side in sides]
+        x1, y1, x2, y2 = [ops.broadcast_to(boxes[..., i : i + 1], shape) for i in range(4)]
+        width = ops.relu(ops.minimum(right, x2) - ops.maximum(left, x1))
+        height = ops.relu(ops.minimum(bottom, y2) - ops.maximum(top, y1))
+        shared = width * height
+        # A box and an anchor of no area have no union.
+        overlap = shared * ops.reciprocal(area + (x2 - x1) * (y2 - y1) - shared + _LEAST_AREA)
+        is_box = ops.broadcast_to(ops.cast(ops.expand_dims(labels, 2) >= 0, ms.float32), shape)
+        return overlap * is_box + (is_box - 1)
+
+
+def encode(anchors: tuple, boxes: ms.Tensor, centre_unit: float, side_unit: float) -> ms.Tensor:
+    """The regression (N, P, 4) that takes anchors (four columns (N, P)) to boxes (N, P, 4) xyxy.
+
+    Liu et al., SSD, 2016, equation 2, in the units of `src/refinedet/anchors.py`.
+    """
+    x, y, w, h = anchors
+    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+    return ops.stack(
+        (
+            (boxes[..., 0] + 0.5 * width - x) / (centre_unit * w),
+            (boxes[..., 1] + 0.5 * height - y) / (centre_unit * h),
+            ops.log(ops.relu(width) / w + _LOG_EPS) / side_unit,
+            ops.log(ops.relu(height) / h + _LOG_EPS) / side_unit,
+        ),
+        2,
+    )
+
+
+class HardNegatives(nn.Cell):
+    """Of the candidates of each image those of the largest losses, at most `ratio` a positive (Liu et al., SSD, 2016,
+    section 2.2).
+
+    Args:
+        ratio: negatives a positive.
+    """
+
+    def __init__(self, ratio: float = 3.0) -> None:
+        super().__init__()
+        self.ratio = ratio
+
+    def construct(self, losses: ms.Tensor, candidates: ms.Tensor, positives: ms.Tensor) -> ms.Tensor:
+        """Chooses.
+
+        Args:
+            losses: float32 (N, P), not negative.
+            candidates: bool (N, P).
+            positives: float32 (N, P) of 0 and 1.
+
+        Returns:
+            float32 (N, P) of 0 and 1; no gradient goes through it.
+        """
+        losses = ops.stop_gradient(ops.where(candidates, losses, -1.0))
+        _, order = ops.sort(losses, 1, True)
+        _, rank = ops.sort(order, 1)
+        allowed = self.ratio * ops.reduce_sum(positives, 1)
+        chosen = ops.cast(rank, ms.float32) < ops.broadcast_to(ops.expand_dims(allowed, 1), losses.shape)
+        return ops.cast(ops.logical_and(chosen, candidates), ms.float32)
