@@ -25,6 +25,7 @@ _PACKAGES = {
     "yolov3": "src.yolov3_quant",
     "yolov4": "src.yolov4",
     "efficientdet_d0": "src.efficientdet_d0",
+    "refinedet": "src.refinedet",
     "darknet53": "src.darknet53",
     "cspdarknet53": "src.darknet53",
 }

@@ -169,9 +169,10 @@ def test_the_transposed_convolution_of_a_loop():
     np.testing.assert_allclose(layer(Tensor(x.astype(np.float32))).asnumpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_norm_of_channels_of_a_loop():
+@pytest.mark.parametrize("training", [False, True])
+def test_the_norm_of_channels_of_a_loop(training):
     x = np.random.default_rng(0).normal(0, 3, (2, 6, 3, 4)).astype(np.float32)
-    found = ChannelNorm(6, 10.0)(Tensor(x)).asnumpy()
+    found = ChannelNorm(6, 10.0).set_train(training)(Tensor(x)).asnumpy()
     for n, row, column in np.ndindex(2, 3, 4):
         vector = x[n, :, row, column]
         expected = 10 * vector / math.sqrt((vector.astype(float) ** 2).sum())
