@@ -8,7 +8,6 @@ One flat set of keys: `src/config_keys.py` declares those all models share, a mo
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,12 +140,11 @@ class Config(
         return yaml.dump(self.to_dict(), Dumper=dumper, sort_keys=False, allow_unicode=True, width=10_000)
 
     def save(self, path: str | Path) -> None:
-        """Writes `to_yaml()` beside `path` and renames it into place."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text(self.to_yaml(), encoding="utf-8")
-        beside.replace(path)
+        """Writes `to_yaml()`; the file is whole or absent. Raises a UserError if it cannot be written."""
+        from src.common.files import atomic_path
+
+        with atomic_path(path) as beside:
+            beside.write_text(self.to_yaml(), encoding="utf-8")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), script: str = "train") -> Config:

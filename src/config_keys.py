@@ -129,6 +129,9 @@ class DataKeys:
     )
     max_image_pixels: int = key(178_956_970, "refuse images of more pixels (width * height)", minimum=1)
     num_parallel_workers: int = key(2, "processes that make batches", minimum=0, maximum=256, affects_training=False)
+    data_timeout: float = key(
+        120.0, "seconds to wait for a batch of these processes before it is an error", above=0, affects_training=False
+    )
 
 
 @dataclass(frozen=True)
@@ -234,6 +237,12 @@ class OptimizerKeys:
     )
     loss_scale: float = key(1024.0, "static loss scale: guards fp16 gradients, without effect on the result", minimum=1)
     dynamic_loss_scale: bool = key(False, "let the loss scale follow overflows")
+    max_skipped_steps: int = key(
+        50,
+        "dynamic_loss_scale: overflows in a row after which training stops and keeps the step in debug/",
+        minimum=1,
+        affects_training=False,
+    )
     clip_grad_norm: float = key(0.0, "largest global norm of the gradient after loss_weight; 0: no limit", minimum=0)
     accumulate_steps: int = key(1, "batches whose gradients make one step", minimum=1)
     ema_decay: float = key(0.0, "decay per step of the averaged weights; 0: no averaging", minimum=0, maximum=0.999999)

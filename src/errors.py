@@ -45,7 +45,15 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
     except KeyboardInterrupt:
         sys.stderr.write("stopped by the user\n")
         return 130
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing is wrong, and there is nobody to tell.
         sys.stderr.close()
+        return 1
+    except OSError as error:
+        # A full disk, missing rights, a device that went away: no fault of the program.
+        if debug or error.strerror is None:
+            raise
+        sys.stderr.write(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror}\n")
         return 1

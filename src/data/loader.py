@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 import numpy as np
@@ -15,7 +15,7 @@ from src.data.decode import MAX_IMAGE_PIXELS
 from src.data.pipeline import Pipeline
 from src.data.sample import DetectionDataset
 from src.data.sampling import Shard, batch_size_px, epoch_order
-from src.data.workers import WorkerPool, WorkersLost
+from src.data.workers import Stopped, WorkerPool, WorkersLost
 from src.errors import UsageError, UserError
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class BatchLoader:
 
     Attributes:
         steps_per_epoch: batches of an epoch on this rank.
+        is_stopped: asked while a batch is waited for; True ends the epoch early. It is for the caller to set.
         boxes_cut: boxes that `cut_boxes` has left out of the batches given out so far.
 
     Raises:
@@ -94,6 +95,7 @@ class BatchLoader:
         self._slot_bytes = batch_size * 3 * max(height * width for height, width in self.sizes)
         self._pool: WorkerPool | None = None
         self._close_pool: weakref.finalize | None = None
+        self.is_stopped: Callable[[], bool] = _never
         self._log_shares()
 
     @property
@@ -162,7 +164,7 @@ class BatchLoader:
                 if not pending:
                     return
                 ticket, task = pending[0]
-                slot, images, targets = pool.collect(ticket)
+                slot, images, targets = pool.collect(ticket, self.is_stopped)
                 pending.popleft()
                 held.append(slot)
                 yield self._batch(task, images, targets)
@@ -170,6 +172,8 @@ class BatchLoader:
         except WorkersLost:
             self.close()
             raise
+        except Stopped:
+            return
         finally:
             for slot in held:
                 pool.release(slot)
@@ -183,7 +187,7 @@ class BatchLoader:
             task = next(tasks, None)
             if task is None:
                 return
-            pending.append((pool.submit(task), task))
+            pending.append((pool.submit(task, self.is_stopped), task))
 
     def _batch(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
         self.boxes_cut += targets.cut
@@ -211,6 +215,10 @@ class BatchLoader:
             logger.info("%d of %d images wait for another epoch: the last step is not full", shard.dropped, shard.count)
         elif shard.repeated:
             logger.info("%d images repeat in every epoch to fill the last step", shard.repeated)
+
+
+def _never() -> bool:
+    return False
 
 
 def _check_ranges(**numbers: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import mmap
 import multiprocessing
 import os
@@ -35,6 +36,14 @@ from src.errors import UserError
 _SHOWN = 4
 # How long a worker may take to finish its batch when it is asked to stop, before it is stopped by force.
 _PATIENCE = 2.0
+# Seconds between two looks at whether waiting still makes sense, and before and between two lines that say so.
+_SLICE, _SILENCE = 0.5, 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """Nobody wants the batch any more."""
 
 
 class WorkersLost(UserError):
@@ -94,7 +103,7 @@ class WorkerPool:
         """True if `submit` would not wait."""
         return bool(self._free)
 
-    def submit(self, task: BatchTask) -> int:
+    def submit(self, task: BatchTask, is_stopped: Callable[[], bool] = lambda: False) -> int:
         """Gives a task and a free slot to the worker with least to do; waits for a slot if there is none.
 
         Returns:
@@ -102,8 +111,9 @@ class WorkerPool:
 
         Raises:
             WorkersLost: no slot came free.
+            Stopped: `is_stopped` says so while it waits.
         """
-        self._wait_until(lambda: bool(self._free and self._workers), "no slot of the ring came free")
+        self._wait_until(lambda: bool(self._free and self._workers), "no slot of the ring came free", is_stopped)
         slot = self._free.pop()
         ticket = next(self._tickets)
         worker = min(self._workers, key=lambda candidate: len(candidate.tickets))
@@ -114,15 +124,16 @@ class WorkerPool:
             worker.connection.send((ticket, slot, task))
         return ticket
 
-    def collect(self, ticket: int) -> tuple[int, np.ndarray, Targets]:
+    def collect(self, ticket: int, is_stopped: Callable[[], bool] = lambda: False) -> tuple[int, np.ndarray, Targets]:
         """Waits for a task; returns its slot, which the caller releases, its images, and what belongs to them.
 
         Raises:
             UserError: as in the worker.
             WorkersLost: the worker died, or did not answer within `stall_timeout` seconds.
             RuntimeError: a fault of the program in the worker, with the worker's traceback.
+            Stopped: `is_stopped` says so while it waits.
         """
-        self._wait_until(lambda: ticket in self._results, self._describe(ticket))
+        self._wait_until(lambda: ticket in self._results, self._describe(ticket), is_stopped)
         slot, task = self._tasks.pop(ticket)
         result = self._results.pop(ticket)
         if isinstance(result, WorkerFailure):
@@ -144,16 +155,22 @@ class WorkerPool:
             elif ticket in self._tasks:
                 self._abandoned.add(ticket)
 
-    def _wait_until(self, done: Callable[[], bool], pending: str) -> None:
-        deadline = time.monotonic() + self._stall_timeout
+    def _wait_until(self, done: Callable[[], bool], pending: str, is_stopped: Callable[[], bool]) -> None:
+        start = said = time.monotonic()
         while not done():
-            left = deadline - time.monotonic()
+            now = time.monotonic()
+            left = start + self._stall_timeout - now
             if left <= 0:
                 raise WorkersLost(
                     f"the data workers gave nothing for {self._stall_timeout:g} s; {pending}. Is the disk answering? "
-                    "A longer stall_timeout waits longer, num_workers=0 reads without workers"
+                    "A longer --data_timeout waits longer, --num_parallel_workers=0 reads without workers"
                 )
-            self._receive(left)
+            if is_stopped():
+                raise Stopped
+            if now - said > _SILENCE:
+                said = now
+                log.warning("waiting for data for %.0f s: is the disk answering? %s", now - start, pending)
+            self._receive(min(left, _SLICE))
 
     def _receive(self, timeout: float) -> None:
         """Waits once, for a result of any worker or the end of one."""
@@ -191,8 +208,8 @@ class WorkerPool:
         if code is not None and code < 0:
             how += f", {signal.Signals(-code).name}"
         pending = f"; {self._describe(worker.tickets[0])}" if worker.tickets else ""
-        hint = ". Usually memory ran out: lower num_workers or per_batch_size" if code == -signal.SIGKILL else ""
-        return f"a data worker died ({how}){pending}{hint}"
+        remedy = ". Usually memory ran out: lower num_parallel_workers or per_batch_size"
+        return f"a data worker died ({how}){pending}{remedy if code == -signal.SIGKILL else ''}"
 
     def _describe(self, ticket: int) -> str:
         _, task = self._tasks[ticket]
@@ -216,7 +233,9 @@ class WorkerPool:
                     stop(worker.process)
                     worker.process.join(_PATIENCE)
         for worker in workers:
-            worker.process.close()
+            # One that waits for a disk inside the system cannot be ended by anybody.
+            with contextlib.suppress(ValueError):
+                worker.process.close()
 
 
 def _anonymous_memory(size: int) -> int:

@@ -92,9 +92,7 @@ class ClassEvaluator(Evaluator):
 
     def score(self, _: Path | None = None) -> ClassResult | None:
         """Classifies every picture; None on ranks other than 0."""
-        rows = [_rows(indices, found, self.dataset.labels[indices]) for indices, found in self.probabilities()]
-        own = np.concatenate([*rows, np.zeros((0, 3), np.int32)])
-        shares = [np.frombuffer(data, np.int32).reshape(-1, 3) for data in self.runtime.gather(own.tobytes())]
+        shares = [np.frombuffer(data, np.int32).reshape(-1, 3) for data in self.gather_whole(self._share)]
         if not self.runtime.is_master:
             return None
         table = np.concatenate(shares)
@@ -102,6 +100,10 @@ class ClassEvaluator(Evaluator):
         if not np.array_equal(table[:, 0], np.arange(len(self.dataset))):
             raise RuntimeError("the ranks did not see every picture once")
         return ClassResult(self.dataset.class_names, self.dataset.labels, table[:, 1], table[:, 2])
+
+    def _share(self) -> bytes:
+        rows = [_rows(indices, found, self.dataset.labels[indices]) for indices, found in self.probabilities()]
+        return np.concatenate([*rows, np.zeros((0, 3), np.int32)]).tobytes()
 
     @staticmethod
     def numbers(result: ClassResult | None) -> list[float]:

@@ -1,11 +1,127 @@
-"""A picture of a training's course."""
+"""A training's course: as CSV, as TensorBoard events, as a picture."""
 
 from __future__ import annotations
 
 import csv
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from src.common.files import atomic_path
+from src.engine.hooks import Hook
+
+if TYPE_CHECKING:
+    from src.engine.trainer import Trainer
+
+
+class Curves(Hook):
+    """Every step to TensorBoard events and to `train.csv`, evaluations to `eval.csv`, and both to `curves.png`.
+
+    A resumed run drops the lines of steps that it does again.
+
+    Args:
+        folder: where to.
+        score_names: columns of `eval.csv`.
+    """
+
+    def __init__(self, folder: Path, score_names: Sequence[str] = ("AP", "AP50")) -> None:
+        self.folder = folder
+        self.score_names = tuple(score_names)
+
+    def before_train(self, trainer: Trainer) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._columns = ["step", "epoch", "lr", "loss", *trainer.loss_names, "gradient_norm", "loss_scale"]
+        self._train = _open_csv(self.folder / "train.csv", self._columns, trainer.step)
+        self._eval = _open_csv(self.folder / "eval.csv", ["step", "epoch", *self.score_names], trainer.step)
+        self._events = Events(self.folder, trainer.step + 1)
+
+    def after_step(self, trainer: Trainer) -> None:
+        r = trainer.result
+        values = [trainer.step, trainer.epoch, r.rate, r.loss, *r.losses.values(), r.gradient_norm, r.loss_scale]
+        csv.writer(self._train).writerow(values)
+        named = zip(self._columns[2:], values[2:], strict=True)
+        self._events.write({f"train/{name}": value for name, value in named}, trainer.step)
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        self._flush()
+
+    def after_last_step(self, trainer: Trainer) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        self._train.flush()
+        self._events.flush()
+
+    def write_evaluation(self, trainer: Trainer, scores: Mapping[str, float]) -> None:
+        """Adds one evaluation, scores in 0..1 by name."""
+        csv.writer(self._eval).writerow([trainer.step, trainer.epoch, *[scores[name] for name in self.score_names]])
+        self._eval.flush()
+        self._events.write({f"eval/{name}": scores[name] for name in self.score_names}, trainer.step)
+
+    def after_train(self, trainer: Trainer) -> None:
+        for file in (self._train, self._eval, self._events):
+            file.close()
+        draw_curves(self.folder)
+
+
+class Events:
+    """Scalars as TensorBoard events.
+
+    Written in this thread: tensorboardX's own writer has a thread that ends when the disk is full, and then every
+    further scalar waits for it for ever.
+
+    Args:
+        folder: where to.
+        first_step: events of an earlier process from this step on are no longer shown.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
+
+        self._event, self._scalar = Event, scalar
+        self._writer = EventsWriter(str(folder / "events"))
+        start = SessionLog(status=SessionLog.START)
+        self._write(Event(step=first_step, file_version="brain.Event:2"))
+        self._write(Event(step=first_step, session_log=start))
+
+    def write(self, values: Mapping[str, float], step: int) -> None:
+        """Adds scalars of one step."""
+        for name, value in values.items():
+            self._write(self._event(step=step, summary=self._scalar(name, value)))
+
+    def _write(self, event: object) -> None:
+        event.wall_time = time.time()
+        self._writer.write_event(event)
+
+    def flush(self) -> None:
+        """Hands what was written to the system."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._writer.close()
+
+
+def _open_csv(path: Path, columns: list[str], up_to_step: int) -> TextIO:
+    """A file to append to, with the rows of steps that are not done again; whole at every moment until then."""
+    kept = []
+    if path.is_file():
+        # A process that was killed may have left half a line, or zeros where its blocks were not written yet.
+        text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+        rows = list(csv.reader(text.splitlines()))
+        kept = [
+            row for row in rows[1:] if rows[0] == columns and len(row) == len(columns) and _is_done(row, up_to_step)
+        ]
+    with atomic_path(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *kept])
+    return path.open("a", newline="", encoding="utf-8")
+
+
+def _is_done(row: list[str], up_to_step: int) -> bool:
+    return row[0].isdecimal() and int(row[0]) <= up_to_step
 
 
 def draw_curves(folder: Path) -> Path | None:

@@ -173,6 +173,7 @@ def training_loader(
         seed=cfg.seed,
         training=True,
         num_workers=cfg.num_parallel_workers,
+        stall_timeout=cfg.data_timeout,
         rank=runtime.rank,
         group_size=runtime.group_size,
     )
@@ -192,6 +193,7 @@ def evaluation_loader(
         seed=cfg.seed,
         training=False,
         num_workers=cfg.num_parallel_workers,
+        stall_timeout=cfg.data_timeout,
         rank=runtime.rank,
         group_size=runtime.group_size,
     )

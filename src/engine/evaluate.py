@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -50,6 +50,10 @@ class PredictCell(nn.Cell):
         return self.decoder(self.network(self.preprocess(images, valid_sizes)), self.size)
 
 
+class EvaluationStopped(Exception):
+    """The evaluation was to end before it was complete."""
+
+
 class Evaluator:
     """Runs one dataset through a network of its own, as often as weights are given.
 
@@ -58,7 +62,12 @@ class Evaluator:
         recipe: of the model.
         dataset: the validation images.
         runtime: several ranks share the images, and rank 0 puts their detections together.
+
+    Attributes:
+        is_stopped: asked before each batch; True ends the evaluation, on all ranks, with `EvaluationStopped`.
     """
+
+    is_stopped: Callable[[], bool] = staticmethod(lambda: False)
 
     # What a training follows; the best weights are those of the first.
     SCORES: ClassVar[tuple[str, ...]] = ("AP", "AP50")
@@ -107,8 +116,23 @@ class Evaluator:
         """What `detect` yields, of all ranks, in the order of the dataset; None on ranks other than 0."""
         if self.runtime.group_size == 1:
             return self.detect()
-        shares = self.runtime.gather(pack_detections(self.detect()))
+        shares = self.gather_whole(lambda: pack_detections(self.detect()))
         return unpack_detections(shares) if self.runtime.is_master else None
+
+    def gather_whole(self, work: Callable[[], bytes]) -> list[bytes]:
+        """What the work of every rank gives, on all of them.
+
+        Raises:
+            EvaluationStopped: on every rank, if one of them was stopped.
+        """
+        try:
+            share = b"+" + work()
+        except EvaluationStopped:
+            share = b"-"
+        shares = self.runtime.gather(share)
+        if not all(share.startswith(b"+") for share in shares):
+            raise EvaluationStopped
+        return [share[1:] for share in shares]
 
     def write(self, detections_file: Path) -> bool:
         """Detects on every image and writes the detections as COCO results; False on ranks other than 0."""
@@ -148,12 +172,18 @@ class Evaluator:
     def _progress(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         bar = self.cfg.progress == "bar" or (self.cfg.progress == "auto" and sys.stderr.isatty())
         done, said = 0, time.monotonic()
+        self.loader.is_stopped = self.is_stopped
         for batch in tqdm(batches, total=self.loader.steps_per_epoch, unit="batch", disable=not bar, desc="evaluate"):
+            if self.is_stopped():
+                break
             yield batch
             done += len(batch.image_ids)
             if not bar and self.cfg.progress != "off" and time.monotonic() - said > 10:
                 log.info("evaluated %d of %d images", done, len(self.dataset.samples))
                 said = time.monotonic()
+        # A loader that is stopped gives no more batches.
+        if self.is_stopped():
+            raise EvaluationStopped
 
 
 @on_modelarts

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -105,7 +102,8 @@ class LogLines(Hook):
         self._epoch_steps += 1
         if not result.is_finite:
             log.warning(
-                "step %d: gradient overflow, update left out, loss scale was %g", trainer.step, result.loss_scale
+                "step %d: gradient overflow, update left out, loss scale was %g; %d left out so far, %d in a row",
+                *(trainer.step, result.loss_scale, trainer.skipped, trainer.skipped_in_a_row),
             )
         if (trainer.step - 1) % self.interval == 0:
             now = time.monotonic()
@@ -199,73 +197,10 @@ class ProgressBar(Hook):
         self._bar.close()
 
 
-class Curves(Hook):
-    """Every step to TensorBoard events and to `train.csv`, evaluations to `eval.csv`, and both to `curves.png`.
-
-    A resumed run drops the lines of steps that it does again.
-
-    Args:
-        folder: where to.
-        score_names: columns of `eval.csv`.
-    """
-
-    def __init__(self, folder: Path, score_names: Sequence[str] = ("AP", "AP50")) -> None:
-        self.folder = folder
-        self.score_names = tuple(score_names)
-
-    def before_train(self, trainer: Trainer) -> None:
-        from tensorboardX import SummaryWriter
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._columns = ["step", "epoch", "lr", "loss", *trainer.loss_names, "gradient_norm", "loss_scale"]
-        self._train = _open_csv(self.folder / "train.csv", self._columns, trainer.step)
-        self._eval = _open_csv(self.folder / "eval.csv", ["step", "epoch", *self.score_names], trainer.step)
-        self._events = SummaryWriter(str(self.folder), purge_step=trainer.step + 1)
-
-    def after_step(self, trainer: Trainer) -> None:
-        r = trainer.result
-        values = [trainer.step, trainer.epoch, r.rate, r.loss, *r.losses.values(), r.gradient_norm, r.loss_scale]
-        csv.writer(self._train).writerow(values)
-        for name, value in zip(self._columns[2:], values[2:], strict=True):
-            self._events.add_scalar(f"train/{name}", value, trainer.step)
-
-    def after_epoch(self, trainer: Trainer) -> None:
-        self._train.flush()
-        self._events.flush()
-
-    def write_evaluation(self, trainer: Trainer, scores: Mapping[str, float]) -> None:
-        """Adds one evaluation, scores in 0..1 by name."""
-        csv.writer(self._eval).writerow([trainer.step, trainer.epoch, *[scores[name] for name in self.score_names]])
-        self._eval.flush()
-        for name in self.score_names:
-            self._events.add_scalar(f"eval/{name}", scores[name], trainer.step)
-
-    def after_train(self, trainer: Trainer) -> None:
-        self._train.close()
-        self._eval.close()
-        self._events.close()
-        from src.engine.curves import draw_curves
-
-        draw_curves(self.folder)
-
-
-def _open_csv(path: Path, columns: list[str], up_to_step: int):  # noqa: ANN202 - a text file
-    kept = []
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-        kept = [
-            row for row in rows[1:] if rows[0] == columns and len(row) == len(columns) and int(row[0]) <= up_to_step
-        ]
-    file = path.open("w", newline="", encoding="utf-8")
-    writer = csv.writer(file)
-    writer.writerow(columns)
-    writer.writerows(kept)
-    return file
-
-
 class SaveCheckpoints(Hook):
     """A checkpoint every `interval` epochs and at the end, which may lie inside an epoch.
+
+    Where a batch cannot be made, that is the end too: what was trained until then is saved.
 
     Args:
         checkpoints: where to.
@@ -292,8 +227,9 @@ class SaveCheckpoints(Hook):
     def save(self, trainer: Trainer) -> None:
         """Saves now, unless this step is saved already."""
         if self.is_writer and self._saved_step != trainer.step:
-            self.checkpoints.save(trainer.snapshot(), trainer.card)
+            path = self.checkpoints.save(trainer.snapshot(), trainer.card)
             self._saved_step = trainer.step
+            log.info("saved %s", path)
 
 
 class AfterEpochs(Hook):
@@ -316,8 +252,11 @@ class AfterEpochs(Hook):
 class Evaluate(Hook):
     """Scores the validation images from `start_epoch` on every `interval` epochs, and keeps the best weights.
 
+    An evaluation that a signal cut short is made up for when the run goes on.
+
     Args:
-        evaluate: weights by name -> scores by name, each in 0..1; the best weights are those of the first.
+        evaluate: weights by name -> scores by name, each in 0..1; the best weights are those of the first. None if it
+            was stopped.
         start_epoch: first epoch, counted from 1, after which it scores.
         interval: epochs between two.
         best_path: file of the best weights; None keeps none.
@@ -326,7 +265,7 @@ class Evaluate(Hook):
 
     def __init__(
         self,
-        evaluate: Callable[[dict], Mapping[str, float]],
+        evaluate: Callable[[dict], Mapping[str, float] | None],
         start_epoch: int,
         interval: int,
         best_path: Path | None,
@@ -338,13 +277,27 @@ class Evaluate(Hook):
         self.best_path = best_path
         self.on_scored = on_scored
 
+    def before_train(self, trainer: Trainer) -> None:
+        if trainer.step_in_epoch == 0 and trainer.scored_epoch < trainer.epoch:
+            self.after_epoch(trainer)
+
     def after_epoch(self, trainer: Trainer) -> None:
         last = trainer.epoch == trainer.cfg.max_epoch
         due = trainer.epoch >= self.start_epoch and (trainer.epoch - self.start_epoch) % self.interval == 0
-        if trainer.should_stop or not (due or last):
+        if trainer.should_stop:
             return
+        if due or last:
+            self._score(trainer)
+        else:
+            trainer.scored_epoch = trainer.epoch
+
+    def _score(self, trainer: Trainer) -> None:
         weights = trainer.weights_to_use()
         scores = self.evaluate(weights)
+        if scores is None:
+            log.warning("the evaluation after epoch %d was stopped", trainer.epoch)
+            return
+        trainer.scored_epoch = trainer.epoch
         log.info("epoch: %d, %s", trainer.epoch, ", ".join(f"{name}: {score:.4f}" for name, score in scores.items()))
         main = next(iter(scores.values()))
         if trainer.best_score is None or main > trainer.best_score:
@@ -353,31 +306,3 @@ class Evaluate(Hook):
                 save_weights(self.best_path, weights, {**trainer.card, "epoch": trainer.epoch, **scores})
         for tell in self.on_scored:
             tell(trainer, scores)
-
-
-class StopOnSignal(Hook):
-    """SIGTERM and SIGINT end the run after the running step, with a checkpoint; a second SIGINT ends it at once.
-
-    `exit_code` is then 143 or 130.
-    """
-
-    def __init__(self) -> None:
-        self.exit_code = 0
-        self._previous: dict[int, object] = {}
-
-    def before_train(self, trainer: Trainer) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            self.exit_code = 128 + number
-            trainer.stop_requested = True
-            log.warning("%s: stopping after the running step", signal.Signals(number).name)
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, stop)
-
-    def after_train(self, trainer: Trainer) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)

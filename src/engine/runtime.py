@@ -115,6 +115,14 @@ def beat() -> None:
         os.utime(file)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that ends where the disk does: a training of days does not depend on it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        logging.getLogger().removeHandler(self)
+        sys.stderr.write(f"{self.baseFilename} cannot be written any more: {sys.exc_info()[1]}\n")
+
+
 def start_logging(file: Path | None, rank: int = 0) -> None:
     """Logs to standard output and, if given, to a file as well, in the form `time:LEVEL:message`.
 
@@ -127,8 +135,11 @@ def start_logging(file: Path | None, rank: int = 0) -> None:
     is_shown = rank == 0 or _BEAT_VARIABLE in os.environ
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)] if is_shown else []
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(_LogFile(file, encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
     for handler in handlers:
         handler.setFormatter(logging.Formatter(LOG_FORMAT))
         root.addHandler(handler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,13 @@ from src.config import diff_configs
 from src.engine.cards import apply_backbone_card, apply_card
 from src.engine.checkpoints import CheckpointFolder, Snapshot, load_snapshot, manifest_of, newest_whole
 from src.engine.classify import ClassEvaluator
+from src.engine.curves import Curves
 from src.engine.datasets import fingerprint, open_dataset, training_loader
-from src.engine.evaluate import Evaluator
+from src.engine.evaluate import EvaluationStopped, Evaluator
 from src.engine.hooks import (
     AfterEpochs,
     AnnounceCompiles,
     Beat,
-    Curves,
     Evaluate,
     Heartbeat,
     Hook,
@@ -32,11 +32,11 @@ from src.engine.hooks import (
     Profile,
     ProgressBar,
     SaveCheckpoints,
-    StopOnSignal,
 )
 from src.engine.merge import with_masters_statistics
 from src.engine.modelarts import on_modelarts, try_to_deliver
 from src.engine.runtime import Runtime, start, start_logging
+from src.engine.signals import StopOnSignal
 from src.engine.starts import freeze_batch_norm, start_from
 from src.engine.train_step import LossCell, MeanOverRanks, StepOptions, TrainStep
 from src.engine.trainer import Trainer
@@ -59,6 +59,11 @@ def train(cfg: Config) -> int:
     Raises:
         UserError: data, weights or device do not fit; nothing was trained then.
     """
+    with StopOnSignal() as stop:
+        return _train(cfg, stop)
+
+
+def _train(cfg: Config, stop: StopOnSignal) -> int:
     runtime = start(cfg)
     notes: list[str] = []
     folder, resumed = _run_folder(cfg, runtime, notes)
@@ -76,7 +81,6 @@ def train(cfg: Config) -> int:
         start_from(network, recipe, weights, card)
     if runtime.is_master:
         cfg.save(folder / "config.yaml")
-    stop = StopOnSignal()
     with training_loader(cfg, dataset, recipe.train_pipeline(), runtime) as loader:
         trainer = _trainer(cfg, runtime, recipe, network, dataset, loader, folder)
         if resumed is not None:
@@ -147,6 +151,31 @@ def _trainer(
     loader: Any,
     folder: Path,
 ) -> Trainer:
+    step, loss_names = build_train_step(cfg, recipe, network, runtime.group_size)
+    schedule = build_schedule(
+        cfg.lr_scheduler,
+        cfg.lr,
+        loader.steps_per_epoch,
+        cfg.max_epoch,
+        cfg.warmup_epochs,
+        cfg.lr_epochs,
+        cfg.lr_gamma,
+        cfg.eta_min,
+        cfg.t_max,
+    )
+    card = recipe.card(list(dataset.category_ids))
+    return Trainer(cfg, runtime, step, loss_names, loader, schedule, folder, card, fingerprint(dataset))
+
+
+def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: int) -> tuple[TrainStep, Sequence[str]]:
+    """The step that a configuration describes, and the names of its losses.
+
+    Args:
+        cfg: resolved configuration.
+        recipe: of the model.
+        network: built by the recipe.
+        group_size: number of processes.
+    """
     if cfg.amp_level != "O0":
         network = amp.auto_mixed_precision(network, cfg.amp_level)
     if cfg.freeze_bn:
@@ -164,24 +193,12 @@ def _trainer(
         loss_scale=cfg.loss_scale if cfg.amp_level != "O0" else 1.0,
         dynamic_loss_scale=cfg.dynamic_loss_scale and cfg.amp_level != "O0",
     )
-    mean = MeanOverRanks(runtime.group_size) if runtime.group_size > 1 else None
+    mean = MeanOverRanks(group_size) if group_size > 1 else None
     step = TrainStep(LossCell(recipe.build_preprocess(), network, criterion), options, mean)
     step.set_train()
     if len(cfg.training_sizes) > 1:
         _declare_dynamic(step)
-    schedule = build_schedule(
-        cfg.lr_scheduler,
-        cfg.lr,
-        loader.steps_per_epoch,
-        cfg.max_epoch,
-        cfg.warmup_epochs,
-        cfg.lr_epochs,
-        cfg.lr_gamma,
-        cfg.eta_min,
-        cfg.t_max,
-    )
-    card = recipe.card(list(dataset.category_ids))
-    return Trainer(cfg, runtime, step, criterion.loss_names, loader, schedule, folder, card, fingerprint(dataset))
+    return step, criterion.loss_names
 
 
 def _declare_dynamic(step: TrainStep) -> None:
@@ -209,6 +226,9 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
     ]
     if snapshot.dataset != trainer.dataset:
         reasons.append("the training data (images, boxes or classes) is another")
+    ranks = snapshot.progress.get("group_size", trainer.runtime.group_size)
+    if ranks != trainer.runtime.group_size:
+        reasons.append(f"the number of processes was {ranks} and is {trainer.runtime.group_size}")
     if reasons and not trainer.cfg.resume_force:
         raise UserError(
             f"{manifest} was made with another setting: {'; '.join(reasons[:5])}.\n"
@@ -233,7 +253,8 @@ def _summary_folder(cfg: Config, folder: Path) -> Path:
 
 
 def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) -> list[Hook]:
-    """The visible list. Evaluation stands before saving, so that a checkpoint knows the best score so far."""
+    """The visible list. Evaluation stands before saving, so that a checkpoint knows the best score so far, and so do
+    the curves, so that no step before a checkpoint is missing in them."""
     cfg, folder, master = trainer.cfg, trainer.folder, trainer.runtime.is_master
     is_writer = cfg.save_checkpoint and (master or not cfg.is_save_on_master)
     checkpoints = CheckpointFolder(folder / f"ckpt_{trainer.runtime.rank}", cfg.model, cfg.keep_checkpoint_max)
@@ -247,12 +268,19 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) ->
     if master and (cfg.progress == "bar" or (cfg.progress == "auto" and sys.stderr.isatty())):
         hooks.append(ProgressBar())
     curves = Curves(_summary_folder(cfg, folder), evaluator.SCORES if evaluator else Evaluator.SCORES)
+    if master:
+        hooks.append(curves)
     if evaluator is not None:
         best = checkpoints.folder / f"{cfg.model}-best.ckpt" if cfg.save_best_ckpt and is_writer else None
 
-        def score(weights: Mapping[str, np.ndarray]) -> dict[str, float]:
+        evaluator.is_stopped = lambda: trainer.stop_requested
+
+        def score(weights: Mapping[str, np.ndarray]) -> dict[str, float] | None:
             evaluator.load(with_masters_statistics(weights, trainer.trainable_names(), trainer.runtime), folder)
-            result = evaluator.score(folder / "eval" / f"detections_{trainer.epoch}.json")
+            try:
+                result = evaluator.score(folder / "eval" / f"detections_{trainer.epoch}.json")
+            except EvaluationStopped:
+                return None
             lines.restart_clock()
             # What rank 0 has scored, on all ranks.
             numbers = trainer.runtime.gather_numbers(evaluator.numbers(result))[0].tolist()
@@ -263,6 +291,4 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) ->
     hooks.append(SaveCheckpoints(checkpoints, cfg.ckpt_interval, is_writer))
     if cfg.enable_modelarts and is_writer:
         hooks.append(AfterEpochs(lambda: try_to_deliver(cfg), cfg.ckpt_interval))
-    if master:
-        hooks.append(curves)
     return hooks

@@ -159,15 +159,15 @@ class TrainStep(nn.Cell):
 
         Returns:
             losses (tuple of float32 scalars, unscaled and unweighted), gradient norm before clipping (float32 scalar,
-            of the window so far), ok (bool scalar: False if this step's gradient was not finite), scale (float32
-            scalar, the loss scale this step used).
+            of the window so far), ok (bool scalar: False if this step's loss or gradient was not finite), scale
+            (float32 scalar, the loss scale this step used).
         """
         scale = self.scale * 1
-        (_, losses), gradients = self.grad(scale, *batch)
+        (total, losses), gradients = self.grad(scale, *batch)
         gradient = ops.concat(_map(_flatten, gradients))
         if self.mean_over_ranks is not None:
             gradient = self.mean_over_ranks(gradient)
-        ok = ops.isfinite(self._norm(gradient))
+        ok = ops.logical_and(ops.isfinite(self._norm(gradient)), self._is_finite_everywhere(total))
         gradient = self._gated(gradient, ok, self.options.loss_weight / scale)
         update = ok
         if self.options.accumulate_steps > 1:
@@ -178,6 +178,13 @@ class TrainStep(nn.Cell):
         # The compiler drops an assignment to a weight that nothing waits for.
         norm = ops.depend(norm, done)
         return losses, norm, ok, scale
+
+    def _is_finite_everywhere(self, total: Tensor) -> Tensor:
+        """Whether the loss is, on all ranks: a gradient can be finite where the loss is not (a limit, a logarithm)."""
+        finite = ops.cast(ops.isfinite(total), ms.float32)
+        if self.mean_over_ranks is not None:
+            finite = self.mean_over_ranks(finite)
+        return finite > 0.999
 
     def _norm(self, vector: Tensor) -> Tensor:
         # Not L2Loss: on CPU it adds up one by one in float32 and is 2% off for 20 million elements.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 from mindspore import Tensor
 
 from src.engine.checkpoints import Snapshot
+from src.engine.failed_step import save_failed_step
 from src.engine.train_step import TrainStep
 from src.engine.weights_file import fill_network, tensors_of
 from src.errors import UserError
@@ -36,7 +38,7 @@ class StepResult:
         loss: sum of `losses`.
         losses: name of each loss -> value, unscaled and unweighted; the mean over all processes.
         gradient_norm: L2, after loss_weight and before clipping.
-        is_finite: whether the gradient was; if not, the update was left out.
+        is_finite: whether loss and gradient were; if not, the update was left out.
         rate: learning rate.
         loss_scale: the scale that was used.
         images: number of images, of this process.
@@ -59,6 +61,8 @@ class Trainer:
         result: of the newest step; None before the first.
         stop_requested: a hook sets it to end the run after the running step.
         should_stop: the run ends now; all ranks agree on it at each step, so that none waits for another for ever.
+        skipped, skipped_in_a_row: steps whose update was left out because of an overflow.
+        scored_epoch: the newest epoch after which the validation images were scored, or need not be.
 
     Args:
         cfg: resolved configuration.
@@ -98,6 +102,9 @@ class Trainer:
         self.step = 0
         self.step_in_epoch = 0
         self.best_score: float | None = None
+        self.scored_epoch = 0
+        self.skipped = 0
+        self.skipped_in_a_row = 0
         self.result: StepResult | None = None
         self.stop_requested = False
         self.should_stop = False
@@ -105,23 +112,26 @@ class Trainer:
     def skip_epochs(self, count: int) -> None:
         """Begins as if so many epochs were done already: the schedule goes on from there."""
         self.epoch, self.step = count, count * self.steps_per_epoch
+        self.scored_epoch = count
 
     def fit(self, hooks: Sequence[Hook]) -> None:
         """Trains from where it stands to the last epoch."""
         self.loader.start()
-        for hook in hooks:
-            hook.before_train(self)
-        try:
+        # One process need not wait for a batch when it is to stop; several have to do the next step together.
+        self.loader.is_stopped = lambda: self.stop_requested and self.runtime.group_size == 1
+        with ExitStack() as stack:
+            for hook in hooks:
+                hook.before_train(self)
+                stack.callback(hook.after_train, self)
+            self._heed_request()
             while self.epoch < self.cfg.max_epoch and not self.should_stop:
                 self._one_epoch(hooks)
             for hook in hooks:
                 hook.after_last_step(self)
-        finally:
-            for hook in hooks:
-                hook.after_train(self)
 
     def _one_epoch(self, hooks: Sequence[Hook]) -> None:
-        for batch in self.loader.epoch(self.epoch, self.step_in_epoch):
+        batches = self.loader.epoch(self.epoch, self.step_in_epoch)
+        while (batch := self._next(batches, hooks)) is not None:
             for hook in hooks:
                 hook.before_step(self, batch)
             self.result = self._one_step(batch)
@@ -132,12 +142,22 @@ class Trainer:
             self._heed_request()
             if self.should_stop:
                 break
+        self._heed_request()
         if self.step_in_epoch == self.steps_per_epoch:
             self.epoch += 1
             self.step_in_epoch = 0
             for hook in hooks:
                 hook.after_epoch(self)
             self._heed_request()
+
+    def _next(self, batches: Iterator[Batch], hooks: Sequence[Hook]) -> Batch | None:
+        """The next batch; where it cannot be made, what was trained until now is saved before the error goes on."""
+        try:
+            return next(batches, None)
+        except UserError:
+            for hook in hooks:
+                hook.after_last_step(self)
+            raise
 
     def _heed_request(self) -> None:
         """One process stops at once; several when all know of it, which is at the end of the next step."""
@@ -151,15 +171,32 @@ class Trainer:
             Tensor(self._ema_decay(), ms.float32),
             *[Tensor(np.array(array)) for array in batch.arrays()],
         )
-        shared = self.runtime.gather_numbers([self.stop_requested, *(float(loss) for loss in losses)])
+        own = [float(loss) for loss in losses]
+        shared = self.runtime.gather_numbers([self.stop_requested, *own])
         self.should_stop = bool(shared[:, 0].any())
         values = dict(zip(self.loss_names, shared[:, 1:].mean(0).tolist(), strict=True))
         result = StepResult(
             sum(values.values()), values, float(norm), bool(ok), rate, float(scale), len(batch.image_ids)
         )
-        if not result.is_finite and not self._tolerates_overflow():
-            raise UserError(_not_finite(result, self.epoch, self.step, batch))
+        self._count_skips(result, batch, own)
         return result
+
+    def _count_skips(self, result: StepResult, batch: Batch, losses: Sequence[float]) -> None:
+        """Counts a step that changed nothing, and ends the run where that is no passing overflow.
+
+        Raises:
+            UserError: it is not; the message names the folder where the step was kept.
+        """
+        self.skipped_in_a_row = 0 if result.is_finite else self.skipped_in_a_row + 1
+        self.skipped += not result.is_finite
+        is_bearable = self._tolerates_overflow() and self.skipped_in_a_row < self.cfg.max_skipped_steps
+        if result.is_finite or is_bearable:
+            return
+        try:
+            kept = f"run it again with: python -m src.tools.replay {save_failed_step(self, batch, result, losses)}"
+        except UserError as error:
+            kept = f"the step could not be kept: {error}"
+        raise UserError(f"{_not_finite(self, result, batch)}; {kept}")
 
     def _ema_decay(self) -> float:
         """Smaller at first, (1 + t) / (10 + t), so that an average of few steps does not remember the random start."""
@@ -179,6 +216,10 @@ class Trainer:
                 "step": self.step,
                 "step_in_epoch": self.step_in_epoch,
                 "best_score": self.best_score,
+                "scored_epoch": self.scored_epoch,
+                "skipped": self.skipped,
+                "skipped_in_a_row": self.skipped_in_a_row,
+                "group_size": self.runtime.group_size,
             },
             config=self.cfg.to_dict(),
             dataset=self.dataset,
@@ -200,6 +241,9 @@ class Trainer:
         self.epoch, self.step = int(progress["epoch"]), int(progress["step"])
         self.step_in_epoch = int(progress["step_in_epoch"])
         self.best_score = progress["best_score"]
+        self.scored_epoch = int(progress.get("scored_epoch", self.epoch))
+        self.skipped = int(progress.get("skipped", 0))
+        self.skipped_in_a_row = int(progress.get("skipped_in_a_row", 0))
 
     def trainable_names(self) -> set[str]:
         """Names of the weights that the gradient moves, which are the same on all ranks."""
@@ -210,10 +254,13 @@ class Trainer:
         return self.train_step.averages() or tensors_of(self.train_step.loss_cell.network)
 
 
-def _not_finite(result: StepResult, epoch: int, step: int, batch: Batch) -> str:
+def _not_finite(trainer: Trainer, result: StepResult, batch: Batch) -> str:
     terms = ", ".join(f"{name} {value:g}" for name, value in result.losses.items())
     what = "the loss" if not math.isfinite(result.loss) else "the gradient"
+    often = f" for the {trainer.skipped_in_a_row}th time in a row" if trainer.skipped_in_a_row > 1 else ""
+    scale = f", loss scale {result.loss_scale:g}" if result.loss_scale != 1 else ""
+    images = ", ".join(map(str, batch.image_ids))
     return (
-        f"{what} is not finite in epoch {epoch}, step {step}: {terms}; images {', '.join(map(str, batch.image_ids))}.\n"
-        "The weights were not updated. Lower --lr, set --clip_grad_norm, or with fp16 set --dynamic_loss_scale=True."
+        f"{what} is not finite{often} in epoch {trainer.epoch}, step {trainer.step}: {terms}{scale}; images {images}.\n"
+        "The weights were not updated. Lower --lr, set --clip_grad_norm, or with fp16 set --dynamic_loss_scale=True"
     )

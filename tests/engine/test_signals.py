@@ -1,0 +1,78 @@
+"""What a signal does to a training: at once where it waits, with a checkpoint where it trains."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# `busy` computes for minutes in one instruction of Python, without the interpreter's lock, as a compile does.
+PROGRAM = """
+import logging, signal, sys, time
+from src.engine.signals import StopOnSignal
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+
+class Trainer:
+    stop_requested = False
+
+def say(text):
+    print(text, flush=True)
+
+with StopOnSignal() as stop:
+    if "{begun}":
+        stop.before_train(Trainer)
+    say("ready")
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not Trainer.stop_requested:
+        if "{busy}":
+            import hashlib
+            hashlib.pbkdf2_hmac("sha256", b"a", b"b", 300_000_000)
+        time.sleep(0.01)
+    say("saved")
+sys.exit(stop.exit_code)
+"""
+
+
+def start(begun=True, busy=False):
+    program = PROGRAM.format(begun="x" if begun else "", busy="x" if busy else "")
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_signal_ends_the_run_with_its_code(number, begun):
+    process = start(begun)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"{number.name}: stopping" in output
+    # Before the training there is nothing to save.
+    assert ("saved" in output) == begun
+
+
+def test_a_second_ctrl_c_ends_it_at_once_whatever_it_waits_for():
+    process = start(busy=True)
+    process.send_signal(signal.SIGINT)
+    assert "a second Ctrl-C ends it at once" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "saved" not in output
+
+
+def test_handlers_are_put_back():
+    from src.engine.signals import StopOnSignal
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1)
+    with StopOnSignal():
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1)) == before

@@ -1,0 +1,223 @@
+"""The training loop where something goes wrong, around a network of one layer."""
+
+import json
+import threading
+import time
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn, ops
+
+from src.config import load_config
+from src.data.batch import Batch
+from src.engine.checkpoints import CheckpointFolder, checkpoints_in, load_snapshot
+from src.engine.evaluate import EvaluationStopped, Evaluator
+from src.engine.hooks import Evaluate, Hook, LogLines, SaveCheckpoints
+from src.engine.runtime import Runtime
+from src.engine.train_step import StepOptions, TrainStep
+from src.engine.trainer import Trainer
+from src.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _graph_mode():
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+class OneLayer(nn.Cell):
+    """Loss: the mean of the layer's output; a pixel of 255 in the first image makes it infinite, with a finite
+    gradient."""
+
+    def __init__(self):
+        super().__init__(auto_prefix=False)
+        self.network = nn.Dense(3, 1)
+
+    def construct(self, images, valid_sizes, boxes, labels, size):
+        pixels = ops.cast(images[:, 0, 0], ms.float32)
+        loss = ops.reduce_mean(self.network(pixels / 255))
+        peak = ops.stop_gradient(-ops.log(255 - ops.reduce_max(pixels[0])))
+        return loss + peak, (loss, peak)
+
+
+class Samples:
+    def __getitem__(self, index):
+        return type("Sample", (), {"image_path": f"train/{index}.jpg"})
+
+
+class Loader:
+    """Batches of two images; `deeds` says what happens where one is asked for."""
+
+    def __init__(self, steps=4, deeds=None, bright=()):
+        self.steps_per_epoch = steps
+        self.deeds = deeds or {}
+        self.bright = bright
+        self.dataset = Samples()
+        self.boxes_cut = 0
+        self.is_stopped = lambda: False
+
+    def start(self):
+        pass
+
+    def epoch(self, epoch, start=0):
+        for number in range(start, self.steps_per_epoch):
+            step = epoch * self.steps_per_epoch + number
+            if step in self.deeds and self.deeds[step]():
+                return
+            images = np.full((2, 1, 1, 3), 255 if step in self.bright else 7, np.uint8)
+            geometry = [type("Geometry", (), {"valid_size": (1, 1)})] * 2
+            boxes, labels = np.zeros((2, 2, 4), np.float32), np.int32([[1, -1], [-1, -1]])
+            boxes[0, 0] = (1, 2, 3, 4)
+            ids = [f"a{number}", f"b{number}"]
+            yield Batch(images, boxes, labels, ids, geometry, (1, 1), np.arange(2), epoch, number)
+
+
+def trainer(folder, loader, *flags, options=None):
+    cfg = load_config("configs/yolov3_shapes.yaml", ["--max_epoch", "2", *flags])
+    step = TrainStep(OneLayer(), options or StepOptions())
+    step.set_train()
+    schedule = lambda step: 0.01  # noqa: E731
+    return Trainer(cfg, Runtime("CPU"), step, ("mean", "peak"), loader, schedule, folder, {"model": "yolov3",
+                   "class_names": ["red", "blue"]}, "data")  # fmt: skip
+
+
+def saving(folder):
+    return SaveCheckpoints(CheckpointFolder(folder / "ckpt_0", "yolov3", 9), 1)
+
+
+def steps_in(folder):
+    return sorted(load_snapshot(path).progress["step"] for path in checkpoints_in(folder / "ckpt_0"))
+
+
+def test_a_loss_that_is_not_finite_stops_a_float_run_and_is_kept(tmp_path):
+    mine = trainer(tmp_path, Loader(bright=(5,)))
+    with pytest.raises(UserError, match=r"the loss is not finite in epoch 1, step 5: mean .*, peak inf; images a1, b1"):
+        mine.fit([saving(tmp_path)])
+    # The weights are those before the step, and those of the epoch before are saved.
+    assert mine.step == 5 and steps_in(tmp_path) == [4]
+    folder = tmp_path / "debug" / "step_5"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["losses"]["peak"] == "inf" and report["images"][0] == {
+        "id": "a1", "file": "train/0.jpg", "classes": ["blue"], "boxes": [[1, 2, 3, 4]]
+    }  # fmt: skip
+    with np.load(folder / "batch.npz") as batch:
+        assert batch["images"].shape == (2, 1, 1, 3) and (batch["images"] == 255).all()
+    assert {path.name for path in folder.iterdir()} == {
+        "batch.npz", "config.yaml", "report.json", "weights.ckpt", "weights.json"
+    }  # fmt: skip
+
+
+def test_a_step_that_is_not_finite_changes_no_weight(tmp_path):
+    mine = trainer(tmp_path, Loader(bright=(0,)))
+    before = mine.train_step.loss_cell.network.weight.asnumpy().copy()
+    with pytest.raises(UserError, match="The weights were not updated"):
+        mine.fit([])
+    np.testing.assert_array_equal(mine.train_step.loss_cell.network.weight.asnumpy(), before)
+
+
+def test_overflows_of_a_dynamic_scale_are_counted_and_borne_for_a_while(tmp_path, caplog):
+    flags = ("--amp_level", "O2", "--dynamic_loss_scale", "1", "--max_skipped_steps", "3")
+    options = StepOptions(loss_scale=8.0, dynamic_loss_scale=True)
+    mine = trainer(tmp_path, Loader(bright=(1, 2, 4)), *flags, options=options)
+    mine.fit([LogLines(100), saving(tmp_path)])
+    assert (mine.step, mine.skipped, mine.skipped_in_a_row) == (8, 3, 0)
+    assert "step 3: gradient overflow, update left out, loss scale was 4; 2 left out so far, 2 in a row" in caplog.text
+    progress = load_snapshot(next(checkpoints_in(tmp_path / "ckpt_0"))).progress
+    assert (progress["skipped"], progress["skipped_in_a_row"]) == (3, 0)
+    mine = trainer(tmp_path, Loader(bright=(2, 3, 4, 5)), *flags, options=options)
+    with pytest.raises(UserError, match="for the 3th time in a row in epoch 1, step 4: .*loss scale 2; images a0"):
+        mine.fit([])
+    assert json.loads((tmp_path / "debug" / "step_4" / "report.json").read_text())["skipped_in_a_row"] == 3
+
+
+def test_where_the_step_cannot_be_kept_the_message_says_so(tmp_path):
+    (tmp_path / "debug").write_text("a file in the way")
+    with pytest.raises(UserError, match=r"not finite.*\n.*the step could not be kept: .*debug"):
+        trainer(tmp_path, Loader(bright=(0,))).fit([])
+
+
+def test_what_was_trained_is_saved_before_a_data_error_ends_the_run(tmp_path):
+    def missing():
+        raise UserError("image 7.jpg is missing")
+
+    with pytest.raises(UserError, match="7.jpg is missing"):
+        trainer(tmp_path, Loader(deeds={6: missing})).fit([saving(tmp_path)])
+    assert steps_in(tmp_path) == [4, 6]
+
+
+def test_a_request_to_stop_is_heeded_while_a_batch_is_waited_for(tmp_path):
+    loader = Loader()
+
+    def stalled():
+        threading.Timer(0.2, lambda: setattr(mine, "stop_requested", True)).start()
+        deadline = time.monotonic() + 30
+        while not loader.is_stopped() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return loader.is_stopped()
+
+    loader.deeds[2] = stalled
+    mine = trainer(tmp_path, loader)
+    mine.fit([saving(tmp_path)])
+    assert mine.should_stop and steps_in(tmp_path) == [2]
+
+
+def test_all_hooks_end_also_where_one_of_them_fails(tmp_path):
+    ended = []
+
+    class Ends(Hook):
+        def __init__(self, name, fails=False):
+            self.name, self.fails = name, fails
+
+        def after_train(self, trainer):
+            ended.append(self.name)
+            if self.fails:
+                raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        trainer(tmp_path, Loader()).fit([Ends("first"), Ends("second", fails=True)])
+    assert sorted(ended) == ["first", "second"]
+
+
+def test_an_evaluation_that_was_stopped_is_made_up_for(tmp_path):
+    """After the last epoch too, where nothing is left to train."""
+    calls, answers = [], [{"AP": 0.5}, None, {"AP": 0.25}]
+
+    def evaluate(weights):
+        calls.append(weights)
+        return answers[len(calls) - 1]
+
+    def hooks():
+        return [Evaluate(evaluate, 1, 1, tmp_path / "best.ckpt", []), saving(tmp_path)]
+
+    trainer(tmp_path, Loader()).fit(hooks())
+    assert len(calls) == 2
+    newest = next(checkpoints_in(tmp_path / "ckpt_0"))
+    assert load_snapshot(newest).progress["scored_epoch"] == 1
+    again = trainer(tmp_path, Loader())
+    again.restore(load_snapshot(newest), newest)
+    again.fit(hooks())
+    assert len(calls) == 3 and again.scored_epoch == 2 and again.best_score == 0.5
+    np.testing.assert_array_equal(calls[2]["weight"], calls[1]["weight"])
+
+
+def test_one_stopped_rank_stops_the_evaluation_on_all():
+    class TwoRanks:
+        group_size = 2
+
+        def __init__(self, other):
+            self.other = other
+
+        def gather(self, data):
+            return [data, self.other]
+
+    def stopped():
+        raise EvaluationStopped
+
+    evaluator = Evaluator.__new__(Evaluator)
+    evaluator.runtime = TwoRanks(b"+there")
+    assert evaluator.gather_whole(lambda: b"here") == [b"here", b"there"]
+    with pytest.raises(EvaluationStopped):
+        evaluator.gather_whole(stopped)
+    evaluator.runtime = TwoRanks(b"-")
+    with pytest.raises(EvaluationStopped):
+        evaluator.gather_whole(lambda: b"here")
