@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from mindspore import Tensor
@@ -26,7 +26,7 @@ from src.engine.evaluate import Evaluator, report
 from src.engine.modelarts import on_modelarts
 from src.engine.runtime import Runtime, start, start_logging
 from src.errors import UsageError, UserError
-from src.recipe import DetectionRecipe, get_recipe
+from src.recipe import DetectionRecipe, get_recipe, task_of
 
 if TYPE_CHECKING:
     from src.config import Config
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from src.data.sample import DetectionDataset
 
 log = logging.getLogger(__name__)
+ConfigT = TypeVar("ConfigT", bound="Config")
 _BIN = re.compile(r"(?P<name>.+)_(?P<output>\d+)\.bin")
 
 
@@ -154,13 +155,14 @@ def read_bins(paths: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> list[
     return None
 
 
-def write_inputs(evaluator: Evaluator, form: Form, folder: Path) -> int:
+def write_inputs(evaluator: Evaluator, form: Form, folder: Path, names: Sequence[str]) -> int:
     """Writes what goes into the file for each image: NAME.bin, and NAME.size.bin where it takes valid sizes.
 
     Args:
-        evaluator: of the data set; its loader makes one image at a time.
+        evaluator: of the data set.
         form: of the exported file.
         folder: made if need be.
+        names: of the images, in the order of the data set.
 
     Returns:
         how many images.
@@ -171,9 +173,10 @@ def write_inputs(evaluator: Evaluator, form: Form, folder: Path) -> int:
         normalised = None
         if not form.preprocess:
             normalised = preprocess(Tensor(np.array(batch.images)), Tensor(batch.valid_sizes)).asnumpy()
-        stem = evaluator.dataset.samples[int(batch.indices[0])].image_path.stem
-        for array, suffix in zip(form.inputs(batch.images, batch.valid_sizes, normalised), ("", ".size"), strict=False):
-            np.ascontiguousarray(array).tofile(folder / f"{stem}{suffix}.bin")
+        inputs = form.inputs(batch.images, batch.valid_sizes, normalised)
+        for position, index in enumerate(batch.indices.tolist()):
+            for array, suffix in zip(inputs, ("", ".size"), strict=False):
+                np.ascontiguousarray(array[position]).tofile(folder / f"{names[index]}{suffix}.bin")
     return len(evaluator.dataset.samples)
 
 
@@ -189,12 +192,15 @@ def score(cfg: Config) -> int:
     folder = Path(cfg.log_path) / f"infer_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     start_logging(folder / "log.txt")
     start(cfg)
-    if get_recipe(cfg).task != "detect":
-        raise UsageError("postprocess.py scores detectors; a classifier's file is looked at with predict.py")
+    if task_of(cfg) == "classify":
+        from src.deploy.score_classes import score_classes
+
+        return score_classes(cfg, folder)
     with _evaluator(cfg, folder) as evaluator:
         if cfg.input_bins:
             _, form = read_sidecar(Path(cfg.pretrained))
-            count = write_inputs(evaluator, form, Path(cfg.input_bins))
+            names = [sample.image_path.stem for sample in evaluator.dataset.samples]
+            count = write_inputs(evaluator, form, Path(cfg.input_bins), names)
             log.info("inputs of %d images: %s", count, cfg.input_bins)
             return 0
         log.info("scoring %s on %d images", cfg.result_path or cfg.pretrained, len(evaluator.dataset.samples))
@@ -205,16 +211,25 @@ def score(cfg: Config) -> int:
 def _evaluator(cfg: Config, folder: Path) -> Evaluator:
     if cfg.result_path:
         if cfg.pretrained:
-            # The file that the other program ran says size, classes and preprocessing.
-            content, form = read_sidecar(Path(cfg.pretrained))
-            cfg = apply_card(cfg, content["config"], Path(cfg.pretrained), with_classes=True)
-            cfg = cfg.replace(testing_shape=form.size[0])
+            cfg = as_the_file_says(cfg)
         dataset, cfg = open_dataset(cfg, "val")
         return FilesEvaluator(cfg, dataset)
+    runner = open_file(cfg, folder)
+    dataset, runner.cfg = open_dataset(runner.cfg, "val")
+    return RunnerEvaluator(runner, dataset)
+
+
+def as_the_file_says(cfg: ConfigT) -> ConfigT:
+    """The configuration with the size, classes and preprocessing of the exported file that another program ran."""
+    content, form = read_sidecar(Path(cfg.pretrained))
+    cfg = apply_card(cfg, content["config"], Path(cfg.pretrained), with_classes=True)
+    return cfg.replace(testing_shape=form.size[0])
+
+
+def open_file(cfg: Config, folder: Path) -> Runner:
+    """The runner of an exported file or checkpoint; leaves the command that makes an .om of the file in a folder."""
     path = Path(cfg.pretrained)
     if path.suffix != ".ckpt":
         _, form = read_sidecar(path)
         (folder / "atc.sh").write_text(atc_command(path, form) + "\n", encoding="utf-8")
-    runner = open_runner(path, cfg, cfg.runner)
-    dataset, runner.cfg = open_dataset(runner.cfg, "val")
-    return RunnerEvaluator(runner, dataset)
+    return open_runner(path, cfg, cfg.runner)

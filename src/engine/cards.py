@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,7 @@ from src.errors import UsageError, UserError
 if TYPE_CHECKING:
     from src.config import Config
 
+log = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT", bound="Config")
 
 _CLASSES = ("class_names", "num_classes")
@@ -57,11 +59,15 @@ def apply_backbone_card(cfg: ConfigT, source: Path) -> ConfigT:
 
     Raises:
         UsageError: the configuration sets a key otherwise than the card.
-        UserError: the card is damaged.
+        UserError: the card is damaged, or of a backbone that this network has not.
     """
     card = read_card(source) if source.is_file() else {}
     entries = [*_section(card, "preprocess", source), *_section(card, "network", source)]
-    return _follow(cfg, {name: value for name, value in entries if name in _BACKBONE_KEYS}, source)
+    followed = _follow(cfg, {name: value for name, value in entries if name in _BACKBONE_KEYS}, source)
+    changes = {name: value for name, value in followed.to_dict().items() if value != cfg.to_dict()[name]}
+    if changes:
+        log.info("pretrained_backbone: as its card says, %s", ", ".join(f"{k} is {v}" for k, v in changes.items()))
+    return followed
 
 
 def _follow(cfg: ConfigT, entries: Mapping[str, Any], source: Path) -> ConfigT:
@@ -75,7 +81,12 @@ def _follow(cfg: ConfigT, entries: Mapping[str, Any], source: Path) -> ConfigT:
                 f"{cfg.where(name)} is {values[name]}, but the weights in {source} were made with {value} "
                 f"(its card {source.with_suffix('.json').name} says so). Leave the key out to follow the card."
             )
-    return cfg.replace(**told)
+    try:
+        return cfg.replace(**told)
+    except UsageError as error:
+        raise UserError(
+            f"{source} is of another network: by its card {source.with_suffix('.json').name} {error}"
+        ) from error
 
 
 def _section(card: Mapping[str, Any], name: str, source: Path) -> Iterable[tuple[str, Any]]:

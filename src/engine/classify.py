@@ -24,7 +24,7 @@ from src.recipe import ClassificationRecipe, get_recipe
 
 if TYPE_CHECKING:
     from src.config import Config
-    from src.data.imagefolder import ImageFolder
+    from src.data.imagefolder import ClassBatch, ImageFolder
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +81,18 @@ class ClassEvaluator(Evaluator):
         """Yields (positions in the dataset (n,), probabilities (n, C)) of every picture of this rank, in batches."""
         for batch in self._progress(self.loader.epoch(0)):
             beat()
-            images, valid_sizes = self._filled_up(batch)
-            found = self.predict(Tensor(images), Tensor(valid_sizes)).asnumpy()[: len(batch.images)]
+            found = self._classify(batch)
             if not np.isfinite(found).all():
                 raise UserError(
                     f"the probabilities of {batch.image_ids[0]} are not finite: the weights are damaged, or their "
                     "training has diverged"
                 )
             yield batch.indices, found
+
+    def _classify(self, batch: ClassBatch) -> np.ndarray:
+        """Probabilities (n, C) of a batch."""
+        images, valid_sizes = self._filled_up(batch)
+        return self.predict(Tensor(images), Tensor(valid_sizes)).asnumpy()[: len(batch.images)]
 
     def score(self, _: Path | None = None) -> ClassResult | None:
         """Classifies every picture; None on ranks other than 0."""
@@ -139,15 +143,13 @@ def evaluate_classifier(cfg: Config) -> int:
         result = evaluator.score()
     if result is None:
         return 0
-    write_report(result, folder)
-    log.info("\n%s", result.summary_text)
-    log.info("table of the classes, confusion matrix and log: %s", folder)
+    report_classes(result, folder)
     cfg.save(folder / "config.yaml")
     return 0
 
 
-def write_report(result: ClassResult, folder: Path) -> None:
-    """Writes per_class.csv, confusion.csv (rows true, columns predicted) and confusion.png."""
+def report_classes(result: ClassResult, folder: Path) -> None:
+    """Logs the accuracy, and writes per_class.csv, confusion.csv (rows true, columns predicted) and confusion.png."""
     confusion = result.confusion()
     with atomic_path(folder / "per_class.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -158,6 +160,8 @@ def write_report(result: ClassResult, folder: Path) -> None:
         writer.writerow(["true class", *result.class_names])
         writer.writerows([name, *row] for name, row in zip(result.class_names, confusion.tolist(), strict=True))
     draw_confusion(confusion, result.class_names, folder / "confusion.png")
+    log.info("\n%s", result.summary_text)
+    log.info("table of the classes, confusion matrix and log: %s", folder)
 
 
 def _class_rows(result: ClassResult, confusion: np.ndarray) -> Iterator[list[object]]:
