@@ -9,8 +9,11 @@ import pytest
 
 import eval as evaluation
 import train as training
+from src.config import load_config
 from src.engine.checkpoints import checkpoints_in, load_snapshot
+from src.engine.weights_file import load_tensors, save_tensors, tensors_of
 from src.errors import run_command
+from src.recipe import get_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ["--config", "configs/efficientdet_d0.yaml", "--num_parallel_workers", "0", "--progress", "off"]
@@ -57,11 +60,28 @@ def run(main, *args):
 
 
 @pytest.fixture(scope="module")
-def trained(dataset, tmp_path_factory):
+def backbone(tmp_path_factory):
+    """Weights of a tiny backbone that no drawing gives, as a checkpoint."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        network = get_recipe(load_config(TRAIN[1], TRAIN[2:])).build_network()
+    tensors = {
+        name: np.full(value.shape, 0.5, np.float32) if name.endswith("conv.weight") else value
+        for name, value in tensors_of(network).items()
+        if name.startswith("backbone.")
+    }
+    path = tmp_path_factory.mktemp("weights") / "b0.ckpt"
+    save_tensors(path, tensors)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, backbone, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        assert run(training.main, *TRAIN, "--data_dir", dataset, "--ckpt_path", out, "--run_name", "run") == 0
+        flags = ("--data_dir", dataset, "--pretrained_backbone", backbone, "--ckpt_path", out, "--run_name", "run")
+        assert run(training.main, *TRAIN, *flags) == 0
     return out / "run"
 
 
@@ -71,15 +91,31 @@ def test_a_run_and_its_card(trained):
     assert card["preprocess"]["resize"] == "letterbox_top_left" and card["network"]["pool_padding"] == "ignore"
     header, *steps = (trained / "summary" / "train.csv").read_text().splitlines()
     assert {"class", "box"} <= set(header.split(",")) and len(steps) == 4
+    # An epoch of two steps to warm up, then half a cosine over 300 epochs, of which this is the second.
+    rates = [float(line.split(",")[header.split(",").index("lr")]) for line in steps]
+    second = 0.005 * (1 + np.cos(np.pi / 300))
+    np.testing.assert_allclose(rates, [0.005, 0.01, second, second], rtol=1e-6)
+
+
+def test_training_begins_at_the_given_backbone_and_keeps_averages(trained):
+    """Four steps move a weight by less than 0.1; and the checkpoint holds the averages, which lag behind."""
+    saved = load_snapshot(next(checkpoints_in(trained / "ckpt_0")))
+    name = "backbone.stem.conv.weight"
+    moved = [np.abs(tensors[name] - 0.5).max() for tensors in (saved.averages, saved.weights)]
+    assert 0 < moved[0] < moved[1] < 0.1
+    np.testing.assert_array_equal(
+        load_tensors(trained / "ckpt_0" / "efficientdet_d0-2_4.ckpt")[name], saved.averages[name]
+    )
 
 
 @pytest.mark.slow
-def test_a_stopped_training_goes_on_bit_for_bit(dataset, trained, tmp_path):
+def test_a_stopped_training_goes_on_bit_for_bit(dataset, backbone, trained, tmp_path):
     """Also what drop-connect leaves out is the same."""
     (tmp_path / "part" / "ckpt_0").mkdir(parents=True)
     for path in (trained / "ckpt_0").glob("efficientdet_d0-1_2*"):
         (tmp_path / "part" / "ckpt_0" / path.name).write_bytes(path.read_bytes())
-    flags = ("--data_dir", dataset, "--ckpt_path", tmp_path, "--run_name", "part", "--resume", "auto")
+    flags = ("--data_dir", dataset, "--pretrained_backbone", backbone, "--ckpt_path", tmp_path, "--run_name", "part",
+             "--resume", "auto")  # fmt: skip
     assert run(training.main, *TRAIN, *flags) == 0
     whole = load_snapshot(next(checkpoints_in(trained / "ckpt_0")))
     resumed = load_snapshot(next(checkpoints_in(tmp_path / "part" / "ckpt_0")))
