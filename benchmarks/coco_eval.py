@@ -1,49 +1,94 @@
-"""Seconds of COCO scoring, hotcoco against pycocotools: `python -m benchmarks.coco_eval`.
+"""Seconds of COCO scoring against pycocotools, side by side: `python benchmarks/run.py coco_eval`.
 
-Pseudo detections are made from the ground truth (jittered, doubled, invented) and written as a result file. Both sides
-read the annotation file and the result file and give the twelve numbers, which are checked to be equal to 1e-9.
-`--copies` repeats the dataset under new image ids, to see how the times grow (24 copies of 206 images: val2017).
+The dataset is repeated under new image ids until it has as many images as val2017, and detections are made from its
+ground truth: jittered boxes, and inventions. Our side is `score_detections`, which reads and checks both files and
+gives the twelve numbers and those of each class. The other side is what pycocotools' own example does: COCO, loadRes,
+COCOeval. Their twelve numbers must be equal to 1e-9 before anything is timed.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import io
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.side_by_side import alternate
+from benchmarks.report import SPEEDUP, Goal, Options, Result
+from benchmarks.side_by_side import alternate_all
+from src.data.layouts import find_split
 from src.engine.coco_score import score_detections
 from src.engine.detections import DetectionWriter
 from src.engine.postprocess import Detections
 
+IMAGES, DETECTIONS = 5000, 180_000
+OURS, REFERENCE = "score_detections (hotcoco)", "pycocotools"
 
-def repeated(dataset: dict[str, Any], copies: int) -> dict[str, Any]:
-    """The dataset `copies` times with new image and annotation ids."""
+
+def measure(options: Options) -> Result:
+    """Measures reading and scoring."""
+    result = Result()
+    images, detections = (100, 3600) if options.quick else (IMAGES, DETECTIONS)
+    source = json.loads(find_split(options.dataset(), "val").ann_file.read_text(encoding="utf-8"))
+    dataset = repeated(source, images)
+    with tempfile.TemporaryDirectory() as folder:
+        ann_file, file = Path(folder) / "annotations.json", Path(folder) / "detections.json"
+        ann_file.write_text(json.dumps(dataset), encoding="utf-8")
+        count = write_pseudo_detections(dataset, file, detections)
+        sides = {
+            OURS: lambda: score_detections(ann_file, file).stats,
+            REFERENCE: lambda: by_pycocotools(ann_file, file),
+        }
+        np.testing.assert_allclose(*(score() for score in sides.values()), rtol=0, atol=1e-9)
+        seconds = alternate_all(sides, options.count(5), warm=False)
+    what = f"COCO scoring, {images:,} images, {count:,} detections"
+    result.compare(what, "s", result.keep(what, seconds), OURS, REFERENCE, [Goal(SPEEDUP, at_least=40)])
+    result.notes.append(f"{what}: {len(dataset['annotations']):,} ground truths; the twelve numbers equal to 1e-9.")
+    return result
+
+
+def by_pycocotools(ann_file: Path, detections: Path) -> list[float]:
+    """The twelve numbers by pycocotools alone."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        truth = COCO(str(ann_file))
+        evaluation = COCOeval(truth, truth.loadRes(str(detections)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return list(evaluation.stats)
+
+
+def repeated(dataset: dict[str, Any], count: int) -> dict[str, Any]:
+    """The dataset again and again, with new image and annotation ids, cut to `count` images."""
     step = 1 + max(image["id"] for image in dataset["images"])
-    images = [image | {"id": image["id"] + n * step} for n in range(copies) for image in dataset["images"]]
+    copies = -(-count // len(dataset["images"]))
+    images = [image | {"id": image["id"] + n * step} for n in range(copies) for image in dataset["images"]][:count]
+    known = {image["id"] for image in images}
     annotations = [
         {key: a[key] for key in ("category_id", "bbox", "area", "iscrowd")} | {"image_id": a["image_id"] + n * step}
         for n in range(copies)
         for a in dataset["annotations"]
+        if a["image_id"] + n * step in known
     ]
     for number, annotation in enumerate(annotations, 1):
         annotation["id"] = number
     return {"images": images, "categories": dataset["categories"], "annotations": annotations}
 
 
-def write_pseudo_detections(dataset: dict[str, Any], path: Path, per_image: int = 30) -> tuple[int, float]:
-    """Writes jittered ground truth and inventions; returns how many detections and the seconds of writing."""
+def write_pseudo_detections(dataset: dict[str, Any], path: Path, count: int) -> int:
+    """Writes jittered ground truth and inventions, about `count` in all; returns how many detections there are."""
     rng = np.random.default_rng(0)
     ids = [category["id"] for category in dataset["categories"]]
+    per_image = max(1, round((count - len(dataset["annotations"])) / len(dataset["images"])))
     truth: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in dataset["images"]}
     for annotation in dataset["annotations"]:
         truth[annotation["image_id"]].append(annotation)
-    seconds = 0.0
     with DetectionWriter(path, ids) as writer:
         for image_id, annotations in truth.items():
             known = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
@@ -53,37 +98,5 @@ def write_pseudo_detections(dataset: dict[str, Any], path: Path, per_image: int 
             boxes[:, 2:] += boxes[:, :2]
             scores = np.concatenate([rng.random(len(known)), rng.random(per_image) * 0.3]).round(2)
             labels = np.concatenate([labels, rng.integers(0, len(ids), per_image)])
-            begin = time.perf_counter()
             writer.write(image_id, Detections(boxes.astype(np.float32), scores.astype(np.float32), labels))
-            seconds += time.perf_counter() - begin
-    return writer.detections, seconds
-
-
-def main() -> None:
-    """Prints medians and the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", type=Path, default=Path("../shared/data/coco_mini"))
-    parser.add_argument("--copies", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
-    dataset = json.loads((args.data_dir / "annotations" / "instances_val2017.json").read_text())
-    dataset = repeated(dataset, args.copies)
-    with tempfile.TemporaryDirectory() as folder:
-        ann_file, file = Path(folder) / "annotations.json", Path(folder) / "detections.json"
-        ann_file.write_text(json.dumps(dataset))
-        count, writing = write_pseudo_detections(dataset, file)
-        megabytes = file.stat().st_size / 1e6
-        print(f"{len(dataset['images'])} images, {len(dataset['annotations'])} ground truths, {count} detections")
-        print(f"writing the result file ({megabytes:.1f} MB): {writing:.2f} s")
-        stats = [score_detections(ann_file, file, backend).stats for backend in ("hotcoco", "pycocotools")]
-        np.testing.assert_allclose(*stats, rtol=0, atol=1e-9)
-        fast, slow = alternate(
-            lambda: score_detections(ann_file, file, "hotcoco"),
-            lambda: score_detections(ann_file, file, "pycocotools"),
-            args.rounds,
-        )
-    print(f"hotcoco {fast:.2f} s, pycocotools {slow:.2f} s (files read and checked too): {slow / fast:.1f}x")
-
-
-if __name__ == "__main__":
-    main()
+    return writer.detections

@@ -1,38 +1,87 @@
-"""Images per second of the training input against a plain loop, side by side: `python -m benchmarks.data_throughput`.
+"""Images per second of the training input against plain loops, side by side: `python benchmarks/run.py data`.
 
-All read the same JPEG files and end in batches of the network's input size. The plain loop is one thread that decodes,
-letterboxes, normalises and turns to CHW, without augmentation; the tuned loop does the same with care. The loader
-augments (jitter crop, flip, colour) and hands over uint8, which the network's graph normalises. Rounds alternate, so
-that a busy machine disturbs all alike; medians are compared.
+All read the same JPEG files and end in batches of 416 px. The plain loop is one thread that decodes, letterboxes,
+normalises and turns to CHW, without augmentation; the tuned loop does the same with care. The numpy form augments as
+the training of the YOLOs does (jitter crop, flip, colour), one whole image after the other, and must make of the same
+draws the same pictures and boxes as the loader before anything is timed. The loader hands over uint8, which the graph
+normalises.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from math import ceil
 
 import cv2
 import numpy as np
 
+from benchmarks.report import SPEEDUP, Goal, Options, Result
+from benchmarks.side_by_side import alternate_all
+from src.data.batch import BatchMaker
 from src.data.coco import read_coco
 from src.data.decode import decode_image
-from src.data.geometry import resize_for_eval
+from src.data.geometry import INTERPOLATIONS, resize_for_eval
 from src.data.layouts import find_split
 from src.data.loader import BatchLoader
 from src.data.pipeline import jitter_pipeline
 from src.data.sample import DetectionDataset
+from src.data.transforms import JitterCrop, Labelled, colour_matrix
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
+BATCH = 16
+# An epoch has at least as many images, so that its first and last batches, when a worker waits, weigh little.
+IMAGES = 800
+ALONE, WORKERS = "loader, in process", "loader, 2 workers"
+PLAIN, TUNED, NUMPY = "plain loop, no augmentation", "tuned plain loop, no augmentation", "numpy augmentation"
+# Grey levels on average (a smooth picture is cropped to whole pixels before or after it is resized), and px.
+_GREY_TOLERANCE, _BOX_TOLERANCE = 8.0, 3.0
 
 
-def plain_loop(dataset: DetectionDataset, batch_size: int, side: int) -> int:
-    """Decode, letterbox, normalise, CHW; one image after the other in one thread. Returns the number of images."""
-    count = len(dataset) // batch_size * batch_size
+def measure(options: Options) -> Result:
+    """Measures the loader in this process and with two workers."""
+    result = Result()
+    cv2.setNumThreads(1)
+    side = 96 if options.quick else 416
+    paths = find_split(options.dataset(), "train")
+    dataset = read_coco(paths.ann_file, paths.image_dir)
+    grey = check_same_augmentation(dataset, side)
+    dataset = enlarged(dataset, 2 * BATCH if options.quick else IMAGES)
+    loops = {PLAIN: plain_loop, TUNED: tuned_loop, NUMPY: numpy_loop}
+    sides: dict[str, Callable[[], object]] = {
+        name: lambda loop=loop: loop(dataset, BATCH, side) for name, loop in loops.items()
+    }
+    with ExitStack() as stack:
+        for name, workers in ((ALONE, 0), (WORKERS, 2)):
+            loader = BatchLoader(dataset, jitter_pipeline(), BATCH, [(side, side)], training=True, num_workers=workers)
+            stack.enter_context(loader)
+            sides[name] = lambda loader=loader: sum(1 for _ in loader.epoch(0))
+        seconds = alternate_all(sides, options.count(7))
+    count = len(dataset) // BATCH * BATCH
+    what = f"YOLOv3 training input, {side} px"
+    rates = result.keep(what, {name: [count / s for s in values] for name, values in seconds.items()})
+    result.compare(what, "images/s", rates, WORKERS, PLAIN, [Goal(SPEEDUP, at_least=3)])
+    result.compare(what, "images/s", rates, ALONE, PLAIN, [Goal(SPEEDUP, at_least=1.7)])
+    for name, other in ((ALONE, TUNED), (WORKERS, NUMPY), (ALONE, NUMPY)):
+        result.compare(what, "images/s", rates, name, other)
+    result.notes.append(
+        f"{what}: {count} images an epoch in batches of {BATCH}; the pictures of the loader and of the numpy form "
+        f"differ by {grey:.1f} of 255 grey levels on average."
+    )
+    return result
+
+
+def enlarged(dataset: DetectionDataset, count: int) -> DetectionDataset:
+    """The dataset as often over as it takes to have `count` images."""
+    return replace(dataset, samples=dataset.samples * ceil(count / len(dataset)))
+
+
+def plain_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:
+    """Decode, letterbox, normalise, CHW; one image after the other in one thread."""
     batch = np.empty((batch_size, 3, side, side), np.float32)
-    for position in range(count):
+    for position in range(len(dataset) // batch_size * batch_size):
         image = cv2.imread(str(dataset.samples[position].image_path))
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         height, width = image.shape[:2]
@@ -43,76 +92,83 @@ def plain_loop(dataset: DetectionDataset, batch_size: int, side: int) -> int:
         canvas[top : top + new_h, left : left + new_w] = cv2.resize(image, (new_w, new_h))
         normalised = (canvas.astype(np.float32) / 255 - MEAN) / STD
         batch[position % batch_size] = normalised.transpose(2, 0, 1)
-    return count
 
 
-def tuned_loop(dataset: DetectionDataset, batch_size: int, side: int) -> int:
+def tuned_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:
     """The plain loop with normalisation written for speed: planes first, one multiplication and addition in place."""
-    count = len(dataset) // batch_size * batch_size
     batch = np.empty((batch_size, 3, side, side), np.float32)
     factor, shift = (1 / (255 * STD))[:, None, None], (-MEAN / STD)[:, None, None]
-    for position in range(count):
+    for position in range(len(dataset) // batch_size * batch_size):
         image = decode_image(dataset.samples[position].image_path)
         canvas, _ = resize_for_eval(image, (side, side), "letterbox")
         planes = batch[position % batch_size]
         np.multiply(canvas.transpose(2, 0, 1), factor, out=planes)
         planes += shift
-    return count
 
 
-def loader_epoch(loader: BatchLoader, epoch: int) -> int:
-    """One epoch of batches; returns the number of images."""
-    return sum(len(batch.images) for batch in loader.epoch(epoch))
+def numpy_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:
+    """Decode and augment image after image in one thread."""
+    batch = np.empty((batch_size, side, side, 3), np.uint8)
+    for position in range(len(dataset) // batch_size * batch_size):
+        sample = dataset.samples[position]
+        image = cv2.cvtColor(cv2.imread(str(sample.image_path)), cv2.COLOR_BGR2RGB)
+        rng = np.random.default_rng(position)
+        batch[position % batch_size], _, _ = numpy_augmentation(image, *sample.targets(), side, rng)
 
 
-def images_per_second(work: Callable[[], int]) -> float:
-    """Images a second of one run of `work`, which returns how many it made."""
-    begin = time.perf_counter()
-    count = work()
-    return count / (time.perf_counter() - begin)
+def numpy_augmentation(
+    image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Generator
+) -> Labelled:
+    """What `jitter_pipeline()` does to an image, step by step on whole images; the draws come in the same order."""
+    height, width = image.shape[:2]
+    name = JitterCrop.interpolations[rng.integers(3)]
+    for _ in range(JitterCrop.trials):
+        upper, lower = rng.uniform(0.7, 1.3, 2)
+        scale = rng.uniform(0.25, 2.0) * side
+        new_w, new_h = (scale * upper / lower, scale) if upper < lower else (scale, scale * lower / upper)
+        left, top = rng.uniform() * (side - new_w), rng.uniform() * (side - new_h)
+        moved = boxes * np.array([new_w / width, new_h / height] * 2) + np.array([left, top] * 2)
+        moved = np.clip(moved, 0, side)
+        kept = np.all(moved[:, 2:] - moved[:, :2] > 1, axis=1)
+        if kept.any() or not len(boxes):
+            break
+    else:
+        left, top, new_w, new_h = 0, 0, side, side
+        moved, kept = boxes * np.array([side / width, side / height] * 2), np.ones(len(boxes), bool)
+    new_w, new_h, left, top = max(round(new_w), 1), max(round(new_h), 1), round(left), round(top)
+    resized = cv2.resize(image, (new_w, new_h), interpolation=INTERPOLATIONS[name])
+    canvas = np.full((side, side, 3), 128, np.uint8)
+    canvas[max(top, 0) : top + new_h, max(left, 0) : left + new_w] = resized[
+        max(-top, 0) : side - top, max(-left, 0) : side - left
+    ]
+    moved, labels = moved[kept], labels[kept]
+    if rng.uniform() < 0.5:
+        canvas = canvas[:, ::-1]
+        moved = np.stack([side - moved[:, 2], moved[:, 1], side - moved[:, 0], moved[:, 3]], axis=1)
+    hue, factors = rng.uniform(-0.1, 0.1), []
+    for _ in range(2):
+        factor = rng.uniform(1, 1.5)
+        factors.append(factor if rng.uniform() < 0.5 else 1 / factor)
+    coloured = canvas.astype(np.float32) @ colour_matrix(hue, *factors).T.astype(np.float32)
+    return np.clip(np.round(coloured), 0, 255).astype(np.uint8), moved.astype(np.float32), labels
 
 
-def main() -> None:
-    """Prints medians and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", default="../shared/data/coco_mini")
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--side", type=int, default=416)
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rounds", type=int, default=7)
-    args = parser.parse_args()
-    cv2.setNumThreads(1)
-    paths = find_split(args.data_dir, "train")
-    dataset = read_coco(paths.ann_file, paths.image_dir)
-    loaders = {
-        workers: BatchLoader(
-            dataset,
-            jitter_pipeline(),
-            args.batch_size,
-            [(args.side, args.side)],
-            training=True,
-            num_workers=workers,
-        )
-        for workers in args.workers
-    }
-    rates: dict[str, list[float]] = {}
-    for loader in loaders.values():
-        loader_epoch(loader, 0)
-    for epoch in range(1, args.rounds + 1):
-        plain = images_per_second(lambda: plain_loop(dataset, args.batch_size, args.side))
-        rates.setdefault("plain loop, one thread", []).append(plain)
-        tuned = images_per_second(lambda: tuned_loop(dataset, args.batch_size, args.side))
-        rates.setdefault("tuned loop, one thread", []).append(tuned)
-        for workers, loader in loaders.items():
-            rate = images_per_second(lambda loader=loader, epoch=epoch: loader_epoch(loader, epoch))
-            rates.setdefault(f"loader, {workers} workers", []).append(rate)
-    for loader in loaders.values():
-        loader.close()
-    base = statistics.median(rates["plain loop, one thread"])
-    for name, values in rates.items():
-        median = statistics.median(values)
-        print(f"{name:24s} {median:7.0f} images/s  {median / base:5.2f} x")
+def check_same_augmentation(dataset: DetectionDataset, side: int, count: int = 16) -> float:
+    """Mean difference, in grey levels, between the pictures of both forms of the augmentation for the same draws.
 
-
-if __name__ == "__main__":
-    main()
+    Raises:
+        RuntimeError: it is too large, or boxes differ by more than the rounding to whole pixels explains.
+    """
+    maker, pipeline = BatchMaker(dataset, jitter_pipeline(), 0, 50), jitter_pipeline()
+    canvas, differences = np.empty((side, side, 3), np.uint8), []
+    for index in range(min(count, len(dataset))):
+        found, classes, _ = pipeline(maker.load, index, len(dataset), canvas, np.random.default_rng(index))
+        picture, boxes, labels = numpy_augmentation(*maker.load(index), side, np.random.default_rng(index))
+        differences.append(float(np.abs(canvas.astype(int) - picture).mean()))
+        if len(classes) == len(labels):  # a box of about one pixel may be left out by one of the two
+            largest = float(np.abs(found - boxes).max(initial=0))
+            if not np.array_equal(classes, labels) or largest > _BOX_TOLERANCE:
+                raise RuntimeError(f"image {index}: boxes of the two augmentations differ by {largest:.1f} px")
+    if not np.mean(differences) <= _GREY_TOLERANCE:
+        raise RuntimeError(f"pictures of the two augmentations differ by {np.mean(differences):.1f} grey levels")
+    return float(np.mean(differences))

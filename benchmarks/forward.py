@@ -1,4 +1,4 @@
-"""Milliseconds of a forward pass in four runtimes, side by side: `python -m benchmarks.forward`.
+"""Milliseconds of a forward pass in four runtimes, side by side: `python benchmarks/run.py forward`.
 
 DarkNet53 at 256 px and YOLOv3 at 416 px, one image: this project in a compiled graph, MindSpore as it comes (without
 the setting for oneDNN that `src` makes on a processor with AVX-512), PyTorch without that setting, and this project's
@@ -8,24 +8,22 @@ outputs before anything is timed.
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import has_avx512, installed
-from benchmarks.report import SHARE, SPEEDUP, Goal, Options, Result, Row, plain_table
-from benchmarks.workers import Worker, alternate_workers
+from benchmarks.machine import has_avx512
+from benchmarks.networks import prepared
+from benchmarks.report import NO_TORCH, SHARE, SPEEDUP, Goal, Options, Result, Row
+from benchmarks.workers import Side, alternate_workers, open_workers
 
 OURS, STOCK, TORCH, ONNX = "MindSpore, graph", "stock MindSpore", "PyTorch", "ONNX in onnxruntime"
 SIDES = {
-    OURS: ("mindspore_side", True),
-    STOCK: ("mindspore_side", False),
-    TORCH: ("torch_side", False),
-    ONNX: ("onnxruntime_side", False),
+    OURS: Side("benchmarks.networks:mindspore_side", capped=True),
+    STOCK: Side("benchmarks.networks:mindspore_side"),
+    TORCH: Side("benchmarks.networks:torch_side", needs_torch=True),
+    ONNX: Side("benchmarks.networks:onnxruntime_side"),
 }
 # name, network, px
 CASES = (("DarkNet53, 256 px, forward", "classifier", 256), ("YOLOv3, 416 px, forward", "yolov3", 416))
@@ -36,24 +34,18 @@ _TOLERANCE = 1e-3
 def measure(options: Options) -> Result:
     """Measures all cases."""
     result = Result()
-    if not installed("torch"):
-        result.notes.append("PyTorch is not installed (requirements-bench.txt): not compared with it.")
     for what, name, size in CASES:
-        arguments = {"name": name, "size": 64 if options.quick else size, "narrow": options.quick}
-        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-            arguments["folder"] = folder
-            with Worker("benchmarks.networks:prepare", arguments, capped=True) as worker:
-                worker.compute(Path(folder) / "none.npz")
-            workers = {
-                side: stack.enter_context(Worker(f"benchmarks.networks:{function}", arguments, capped))
-                for side, (function, capped) in SIDES.items()
-                if side != TORCH or installed("torch")
-            }
-            outputs = {side: worker.compute(Path(folder) / "outputs.npz") for side, worker in workers.items()}
-            difference = check_equal(outputs)
+        with (
+            prepared(name, 64 if options.quick else size, options.quick) as arguments,
+            open_workers(SIDES, arguments, options.torch_python) as workers,
+        ):
+            file = Path(arguments["folder"]) / "outputs.npz"
+            difference = check_equal({side: worker.compute(file) for side, worker in workers.items()})
             seconds = alternate_workers(workers, options.count(9), calls=5)
         add_rows(result, what, result.keep(what, seconds, 1000))
         result.notes.append(f"{what}: outputs of all sides equal within {difference:.1e}.")
+    if TORCH not in workers:
+        result.notes.append(NO_TORCH)
     return result
 
 
@@ -75,24 +67,9 @@ def check_equal(outputs: Mapping[str, list[np.ndarray]]) -> float:
 
 def add_rows(result: Result, what: str, medians: Mapping[str, float]) -> None:
     """Compares each side with the one that the goals are about."""
-    reason = "" if has_avx512() else "does not apply: no AVX-512 here, so oneDNN takes its fast kernels by itself"
+    reason = "" if has_avx512() else "not to be shown here: without AVX-512 stock MindSpore takes the fast kernels too"
     result.compare(what, "ms", medians, OURS, STOCK, [Goal(SPEEDUP, at_least=50, reason=reason)])
     result.compare(what, "ms", medians, OURS, TORCH, [Goal(SHARE, at_most=1.7)])
     result.compare(what, "ms", medians, ONNX, TORCH, [Goal(SHARE, at_most=0.85)])
     if TORCH not in medians:
         result.rows.append(Row(what, "ms", ONNX, medians[ONNX], OURS, medians[OURS]))
-
-
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="tiny networks")
-    args = parser.parse_args()
-    result = measure(Options(rounds=args.rounds, quick=args.quick))
-    print(plain_table(result.rows))
-    print(*result.notes, sep="\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,25 +1,38 @@
 """The sides of the benchmarks that run networks; each is made and called in a process of its own.
 
-All sides of a case have the same weights and inputs. `prepare` writes them, and the ONNX file, to a folder.
+All sides of a case have the same weights and inputs. `prepare` writes them, and the ONNX file, to a folder; `prepared`
+has that done in a process of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.workers import Compute, Worker
+
 if TYPE_CHECKING:
     from mindspore import nn
-
-    from benchmarks.workers import Compute
 
 CLASSES = {"classifier": 1000, "yolov3": 80}
 # Of a network that is only to show that everything runs.
 _NARROW = {"shape": (4, 4, 8, 8, 16, 16), "layers": (1, 1, 1, 1, 1)}
 _RATE, _MOMENTUM, _WEIGHT_DECAY = 0.01, 0.9, 5e-4
+
+
+@contextmanager
+def prepared(name: str, size: int, narrow: bool) -> Iterator[dict[str, Any]]:
+    """Arguments of the sides of one case, the files of which lie in a folder until the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = {"name": name, "size": size, "narrow": narrow, "folder": folder}
+        with Worker("benchmarks.networks:prepare", arguments, capped=True) as worker:
+            worker.compute(Path(folder) / "none.npz")
+        yield arguments
 
 
 def build(name: str, narrow: bool) -> nn.Cell:
@@ -127,7 +140,7 @@ def training_batch(size: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     return pictures, rng.integers(0, CLASSES["classifier"], batch).astype(np.int32)
 
 
-def mindspore_training(size: int, batch: int, narrow: bool, folder: str) -> Compute:
+def mindspore_training(name: str, size: int, batch: int, narrow: bool, folder: str) -> Compute:
     """One training step of the classifier: normalisation, forward, loss, backward, SGD."""
     from mindspore import Tensor
 
@@ -135,9 +148,9 @@ def mindspore_training(size: int, batch: int, narrow: bool, folder: str) -> Comp
     from src.darknet53.loss import SmoothedCrossEntropy
     from src.engine.train_step import LossCell, StepOptions, TrainStep
 
-    network = build("classifier", narrow)
+    network = build(name, narrow)
     _fill(network, _weights(folder))
-    criterion = SmoothedCrossEntropy(CLASSES["classifier"])
+    criterion = SmoothedCrossEntropy(CLASSES[name])
     cell = LossCell(Preprocess([0.5] * 3, [0.25] * 3), network, criterion)
     step = TrainStep(cell, StepOptions(_MOMENTUM, _WEIGHT_DECAY))
     step.set_train(True)
@@ -154,7 +167,7 @@ def mindspore_training(size: int, batch: int, narrow: bool, folder: str) -> Comp
     return train
 
 
-def torch_training(size: int, batch: int, narrow: bool, folder: str) -> Compute:
+def torch_training(name: str, size: int, batch: int, narrow: bool, folder: str) -> Compute:
     """The same step in PyTorch."""
     import torch
     from torch.nn import functional
@@ -162,7 +175,7 @@ def torch_training(size: int, batch: int, narrow: bool, folder: str) -> Compute:
     from benchmarks import torch_models
 
     del narrow
-    model = torch_models.build("classifier", _weights(folder)).train()
+    model = torch_models.build(name, _weights(folder)).train()
     plain = [p for p in model.parameters() if p.ndim == 1]
     decayed = [p for p in model.parameters() if p.ndim > 1]
     groups = [{"params": decayed, "weight_decay": _WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]

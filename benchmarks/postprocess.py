@@ -1,4 +1,5 @@
-"""Milliseconds of post-processing an image against plain numpy, side by side: `python -m benchmarks.postprocess`.
+"""Milliseconds of post-processing an image against plain numpy, side by side:
+`python benchmarks/run.py postprocess`.
 
 The plain side is what most detectors ship: threshold and argmax by numpy, then for every class a loop that keeps the
 best box and drops what it covers. Both give the same detections, which is checked before anything is timed. The images
@@ -8,18 +9,48 @@ from an untrained network.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.side_by_side import alternate
+from benchmarks.report import VALUE, Goal, Options, Result
+from benchmarks.side_by_side import alternate_all
 from src.engine.postprocess import Detections, PostprocessOptions, postprocess, warm_up
 
 YOLO = PostprocessOptions(0.001, 0.5, max_detections=300)
 YOLO_DIOU = PostprocessOptions(0.001, 0.6, nms_type="diou", max_detections=300)
 EFFICIENTDET = PostprocessOptions(0.05, 0.5, max_detections=100)
 REFINEDET = PostprocessOptions(0.01, 0.45, max_detections=500, pre_nms_top_k_per_class=1000, multi_label=True)
+
+OURS, PLAIN = "postprocess (numba)", "numpy, loop over classes"
+# Of the cases, the most milliseconds an image.
+GOALS = {"YOLO 22,743 x 80": 1.2, "YOLO 22,743 x 80, dense": 2.0}
+
+
+def measure(options: Options) -> Result:
+    """Measures all cases."""
+    result = Result()
+    warm_up()
+    for name, boxes, scores, how in cases():
+        found = postprocess(boxes, scores, how)
+        assert_same(found, plain_postprocess(boxes, scores, how))
+        best = scores if how.multi_label else scores.max(axis=1)
+        candidates = int((best > np.float32(how.score_threshold)).sum())
+        seconds = alternate_all(
+            {
+                OURS: lambda b=boxes, s=scores, o=how: postprocess(b, s, o),
+                PLAIN: lambda b=boxes, s=scores, o=how: plain_postprocess(b, s, o),
+            },
+            options.count(15),
+        )
+        what = f"post-processing an image, {name}"
+        goals = [Goal(VALUE, at_most=GOALS[name])] if name in GOALS else []
+        note = f"{candidates:,} candidates, {len(found)} kept"
+        result.compare(what, "ms", result.keep(what, seconds, 1000), OURS, PLAIN, goals, note)
+        if options.quick:
+            break
+    result.notes.append("Post-processing: the detections of both sides are equal in every case.")
+    return result
 
 
 def plain_nms(boxes: np.ndarray, threshold: float, with_distance: bool = False) -> list[int]:
@@ -91,28 +122,3 @@ def assert_same(found: Detections, expected: Detections) -> None:
     np.testing.assert_array_equal(found.labels, expected.labels)
     np.testing.assert_array_equal(found.scores, expected.scores)
     np.testing.assert_array_equal(found.boxes, expected.boxes)
-
-
-def main() -> None:
-    """Prints medians and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
-    print(f"compiling or loading from the cache: {warm_up():.1f} s")
-    print(f"{'ms an image':<34}{'candidates':>10}{'kept':>6}{'compiled':>10}{'numpy':>9}{'ratio':>7}")
-    for name, boxes, scores, options in cases():
-        best = scores if options.multi_label else scores.max(axis=1)
-        candidates = int((best > np.float32(options.score_threshold)).sum())
-        found = postprocess(boxes, scores, options)
-        assert_same(found, plain_postprocess(boxes, scores, options))
-        ours, plain = alternate(
-            lambda b=boxes, s=scores, o=options: postprocess(b, s, o),
-            lambda b=boxes, s=scores, o=options: plain_postprocess(b, s, o),
-            rounds,
-        )
-        counts = f"{candidates:>10}{len(found):>6}"
-        print(f"{name:<34}{counts}{ours * 1e3:>10.2f}{plain * 1e3:>9.2f}{plain / ours:>6.1f}x")
-
-
-if __name__ == "__main__":
-    main()

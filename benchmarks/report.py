@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-SPEEDUP, SHARE, VALUE = "times as fast", "of its time", "in all"
+from src.errors import UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+SPEEDUP, SHARE, VALUE = "speedup", "share", "value"
 
 
 @dataclass(frozen=True)
@@ -18,16 +22,30 @@ class Options:
     Attributes:
         rounds: of each comparison; 0 = as many as the benchmark thinks right.
         quick: tiny sizes, to see that everything runs; the numbers mean nothing.
-        data_dir: folder of images with annotations, in one of the layouts that train.py takes; None = not given.
+        data_dir: folder of images with annotations, in one of the layouts that train.py takes; None = coco_mini.
+        torch_python: interpreter that has PyTorch; "" = this one.
     """
 
     rounds: int = 0
     quick: bool = False
     data_dir: Path | None = None
+    torch_python: str = ""
 
     def count(self, usual: int) -> int:
         """How many rounds, where `usual` is the benchmark's own choice."""
         return self.rounds or (2 if self.quick else usual)
+
+    def dataset(self) -> Path:
+        """The folder of `data_dir`; without one, coco_mini in DATA_DIR (../shared/data beside the repository).
+
+        Raises:
+            UsageError: neither is there.
+        """
+        default = Path(os.environ.get("DATA_DIR") or ROOT.parent / "shared" / "data") / "coco_mini"
+        folder = self.data_dir or default
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is no folder: name one with images and annotations by --data_dir")
+        return folder
 
 
 @dataclass(frozen=True)
@@ -49,12 +67,6 @@ class Goal:
     def met(self, number: float) -> bool:
         """Whether a measured number reaches it."""
         return number >= self.at_least if self.at_least is not None else number <= (self.at_most or 0)
-
-    @property
-    def text(self) -> str:
-        """The bound in words."""
-        bound = f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
-        return f"{bound} {self.of}"
 
 
 @dataclass(frozen=True)
@@ -95,9 +107,18 @@ class Row:
 
     def goal_texts(self) -> Iterator[str]:
         """Each goal with what was measured."""
+        units = {SPEEDUP: "x", SHARE: " of its time", VALUE: f" {self.unit}"}
         for goal in self.goals:
+            bound = f">= {goal.at_least:g}" if goal.at_least is not None else f"<= {goal.at_most:g}"
             verdict = goal.reason or ("met" if goal.met(self.number(goal)) else "MISSED")
-            yield f"{goal.text}: {self.number(goal):.3g}, {verdict}"
+            yield f"{bound}{units[goal.of]}: {self.number(goal):.3g}, {verdict}"
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Row:
+        """The row of which `to_dict` made these fields."""
+        goals = tuple(Goal(goal["of"], goal["at_least"], goal["at_most"], goal["reason"]) for goal in fields["goals"])
+        plain = {key: value for key, value in fields.items() if key not in ("goals", "times_as_fast")}
+        return cls(**plain, goals=goals)
 
     def to_dict(self) -> dict[str, Any]:
         """For the JSON file."""
@@ -142,6 +163,10 @@ class Result:
             self.rows.append(Row(what, unit, side, medians[side], other, medians[other], tuple(goals), note))
 
 
+NO_TORCH = (
+    "PyTorch is not installed, so it was left out: pip install -r requirements-bench.txt, or name an interpreter that "
+    "has it by --torch_python."
+)
 HEADER = ("what", "this project", "", "other side", "", "times as fast", "goal: measured")
 
 

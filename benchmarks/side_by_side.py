@@ -11,17 +11,19 @@ BUDGET = 120.0
 
 
 def alternate_all(
-    sides: Mapping[str, Callable[[], object]], rounds: int, budget: float = BUDGET
+    sides: Mapping[str, Callable[[], object]], rounds: int, budget: float = BUDGET, warm: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of each side over `rounds` rounds in which each is called once, after one call that is not counted.
+    """Seconds of each side over `rounds` rounds in which each is called once.
 
     Args:
         sides: name -> what to call.
         rounds: at least 1.
         budget: seconds of a side after which it is left out of further rounds; the first always counts.
+        warm: call each side once before, without counting it.
     """
-    for side in sides.values():
-        side()
+    if warm:
+        for side in sides.values():
+            side()
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():

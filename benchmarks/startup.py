@@ -1,4 +1,4 @@
-"""Seconds until `--help` stands on the screen: `python -m benchmarks.startup`.
+"""Seconds until `--help` stands on the screen: `python benchmarks/run.py startup`.
 
 The other side is a process that does no more than import MindSpore, which a command that loads it at once has to wait
 for.
@@ -6,14 +6,12 @@ for.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from benchmarks.report import VALUE, Goal, Options, Result, plain_table
+from benchmarks.report import ROOT, VALUE, Goal, Options, Result
 from benchmarks.side_by_side import alternate_all
-from benchmarks.workers import ROOT
 
 SCRIPTS = ("train.py", "eval.py", "export.py", "predict.py")
 OTHER = "import mindspore"
@@ -38,14 +36,3 @@ def measure(options: Options) -> Result:
     for script in scripts:
         result.compare("--help", "s", medians, script, OTHER, [Goal(VALUE, at_most=1)])
     return result
-
-
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    print(plain_table(measure(Options(rounds=parser.parse_args().rounds)).rows))
-
-
-if __name__ == "__main__":
-    main()

@@ -14,17 +14,34 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import src
+from benchmarks.machine import torch_version
+from benchmarks.report import ROOT
 from benchmarks.side_by_side import BUDGET
 
-ROOT = Path(__file__).resolve().parent.parent
 Compute = Callable[[], Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A side before its process is started.
+
+    Attributes:
+        function, capped: see `Worker`.
+        needs_torch: it runs where PyTorch is, or not at all.
+    """
+
+    function: str
+    capped: bool = False
+    needs_torch: bool = False
 
 
 class Worker:
@@ -34,16 +51,17 @@ class Worker:
         side: `module:function` that makes the callable.
         arguments: of that function; what JSON can say.
         capped: with the setting for oneDNN that `src` makes where it is needed; False: as a process without `src`.
+        python: interpreter; "" = this one.
 
     Raises:
         RuntimeError: from any method, when the process fails; with its traceback.
     """
 
-    def __init__(self, side: str, arguments: Mapping[str, Any], capped: bool = False) -> None:
+    def __init__(self, side: str, arguments: Mapping[str, Any], capped: bool = False, python: str = "") -> None:
         setup = json.dumps({"side": side, "arguments": dict(arguments), "capped": capped})
         self.side = side
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.workers", setup],
+            [python or sys.executable, "-m", "benchmarks.workers", setup],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._read()
@@ -94,6 +112,27 @@ class Worker:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextmanager
+def open_workers(
+    sides: Mapping[str, Side], arguments: Mapping[str, Any], torch_python: str = ""
+) -> Iterator[dict[str, Worker]]:
+    """The processes of all sides, by the sides' names; those that need PyTorch are missing where it is not installed.
+
+    Args:
+        sides: by their names.
+        arguments: of all of them.
+        torch_python: see `torch_version`.
+    """
+    has_torch = bool(torch_version(torch_python))
+    with ExitStack() as stack:
+        workers = {}
+        for name, side in sides.items():
+            if has_torch or not side.needs_torch:
+                python = torch_python if side.needs_torch else ""
+                workers[name] = stack.enter_context(Worker(side.function, arguments, side.capped, python))
+        yield workers
 
 
 def alternate_workers(
