@@ -48,6 +48,8 @@ class Config(
 
     # Input sizes are multiples of the coarsest stride.
     SIZE_MULTIPLE: ClassVar[int] = 32
+    # Of the models that can be trained for int8 this is a key.
+    quantization_aware: ClassVar[bool] = False
 
     def replace(self: ConfigT, **values: object) -> ConfigT:
         """A copy with some keys changed; the values are converted and checked as if they came from a file.

@@ -172,7 +172,8 @@ def _validator(kind: object) -> Callable[[object], object]:
 
 def _typed(value: object, kind: object) -> object:
     """Converts by type; pydantic's errors are ValueErrors."""
-    if kind is not bool and any(isinstance(leaf, bool) for leaf in _leaves(value)):
+    takes_truth = kind is bool or bool in typing.get_args(kind)
+    if not takes_truth and any(isinstance(leaf, bool) for leaf in _leaves(value)):
         raise ValueError("a truth value is not a number")
     return _validator(kind)(value)
 
@@ -199,6 +200,7 @@ def _describe(kind: object) -> str:
     element = _element_type(kind)
     if _is_sequence(element):
         return "a list of pairs such as [[10,13],[16,30]]"
-    plural = {int: "whole numbers such as 92,105", float: "numbers such as 0.5,1.5", str: "names such as person,car"}
+    plural = {int: "whole numbers such as 92,105", float: "numbers such as 0.5,1.5", str: "names such as person,car",
+              bool: "truth values such as True,False"}  # fmt: skip
     count = "" if Ellipsis in typing.get_args(kind) else f"{len(typing.get_args(kind))} "
     return f"a list of {count}{plural[element]}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from src.config import Config, key
+from src.config_quant import QuantKeys
 
 # Old name -> key. A name that is also a key of its own (`per_batch_size` in eval) has the old meaning on the command
 # line of that script only; in a YAML file, which serves training too, it stays the key.
@@ -19,7 +20,7 @@ EVAL_ALIASES = {
 
 
 @dataclass(frozen=True)
-class YoloConfig(Config):
+class YoloConfig(QuantKeys, Config):
     """YOLO"""
 
     backbone_shape: tuple[int, ...] = key(

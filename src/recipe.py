@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from src.config_quant import quantization_section
 from src.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,6 +93,14 @@ class Recipe(ABC):
 
         return Preprocess(self.cfg.mean, self.cfg.std)
 
+    def quantized(self, network: nn.Cell) -> nn.Cell:
+        """The network with the roundings of int8 where `quantization_aware` asks for them, else as it is."""
+        if not self.cfg.quantization_aware:
+            return network
+        from src.common.quantize import quantize
+
+        return quantize(network, self.cfg)
+
     def card(self, category_ids: list[Any]) -> dict[str, Any]:
         """What is written beside a checkpoint: the keys that rebuild this network and feed it rightly.
 
@@ -107,6 +116,7 @@ class Recipe(ABC):
             "label_map": self.cfg.label_map,
             "preprocess": {"channel_order": "RGB", **{name: values[name] for name in self.PREPROCESS_KEYS}},
             "network": {name: values[name] for name in self.NETWORK_KEYS},
+            **quantization_section(values),
         }
 
 

@@ -25,7 +25,10 @@ AVX2 = "processor\t: 0\nflags\t\t: fpu sse4_2 avx avx2\n"
 # A model package may use one other: that of its backbone.
 BACKBONES = {"yolov3_quant": "darknet53", "yolov4": "darknet53"}
 MODELS = ("darknet53", "yolov3_quant", "yolov4", "efficientdet_d0", "refinedet")
-PLAIN = ("errors", "config", "config_keys", "config_sources", "config_values", "config_yaml", "config_yolo", "recipe")
+PLAIN = (
+    "errors", "config", "config_keys", "config_quant", "config_sources", "config_values", "config_yaml", "config_yolo",
+    "recipe",
+)  # fmt: skip
 # part -> the parts it may import, besides itself
 ALLOWED = {
     **{name: {*PLAIN, "common"} for name in PLAIN},

@@ -105,6 +105,20 @@ class ConvBnAct(nn.Cell):
         return self.activation(self.bn(self.conv(x)))
 
 
+class Add(nn.Cell):
+    """Sum of two maps of one shape: a cell, so that `quantize` finds it."""
+
+    def construct(self, first: ms.Tensor, second: ms.Tensor) -> ms.Tensor:
+        return first + second
+
+
+class Concat(nn.Cell):
+    """Two maps (N, C, H, W) one behind the other along the channels: a cell, so that `quantize` finds it."""
+
+    def construct(self, first: ms.Tensor, second: ms.Tensor) -> ms.Tensor:
+        return ops.concat((first, second), 1)
+
+
 class UpsampleNearest2x(nn.Cell):
     """Repeats every pixel twice along both axes: (N, C, H, W) -> (N, C, 2H, 2W).
 

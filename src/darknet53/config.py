@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from src.config import Config, key
+from src.config_quant import QuantKeys
 from src.errors import UsageError
 
 # Old name -> key. `checkpoint_path` is the file that is evaluated; a file with both it and `pre_trained` must agree.
@@ -32,7 +33,7 @@ ALIASES = {
 
 
 @dataclass(frozen=True)
-class DarkNet53Config(Config):
+class DarkNet53Config(QuantKeys, Config):
     """DarkNet53"""
 
     # Keys of all models with other defaults or choices.

@@ -10,7 +10,7 @@ import mindspore as ms
 from mindspore import nn, ops
 from mindspore.common.initializer import TruncatedNormal, XavierUniform, initializer
 
-from src.common.layers import ConvBnAct
+from src.common.layers import Add, Concat, ConvBnAct
 
 # Of both networks: channels of the stem and of the five stages, and residual units in each stage.
 SHAPE = (32, 64, 128, 256, 512, 1024)
@@ -25,9 +25,10 @@ class ResidualUnit(nn.Cell):
         super().__init__()
         self.reduce = ConvBnAct(channels, hidden, 1, **conv)
         self.expand = ConvBnAct(hidden, channels, 3, **conv)
+        self.add = Add()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return x + self.expand(self.reduce(x))
+        return self.add(x, self.expand(self.reduce(x)))
 
 
 class CrossStage(nn.Cell):
@@ -54,11 +55,12 @@ class CrossStage(nn.Cell):
         self.units = nn.SequentialCell([ResidualUnit(width, hidden, **conv) for _ in range(units)])
         self.after = ConvBnAct(width, width, 1, **conv)
         self.merge = ConvBnAct(2 * width, out_channels, 1, **conv)
+        self.concat = Concat()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         x = self.downsample(x)
         processed = self.after(self.units(self.main(x)))
-        return self.merge(ops.concat((processed, self.shortcut(x)), 1))
+        return self.merge(self.concat(processed, self.shortcut(x)))
 
 
 def _residual_stage(in_channels: int, out_channels: int, units: int, is_first: bool, **conv: object) -> nn.Cell:

@@ -44,7 +44,7 @@ class Recipe(ClassificationRecipe):
         )
         if cfg.weight_init == "xavier":
             draw_xavier(backbone)
-        return Classifier(backbone, cfg.num_classes)
+        return self.quantized(Classifier(backbone, cfg.num_classes))
 
     def build_criterion(self) -> nn.Cell:
         cfg = self.cfg

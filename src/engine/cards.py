@@ -45,7 +45,13 @@ def apply_card(cfg: ConfigT, card: Mapping[str, Any], source: Path, with_classes
             "Take that model's configuration, or other weights."
         )
     entries = [*_section(card, "preprocess", source), *_section(card, "network", source)]
+    entries += _section(card, "quantization", source)
     if with_classes:
+        if cfg.quantization_aware and "quantization" not in card:
+            raise UsageError(
+                f"{cfg.where('quantization_aware')} is True, but {source} holds a float network. Take its float "
+                "configuration for it, or a checkpoint of a quantization-aware training."
+            )
         entries += [(name, card[name]) for name in ("class_names", "num_classes", "label_map") if name in card]
     return _follow(cfg, dict(entries), source)
 

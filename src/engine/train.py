@@ -35,6 +35,7 @@ from src.engine.hooks import (
 )
 from src.engine.merge import with_masters_statistics
 from src.engine.modelarts import on_modelarts, try_to_deliver
+from src.engine.quantized import QuantSchedule, calibrate, has_ranges, require_float_weights, with_ranges
 from src.engine.runtime import Runtime, start, start_logging
 from src.engine.signals import StopOnSignal
 from src.engine.starts import freeze_batch_norm, start_from
@@ -70,6 +71,7 @@ def _train(cfg: Config, stop: StopOnSignal) -> int:
     start_logging(folder / (f"log_{runtime.rank}.txt" if runtime.rank else "log.txt"), runtime.rank)
     for note in notes:
         log.warning(note)
+    require_float_weights(cfg)
     weights, card = load_weights(Path(cfg.pretrained)) if cfg.pretrained else ({}, {})
     cfg = apply_card(cfg, card, Path(cfg.pretrained), with_classes=False)
     if cfg.pretrained_backbone:
@@ -78,7 +80,10 @@ def _train(cfg: Config, stop: StopOnSignal) -> int:
     recipe = get_recipe(cfg)
     network = recipe.build_network()
     if resumed is None:
-        start_from(network, recipe, weights, card)
+        is_new = cfg.quantization_aware and not has_ranges(weights)
+        start_from(network, recipe, with_ranges(network, weights) if is_new else weights, card)
+        if is_new:
+            calibrate(cfg, recipe, network, dataset, runtime)
     if runtime.is_master:
         cfg.save(folder / "config.yaml")
     with training_loader(cfg, dataset, recipe.train_pipeline(), runtime) as loader:
@@ -263,6 +268,8 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) ->
     if task_of(cfg) == "detect":
         # Batches of a classifier are all of one shape.
         hooks.insert(-1, AnnounceCompiles(len(cfg.training_sizes) > 1))
+    if cfg.quantization_aware:
+        hooks.append(QuantSchedule())
     if cfg.need_profiler and master:
         hooks.append(Profile(folder / "profile"))
     if master and (cfg.progress == "bar" or (cfg.progress == "auto" and sys.stderr.isatty())):

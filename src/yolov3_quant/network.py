@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import nn
 
-from src.common.layers import ConvBnAct, UpsampleNearest2x
+from src.common.layers import Concat, ConvBnAct, UpsampleNearest2x
 from src.common.yolo_decode import ANCHORS_PER_SCALE
 from src.common.yolo_head import DetectionBlock
 
@@ -33,10 +33,11 @@ class YoloV3(nn.Cell):
         self.lateral8 = ConvBnAct(channels16 // 2, channels8 // 2, 1, **conv)
         self.block8 = DetectionBlock(channels8 + channels8 // 2, channels8 // 2, out, objectness_prior, **conv)
         self.upsample = UpsampleNearest2x()
+        self.concat16, self.concat8 = Concat(), Concat()
 
     def construct(self, images: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         stride8, stride16, stride32 = self.backbone(images)
         branch, raw32 = self.block32(stride32)
-        branch, raw16 = self.block16(ops.concat((self.upsample(self.lateral16(branch)), stride16), 1))
-        _, raw8 = self.block8(ops.concat((self.upsample(self.lateral8(branch)), stride8), 1))
+        branch, raw16 = self.block16(self.concat16(self.upsample(self.lateral16(branch)), stride16))
+        _, raw8 = self.block8(self.concat8(self.upsample(self.lateral8(branch)), stride8))
         return raw32, raw16, raw8

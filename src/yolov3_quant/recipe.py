@@ -26,7 +26,7 @@ class Recipe(YoloRecipe):
     def build_network(self) -> nn.Cell:
         cfg, conv = self.cfg, self.conv_options()
         backbone = DarkNet53(cfg.backbone_shape, cfg.backbone_layers, activation=cfg.activation, **conv)
-        return YoloV3(backbone, cfg.num_classes, cfg.objectness_prior, **conv)
+        return self.quantized(YoloV3(backbone, cfg.num_classes, cfg.objectness_prior, **conv))
 
     def weight_sources(self) -> Sequence[WeightSource]:
         return SOURCES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
-from src.common.layers import ConvBnAct, UpsampleNearest2x
+from src.common.layers import Concat, ConvBnAct, UpsampleNearest2x
 from src.common.yolo_decode import ANCHORS_PER_SCALE
 from src.common.yolo_head import DetectionBlock, alternating_convolutions
 
@@ -56,6 +56,7 @@ class YoloV4(nn.Cell):
         channels8, channels16, channels32 = backbone.out_channels
         head = (ANCHORS_PER_SCALE * (5 + num_classes), objectness_prior, class_prior)
         self.upsample = UpsampleNearest2x()
+        self.join16, self.join8, self.rejoin16, self.rejoin32 = Concat(), Concat(), Concat(), Concat()
         # In the order in which darknet stores them.
         self.backbone = backbone
         self.pyramid = SpatialPyramid(channels32, channels32 // 2, **conv)
@@ -74,9 +75,9 @@ class YoloV4(nn.Cell):
         stride8, stride16, stride32 = self.backbone(images)
         top = self.pyramid(stride32)
         # Down the path, from coarse maps to fine ones ...
-        middle = self.merge16(ops.concat((self.tap16(stride16), self.upsample(self.up16(top))), 1))
-        fine, raw8 = self.block8(ops.concat((self.tap8(stride8), self.upsample(self.up8(middle))), 1))
+        middle = self.merge16(self.join16(self.tap16(stride16), self.upsample(self.up16(top))))
+        fine, raw8 = self.block8(self.join8(self.tap8(stride8), self.upsample(self.up8(middle))))
         # ... and up again.
-        middle, raw16 = self.block16(ops.concat((self.down16(fine), middle), 1))
-        _, raw32 = self.block32(ops.concat((self.down32(middle), top), 1))
+        middle, raw16 = self.block16(self.rejoin16(self.down16(fine), middle))
+        _, raw32 = self.block32(self.rejoin32(self.down32(middle), top))
         return raw32, raw16, raw8
