@@ -356,6 +356,12 @@ class EvalKeys:
     scorer: str = key(
         "hotcoco", "implementation of the COCO metrics", choices=("hotcoco", "pycocotools"), affects_training=False
     )
+    voc_metric: str = key(
+        "11_points",
+        "which mean of VOC's average precision is the score: that of 2007, or since 2010 the whole curve",
+        choices=("11_points", "all_points"),
+        affects_training=False,
+    )
     draw_images: int = key(0, "pictures with drawn boxes to save at evaluation", minimum=0, affects_training=False)
     result_view: bool = key(
         False, "save a picture of every image, detections beside the ground truth", affects_training=False

@@ -23,6 +23,7 @@ from src.engine.merge import pack_detections, unpack_detections
 from src.engine.modelarts import on_modelarts
 from src.engine.postprocess import Detections, postprocess, warm_up
 from src.engine.runtime import Runtime, beat, start, start_logging
+from src.engine.voc_score import VocResult, score_voc
 from src.engine.weights_file import fill_network, load_weights
 from src.errors import UsageError
 from src.recipe import DetectionRecipe, Recipe, get_recipe, task_of
@@ -203,7 +204,8 @@ def evaluate(cfg: Config) -> int:
         start_logging(folder / "log.txt")
     if cfg.detections:
         dataset, _ = open_dataset(cfg, "val")
-        report(score_detections(truth_file(dataset, folder), Path(cfg.detections), cfg.scorer), folder)
+        result = score_detections(truth_file(dataset, folder), Path(cfg.detections), cfg.scorer)
+        report(result, folder, voc_result(cfg, dataset, Path(cfg.detections)))
         analyse(cfg, dataset, Path(cfg.detections), folder)
         return 0
     if not cfg.pretrained:
@@ -218,7 +220,8 @@ def evaluate(cfg: Config) -> int:
     if earlier is not None:
         if runtime.is_master:
             log.info("override is off: scoring %s", earlier)
-            report(score_detections(truth_file(dataset, folder), earlier, cfg.scorer), folder)
+            result = score_detections(truth_file(dataset, folder), earlier, cfg.scorer)
+            report(result, folder, voc_result(cfg, dataset, earlier))
             analyse(cfg, dataset, earlier, folder)
         return 0
     with Evaluator(cfg, get_recipe(cfg), dataset, runtime) as evaluator:
@@ -227,7 +230,7 @@ def evaluate(cfg: Config) -> int:
         result = evaluator.score(folder / "detections.json")
     if result is None:
         return 0
-    report(result, folder)
+    report(result, folder, voc_result(cfg, dataset, folder / "detections.json"))
     analyse(cfg, dataset, folder / "detections.json", folder)
     cfg.save(folder / "config.yaml")
     return 0
@@ -254,11 +257,22 @@ def earlier_detections(cfg: Config) -> Path | None:
     return None
 
 
-def report(result: CocoResult, folder: Path) -> None:
-    """Logs a result, and writes the table of the classes into the folder."""
+def voc_result(cfg: Config, dataset: DetectionDataset, detections: Path) -> VocResult | None:
+    """What a result file scores by VOC's rules, where the annotations are VOC's; else None."""
+    return score_voc(dataset, detections, cfg.voc_metric) if dataset.format == "voc" else None
+
+
+def report(result: CocoResult, folder: Path, voc: VocResult | None = None) -> None:
+    """Logs a result, and writes the table of the classes into the folder.
+
+    The last number, `mAP`, is VOC's where there is one, else COCO's AP.
+    """
     write_per_class_csv(result, folder / "per_class.csv")
     log.info("average precision of each class\n%s", format_per_class(result))
     log.info("\n%s", result.summary_text)
+    if voc is not None:
+        log.info("\n%s", voc.summary_text)
+    log.info("\n%s\n\nmAP: %s", "=" * 40, voc.score if voc else result.ap)
     log.info("detections, table and log: %s", folder)
 
 
