@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from src.common.files import atomic_path
-from src.engine.coco_score import detection_rows, pycocotools_evaluation
+from src.engine.coco_score import file_rows, pycocotools_evaluation
 from src.engine.coco_truth import read_ground_truth
-from src.engine.detections import iter_detections
 
 _IOU = 0.5
 _LIMIT = 100  # detections an image and class, as in COCO's AP
@@ -79,7 +78,7 @@ def class_curves(ann_file: Path | str, detections: Path | str) -> list[ClassCurv
         UserError: a file or a record is not what it should be.
     """
     truth = read_ground_truth(ann_file)
-    rows = detection_rows(iter_detections(detections), truth, str(detections))
+    rows = file_rows(detections, truth)
     evaluation = pycocotools_evaluation(truth, rows)
     evaluation.params.iouThrs = np.array([_IOU])
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]

@@ -18,6 +18,7 @@ import numpy as np
 from src.common.files import atomic_path
 from src.engine.coco_truth import GroundTruth, read_ground_truth
 from src.engine.detections import checked_records, iter_detections
+from src.engine.result_rows import read_rows
 from src.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def score_detections(
         raise UserError(f"the scorer {backend!r} is not known: it is one of {', '.join(BACKENDS)}")
     truth = read_ground_truth(ann_file, image_ids, category_ids)
     if isinstance(detections, Path | str):
-        rows = detection_rows(iter_detections(detections), truth, str(detections))
+        rows = file_rows(detections, truth)
     else:
         rows = detection_rows(checked_records(detections, "detections"), truth, "detections")
     if not len(truth.boxes):
@@ -124,6 +125,16 @@ def score_detections(
     precision, recall = _curves(truth, rows, backend)
     stats = tuple(_stat(precision, recall, stat) for stat in _STATS)
     return CocoResult(stats, _per_class(truth, precision), len(truth.image_ids), len(rows))
+
+
+def file_rows(path: Path | str, truth: GroundTruth) -> np.ndarray:
+    """What `detection_rows` gives for the records of a result file.
+
+    Raises:
+        UserError: as `score_detections`.
+    """
+    rows = read_rows(Path(path), truth)
+    return detection_rows(iter_detections(path), truth, str(path)) if rows is None else rows
 
 
 def detection_rows(records: Iterable[dict[str, Any]], truth: GroundTruth, source: str) -> np.ndarray:

@@ -13,6 +13,9 @@ import numpy as np
 from src.common.files import read_json
 from src.errors import UserError
 
+# Tuples: `int | str` would be made anew for each of a million annotations.
+_ID, _NUMBER = (int, str), (int, float)
+
 
 @dataclass(frozen=True)
 class GroundTruth:
@@ -86,7 +89,9 @@ def read_ground_truth(
     category_numbers = {category_id: number for number, category_id in enumerate(scored_categories, 1)}
     kept, images, labels = [], [], []
     for index, annotation in enumerate(dataset["annotations"]):
-        _check(annotation, index, known_images, names, path)
+        problem = _problem(annotation, known_images, names)
+        if problem:
+            raise UserError(f"{path}: annotations[{index}] {problem}")
         image, category = annotation["image_id"], annotation["category_id"]
         if image in image_numbers and category in category_numbers:
             kept.append(annotation)
@@ -132,23 +137,24 @@ def _chosen(known: Iterable[Any], wanted: Sequence[Any] | None, key: str, path: 
     return sorted(chosen, key=lambda identifier: (isinstance(identifier, str), identifier))
 
 
-def _check(annotation: Any, index: int, images: Container[Any], categories: Container[Any], path: Path) -> None:
-    where = f"{path}: annotations[{index}]"
+def _problem(annotation: Any, images: Container[Any], categories: Container[Any]) -> str | None:
+    """What is wrong with an annotation; None if nothing."""
     if not isinstance(annotation, dict):
-        raise UserError(f"{where} is not an object")
+        return "is not an object"
     for key, known in (("image_id", images), ("category_id", categories)):
         value = annotation.get(key)
-        if not isinstance(value, int | str):
-            raise UserError(f'{where} has no "{key}"')
+        if not isinstance(value, _ID):
+            return f'has no "{key}"'
         if value not in known:
-            raise UserError(f"{where} has {key} {value!r}, which the file does not define")
+            return f"has {key} {value!r}, which the file does not define"
     try:
         x, y, w, h = annotation["bbox"]
         valid = math.isfinite(x + y + w + h)
     except (KeyError, TypeError, ValueError):
         valid = False
     if not valid:
-        raise UserError(f'{where} has "bbox": {annotation.get("bbox")!r}, not [x, y, width, height] in pixels')
+        return f'has "bbox": {annotation.get("bbox")!r}, not [x, y, width, height] in pixels'
     area = annotation.get("area")
-    if area is not None and not (isinstance(area, int | float) and math.isfinite(area)):
-        raise UserError(f'{where} has "area": {area!r}, not a number of square pixels')
+    if area is not None and not (isinstance(area, _NUMBER) and math.isfinite(area)):
+        return f'has "area": {area!r}, not a number of square pixels'
+    return None
