@@ -22,6 +22,7 @@ from src.data.mindrecord import fingerprint as annotations_fingerprint
 from src.data.mindrecord import has_split, load_mindrecord, read_card
 from src.data.sources import SourceOptions, load_content
 from src.data.to_coco import coco_of, write_coco
+from src.engine.fast_check import fast_findings
 from src.engine.mindrecord_writer import write_mindrecord
 from src.engine.modelarts import locked
 from src.errors import UsageError, UserError
@@ -57,6 +58,9 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFold
         dataset = _through_mindrecord(cfg, split)
     else:
         dataset = read_files(cfg, split)
+    if split == "train":
+        for finding in fast_findings(cfg, dataset, split):
+            log.log(logging.WARNING if finding.severity == "warning" else logging.INFO, finding.text)
     return dataset, resolve_classes(cfg, dataset.class_names, dataset.ann_file)
 
 
