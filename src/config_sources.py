@@ -32,6 +32,8 @@ _ELSEWHERE = {
     "score_threshold": "eval_ignore_threshold",
 }
 _CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+# The key, and its name in the old classifiers' file.
+_MODEL_NAMES = ("model", "net")
 
 
 def resolve(path: str, argv: list[str], script: str) -> Config:
@@ -87,7 +89,7 @@ def _peek(argv: list[str]) -> argparse.Namespace:
     parser = _Parser(add_help=False, allow_abbrev=False)
     _add_own_flags(parser)
     parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--model", default="")
+    parser.add_argument(*[f"--{name}" for name in _MODEL_NAMES], dest="model", default="")
     return parser.parse_known_args(argv)[0]
 
 
@@ -101,7 +103,7 @@ def _add_own_flags(parser: argparse.ArgumentParser) -> None:
 
 def _model_of(layers: list[list[Setting]], typed: str) -> tuple[str, type[Config]]:
     """Name and configuration class of the model: the typed one, else that of the last layer; ("", Config) if none."""
-    written = [setting for layer in layers for setting in layer if setting.name == "model"]
+    written = [setting for layer in layers for setting in layer if setting.name in _MODEL_NAMES]
     name, place = (typed, "--model") if typed else (str(written[-1].raw), written[-1].place) if written else ("", "")
     if not name:
         return "", Config
