@@ -66,9 +66,9 @@ def export(cfg: Config) -> int:
     start_logging(None)
     runtime = start(cfg)
     check_format(cfg, runtime.device)
+    target = target_path(cfg)
     prepared = prepare(cfg)
     form = form_of(prepared)
-    target = target_path(prepared.cfg)
     with atomic_path(target) as beside:
         agreement = write_and_verify(prepared, form, beside)
     write_sidecar(target, sidecar_of(prepared, form, agreement))
@@ -123,9 +123,19 @@ def form_of(prepared: Prepared) -> Form:
 
 
 def target_path(cfg: Config) -> Path:
-    """The file to write: `file_name`, or the model's name, with the suffix of the format."""
+    """The file to write: `file_name`, or the model's name, with the suffix of the format.
+
+    Raises:
+        UsageError: the name has the suffix of another format.
+    """
     suffix = SUFFIXES[cfg.file_format]
     path = Path(cfg.file_name or cfg.model)
+    other = next((name for name, end in SUFFIXES.items() if end == path.suffix != suffix), "")
+    if other:
+        raise UsageError(
+            f"{cfg.where('file_name')} is {path}, but file_format is {cfg.file_format}: add --file_format {other}, or "
+            "leave the suffix out"
+        )
     return path if path.suffix == suffix else path.with_name(path.name + suffix)
 
 

@@ -46,6 +46,7 @@ class Media:
         is_camera: it has no end of its own.
         frames_a_second: of a video; 0 for pictures.
         broken: what was passed over because it cannot be read, each with its reason.
+        folders: where the pictures or the video lie; empty for a camera.
     """
 
     frames: Callable[[Media], Iterator[Frame]]
@@ -53,6 +54,7 @@ class Media:
     frames_a_second: float = 0.0
     is_camera: bool = False
     broken: list[str] = field(default_factory=list)
+    folders: frozenset[Path] = frozenset()
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames(self)
@@ -100,7 +102,7 @@ def _pictures(files: list[Path], max_pixels: int) -> Media:
                 continue
             yield Frame(str(file), image)
 
-    return Media(frames, len(files))
+    return Media(frames, len(files), folders=frozenset(file.parent.resolve() for file in files))
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -144,4 +146,6 @@ def _video(source: str, max_frames: int) -> Media:
             log.warning("%s", media.broken[-1])
 
     rate = capture.get(cv2.CAP_PROP_FPS)
-    return Media(frames, min(limits, default=None), rate if 0 < rate < 1000 else _USUAL_RATE, is_camera)
+    rate = rate if 0 < rate < 1000 else _USUAL_RATE
+    folders = frozenset() if is_camera else frozenset((Path(source).parent.resolve(),))
+    return Media(frames, min(limits, default=None), rate, is_camera, folders=folders)

@@ -46,6 +46,7 @@ def predict(cfg: Config) -> int:
 
     Raises:
         UserError: weights or source are missing or wrong.
+        UsageError: the results would overwrite the source.
     """
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the weights with --pretrained FILE (.ckpt, .mindir or .onnx)")
@@ -55,6 +56,11 @@ def predict(cfg: Config) -> int:
     start_logging(None)
     start(cfg)
     media = open_media(cfg.source, cfg.max_image_pixels, cfg.max_frames)
+    if cfg.save_pictures and folder.resolve() in media.folders:
+        raise UsageError(
+            f"--output {folder} is a folder that {cfg.source} lies in: drawn pictures would take the place of the "
+            "pictures themselves. Name another folder, or set --save_pictures=False"
+        )
     is_stopped = False
     with open_runner(Path(cfg.pretrained), cfg, cfg.runner) as runner:
         predictor = Predictor(runner)

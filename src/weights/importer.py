@@ -63,7 +63,8 @@ def import_weights(cfg: Config, source: Path, output: Path, layout: str = "", pa
         partial: "backbone" takes only the backbone; else empty.
 
     Raises:
-        UserError: a tensor is missing, left over or of another shape, the file is damaged or of an unknown kind.
+        UserError: a tensor is missing, left over or of another shape, a number is not finite, the file is damaged or of
+            an unknown kind.
         UsageError: an argument is wrong, or the configuration contradicts the layout.
     """
     if output.suffix != ".ckpt":
@@ -81,6 +82,7 @@ def import_weights(cfg: Config, source: Path, output: Path, layout: str = "", pa
         mapped = _map_named(network, chosen, content, source, partial)
     wanted = _part(network, partial)
     fill_network(wanted, mapped.tensors, source)
+    _check_finite(mapped, source)
     _, category_ids = published_classes(cfg.num_classes, cfg.label_map)
     is_dense = cfg.label_map == "dense"
     card = recipe.card(list(category_ids if is_dense and category_ids else range(1, cfg.num_classes + 1)))
@@ -292,6 +294,17 @@ def _stripped(content: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> dic
             short = short.removeprefix(prefix)
         result[name if short in result else short] = value
     return result
+
+
+def _check_finite(mapped: Mapped, source: Path) -> None:
+    broken = [
+        f"{name} ({mapped.origin[name]})" for name, value in mapped.tensors.items() if not np.isfinite(value).all()
+    ]
+    if broken:
+        raise UserError(
+            f"{source} holds numbers that are not finite, in {some_of(broken)}: it is damaged, of another network, or "
+            "its training has diverged"
+        )
 
 
 def _verify(output: Path, mapped: Mapped) -> None:

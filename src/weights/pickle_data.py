@@ -9,7 +9,7 @@ its own, and none of them is ever looked up in a module.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -41,6 +41,21 @@ class Name:
     """A name that the pickle mentions, `module.attribute`, as text."""
 
     text: str
+
+
+def plain_dict(items: Iterable[tuple[Any, Any]]) -> dict:
+    """A dictionary of (key, value).
+
+    Raises:
+        RefusedPickle: a key is something else than text or a number. Python hashes what is nested by going down into
+            it, and nothing stops it before the stack of the process ends.
+    """
+    result = {}
+    for key, value in items:
+        if not isinstance(key, str | bytes | int | float | None):
+            raise RefusedPickle(f"a dictionary has a {type(key).__name__} as a key")
+        result[key] = value
+    return result
 
 
 class PickleReader:
@@ -76,7 +91,7 @@ class PickleReader:
                 if opcode.name == "STOP":
                     return self.stack.pop()
                 self._follow(opcode.name, argument)
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise RefusedPickle(f"the pickle is damaged: {error or type(error).__name__}") from error
         raise RefusedPickle("the pickle is cut short")
 
@@ -119,7 +134,7 @@ class PickleReader:
 
     def _dict(self, _: Any) -> None:
         items = self._above_mark()
-        self.stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+        self.stack.append(plain_dict(zip(items[::2], items[1::2], strict=True)))
 
     def _pop(self, _: Any) -> None:
         self.stack.pop()
@@ -134,11 +149,11 @@ class PickleReader:
 
     def _set_item(self, _: Any) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self._top(dict)[key] = value
+        self._top(dict).update(plain_dict([(key, value)]))
 
     def _set_items(self, _: Any) -> None:
         items = self._above_mark()
-        self._top(dict).update(zip(items[::2], items[1::2], strict=True))
+        self._top(dict).update(plain_dict(zip(items[::2], items[1::2], strict=True)))
 
     def _top(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
@@ -160,6 +175,8 @@ class PickleReader:
 
     def _stack_global(self, _: Any) -> None:
         attribute, module = self.stack.pop(), self.stack.pop()
+        if not isinstance(attribute, str) or not isinstance(module, str):
+            raise RefusedPickle("the pickle names something by other things than text")
         self._push_name(f"{module}.{attribute}")
 
     def _push_name(self, text: str) -> None:

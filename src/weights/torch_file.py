@@ -18,7 +18,7 @@ import numpy as np
 
 from src.errors import UserError
 from src.weights.darknet_file import read_bytes
-from src.weights.pickle_data import Name, PickleReader, RefusedPickle
+from src.weights.pickle_data import Name, PickleReader, RefusedPickle, plain_dict
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -35,6 +35,11 @@ _STORAGES = {
     "BoolStorage": "?",
 }
 _NAMES = frozenset(f"torch.{name}" for name in _STORAGES)
+# What no tensor of weights comes near; numpy takes 32 axes, and more of them end the process.
+_LARGEST = 2**40
+_MOST_AXES = 16
+# Tensors may share a storage, but not so often that a small file fills the memory.
+_MOST_ELEMENTS_A_BYTE = 8
 # Under which key training programs keep the weights, the best choice first.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
 
@@ -69,10 +74,15 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     data = read_bytes(path)
     try:
         content, load = _read_zip(data) if data[:2] == b"PK" else _read_legacy(data)
-        return {name: _array(view, load) for name, view in _weights_in(content).items()}
+        views = _weights_in(content)
+        elements = sum(math.prod(view.shape) for view in views.values())
+        if elements > _MOST_ELEMENTS_A_BYTE * len(data):
+            raise RefusedPickle(f"its tensors have {elements:,} elements, the whole file has {len(data):,} bytes")
+        return {name: _array(view, load) for name, view in views.items()}
     except RefusedPickle as error:
         raise UserError(f"{path} is refused: {error}.\nNothing of it was run. {_REMEDY}") from error
-    except (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError) as error:
+    # RuntimeError: a member of the archive is encrypted.
+    except (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         raise UserError(f"{path} is no whole PyTorch file: {error}") from error
 
 
@@ -109,12 +119,12 @@ def _reader(persistent: Callable[[Any], Any] | None = None) -> PickleReader:
 
 
 def _ordered_dict(items: Iterable[Any] = ()) -> dict:
-    return dict(items)
+    return plain_dict(items)
 
 
 def _view(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _View:
-    is_number = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides))
-    if not isinstance(storage, _Storage) or not is_number or len(shape) != len(strides):
+    is_number = all(type(n) is int and 0 <= n < _LARGEST for n in (offset, *shape, *strides))
+    if not isinstance(storage, _Storage) or not is_number or len(shape) != len(strides) or len(shape) > _MOST_AXES:
         raise RefusedPickle("a tensor is described wrongly")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if math.prod(shape) and last >= storage.count:
@@ -136,7 +146,7 @@ def _storage(identity: Any) -> _Storage:
     _, kind, key, _, count, *rest = identity
     if rest and rest[0] is not None:
         raise RefusedPickle("a storage is a view of another one")
-    if type(count) is not int or count < 0 or not isinstance(key, str | int):
+    if type(count) is not int or not 0 <= count < _LARGEST or not isinstance(key, str | int):
         raise RefusedPickle("a tensor's storage is described wrongly")
     return _Storage(str(key), _STORAGES[kind.text.removeprefix("torch.")], count)
 

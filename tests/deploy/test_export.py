@@ -159,6 +159,12 @@ def test_checkpoints_that_do_not_fit(checkpoint, tmp_path, capsys):
     assert "--ckpt_file" in capsys.readouterr().err
 
 
+def test_a_name_that_contradicts_the_format(checkpoint, tmp_path, capsys):
+    assert run(checkpoint, tmp_path / "n.onnx") == 2
+    assert "--file_format ONNX" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_without_its_sidecar_or_with_another_one_does_not_run(exports, tmp_path):
     for source in exports:
         copy = tmp_path / source.name

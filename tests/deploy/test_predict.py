@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,21 @@ def test_patterns_and_names_that_meet(runner, pictures, tmp_path):
     code, records = run("w.ckpt", pictures / "a.*", tmp_path / "out")
     assert (code, len(records)) == (0, 2)
     assert sorted(file.name for file in (tmp_path / "out").glob("*.jpg")) == ["a.jpg", "a_2.jpg"]
+
+
+@pytest.mark.parametrize("what", ["folder", "pattern", "picture", "video"])
+def test_results_never_take_the_place_of_their_source(runner, pictures, video, tmp_path, capsys, what):
+    shutil.copy(video, pictures)
+    source = {"folder": pictures, "pattern": pictures / "*.jpg", "picture": pictures / "b.jpg"}.get(
+        what, pictures / video.name
+    )
+    before = {file.name: file.read_bytes() for file in pictures.iterdir()}
+    output = pictures / ".." / pictures.name
+    assert run("w.ckpt", source, output) == (2, None)
+    assert "--save_pictures=False" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in pictures.iterdir()} == before
+    assert run("w.ckpt", source, output, "--save_pictures", "False")[0] == 0
+    assert {name: (pictures / name).read_bytes() for name in before} == before
 
 
 def test_a_broken_picture_is_named_and_costs_no_other(runner, pictures, tmp_path, capsys):

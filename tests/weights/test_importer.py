@@ -148,6 +148,7 @@ def test_darknet_files_that_do_not_fit(tmp_path, capsys):
         data[:-2]: "cut short",
         struct.pack("<iiiq", 70000, 2, 5, 0) + data[20:]: "no darknet file",
         data[:10]: "less than a header",
+        data[:-4] + np.float32("nan").tobytes(): "not finite, in block8.predict.weight (numbers ",
         b"": "is empty",
     }
     for content, message in cases.items():
@@ -172,6 +173,7 @@ def test_named_files_that_do_not_fit(tmp_path, capsys):
         ({**state, "feature_map.extra.weight": np.zeros(3, np.float32)}, "feature_map.extra.weight"),
         ({**state, second: np.zeros(3, np.float32)}, f"{second} is float32 (3,)"),
         ({**state, second: np.zeros(state[second].shape, np.int32)}, "int32"),
+        ({**state, second: np.full(state[second].shape, np.inf, np.float32)}, f"({second})"),
     ]
     for content, message in cases:
         save_tensors(tmp_path / "bad.ckpt", content)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from src.errors import UserError
 from src.weights.pickle_data import PickleReader, RefusedPickle
-from src.weights.torch_file import read_safetensors, read_torch
+from src.weights.torch_file import _ordered_dict, read_safetensors, read_torch
 
 _spec = importlib.util.spec_from_file_location("torch_files", Path(__file__).with_name("torch_files.py"))
 files = importlib.util.module_from_spec(_spec)
@@ -120,12 +120,43 @@ def test_anything_else_is_refused_by_name(tmp_path, value, named):
         ((-1, (4,), (1,)), "wrongly"),
         ((0, (4,), (1, 1)), "wrongly"),
         ((0, (2.0,), (1,)), "wrongly"),
+        ((0, (1,) * 80, (1,) * 80), "wrongly"),
+        ((0, (0, 10**30), (1, 1)), "wrongly"),
+        ((0, (1, 1), (10**30, 1)), "wrongly"),
     ],
 )
 def test_views_outside_their_storage_are_refused(tmp_path, save, view, message):
     save(tmp_path / "w.pth", {"a": files.Tensor(files.Storage("0", KERNEL.ravel()), *view)})
     with pytest.raises(UserError, match=message):
         read_torch(tmp_path / "w.pth")
+
+
+def test_many_tensors_of_one_storage_do_not_fill_the_memory(tmp_path, save):
+    storage = files.Storage("0", np.zeros(4000, np.float32))
+    save(tmp_path / "w.pth", {str(i): files.Tensor(storage, 0, (4000,), (1,)) for i in range(200)})
+    with pytest.raises(UserError, match="800,000 elements"):
+        read_torch(tmp_path / "w.pth")
+
+
+def nested(depth):
+    """The operations for ((((...),),),), which Python cannot hash beyond some depth."""
+    return b")" + b"\x85" * depth
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (b"}" + nested(10**6) + b"K\x01s.", "a tuple as a key"),
+        (b"}(" + nested(10**6) + b"K\x01u.", "a tuple as a key"),
+        (b"(" + nested(10**6) + b"K\x01d.", "a tuple as a key"),
+        (b"ccollections\nOrderedDict\n](" + nested(10**6) + b"K\x01\x86e\x85R.", "a tuple as a key"),
+        (nested(10**6) + b"X\x01\0\0\0a\x93.", "other things than text"),
+    ],
+    ids=["item", "items", "dictionary", "ordered dictionary", "name"],
+)
+def test_nested_keys_do_not_end_the_process(program, message):
+    with pytest.raises(RefusedPickle, match=message):
+        PickleReader({"collections.OrderedDict": _ordered_dict}).read(io.BytesIO(b"\x80\x04" + program))
 
 
 def rewritten(path, target, change):
@@ -174,16 +205,17 @@ def test_a_file_without_tensors(tmp_path):
         read_torch(tmp_path / "w.pth")
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.data())
-def test_a_changed_byte_never_escapes(tmp_path_factory, data):
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.sampled_from(["zip", "legacy"]))
+def test_a_changed_byte_never_escapes(tmp_path_factory, data, form):
     """A damaged file ends in arrays or in the error of the reader, whatever byte it was."""
     folder = tmp_path_factory.getbasetemp()
-    good = folder / "good.pth"
+    good = folder / f"good_{form}.pth"
     if not good.exists():
         with pytest.MonkeyPatch.context() as patch:
             files.fake_torch(patch)
-            files.save_legacy(good, {"a": files.tensor("0", KERNEL), "epoch": 3})
+            save_form = files.save_zip if form == "zip" else files.save_legacy
+            save_form(good, {"a": files.tensor("0", KERNEL), "epoch": 3})
     content = bytearray(good.read_bytes())
     place = data.draw(st.integers(0, len(content) - 1))
     content[place] = data.draw(st.integers(0, 255))
