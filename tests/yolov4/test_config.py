@@ -9,6 +9,15 @@ from src.errors import UsageError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "yolov4.yaml"
 
+# The parameters of train.py that the old zoo's description lists.
+PARAMETERS = [
+    "device_target", "data_dir", "per_batch_size", "pretrained_backbone", "resume_yolov4", "lr_scheduler",
+    "lr", "lr_epochs", "lr_gamma", "eta_min", "T_max", "max_epoch", "warmup_epochs", "weight_decay",
+    "momentum", "loss_scale", "label_smooth", "label_smooth_factor", "log_interval", "ckpt_path",
+    "ckpt_interval", "is_save_on_master", "is_distributed", "rank", "group_size", "need_profiler",
+    "training_shape", "resize_rate",
+]  # fmt: skip
+
 # script -> flag as documented -> (key, value)
 FLAGS = {
     "train": {
@@ -63,6 +72,22 @@ FLAGS = {
         "--ignore_threshold=0.6": ("ignore_threshold", 0.6),
         "--enable_modelarts=True": ("enable_modelarts", True),
         "--checkpoint_url=s3://dir/": ("checkpoint_url", "s3://dir/"),
+        "--data_url=s3://data/": ("data_url", "s3://data/"),
+        "--train_url=s3://out/": ("train_url", "s3://out/"),
+        "--data_path=/a": ("data_path", "/a"),
+        "--output_path=/b": ("output_path", "/b"),
+        "--load_path=/c": ("load_path", "/c"),
+        "--need_modelarts_dataset_unzip=False": ("need_modelarts_dataset_unzip", False),
+        "--modelarts_dataset_unzip_name=mine": ("modelarts_dataset_unzip_name", "mine"),
+        "--hue=0.2": ("hue", 0.2),
+        "--saturation=1.2": ("saturation", 1.2),
+        "--value=1.3": ("value", 1.3),
+        "--jitter=0.1": ("jitter", 0.1),
+        "--multi_scale=[[416,416],[448,448]]": ("multi_scale", ((416, 416), (448, 448))),
+        "--anchor_scales=" + str([[n, n] for n in range(1, 10)]): (
+            "anchors",
+            tuple((float(n),) * 2 for n in range(1, 10)),
+        ),
     },
     "eval": {
         "--data_dir=./dataset/coco2017": ("data_dir", "./dataset/coco2017"),
@@ -113,6 +138,11 @@ def test_a_documented_flag(script, flag):
     cfg = load_config(CONFIG, ["--num_classes=0", flag], script)
     assert getattr(cfg, key) == value
     assert type(getattr(cfg, key)) is type(value)
+
+
+def test_every_documented_parameter_is_in_the_table():
+    tested = {flag.removeprefix("--").split("=")[0] for flag in FLAGS["train"]}
+    assert set(PARAMETERS) <= tested
 
 
 def test_the_recipe():
