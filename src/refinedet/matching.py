@@ -26,7 +26,7 @@ class Matcher(nn.Cell):
         threshold: IoU from which on an anchor answers for a box.
     """
 
-    _BOXES_AT_A_TIME = 8
+    _BOXES_AT_A_TIME = 32
 
     def __init__(self, threshold: float = 0.5) -> None:
         super().__init__()
