@@ -112,6 +112,8 @@ STANDALONE = {
     "run_infer_310 yolov4 y.mindir val2017 instances_val2017.json": (
         "--pretrained=HERE/y.mindir --val_ann_file=HERE/instances_val2017.json --val_image_dir=HERE/val2017",
         "acc.log"),
+    "run_infer_310 cspdarknet53 c.mindir imagenet/val 3": (
+        "--pretrained=HERE/c.mindir --device_id=3 --val_image_dir=HERE/imagenet/val", "acc.log"),
     "run_infer_310 refinedet r.mindir coco2017 5": (
         "--pretrained=HERE/r.mindir --device_id=5 --data_dir=HERE/coco2017", "acc.log"),
     "run_infer_310 refinedet r.mindir coco2017": (

@@ -289,7 +289,8 @@ class _Planner:
 
     def _data_path(self, folder: Path) -> dict[str, str]:
         """The seeds' DATA_PATH is the folder of the images; a folder of the whole data set is taken as well."""
-        if self.named.get("ANN_FILE"):
+        holds_classes = self.family.endswith("darknet53") and not (folder / "val").is_dir()
+        if self.named.get("ANN_FILE") or holds_classes:
             return {"val_image_dir": str(folder)}
         if not (folder / "annotations").is_dir() and (folder.parent / "annotations").is_dir():
             return {"data_dir": str(folder.parent), "val_image_dir": str(folder)}

@@ -70,6 +70,7 @@ _CLASSIFIER = {
     "standalone": ("DATASET DATA_DIR [PRE_TRAINED]",),
     "distribute": ("DATASET DATA_DIR [PRE_TRAINED]",),
     "eval": ("DATA_DIR CHECKPOINT_PATH [DEVICE_ID]",),
+    "infer": ("MODEL_FILE DATA_PATH [DEVICE_ID]",),
 }
 
 # By the beginning of a config's name; the longest that fits counts, and "" holds what no line of its own says.
@@ -105,6 +106,7 @@ FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "standalone": (*_CLASSIFIER["standalone"], "DEVICE_ID DATA_DIR [PRE_TRAINED]"),
         "distribute": (*_CLASSIFIER["distribute"], "RANK_TABLE_FILE DATA_DIR [PRE_TRAINED]"),
         "eval": ("DEVICE_ID DATA_DIR CHECKPOINT_PATH", "DATA_DIR CHECKPOINT_PATH [DEVICE_ID]"),
+        "infer": _CLASSIFIER["infer"],
     },
 }
 
