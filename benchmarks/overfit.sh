@@ -2,8 +2,9 @@
 # Lets a narrow network learn a few real images by heart and prints the AP50 it reaches on them: a model, criterion or
 # decoder that is subtly wrong does not get there.
 #   bash benchmarks/overfit.sh MODEL [IMAGES]      MODEL: yolov3, yolov4, efficientdet_d0 or refinedet
+#   bash benchmarks/overfit.sh darknet53           or cspdarknet53: 100 classes of one picture each, and the top-1 accuracy
 # EfficientDet's smallest anchors are of 32 px: boxes below that at its 512 px are learnt but not counted.
-# DATA_DIR names the folder that holds coco_mini/ (default: ../shared/data beside the repository).
+# DATA_DIR names the folder that holds coco_mini/ and imagenet_mini/ (default: ../shared/data beside the repository).
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
 
@@ -11,7 +12,8 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/environment.sh"
 model=${1:-yolov3} count=${2:-32}
 data=${DATA_DIR:-$root/../shared/data}
-[ -d "$data/coco_mini" ] || die "$data/coco_mini is absent: set DATA_DIR to the folder that holds coco_mini"
+case $model in *darknet53) needed=imagenet_mini ;; *) needed=coco_mini ;; esac
+[ -d "$data/$needed" ] || die "$data/$needed is absent: set DATA_DIR to the folder that holds $needed"
 data=$(cd "$data" && pwd)
 prepare_environment requirements.txt
 
@@ -46,8 +48,26 @@ refinedet)
         --backbone_layers "1,1,2,2,2" --pyramid_channels 64 --augment False --per_batch_size 4 --max_epoch 100 --t_max 100
         --lr_scheduler cosine_annealing --lr 0.01 --warmup_epochs 4 --clip_grad_norm 10 --ema_decay 0.98
         --log_interval 40 --ckpt_interval 100) ;;
-*) die "there is no model $model here; models: yolov3, yolov4, efficientdet_d0, refinedet" ;;
+darknet53 | cspdarknet53)
+    # 64 px, a quarter of the channels, fewer residual units, neither augmentation nor smoothed labels; train/ and val/
+    # hold the same pictures.
+    recipe=(--config "configs/${model}_imagenet.yaml" --num_classes 0
+        --backbone_shape "8,16,32,64,128,256" --backbone_layers "1,1,2,2,1" --training_shape 64 --testing_shape 64
+        --augment False --label_smooth False --per_batch_size 25 --max_epoch 40 --t_max 40 --lr 0.05 --warmup_epochs 2
+        --run_eval False --log_interval 20 --ckpt_interval 40) ;;
+*) die "there is no model $model here; models: yolov3, yolov4, efficientdet_d0, refinedet, darknet53, cspdarknet53" ;;
 esac
+files=(--data_dir "$data/imagenet_mini")
+learn() {
+    "$python" train.py "${recipe[@]}" "${files[@]}" --ckpt_path "$out" --run_name run
+    weights=$(find "$out/run/ckpt_0" -name '*.ckpt' ! -name '*.state.ckpt')
+    "$python" eval.py "${recipe[@]}" "${files[@]}" --pretrained "$weights" --log_path "$out" | tee "$out/eval.txt"
+}
+if [ "$needed" = imagenet_mini ]; then
+    learn
+    sed -n "s/.*'top_1_accuracy': \([0-9.]*\).*/top-1 \1/p" "$out/eval.txt"
+    exit
+fi
 "$python" -m benchmarks.subset --annotations "$data/coco_mini/annotations/instances_train2017.json" \
     --images "$count" --output "$out/annotations.json"
 scored=annotations.json
@@ -58,8 +78,6 @@ if [ "$model" = efficientdet_d0 ]; then
 fi
 files=(--train_ann_file "$PWD/$out/annotations.json" --train_image_dir "$images"
     --val_ann_file "$PWD/$out/$scored" --val_image_dir "$images")
-"$python" train.py "${recipe[@]}" "${files[@]}" --ckpt_path "$out" --run_name run
-weights=$(find "$out/run/ckpt_0" -name '*.ckpt' ! -name '*.state.ckpt')
-"$python" eval.py "${recipe[@]}" "${files[@]}" --pretrained "$weights" --log_path "$out" | tee "$out/eval.txt"
+learn
 echo "AP50 $(sed -n 's/.*IoU=0.50 .* = //p' "$out/eval.txt" | head -1)"
 [ ! -f "$out/anchors.txt" ] || cat "$out/anchors.txt"
