@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +14,11 @@ from src.data.pipeline import Pipeline
 from src.data.sample import DetectionDataset
 from src.data.sampling import sample_rng
 from src.data.transforms import Labelled
+from src.errors import UserError
 
 NO_LABEL = -1
+# Where so many images in a row cannot be used, something else is wrong: a disk that is not there.
+MOST_STAND_INS = 16
 
 
 @dataclass
@@ -74,12 +79,14 @@ class BatchTask:
 
 @dataclass(slots=True)
 class Targets:
-    """What a batch is besides its pixels: see `Batch`; `cut` counts boxes that `cut_boxes` left out."""
+    """What a batch is besides its pixels: see `Batch`; `cut` counts boxes that `cut_boxes` left out, `bad` says what is
+    wrong with the images that the batch goes without."""
 
     boxes: np.ndarray
     labels: np.ndarray
     geometry: list[Geometry]
     cut: int
+    bad: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ class BatchMaker:
         max_boxes: padded number of boxes M of an image; doubled as often as an image of the batch needs it.
         cut_boxes: instead keep at most max_boxes of an image, drawn at random, and count the rest.
         max_image_pixels: larger images are an error.
+        stand_in: what takes the place of an image that cannot be used: `none` (an error), `next` (the sample behind
+            it: training), or `grey` (a grey picture of the annotated size, without boxes: evaluation).
     """
 
     dataset: DetectionDataset
@@ -98,6 +107,7 @@ class BatchMaker:
     max_boxes: int
     cut_boxes: bool = False
     max_image_pixels: int = MAX_IMAGE_PIXELS
+    stand_in: str = "none"
 
     def load(self, index: int) -> Labelled:
         """Image uint8 (H, W, 3), boxes float32 (n, 4) and labels int32 (n,) of a sample, without crowds.
@@ -111,17 +121,41 @@ class BatchMaker:
         # Steps may change what they get; the sample's own arrays serve the next epoch.
         return image, boxes.copy(), labels.copy()
 
+    def _load_or_stand_in(self, index: int, bad: dict[int, str]) -> Labelled:
+        """As `load`; what is wrong with an image that has a stand-in goes into `bad`."""
+        try:
+            return self.load(index)
+        except UserError as error:
+            if self.stand_in == "none":
+                raise
+            bad[index] = str(error)
+            if self.stand_in == "grey":
+                return self._grey(index)
+            first = error
+        for other in next_samples(index, len(self.dataset)):
+            try:
+                return self.load(other)
+            except UserError as error:
+                bad[other] = str(error)
+        raise UserError(f"{first}; and so are the {MOST_STAND_INS} images behind it") from first
+
+    def _grey(self, index: int) -> Labelled:
+        sample = self.dataset.samples[index]
+        image = np.full((sample.height or 64, sample.width or 64, 3), 128, np.uint8)
+        return image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+
     def make(self, task: BatchTask, images: np.ndarray) -> Targets:
         """Fills `images` uint8 (N, h, w, 3).
 
         Raises:
-            UserError: an image of the batch cannot be used.
+            UserError: an image of the batch cannot be used, and nothing may take its place.
         """
         boxes, labels, geometry = [], [], []
-        cut = 0
+        cut, bad = 0, {}
+        load = functools.partial(self._load_or_stand_in, bad=bad)
         for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True)):
             rng = sample_rng(self.seed, task.epoch, key)
-            found, classes, where = self.pipeline(self.load, index, len(self.dataset), images[position], rng)
+            found, classes, where = self.pipeline(load, index, len(self.dataset), images[position], rng)
             if self.cut_boxes and len(found) > self.max_boxes:
                 cut += len(found) - self.max_boxes
                 kept = np.sort(rng.permutation(len(found))[: self.max_boxes])
@@ -129,7 +163,12 @@ class BatchMaker:
             boxes.append(found)
             labels.append(classes)
             geometry.append(where)
-        return Targets(*pad_targets(boxes, labels, self.max_boxes), geometry, cut)
+        return Targets(*pad_targets(boxes, labels, self.max_boxes), geometry, cut, tuple(bad.values()))
+
+
+def next_samples(index: int, count: int) -> Iterator[int]:
+    """The samples that are tried in the place of one that cannot be used, the same in every run."""
+    return (other % count for other in range(index + 1, index + 1 + min(MOST_STAND_INS, count - 1)))
 
 
 def pad_targets(boxes: list[np.ndarray], labels: list[np.ndarray], max_boxes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from src.data.batch import BatchTask
+from src.data.batch import BatchTask, next_samples
 from src.data.decode import MAX_IMAGE_PIXELS, decode_image
 from src.data.loader import BatchLoader
 from src.data.pipeline import Pipeline
@@ -211,8 +211,10 @@ class ClassBatch:
 
 @dataclass(slots=True)
 class ClassTargets:
-    """What a batch is besides its pixels, which is nothing: labels are known without reading the files."""
+    """What a batch is besides its pixels: labels, `bad` images it goes without; `cut` is for detectors."""
 
+    labels: np.ndarray
+    bad: tuple[str, ...] = ()
     cut: int = 0
 
 
@@ -228,17 +230,38 @@ class ClassBatchMaker:
     transform: ClassTransform
     seed: int
     max_image_pixels: int = MAX_IMAGE_PIXELS
+    stand_in: str = "none"
 
     def make(self, task: BatchTask, images: np.ndarray) -> ClassTargets:
         """Fills `images` uint8 (N, h, w, 3).
 
         Raises:
-            UserError: a picture of the batch cannot be used.
+            UserError: a picture of the batch cannot be used, and nothing may take its place.
         """
-        for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True)):
-            rng = sample_rng(self.seed, task.epoch, key)
-            self.transform(self.dataset[index].image_path, images[position], rng, self.max_image_pixels)
-        return ClassTargets()
+        bad: dict[int, str] = {}
+        indices = [
+            self._fill(images[position], index, key, task.epoch, bad)
+            for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True))
+        ]
+        return ClassTargets(self.dataset.labels[indices], tuple(bad.values()))
+
+    def _fill(self, canvas: np.ndarray, index: int, key: int, epoch: int, bad: dict[int, str]) -> int:
+        """Fills a canvas with a picture or what stands in for it; returns the position of the picture it shows."""
+        behind = next_samples(index, len(self.dataset)) if self.stand_in == "next" else ()
+        for candidate in (index, *behind):
+            rng = sample_rng(self.seed, epoch, key)
+            try:
+                self.transform(self.dataset[candidate].image_path, canvas, rng, self.max_image_pixels)
+            except UserError as error:
+                if self.stand_in == "none":
+                    raise
+                bad[candidate] = str(error)
+            else:
+                return candidate
+        if self.stand_in == "next":
+            raise UserError(f"{bad[index]}; and so are the pictures behind it")
+        canvas[...] = 128
+        return index
 
 
 class ClassLoader(BatchLoader):
@@ -260,12 +283,13 @@ class ClassLoader(BatchLoader):
     ) -> None:
         super().__init__(dataset, pipeline, batch_size, sizes, **options)
         transform = Placed(pipeline) if isinstance(pipeline, Pipeline) else pipeline
-        self._maker = ClassBatchMaker(dataset, transform, self._maker.seed, self._maker.max_image_pixels)
+        maker = self._maker
+        self._maker = ClassBatchMaker(dataset, transform, maker.seed, maker.max_image_pixels, maker.stand_in)
 
     def _batch(self, task: BatchTask, images: np.ndarray, targets: ClassTargets) -> ClassBatch:
         return ClassBatch(
             images=images,
-            labels=self.dataset.labels[task.indices],
+            labels=targets.labels,
             image_ids=[self.dataset.files[index] for index in task.indices.tolist()],
             size=task.size,
             indices=task.indices,

@@ -19,6 +19,7 @@ from src.data.workers import Stopped, WorkerPool, WorkersLost
 from src.errors import UsageError, UserError
 
 logger = logging.getLogger(__name__)
+_SHOWN = 5
 
 
 class BatchLoader:
@@ -45,6 +46,8 @@ class BatchLoader:
         resize_rate: batches of one size in a row.
         stall_timeout: seconds to wait for a batch before it is an error.
         max_image_pixels: larger images are an error.
+        on_bad_image: `error`, or `skip`: in training the sample behind it takes the place of an image that cannot be
+            used, in evaluation a grey picture; the end of the epoch names such images.
 
     Attributes:
         steps_per_epoch: batches of an epoch on this rank.
@@ -75,6 +78,7 @@ class BatchLoader:
         resize_rate: int = 1,
         stall_timeout: float = 120.0,
         max_image_pixels: int = MAX_IMAGE_PIXELS,
+        on_bad_image: str = "error",
     ) -> None:
         if not len(dataset):
             raise UserError(f"{dataset.ann_file} has no images to make batches of")
@@ -89,7 +93,9 @@ class BatchLoader:
         self.boxes_cut = 0
         self._shuffle = training if shuffle is None else shuffle
         self._shard = Shard(len(dataset), batch_size, rank, group_size, training, drop_last)
-        self._maker = BatchMaker(dataset, pipeline, seed, max_boxes, cut_boxes, max_image_pixels)
+        stand_in = "none" if on_bad_image != "skip" else "next" if training else "grey"
+        self._maker = BatchMaker(dataset, pipeline, seed, max_boxes, cut_boxes, max_image_pixels, stand_in)
+        self._bad: dict[str, None] = {}
         self._seed, self._resize_rate = seed, resize_rate
         self._num_workers, self._prefetch, self._stall_timeout = num_workers, prefetch, stall_timeout
         self._slot_bytes = batch_size * 3 * max(height * width for height, width in self.sizes)
@@ -124,9 +130,7 @@ class BatchLoader:
         """
         order = epoch_order(len(self.dataset), self._seed, epoch, self._shuffle)
         tasks = (self._task(order, epoch, number) for number in range(start_batch, self.steps_per_epoch))
-        if self._num_workers:
-            return self._from_workers(tasks)
-        return self._in_process(tasks)
+        return self._with_report(self._from_workers(tasks) if self._num_workers else self._in_process(tasks), epoch)
 
     def close(self) -> None:
         """Ends the workers. The loader can be used again: a new epoch starts new ones."""
@@ -142,6 +146,17 @@ class BatchLoader:
     ) -> None:
         self.close()
 
+    def _with_report(self, batches: Iterator[Batch], epoch: int) -> Iterator[Batch]:
+        """Names at the end the images that the epoch went without."""
+        self._bad = {}
+        try:
+            yield from batches
+        finally:
+            if self._bad:
+                shown = "; ".join(list(self._bad)[:_SHOWN])
+                more = f"; and {len(self._bad) - _SHOWN} more" if len(self._bad) > _SHOWN else ""
+                logger.warning("epoch %d went without %d images: %s%s", epoch + 1, len(self._bad), shown, more)
+
     def _task(self, order: np.ndarray, epoch: int, number: int) -> BatchTask:
         indices, keys = self._shard.batch(order, number)
         return BatchTask(epoch, number, self.size_of(epoch, number), indices, keys)
@@ -151,7 +166,7 @@ class BatchLoader:
         for task in tasks:
             shape = (len(task.indices), *task.size, 3)
             images = memory[: int(np.prod(shape))].reshape(shape)
-            yield self._batch(task, images, self._maker.make(task, images))
+            yield self._finished(task, images, self._maker.make(task, images))
 
     def _from_workers(self, tasks: Iterator[BatchTask]) -> Iterator[Batch]:
         self.start()
@@ -167,7 +182,7 @@ class BatchLoader:
                 slot, images, targets = pool.collect(ticket, self.is_stopped)
                 pending.popleft()
                 held.append(slot)
-                yield self._batch(task, images, targets)
+                yield self._finished(task, images, targets)
                 pool.release(held.pop())
         except WorkersLost:
             self.close()
@@ -188,6 +203,10 @@ class BatchLoader:
             if task is None:
                 return
             pending.append((pool.submit(task, self.is_stopped), task))
+
+    def _finished(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
+        self._bad |= dict.fromkeys(targets.bad)
+        return self._batch(task, images, targets)
 
     def _batch(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
         self.boxes_cut += targets.cut

@@ -1,0 +1,105 @@
+"""What an image that cannot be read does to an epoch."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from src.data.coco import read_coco
+from src.data.imagefolder import ClassLoader, read_image_folder
+from src.data.loader import BatchLoader
+from src.data.pipeline import plain_pipeline
+from src.errors import UserError
+from tests.data.conftest import write_image
+
+
+@pytest.fixture
+def broken(coco):
+    """Eight images of one box each, whose second and third cannot be read."""
+    for number in range(8):
+        coco.add_image(number, boxes=[[1 + number, 2, 30, 20]])
+    dataset = read_coco(*coco.write())
+    (coco.image_dir / "1.jpg").write_bytes(b"no image")
+    (coco.image_dir / "2.jpg").unlink()
+    return dataset
+
+
+def batches(dataset, training, workers=0, **options):
+    options = {"on_bad_image": "skip", **options}
+    with BatchLoader(
+        dataset, plain_pipeline(), 4, [(64, 64)], training=training, shuffle=False, num_workers=workers, **options
+    ) as loader:
+        return [(batch.image_ids, batch.images.copy(), batch.boxes, batch.labels) for batch in loader.epoch(2)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_takes_the_next_image_and_says_so(broken, caplog, workers):
+    caplog.set_level(logging.WARNING)
+    first, second = batches(broken, True, workers)
+    for position in (1, 2):
+        np.testing.assert_array_equal(first[1][position], first[1][3])
+        np.testing.assert_array_equal(first[2][position], first[2][3])
+    assert (second[3][:, 0] == 0).all()
+    assert "epoch 3 went without 2 images: " in caplog.text
+    assert "1.jpg is no image that can be decoded" in caplog.text
+    assert "2.jpg is missing" in caplog.text
+
+
+def test_evaluation_sees_a_grey_picture_without_boxes(broken, caplog):
+    first, _ = batches(broken, False)
+    assert first[0] == [0, 1, 2, 3]
+    assert (first[1][1:3] == 128).all()
+    assert (first[3][1:3] == -1).all()
+    assert (first[3][[0, 3], 0] == 0).all()
+    assert "epoch 3 went without 2 images" in caplog.text
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_by_default_it_is_an_error(broken, training):
+    with pytest.raises(UserError, match=r"1.jpg is no image that can be decoded \(annotated in .*train.json\)"):
+        batches(broken, training, on_bad_image="error")
+
+
+def test_nothing_can_stand_in(coco):
+    coco.add_image(1, boxes=[[1, 2, 30, 20]])
+    dataset = read_coco(*coco.write())
+    (coco.image_dir / "1.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="1.jpg is empty"):
+        batches(dataset, True)
+
+
+def test_a_disk_that_is_gone_is_an_error(coco):
+    for number in range(20):
+        coco.add_image(number)
+    dataset = read_coco(*coco.write())
+    for path in coco.image_dir.iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match="0.jpg is missing .*; and so are the 16 images behind it"):
+        batches(dataset, True)
+
+
+def test_pictures_of_classes_keep_their_labels(tmp_path, caplog):
+    for number, name in enumerate(("cat", "cow", "dog")):
+        write_image(tmp_path / name / "a.jpg", 40, 40, seed=number)
+    dataset = read_image_folder(tmp_path)
+    (tmp_path / "cat" / "a.jpg").write_bytes(b"")
+    for training, label in ((True, 1), (False, 0)):
+        with ClassLoader(
+            dataset,
+            plain_pipeline(),
+            3,
+            [(32, 32)],
+            training=training,
+            shuffle=False,
+            num_workers=0,
+            on_bad_image="skip",
+        ) as loader:
+            (batch,) = loader.epoch(0)
+        assert batch.labels.tolist() == [label, 1, 2]
+        assert (batch.images[0] == 128).all() != training
+    assert "epoch 1 went without 1 images" in caplog.text
+    with (
+        pytest.raises(UserError, match="a.jpg is empty"),
+        ClassLoader(dataset, plain_pipeline(), 3, [(32, 32)], training=True, num_workers=0) as loader,
+    ):
+        list(loader.epoch(0))
