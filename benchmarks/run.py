@@ -11,7 +11,8 @@ A new benchmark is a module in this folder with a function
 side_by_side.py; for those that cannot (another setting of oneDNN, PyTorch, several large networks), write a function
 that returns what to call, name it in a `Side`, and let `open_workers` and `alternate_workers` of workers.py do the
 rest, as forward.py does. Check that the sides give the same before timing them; put what the reader must know into
-`Result.notes`; with `options.quick` it must end within seconds.
+`Result.notes`; with `options.quick` it must end within seconds. What was measured for the README lies in
+benchmarks/results (`--output benchmarks/results`), and the README's table is what `--show benchmarks/results` prints.
 """
 
 from __future__ import annotations
@@ -79,9 +80,13 @@ def main(argv: Sequence[str]) -> int:
         result = _measure(name, options)
         others = bystanders.cores()
         if not quiet(others):
-            result.notes.append(f"Not a quiet machine: other programs took {others:.1f} of {machine['cores']} cores.")
+            result.notes.append(f"{name}: other programs took {others:.1f} of {machine['cores']} cores while it ran.")
         sys.stdout.write("\n".join([plain_table(result.rows), *result.notes, ""]))
-        command = f"python benchmarks/run.py {name}" + (" --quick" if args.quick else "")
+        command = " ".join(
+            ["python benchmarks/run.py", name]
+            + ([f"--rounds {args.rounds}"] if args.rounds else [])
+            + (["--quick"] if args.quick else [])
+        )
         path = args.output / f"{name}.json"
         _write(path, {"name": name, "command": command, "machine": machine, "others_cores": others}, result)
         sys.stdout.write(f"{path}\n")
