@@ -54,6 +54,7 @@ BENCHMARKS = {
     "forward": Benchmark("benchmarks.forward", "forward passes of DarkNet53 and YOLOv3 in four runtimes"),
     "train_step": Benchmark("benchmarks.train_step", "a training step of DarkNet53 against PyTorch"),
     "data": Benchmark("benchmarks.data_throughput", "the training input against plain loops"),
+    "mindrecord": Benchmark("benchmarks.mindrecord_throughput", "the training input from MindRecord against files"),
     "class_data": Benchmark("benchmarks.class_throughput", "the training input of classifiers against Pillow"),
     "postprocess": Benchmark("benchmarks.postprocess", "post-processing of an image against plain numpy"),
     "coco_eval": Benchmark("benchmarks.coco_eval", "COCO scoring against pycocotools"),
