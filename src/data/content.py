@@ -93,6 +93,7 @@ class Content:
     places: list[str] | None = None
     problems: list[Problem] = field(default_factory=list)
     store: ImageSource | None = None
+    _line_of: dict[int, int] | None = field(default=None, repr=False, init=False)
 
     @property
     def title(self) -> str:
@@ -109,15 +110,10 @@ class Content:
         return f"annotation {annotation_id}{self._line(annotation_id)}"
 
     def _line(self, annotation_id: Any) -> str:
-        # A file written in one line needs no line number; in others the id is looked for behind "annotations".
-        if not isinstance(annotation_id, int) or self.raw.count(b"\n", 0, 1 << 20) < 2:
-            return ""
-        start = max(self.raw.find(b'"annotations"'), 0)
-        match = re.compile(rb'"id"\s*:\s*%d\b' % annotation_id).search(self.raw, start)
-        if match is None:
-            return ""
-        line = self.raw.count(b"\n", 0, match.start()) + 1
-        return f" (line {line})"
+        if self._line_of is None:
+            self._line_of = _lines_of_ids(self.raw)
+        line = self._line_of.get(annotation_id) if isinstance(annotation_id, int) else None
+        return "" if line is None else f" (line {line})"
 
     def raise_problems(self) -> None:
         """Raises:
@@ -127,6 +123,20 @@ class Content:
         for problem in self.problems:
             collected.add(str(problem))
         collected.raise_if_any()
+
+
+def _lines_of_ids(raw: bytes) -> dict[int, int]:
+    """Line of each id behind "annotations" in a COCO file; a file written in one line needs no line numbers."""
+    lines: dict[int, int] = {}
+    if raw.count(b"\n", 0, 1 << 20) < 2:
+        return lines
+    position = max(raw.find(b'"annotations"'), 0)
+    line = raw.count(b"\n", 0, position) + 1
+    for match in re.compile(rb'"id"\s*:\s*(\d{1,18})\b').finditer(raw, position):
+        line += raw.count(b"\n", position, match.start())
+        position = match.start()
+        lines.setdefault(int(match[1]), line)
+    return lines
 
 
 @dataclass

@@ -47,10 +47,10 @@ class _Inspector:
         images = self._images()
         kept, rows = self._annotations(images, categories, renamed)
         sizes = np.array([(image.width or 0, image.height or 0) for image in images], np.int64).reshape(-1, 2)
-        positions, entries = self._boxes(images, kept, rows, sizes)
-        places = [self.content.place(position) for position in positions]
+        entries = self._boxes(images, kept, rows, sizes)
+        # The ids are new and the faults gone: there is no line left to be named.
         return replace(
-            self.content, images=images, annotations=entries, categories=categories, places=places, problems=[]
+            self.content, images=images, annotations=entries, categories=categories, places=None, raw=b"", problems=[]
         )
 
     def _categories(self) -> tuple[list[Category], dict[int, int]]:
@@ -174,28 +174,26 @@ class _Inspector:
         self._becomes = becomes
         return kept, rows
 
-    def _boxes(
-        self, images: list[ImageEntry], kept: list[int], rows: list[int], sizes: np.ndarray
-    ) -> tuple[list[int], list[BoxEntry]]:
+    def _boxes(self, images: list[ImageEntry], kept: list[int], rows: list[int], sizes: np.ndarray) -> list[BoxEntry]:
         """Sound boxes, cut to their images; those of too small a remainder and those that are there twice are left
         out."""
         some = replace(
             self.content,
             images=images,
             annotations=[self.content.annotations[position] for position in kept],
-            places=[self.content.place(position) for position in kept],
+            places=None if self.content.places is None else [self.content.places[position] for position in kept],
         )
         check = BoxCheck(some, np.array(rows, np.int64), sizes)
         boxes, good, clipped, bad = check.measure()
         cut = set()
         for index, what in bad:
-            good[index] = self._judge(some, index, boxes[index], what)
+            good[index] = self._judge(some, index, images[rows[index]], boxes[index], what)
             cut.add(index)
         if clipped.any():
             text = f"{int(clipped.sum())} boxes stick out of their images by at most a pixel, as rounding does"
             self._add("box cut by less than a pixel", "note", text, "cut")
         seen: set[tuple] = set()
-        positions, entries = [], []
+        entries: list[BoxEntry] = []
         for index in np.flatnonzero(good).tolist():
             entry = some.annotations[index]
             left, top, right, bottom = boxes[index].tolist()
@@ -207,7 +205,6 @@ class _Inspector:
                 self._add("duplicated box", "warning", text, "left out", image.file_name)
                 continue
             seen.add(mark)
-            positions.append(kept[index])
             bbox = [left, top, right - left, bottom - top]
             area = None if index in cut else entry.area
             entries.append(
@@ -215,12 +212,11 @@ class _Inspector:
                     len(entries) + 1, entry.image_id, category, bbox, area, entry.iscrowd, entry.difficult, entry.text
                 )
             )
-        return positions, entries
+        return entries
 
-    def _judge(self, some: Content, index: int, box: np.ndarray, what: str) -> bool:
+    def _judge(self, some: Content, index: int, image: ImageEntry, box: np.ndarray, what: str) -> bool:
         """Notes a bad box; whether the part of it inside the image is kept."""
         entry = some.annotations[index]
-        image = next(image for image in some.images if image.id == entry.image_id)
         kind = next((kind for words, kind in _BOX_KINDS if words in what), "bad box")
         if known_defect(entry.id, entry.bbox):
             self._add(kind, "note", f"{some.place(index)}: {what}; a known defect of COCO", "left out", image.file_name)

@@ -118,6 +118,8 @@ def _explain_nothing(options: SourceOptions, split: str) -> None:
     files = ", or ".join(dict.fromkeys(f"{layout[split][0]} with {layout[split][1]}/" for layout in LAYOUTS.values()))
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     holds = f"; it holds the folders {', '.join(folders[:8])}" if folders else ""
+    if any(path.is_dir() for path in root.glob(f"{split}/*")):
+        holds += f" (a folder a class in {split}/ is for classifiers)"
     raise UserError(
         f"data_dir {root} holds no split {split!r} of a data set of detectors{holds}. Looked for: COCO ({files}), VOC "
         "(VOCdevkit/, or Annotations/ and ImageSets/Main/), YOLO (data.yaml, or images/ and labels/). A list of boxes "

@@ -134,6 +134,8 @@ def test_formats_are_told_apart(tmp_path):
 def test_nothing_is_found(tmp_path):
     (tmp_path / "pictures").mkdir()
     assert "holds the folders pictures. Looked for: COCO" in message(tmp_path)
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    assert "(a folder a class in train/ is for classifiers)" in message(tmp_path)
     assert "is no folder" in message(tmp_path / "absent")
     with pytest.raises(UsageError, match="data_dir is empty"):
         load_content(SourceOptions(), "train")

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from src.config import load_config
+from src.data.coco import read_coco
 from src.engine.datasets import open_dataset
+from src.engine.mindrecord_writer import write_mindrecord
 from src.errors import UsageError
 from src.tools import check
 from src.tools.check_anchors import best_iou, shape_iou, suggest_anchors
@@ -323,6 +325,33 @@ def test_the_page_opens_in_a_browser(page, tmp_path):
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
     dump = subprocess.run([*command, "--dump-dom", page.as_uri()], check=True, capture_output=True, timeout=120).stdout
     assert b"Check of" in dump and dump.count(b"<figure>") == 4
+
+
+def test_faults_of_a_file_of_many_lines_are_named_by_line(tmp_path):
+    folder = good(tmp_path / "data")
+    folder.add_box(1, [60, 0, 20, 10])
+    folder.add_box(1, [0, 0, 0, 10])
+    folder.write(indent=1)
+    lines = folder.ann_file.read_text().splitlines()
+    found, _ = findings(tmp_path / "data")
+    for number in (4, 5):
+        text = next(f.text for f in found if f.text.startswith(f"annotation {number} "))
+        line = int(text.split("(line ")[1].split(")")[0])
+        assert f'"id": {number}' in lines[line - 1] and line > lines.index(' "annotations": [')
+
+
+def test_mindrecord_files_are_checked_too(tmp_path):
+    folder = good(tmp_path / "data")
+    write_mindrecord(read_coco(*folder.write()), tmp_path / "records", "train", shards=2)
+    found, checked = findings(tmp_path / "records")
+    assert (found, checked.report.format, checked.report.numbers["boxes"]) == ([], "mindrecord", 3)
+    path = tmp_path / "records" / "train" / "train.mindrecord0"
+    data = bytearray(path.read_bytes())
+    _, offset, size, _ = next(place for place in checked.dataset.store.rows.values() if place[0] == 0)
+    data[offset + size // 2] ^= 255
+    path.write_bytes(data)
+    found, _ = findings(tmp_path / "records")
+    assert [f.kind for f in found if f.severity == "error"] == ["broken image"]
 
 
 def test_real_data(data_dir, capsys):
