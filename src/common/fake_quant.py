@@ -40,7 +40,7 @@ class SnapToGrid(nn.Cell):
         self.relu6_gradient = ops.operations._grad_ops.ReLU6Grad()
 
     def construct(self, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
-        """Args: values; scale and zero point of the grid, scalars."""
+        """Args: values; scale and zero point of the grid, (1,)."""
         return self.codes(x, scale, zero_point) * scale
 
     def codes(self, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
@@ -108,8 +108,8 @@ class RangeObserver(nn.Cell):
 
     def __init__(self, decay: float, symmetric: bool = False, bits: int = 8) -> None:
         super().__init__()
-        self.low = _scalar("low", -6.0)
-        self.high = _scalar("high", 6.0)
+        self.low = _end("low", -6.0)
+        self.high = _end("high", 6.0)
         self.decay = decay
         self.symmetric = symmetric
         self.levels = 2**bits - 1
@@ -117,7 +117,7 @@ class RangeObserver(nn.Cell):
         self.least, self.greatest = ops.ReduceMin(), ops.ReduceMax()
 
     def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x of any shape, batch first -> scale and zero point, scalars."""
+        """x of any shape, batch first -> scale and zero point, (1,)."""
         low, high = self.low * 1, self.high * 1
         if self.is_calibrating:
             rows = ops.reshape(x, (ops.shape(x)[0], -1))
@@ -168,7 +168,7 @@ class FakeQuant(nn.Cell):
     def grids(self) -> list[tuple[float, int]]:
         """Scale and zero point of each rounding in this cell, in the order of the graph."""
         scale, zero_point = self.observer.grid(self.observer.low * 1, self.observer.high * 1)
-        return [(float(scale.asnumpy()), int(zero_point.asnumpy()))]
+        return [(scale.asnumpy().item(), int(zero_point.asnumpy().item()))]
 
     def mark(self) -> list[tuple[float, int]]:
         """Turns roundings into clips, which an exporter recognises by their limits; gives `grids`."""
@@ -252,8 +252,9 @@ def _round(x: Tensor) -> Tensor:
     return (x + _ROUNDER) - _ROUNDER
 
 
-def _scalar(name: str, value: float) -> Parameter:
-    return Parameter(Tensor(value, ms.float32), name=name, requires_grad=False)
+def _end(name: str, value: float) -> Parameter:
+    # Of shape (1,): MindSpore saves scalars as such.
+    return Parameter(Tensor([value], ms.float32), name=name, requires_grad=False)
 
 
 def grid_ends(scale: float, zero_point: int, levels: int = 255) -> tuple[float, float]:

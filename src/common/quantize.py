@@ -207,8 +207,8 @@ def calibrating(network: nn.Cell) -> Iterator[Callable[[int], None]]:
     observers = [cell.observer for cell in fake_quants(network)]
     for observer in observers:
         observer.is_calibrating = True
-        observer.low.set_data(Tensor(0.0, ms.float32))
-        observer.high.set_data(Tensor(0.0, ms.float32))
+        for end in (observer.low, observer.high):
+            end.set_data(Tensor([0.0], ms.float32))
 
     def divide(batches: int) -> None:
         for observer in observers:

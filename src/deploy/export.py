@@ -17,6 +17,7 @@ from mindspore import Tensor, nn
 from src.common.files import atomic_path, sha256_of
 from src.deploy.form import DeployCell, Finish, Form, as_arrays
 from src.deploy.onnx_graph import polish
+from src.deploy.quantized_export import kind_of, session_options, tolerance_of, with_int8_kernels, write_int8_onnx
 from src.deploy.samples import sample_images
 from src.deploy.sidecar import sidecar_path, write_sidecar
 from src.deploy.verify import Agreement, compare_boxes, compare_outputs
@@ -68,6 +69,7 @@ def export(cfg: Config) -> int:
     check_format(cfg, runtime.device)
     target = target_path(cfg)
     prepared = prepare(cfg)
+    kind_of(prepared.cfg)
     form = form_of(prepared)
     with atomic_path(target) as beside:
         agreement = write_and_verify(prepared, form, beside)
@@ -145,18 +147,31 @@ def write_and_verify(prepared: Prepared, form: Form, path: Path) -> Agreement | 
     Raises:
         UserError: it does not match.
     """
+    cfg, kind = prepared.cfg, kind_of(prepared.cfg)
     cell = DeployCell(prepared.recipe, prepared.network, form)
     images, valid = sample_images(form.batch_size or _ANY_BATCH, form.size)
     normalised = prepared.recipe.build_preprocess()(Tensor(images), Tensor(valid)).asnumpy()
     arrays = form.inputs(images, valid, normalised)
     ours = as_arrays(cell(*[Tensor(array) for array in arrays]))
-    log.info("writing %s for %d x %d px", prepared.cfg.file_format, *form.size)
-    write_file(cell, form, prepared.cfg.file_format, path, arrays, _output_names(prepared.recipe, form, len(ours)))
-    if prepared.cfg.file_format == "AIR":
+    log.info("writing %s (%s) for %d x %d px", cfg.file_format, kind, *form.size)
+    names = _output_names(prepared.recipe, form, len(ours))
+    int8 = None
+
+    def write(network: nn.Cell, file: Path) -> None:
+        write_file(DeployCell(prepared.recipe, network, form), form, cfg.file_format, file, arrays, names)
+
+    if cfg.file_format == "ONNX" and kind != "float":
+        int8 = write_int8_onnx(prepared, form, kind, path, write)
+    else:
+        write(with_int8_kernels(prepared) if kind == "int8" else prepared.network, path)
+    if cfg.file_format == "AIR":
         return None
-    is_onnx = prepared.cfg.file_format == "ONNX"
-    theirs = run_onnx(path, arrays) if is_onnx else run_mindir(path, arrays)
-    outputs = compare_outputs(ours, theirs, prepared.recipe.EXPORT_TOLERANCE if is_onnx else 0.0)
+    theirs = run_onnx(path, arrays) if cfg.file_format == "ONNX" else run_mindir(path, arrays)
+    tolerance = tolerance_of(kind, cfg.file_format, prepared.recipe.EXPORT_TOLERANCE)
+    outputs = compare_outputs(ours, theirs, tolerance)
+    if int8 is not None:
+        # Rounding moves boxes by more than another kernel does; `src.deploy.compare` scores such files instead.
+        return Agreement(outputs, int8=int8)
     if prepared.recipe.task != "detect":
         return Agreement(outputs)
     if not form.detect:
@@ -189,7 +204,7 @@ def run_onnx(path: Path, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Loads an ONNX file in onnxruntime and runs it once on the CPU."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
     if len(names) != len(arrays):
         raise UserError(f"the ONNX file takes {len(names)} inputs, {len(arrays)} were meant")
@@ -215,7 +230,8 @@ def sidecar_of(prepared: Prepared, form: Form, agreement: Agreement | None) -> d
         "config": card,
         "checkpoint": {"file": prepared.source.name, "sha256": sha256_of(prepared.source)},
         "verified": asdict(agreement) if agreement else None,
-        "tolerance": prepared.recipe.EXPORT_TOLERANCE if prepared.cfg.file_format == "ONNX" else 0.0,
+        "quantization": kind_of(prepared.cfg),
+        "tolerance": tolerance_of(kind_of(prepared.cfg), prepared.cfg.file_format, prepared.recipe.EXPORT_TOLERANCE),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("mindspore", "onnx", "onnxruntime", "numpy")},

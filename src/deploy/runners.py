@@ -13,6 +13,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from src.deploy.form import DeployCell, Finish, Form, as_arrays
+from src.deploy.quantized_export import session_options
 from src.deploy.sidecar import read_sidecar
 from src.engine.cards import apply_card
 from src.engine.weights_file import fill_network, load_weights
@@ -149,7 +150,7 @@ class OnnxRunner(_ExportedRunner):
         super().__init__(path, cfg)
         import onnxruntime
 
-        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
         self.names = [value.name for value in self.session.get_inputs()]
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:

@@ -14,6 +14,21 @@ SCORE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
+class Int8Report:
+    """What is told of an int8 ONNX file.
+
+    Attributes:
+        kind: "int8" (trained) or "ptq".
+        convolutions: in the file.
+        int8_convolutions: of them, computed with integers by onnxruntime on this processor.
+    """
+
+    kind: str
+    convolutions: int
+    int8_convolutions: int
+
+
+@dataclass(frozen=True)
 class Agreement:
     """How far an exported file is from its checkpoint.
 
@@ -23,6 +38,7 @@ class Agreement:
         box_px: largest difference of a corner of theirs, in px, after cutting to the input.
         score: largest difference of a score.
         at_threshold: candidates that only one side has, with scores within the tolerance of the threshold.
+        int8: of an int8 ONNX file, how it is computed; such a file's boxes are not compared one to one.
     """
 
     outputs: tuple[float, ...]
@@ -30,10 +46,13 @@ class Agreement:
     box_px: float = 0.0
     score: float = 0.0
     at_threshold: int = 0
+    int8: Int8Report | None = None
 
     def __str__(self) -> str:
         errors = ", ".join(f"{error:.1e}" for error in self.outputs)
         text = f"relative error of the outputs {errors}"
+        if self.int8:
+            text += f"; {self.int8.int8_convolutions} of {self.int8.convolutions} convolutions in int8"
         if not self.boxes:
             return text
         return (

@@ -59,7 +59,7 @@ def gradient(cell, x, factor, *args):
 
 
 def scalar(value):
-    return Tensor(np.float32(value))
+    return Tensor(np.float32([value]))
 
 
 def grid_of(low, high, levels=255):
@@ -160,7 +160,7 @@ def _follow(observer, name, x, symmetric):
     expected = grid_of(low, high)
     np.testing.assert_allclose(scale.asnumpy(), expected[0], rtol=1e-5)
     # Halfway between two codes float32 may fall to the other side.
-    assert abs(float(zero_point.asnumpy()) - expected[1]) <= 1
+    assert abs(zero_point.asnumpy().item() - expected[1]) <= 1
 
 
 def test_calibration_adds_up_the_mean_extremes_of_all_images():
