@@ -53,6 +53,7 @@ class Benchmark:
 BENCHMARKS = {
     "forward": Benchmark("benchmarks.forward", "forward passes of DarkNet53 and YOLOv3 in four runtimes"),
     "train_step": Benchmark("benchmarks.train_step", "a training step of DarkNet53 against PyTorch"),
+    "int8": Benchmark("benchmarks.int8", "int8 YOLOv3 against float, and the step that trains for it"),
     "data": Benchmark("benchmarks.data_throughput", "the training input against plain loops"),
     "mindrecord": Benchmark("benchmarks.mindrecord_throughput", "the training input from MindRecord against files"),
     "class_data": Benchmark("benchmarks.class_throughput", "the training input of classifiers against Pillow"),
