@@ -64,9 +64,9 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFold
     return dataset, resolve_classes(cfg, dataset.class_names, dataset.ann_file)
 
 
-def read_files(cfg: Config, split: str, *, check_images: bool = True) -> DetectionDataset:
+def read_files(cfg: Config, split: str) -> DetectionDataset:
     """Reads and checks the annotations of a split, without a look at `mindrecord_dir`; see `open_dataset`."""
-    return assemble(load_content(source_options(cfg, split), split), _read_options(cfg, check_images))
+    return assemble(load_content(source_options(cfg, split), split), _read_options(cfg))
 
 
 def _read_options(cfg: Config, check_images: bool = True) -> ReadOptions:
@@ -107,7 +107,10 @@ def _refuse_stale(cfg: Config, split: str) -> None:
     if not getattr(cfg, f"{split}_ann_file") and not (cfg.data_dir and Path(cfg.data_dir).is_dir()):
         log.info("data_dir is empty or absent: nothing to hold %s against", inner)
         return
-    if annotations_fingerprint(read_files(cfg, split, check_images=False)) != card.get("fingerprint"):
+    content = load_content(source_options(cfg, split), split)
+    # Lists of boxes tell no sizes of images, which boxes are cut to: those stand in the files.
+    needs_files = any(not image.width or not image.height for image in content.images)
+    if annotations_fingerprint(assemble(content, _read_options(cfg, needs_files))) != card.get("fingerprint"):
         raise UserError(
             f"{inner} was made from other annotations or classes than those of {card.get('made_from')} now: remove it, "
             "and it will be made again, or set data_dir to nothing to train from it as it is"

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -22,32 +21,6 @@ TRAIN = [
     "--pyramid_channels", "8", "--pyramid_repeats", "1", "--head_repeats", "1", "--training_shape", "128",
     "--per_batch_size", "3", "--lr", "0.01", "--log_interval", "1", "--max_epoch", "2", "--drop_connect", "0.5",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """Six pictures, the last without objects, of the categories 2 and 5."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    images, annotations = [], []
-    for split in ("train", "val"):
-        (folder / split).mkdir()
-    for i in range(6):
-        picture = np.full((60, 80, 3), 90, np.uint8)
-        for k in range(min(5 - i, 2)):
-            x, y = rng.integers(0, 40, 2).tolist()
-            picture[y : y + 20, x : x + 30] = (200, 60 * k, 40)
-            annotations.append({"id": len(annotations) + 1, "image_id": i, "category_id": (2, 5)[k],
-                                "bbox": [x, y, 30, 20], "area": 600, "iscrowd": 0})  # fmt: skip
-        images.append({"id": i, "file_name": f"{i}.jpg", "width": 80, "height": 60})
-        for split in ("train", "val"):
-            cv2.imwrite(str(folder / split / f"{i}.jpg"), picture)
-    categories = [{"id": 2, "name": "red"}, {"id": 5, "name": "blue"}]
-    (folder / "annotations").mkdir()
-    for split in ("train", "val"):
-        content = {"images": images, "annotations": annotations, "categories": categories}
-        (folder / "annotations" / f"{split}.json").write_text(json.dumps(content))
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -80,12 +53,14 @@ def trained(dataset, backbone, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        flags = ("--data_dir", dataset, "--pretrained_backbone", backbone, "--ckpt_path", out, "--run_name", "run")
+        flags = ("--coco_root", dataset, "--mindrecord_dir", out / "mindrecord", "--pretrained_backbone", backbone,
+                 "--ckpt_path", out, "--run_name", "run")  # fmt: skip
         assert run(training.main, *TRAIN, *flags) == 0
     return out / "run"
 
 
 def test_a_run_and_its_card(trained):
+    assert len(list((trained.parent / "mindrecord" / "train").glob("train.mindrecord?"))) == 8
     card = json.loads((trained / "ckpt_0" / "efficientdet_d0-2_4.json").read_text())
     assert card["label_map"] == "coco_id_minus_1" and card["num_classes"] == 5
     assert card["preprocess"]["resize"] == "letterbox_top_left" and card["network"]["pool_padding"] == "ignore"
@@ -114,8 +89,8 @@ def test_a_stopped_training_goes_on_bit_for_bit(dataset, backbone, trained, tmp_
     (tmp_path / "part" / "ckpt_0").mkdir(parents=True)
     for path in (trained / "ckpt_0").glob("efficientdet_d0-1_2*"):
         (tmp_path / "part" / "ckpt_0" / path.name).write_bytes(path.read_bytes())
-    flags = ("--data_dir", dataset, "--pretrained_backbone", backbone, "--ckpt_path", tmp_path, "--run_name", "part",
-             "--resume", "auto")  # fmt: skip
+    flags = ("--coco_root", dataset, "--mindrecord_dir", trained.parent / "mindrecord", "--pretrained_backbone",
+             backbone, "--ckpt_path", tmp_path, "--run_name", "part", "--resume", "auto")  # fmt: skip
     assert run(training.main, *TRAIN, *flags) == 0
     whole = load_snapshot(next(checkpoints_in(trained / "ckpt_0")))
     resumed = load_snapshot(next(checkpoints_in(tmp_path / "part" / "ckpt_0")))
