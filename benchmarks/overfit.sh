@@ -44,14 +44,14 @@ efficientdet_d0)
         --box_loss_beta 0.1111 --loss_normalizer image --bn_momentum 0.9 --ema_decay 0.95 --log_interval 20
         --ckpt_interval 80) ;;
 refinedet)
-    # VGG16 at an eighth to a quarter of its channels, with fewer convolutions and without its weights, at the 320 px and
-    # with the anchors of the recipe.
-    epochs=80
-    [ "$count" != voc ] || epochs=120
+    # VGG16 at an eighth to a quarter of its channels, with fewer convolutions and without its weights. The objects of
+    # VOC are large: fewer pixels do.
+    size=320 epochs=80
+    [ "$count" != voc ] || size=192 epochs=100
     recipe=(--config configs/refinedet_vgg16_320.yaml --num_classes 0 --backbone_shape "8,16,32,64,128,256"
         --backbone_layers "1,1,2,2,2" --pyramid_channels 48 --max_boxes 40 --augment False --per_batch_size 4
-        --max_epoch "$epochs" --t_max "$epochs" --lr_scheduler cosine_annealing --lr 0.01 --warmup_epochs 4
-        --clip_grad_norm 10 --ema_decay 0.98 --log_interval 40 --ckpt_interval "$epochs") ;;
+        --testing_shape "$size" --max_epoch "$epochs" --t_max "$epochs" --lr_scheduler cosine_annealing --lr 0.01
+        --warmup_epochs 4 --clip_grad_norm 10 --ema_decay 0.98 --log_interval 40 --ckpt_interval "$epochs") ;;
 darknet53 | cspdarknet53)
     # 64 px, a quarter of the channels, fewer residual units, neither augmentation nor smoothed labels; train/ and val/
     # hold the same pictures.
