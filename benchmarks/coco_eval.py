@@ -82,21 +82,21 @@ def repeated(dataset: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def write_pseudo_detections(dataset: dict[str, Any], path: Path, count: int) -> int:
-    """Writes jittered ground truth and inventions, about `count` in all; returns how many detections there are."""
+    """Writes jittered ground truth and inventions, `count` in all; returns how many detections there are."""
     rng = np.random.default_rng(0)
     ids = [category["id"] for category in dataset["categories"]]
-    per_image = max(1, round((count - len(dataset["annotations"])) / len(dataset["images"])))
+    invented, more = divmod(count - len(dataset["annotations"]), len(dataset["images"]))
     truth: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in dataset["images"]}
     for annotation in dataset["annotations"]:
         truth[annotation["image_id"]].append(annotation)
     with DetectionWriter(path, ids) as writer:
-        for image_id, annotations in truth.items():
+        for position, (image_id, annotations) in enumerate(truth.items()):
+            new = invented + (position < more)
             known = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
             labels = np.array([ids.index(a["category_id"]) for a in annotations], np.int32)
-            invented = rng.uniform(1, 200, (per_image, 4))
-            boxes = np.concatenate([known * rng.uniform(0.9, 1.1, known.shape), invented])
+            boxes = np.concatenate([known * rng.uniform(0.9, 1.1, known.shape), rng.uniform(1, 200, (new, 4))])
             boxes[:, 2:] += boxes[:, :2]
-            scores = np.concatenate([rng.random(len(known)), rng.random(per_image) * 0.3]).round(2)
-            labels = np.concatenate([labels, rng.integers(0, len(ids), per_image)])
+            scores = np.concatenate([rng.random(len(known)), rng.random(new) * 0.3]).round(2)
+            labels = np.concatenate([labels, rng.integers(0, len(ids), new)])
             writer.write(image_id, Detections(boxes.astype(np.float32), scores.astype(np.float32), labels))
     return writer.detections

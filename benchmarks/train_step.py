@@ -21,7 +21,8 @@ SIDES = {
     TORCH: Side("benchmarks.networks:torch_training", needs_torch=True),
 }
 WHAT = "DarkNet53, 224 px, batch 4, training step"
-_STEPS, _TOLERANCE = 3, 1e-2
+# Steps, and how far the losses before and after the weights were changed may be apart, as a share.
+_STEPS, _FIRST_TOLERANCE, _TOLERANCE = 3, 1e-5, 1e-2
 
 
 def measure(options: Options) -> Result:
@@ -39,9 +40,12 @@ def measure(options: Options) -> Result:
         result.notes.append(NO_TORCH)
         result.rows.append(Row(WHAT, "ms", OURS, medians[OURS]))
         return result
-    difference = np.max(np.abs(np.divide(losses[OURS], losses[TORCH]) - 1))
-    if not difference <= _TOLERANCE:
-        raise RuntimeError(f"the first losses differ: {losses}")
+    first, *later = np.abs(np.divide(losses[OURS], losses[TORCH]) - 1)
+    if not (first <= _FIRST_TOLERANCE and max(later) <= _TOLERANCE):
+        raise RuntimeError(f"the losses differ: {losses}")
     result.compare(WHAT, "ms", medians, OURS, TORCH)
-    result.notes.append(f"{WHAT}: the first {_STEPS} losses equal within {difference:.1e}.")
+    result.notes.append(
+        f"{WHAT}: the first losses of both sides are equal within {first:.0e}, those after one and two steps, "
+        f"{losses[OURS][1]:.2g} and {losses[OURS][2]:.2g}, within {max(later):.0e}."
+    )
     return result
