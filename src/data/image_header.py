@@ -1,7 +1,7 @@
 """Sizes and orientation from the first bytes of an image file, without decoding it.
 
-Formats: JPEG (ITU-T T.81, EXIF 2.3 for the orientation), PNG (ISO 15948), GIF89a, BMP and WebP (RFC 9649). Other
-formats give no header, and the decoder has the last word on them.
+Formats: JPEG (ITU-T T.81, EXIF 2.3 for the orientation), PNG (ISO 15948), GIF89a, BMP, TIFF 6.0 and WebP (RFC 9649).
+Other formats give no header, and the decoder has the last word on them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ImageHeader:
     """What the header of an image file says.
 
     Attributes:
-        format: `jpeg`, `png`, `gif`, `bmp` or `webp`.
+        format: `jpeg`, `png`, `gif`, `bmp`, `tiff` or `webp`.
         width, height: stored pixels, before any EXIF rotation.
     """
 
@@ -48,6 +48,8 @@ def read_header(data: bytes) -> ImageHeader | None:
         if data[:2] == b"BM":
             width, height = struct.unpack("<ii", data[18:26])
             return ImageHeader("bmp", width, abs(height))
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            return _tiff_header(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp_header(data)
     except (struct.error, IndexError):
@@ -80,6 +82,20 @@ def _jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
             break
         position += 2 + length
     return segments
+
+
+def _tiff_header(data: bytes) -> ImageHeader | None:
+    """Of the first picture in the file; its directory may stand anywhere."""
+    order = "<" if data[:2] == b"II" else ">"
+    (directory,) = struct.unpack_from(f"{order}I", data, 4)
+    (entries,) = struct.unpack_from(f"{order}H", data, directory)
+    sides = {}
+    for entry in range(entries):
+        place = directory + 2 + 12 * entry
+        tag, kind = struct.unpack_from(f"{order}HH", data, place)
+        if tag in (256, 257) and kind in (3, 4):
+            (sides[tag],) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", data, place + 8)
+    return ImageHeader("tiff", sides[256], sides[257]) if len(sides) == 2 else None
 
 
 def _webp_header(data: bytes) -> ImageHeader | None:

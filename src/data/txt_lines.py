@@ -54,7 +54,7 @@ def load_txt(
             entry.id, entry.image_id = len(annotations) + 1, images[-1].id
             annotations.append(entry)
             places.append(f"{ann_file}:{number}")
-    if not images:
+    if not images and not problems:
         raise UserError(f"annotation file {ann_file} lists no images")
     names = list(class_names) or names_beside(ann_file)
     largest = max((entry.category_id for entry in annotations), default=-1)

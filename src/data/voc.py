@@ -51,7 +51,7 @@ def load_voc(
     reader = _Reader(root, first_pixel)
     for part in parts:
         reader.read_part(part)
-    if not reader.images:
+    if not reader.images and not reader.problems:
         raise UserError(f"{source} lists no images")
     found = {entry.category_id for entry in reader.annotations}
     names = list(class_names) or (list(VOC_NAMES) if found <= set(VOC_NAMES) else [])

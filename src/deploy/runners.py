@@ -132,12 +132,28 @@ class _ExportedRunner(Runner):
         super().__init__(cfg.replace(testing_shape=form.size[0]), content["config"], form)
 
 
+def _unloadable(path: Path, error: Exception) -> UserError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserError(f"{path} cannot be loaded: {reason}\nExport it again; it may come from another version.")
+
+
+def _onnx_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: classes of its own beside RuntimeError and ValueError."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*own, RuntimeError, ValueError)
+
+
 class MindirRunner(_ExportedRunner):
     """A MINDIR file, by MindSpore on CPU, GPU or Ascend."""
 
     def __init__(self, path: Path, cfg: Config) -> None:
         super().__init__(path, cfg)
-        self.cell = nn.GraphCell(ms.load(str(path)))
+        try:
+            self.cell = nn.GraphCell(ms.load(str(path)))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise _unloadable(path, error) from error
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         return as_arrays(self.cell(*map(Tensor, arrays)))
@@ -150,7 +166,12 @@ class OnnxRunner(_ExportedRunner):
         super().__init__(path, cfg)
         import onnxruntime
 
-        self.session = onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path), session_options(), providers=["CPUExecutionProvider"]
+            )
+        except _onnx_errors() as error:
+            raise _unloadable(path, error) from error
         self.names = [value.name for value in self.session.get_inputs()]
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from src.common.files import atomic_path
 from src.engine.hooks import Hook
+from src.errors import UserError
 
 if TYPE_CHECKING:
     from src.engine.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 
 class Curves(Hook):
@@ -60,9 +64,13 @@ class Curves(Hook):
         self._events.write({f"eval/{name}": scores[name] for name in self.score_names}, trainer.step)
 
     def after_train(self, trainer: Trainer) -> None:
-        for file in (self._train, self._eval, self._events):
-            file.close()
-        draw_curves(self.folder)
+        # The end of a training, and what ended it, matter more than its picture.
+        try:
+            for file in (self._train, self._eval, self._events):
+                file.close()
+            draw_curves(self.folder)
+        except (OSError, UserError) as error:
+            log.warning("the curves are not complete: %s", error)
 
 
 class Events:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def load_failed_step(folder: Path) -> FailedStep:
         images = [str(image["id"]) for image in report["images"]]
         if len(images) != len(arrays["images"]) or not isinstance(report["losses"], dict):
             raise ValueError("report and batch are of different steps")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{folder}: {_BATCH} or {_REPORT} is damaged: {error}") from error
     return FailedStep(folder, load_config(folder / _CONFIG), report, arrays)
 

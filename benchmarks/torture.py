@@ -1,0 +1,366 @@
+"""Kills a training again and again, damages its files, fills its disk, and holds what comes out against a run in peace.
+
+    python benchmarks/torture.py                  # everything; about ten minutes on two quiet cores
+    python benchmarks/torture.py --only flips     # one of: kills, flips, disk
+
+`kills`: SIGKILL at seeded moments of one training: while it starts, between steps, and inside the writing of a
+checkpoint. After each it goes on with `--resume auto`. Then a data worker is held for ten seconds, one is killed, an
+image is deleted, and SIGTERM and SIGINT are sent. The final weights, averages and optimiser state must equal those of
+the run in peace bit for bit. `flips`: one byte in a checkpoint file, 200 times. `disk`: a tmpfs of a few checkpoints,
+mounted in a user namespace of its own (no rights are needed), or a limit on file sizes where that is not allowed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+import cv2  # noqa: E402 (the root of the project has to be found first)
+import numpy as np  # noqa: E402
+import psutil  # noqa: E402
+
+EPOCHS, STEPS = 30, 6  # steps of an epoch
+_STEP = re.compile(r"iter\[(\d+)\]")
+_HOLD = 10.0
+FLAGS = [
+    "--config", "configs/yolov3_shapes.yaml", "--training_shape", "64", "--backbone_shape", "4,8,8,16,16,16",
+    "--backbone_layers", "1,1,1,1,1", "--per_batch_size", "4", "--num_parallel_workers", "1", "--warmup_epochs", "0",
+    "--progress", "off", "--log_interval", "1", "--lr", "0.02", "--ema_decay", "0.9", "--num_classes", "0",
+    "--max_epoch", str(EPOCHS), "--run_eval", "0", "--keep_checkpoint_max", "5",
+]  # fmt: skip
+
+
+def write_data(folder: Path) -> None:
+    """Pictures with coloured rectangles, as many as an epoch has steps for."""
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    (folder / "train").mkdir(parents=True)
+    for i in range(4 * STEPS):
+        picture = rng.integers(0, 255, (60, 80, 3)).astype(np.uint8)
+        for label in range(i % 3):
+            x, y = (int(v) for v in rng.integers(0, 36, 2))
+            picture[y : y + 20, x : x + 24] = (200, 60, 40) if label else (40, 60, 200)
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": i, "category_id": label + 1, "bbox": [x, y, 24, 20],
+                 "area": 480, "iscrowd": 0}
+            )  # fmt: skip
+        images.append({"id": i, "file_name": f"{i}.jpg", "width": 80, "height": 60})
+        cv2.imwrite(str(folder / "train" / f"{i}.jpg"), picture)
+    categories = [{"id": 1, "name": "red"}, {"id": 2, "name": "blue"}]
+    (folder / "annotations").mkdir()
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations" / "train.json").write_text(json.dumps(content))
+
+
+class Run:
+    """One process of train.py; `step` is the last step it has logged."""
+
+    def __init__(self, work: Path, output: Path, name: str, *flags: str, limit: int = 0) -> None:
+        self.folder = output / name
+        self.lines: list[str] = []
+        self.step = -1
+        self.unfinished = unfinished(self.folder / "ckpt_0")
+        # The graph is the same every time: compiled once, the processes need not do it again.
+        cache = {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(work / "graphs")}
+        self.process = subprocess.Popen(
+            [sys.executable, "train.py", *FLAGS, "--data_dir", str(work / "data"), "--ckpt_path", str(output),
+             "--run_name", name, *flags],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **cache},
+            preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None,
+        )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if match := _STEP.search(line):
+                self.step = int(match[1])
+
+    def wait_for(self, step: int) -> bool:
+        """Until a step is logged; False if the process ends before."""
+        while self.step < step and self.process.poll() is None:
+            time.sleep(0.002)
+        return self.process.poll() is None
+
+    def wait_for_write(self) -> bool:
+        """Until a file of a checkpoint is being written; False if the process ends before."""
+        folder = self.folder / "ckpt_0"
+        while self.process.poll() is None:
+            if folder.is_dir() and any(e.name[0] == "." and e.name not in self.unfinished for e in os.scandir(folder)):
+                return True
+        return False
+
+    def end(self, number: int | None = None, patience: float = 600) -> int:
+        """Sends a signal, waits for the end and returns the exit code."""
+        if number is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(patience)
+        self._reader.join(10)
+        return code
+
+    @property
+    def text(self) -> str:
+        return "".join(self.lines)
+
+    def worker(self) -> psutil.Process:
+        """The process that makes batches."""
+        while True:
+            for child in psutil.Process(self.process.pid).children():
+                if any("spawn_main" in word for word in child.cmdline()):
+                    return child
+            time.sleep(0.01)
+
+
+def check(is_so: bool, what: str, run: Run | None = None) -> None:
+    """Ends the torture where something does not hold."""
+    if not is_so:
+        sys.exit(f"FAILED: {what}\n" + ("".join(run.lines[-15:]) if run else ""))
+
+
+def final_state(folder: Path) -> dict[str, np.ndarray]:
+    """Weights, averages and optimiser state after the last epoch, by name."""
+    from src.engine.checkpoints import checkpoints_in, load_snapshot
+
+    found = load_snapshot(next(checkpoints_in(folder / "ckpt_0")))
+    check(found.progress["step"] == EPOCHS * STEPS, f"{folder} ends at step {found.progress['step']}")
+    parts = {"weights": found.weights, "averages": found.averages, "state": found.state}
+    return {f"{part}/{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Names of the tensors that are not bit for bit alike."""
+    mine, theirs = final_state(one), final_state(other)
+    check(mine.keys() == theirs.keys(), "the runs have other tensors")
+    return [name for name, value in mine.items() if value.tobytes() != theirs[name].tobytes()]
+
+
+def steps_logged(folder: Path) -> list[list[str]]:
+    """The rows of train.csv."""
+    with (folder / "summary" / "train.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def in_peace(work: Path) -> Path:
+    """The run that nobody disturbs."""
+    folder = work / "runs" / "peace"
+    if not list(folder.glob(f"ckpt_0/*-{EPOCHS}_*.state.json")):
+        shutil.rmtree(folder, ignore_errors=True)
+        run = Run(work, work / "runs", "peace")
+        check(run.end() == 0, "the run in peace", run)
+    return folder
+
+
+def torture_by_kills(work: Path, count: int, seed: int) -> None:
+    """SIGKILL at `count` moments, then the faults that have a message; the end must be that of the run in peace."""
+    peace = in_peace(work)
+    rng = np.random.default_rng(seed)
+    # A quarter hits the start, a third a write, the rest a moment between the steps.
+    kinds = rng.permutation([("start", "write", "write", "step", "step", "step")[i % 6] for i in range(count)])
+    targets = np.sort(rng.integers(2, int(0.8 * EPOCHS * STEPS), count))
+    inside = 0
+    for number, (kind, target) in enumerate(zip(kinds, targets.tolist(), strict=True), 1):
+        run = Run(work, work / "runs", "tortured", "--resume", "auto")
+        if kind == "start":
+            time.sleep(rng.uniform(0.2, 6))
+        elif kind == "step":
+            run.wait_for(target)
+            time.sleep(rng.uniform(0, 0.2))
+        else:
+            run.wait_for(target)
+            run.wait_for_write()
+            time.sleep(rng.uniform(0, 0.004))
+        check(run.end(signal.SIGKILL) == -signal.SIGKILL, "the process ended before it was killed", run)
+        was_inside = bool(unfinished(run.folder / "ckpt_0") - run.unfinished)
+        inside += was_inside
+        print(f"kill {number:2} ({kind}): at step {run.step}{', inside a write' if was_inside else ''}",
+              flush=True)  # fmt: skip
+    print(f"{inside} of {count} kills left a checkpoint half written")
+    torture_by_faults(work, rng)
+    run = Run(work, work / "runs", "tortured", "--resume", "auto")
+    check(run.end() == 0, "the last process", run)
+    tortured = work / "runs" / "tortured"
+    different = differences(peace, tortured)
+    check(not different, f"{len(different)} tensors differ: {different[:3]}")
+    check(steps_logged(peace) == steps_logged(tortured), "train.csv is another")
+    left = [path.name for path in (tortured / "ckpt_0").iterdir() if path.name.startswith(".")]
+    check(not left, f"left behind: {left}")
+    print(f"{count} of {count} kills survived: {len(final_state(peace))} tensors and train.csv equal the run in peace")
+
+
+def unfinished(folder: Path) -> set[str]:
+    """Files that still have the name they are written under, and states without a manifest."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    states = {name for name in names if name.endswith(".state.ckpt") and not name.startswith(".")}
+    return {n for n in names if n[0] == "."} | {n for n in states if f"{n.removesuffix('.ckpt')}.json" not in names}
+
+
+def torture_by_faults(work: Path, rng: np.random.Generator) -> None:
+    """A worker held for ten seconds, a dead worker, a deleted image, SIGTERM, SIGINT; each goes on afterwards."""
+    step = int(0.8 * EPOCHS * STEPS)
+    image = work / "data" / "train" / "7.jpg"
+
+    run = Run(work, work / "runs", "tortured", "--resume", "auto")
+    run.wait_for(step)
+    worker = run.worker()
+    worker.suspend()
+    time.sleep(_HOLD)
+    worker.resume()
+    run.wait_for(run.step + 6)
+    check("waiting for data for" in run.text and ".jpg" in run.text, "a stalled disk is not named", run)
+    held = run.step
+    run.worker().kill()
+    check(run.end() == 1 and "a data worker died (exit code -9, SIGKILL)" in run.text, "a dead worker", run)
+    print(
+        f"a worker held for {_HOLD:g} s: named, and training went on to step {held}; a killed one: named, exit code 1"
+    )
+
+    content = image.read_bytes()
+    run = Run(work, work / "runs", "tortured", "--resume", "auto")
+    run.wait_for(held + 2)
+    image.unlink()
+    check(run.end() == 1 and "7.jpg is missing" in run.text, "a deleted image", run)
+    image.write_bytes(content)
+    print(f"an image deleted in step {run.step}: named, exit code 1")
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        before = run.step
+        run = Run(work, work / "runs", "tortured", "--resume", "auto")
+        run.wait_for(before + 1 + int(rng.integers(0, 3)))
+        begin = time.monotonic()
+        check(run.end(number) == code, f"exit code after {number.name}", run)
+        print(
+            f"{number.name}: exit code {code} after {time.monotonic() - begin:.1f} s, checkpoint at step {run.step + 1}"
+        )
+
+
+def torture_by_flips(work: Path, count: int, seed: int) -> None:
+    """One random byte of a random checkpoint file, `count` times; each must be found."""
+    from src.engine.checkpoints import checkpoints_in, load_snapshot
+    from src.engine.weights_file import load_weights, save_weights
+    from src.errors import UserError
+
+    peace = in_peace(work)
+    folder = work / "flips"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(peace / "ckpt_0", folder)
+    newest = load_snapshot(next(checkpoints_in(folder)))
+    save_weights(folder / "yolov3-best.ckpt", newest.averages, {"model": "yolov3"})
+    files = sorted(folder.iterdir())
+    rng = np.random.default_rng(seed)
+    found = 0
+    for _ in range(count):
+        path = files[rng.integers(len(files))]
+        whole = path.read_bytes()
+        place = int(rng.integers(len(whole)))
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ int(rng.integers(1, 256))]) + whole[place + 1 :])
+        try:
+            load_weights(folder / "yolov3-best.ckpt") if "best" in path.name else load_snapshot(path)
+        except UserError:
+            found += 1
+        else:
+            print(f"not found: byte {place} of {path.name}")
+        path.write_bytes(whole)
+    print(
+        f"{found} of {count} flipped bytes found, in {len(files)} files of {len(files) // 4} checkpoints and the best"
+    )
+    check(found == count, "a flipped byte was not found")
+
+
+def torture_by_full_disk(work: Path) -> None:
+    """Fills a folder of limited size; the older checkpoints must be whole and the run go on from them."""
+    in_peace(work)
+    inside = [sys.executable, str(Path(__file__).resolve()), "--folder", str(work), "--only", "inside"]
+    unshare = shutil.which("unshare")
+    can = unshare and not subprocess.run([unshare, "-rm", "true"], capture_output=True, check=False).returncode
+    if can:
+        check(not subprocess.run([unshare, "-rm", *inside], check=False).returncode, "the disk-full case")
+        return
+    print("no user namespace here: a limit on the size of a file (RLIMIT_FSIZE) stands for the full disk")
+    shutil.rmtree(work / "runs" / "limited", ignore_errors=True)
+    run = Run(work, work / "runs", "limited")
+    run.wait_for(2 * STEPS + 1)
+    run.end(signal.SIGKILL)
+    run = Run(work, work / "runs", "limited", "--resume", "auto", limit=100_000)
+    _check_full(run, run.end(), "File too large")
+    run = Run(work, work / "runs", "limited", "--resume", "auto")
+    check(run.end() == 0 and not differences(work / "runs" / "peace", run.folder), "going on", run)
+
+
+def fill_disk(work: Path) -> None:
+    """The disk-full case, in a mount namespace of its own."""
+    disk = work / "disk"
+    disk.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(disk)], check=True)
+    run = Run(work, disk, "full")
+    _check_full(run, run.end(), "No space left on device")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    run = Run(work, disk, "full", "--resume", "auto")
+    code = run.end()
+    check(code == 1 and "Read-only file system" in run.text and "Traceback" not in run.text, "a read-only disk", run)
+    print("a read-only folder: named, exit code 1")
+    subprocess.run(["mount", "-o", "remount,rw,size=100m", str(disk)], check=True)
+    run = Run(work, disk, "full", "--resume", "auto")
+    check(run.end() == 0, "going on with room", run)
+    different = differences(work / "runs" / "peace", run.folder)
+    check(not different, f"{len(different)} tensors differ after the full disk")
+    print("with room again it went on, and the final tensors equal the run in peace")
+
+
+def _check_full(run: Run, code: int, reason: str) -> None:
+    from src.engine.checkpoints import checkpoints_in, load_snapshot
+
+    check(code == 1 and reason in run.text, f"a full disk: exit code {code}", run)
+    check("Traceback" not in run.text, "a full disk ends in a traceback", run)
+    manifests = list(checkpoints_in(run.folder / "ckpt_0"))
+    check(bool(manifests), "no checkpoint is left")
+    for manifest in manifests:
+        load_snapshot(manifest)
+    told = next(line for line in reversed(run.lines) if reason in line)
+    print(f"a full disk at step {run.step}: exit code 1, {len(manifests)} older checkpoints whole: {told.strip()}")
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--flips", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where to work, kept afterwards; by default a temporary one")
+    parser.add_argument("--only", choices=("kills", "flips", "disk", "inside"), help="one part")
+    args = parser.parse_args(argv)
+    if args.only == "inside":
+        fill_disk(args.folder)
+        return
+    work = args.folder or Path(tempfile.mkdtemp(prefix="torture_"))
+    if not (work / "data").is_dir():
+        write_data(work / "data")
+    begin = time.monotonic()
+    if args.only in (None, "flips"):
+        torture_by_flips(work, args.flips, args.seed)
+    if args.only in (None, "disk"):
+        torture_by_full_disk(work)
+    if args.only in (None, "kills"):
+        torture_by_kills(work, args.kills, args.seed)
+    print(f"survived, in {(time.monotonic() - begin) / 60:.1f} min")
+    if args.folder is None:
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
