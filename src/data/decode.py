@@ -79,13 +79,15 @@ def decode_image(
     return image
 
 
-def read_encoded(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
+def read_encoded(path: Path, max_pixels: int = MAX_IMAGE_PIXELS, data: bytes | None = None) -> np.ndarray:
     """The bytes of an image file, uint8 (n,), for another decoder; the same files are refused as by `decode_image`.
+
+    `data` are they, if the file has been read.
 
     Raises:
         UserError: the file is missing, unreadable, empty, truncated or too large.
     """
-    data, _ = _read_checked(path, None, max_pixels)
+    data, _ = _read_checked(path, None, max_pixels, data)
     if not data:
         raise UserError(_message(path, None, "is empty"))
     return np.frombuffer(data, np.uint8)

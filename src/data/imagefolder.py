@@ -15,6 +15,7 @@ from src.data.batch import BatchTask, next_samples
 from src.data.decode import MAX_IMAGE_PIXELS, decode_image
 from src.data.loader import BatchLoader
 from src.data.pipeline import Pipeline
+from src.data.sample import ImageSource
 from src.data.sampling import sample_rng
 from src.errors import UserError
 
@@ -40,16 +41,25 @@ class ImageFolder(Sequence[ClassSample]):
         class_names: name of each label, which is the name of its folder.
         files: CLASS/FILE of each picture, class by class, sorted.
         labels: int32 (n,).
+        store: where the pictures are, if they are no files.
         category_ids: none; detectors have some.
     """
 
     category_ids: tuple[int, ...] = ()
 
-    def __init__(self, root: Path, class_names: Sequence[str], files: list[str], labels: np.ndarray) -> None:
+    def __init__(
+        self,
+        root: Path,
+        class_names: Sequence[str],
+        files: list[str],
+        labels: np.ndarray,
+        store: ImageSource | None = None,
+    ) -> None:
         self.root = root
         self.class_names = list(class_names)
         self.files = files
         self.labels = labels
+        self.store = store
 
     def __len__(self) -> int:
         return len(self.files)
@@ -154,8 +164,10 @@ def _some(names: Sequence[str]) -> str:
 class ClassTransform(Protocol):
     """From a file to the network's input; it travels to the workers."""
 
-    def __call__(self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int) -> None:
-        """Fills `canvas` uint8 (h, w, 3) RGB.
+    def __call__(
+        self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int, data: bytes | None = None
+    ) -> None:
+        """Fills `canvas` uint8 (h, w, 3) RGB; `data` are the bytes of the file, if it has been read.
 
         Raises:
             UserError: the file cannot be used.
@@ -169,9 +181,15 @@ class Placed:
 
     pipeline: Pipeline
 
-    def __call__(self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int) -> None:
+    def __call__(
+        self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int, data: bytes | None = None
+    ) -> None:
         def load(_: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            return decode_image(path, max_pixels=max_pixels), np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+            return (
+                decode_image(path, max_pixels=max_pixels, data=data),
+                np.zeros((0, 4), np.float32),
+                np.zeros(0, np.int32),
+            )
 
         self.pipeline(load, 0, 1, canvas, rng)
 
@@ -251,7 +269,9 @@ class ClassBatchMaker:
         for candidate in (index, *behind):
             rng = sample_rng(self.seed, epoch, key)
             try:
-                self.transform(self.dataset[candidate].image_path, canvas, rng, self.max_image_pixels)
+                path, store = self.dataset[candidate].image_path, self.dataset.store
+                data = None if store is None else store.read(path)
+                self.transform(path, canvas, rng, self.max_image_pixels, data)
             except UserError as error:
                 if self.stand_in == "none":
                     raise

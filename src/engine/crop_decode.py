@@ -38,13 +38,15 @@ class CropFlipColour:
     flip: float = 0.5
     colour: tuple[float, float, float] = (0.4, 0.4, 0.4)
 
-    def __call__(self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int) -> None:
-        """Fills `canvas` uint8 (h, w, 3) RGB.
+    def __call__(
+        self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int, data: bytes | None = None
+    ) -> None:
+        """Fills `canvas` uint8 (h, w, 3) RGB; `data` are the bytes of the file, if it has been read.
 
         Raises:
             UserError: the file is missing, damaged, or no picture that MindSpore decodes.
         """
-        encoded = read_encoded(path, max_pixels)
+        encoded = read_encoded(path, max_pixels, data)
         # Operators with one seed would draw the same numbers: small crops would be mirrored, large ones not.
         crop_seed, colour_seed = rng.integers(0, 2**31 - 1, 2).tolist()
         crop = vision.RandomCropDecodeResize(canvas.shape[:2], self.area, self.aspect)

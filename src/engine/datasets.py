@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from src.config import resolve_classes
 from src.data.assemble import ReadOptions, assemble
+from src.data.folder_records import read_folder_records, whole_images
 from src.data.imagefolder import (
     ClassLoader,
     ImageFolder,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from src.data.pipeline import Pipeline
     from src.data.sample import DetectionDataset
     from src.engine.runtime import Runtime
+
+_REMEDY = "remove it, and it will be made again, or set data_dir to nothing to train from it as it is"
 
 log = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT", bound="Config")
@@ -112,8 +115,7 @@ def _refuse_stale(cfg: Config, split: str) -> None:
     needs_files = any(not image.width or not image.height for image in content.images)
     if annotations_fingerprint(assemble(content, _read_options(cfg, needs_files))) != card.get("fingerprint"):
         raise UserError(
-            f"{inner} was made from other annotations or classes than those of {card.get('made_from')} now: remove it, "
-            "and it will be made again, or set data_dir to nothing to train from it as it is"
+            f"{inner} was made from other annotations or classes than those of {card.get('made_from')} now: {_REMEDY}"
         )
 
 
@@ -141,20 +143,43 @@ def source_options(cfg: Config, split: str) -> SourceOptions:
 
 
 def _open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
-    """A folder a class: `train` or `val` in data_dir, or what train_image_dir and val_image_dir name."""
-    root = _split_folder(cfg, split)
-    dataset = read_image_folder(root, cfg.class_names)
+    """A folder a class, `train` or `val` in data_dir or what train_image_dir and val_image_dir name, or MindRecord
+    files made of it."""
+    dataset = _folder_or_records(cfg, split)
+    root = dataset.root
     found = len(dataset.class_names)
     if cfg.num_classes not in (0, found):
         raise UserError(
             f"{cfg.where('num_classes')} is {cfg.num_classes}, but {root} holds {found} classes; set num_classes to 0 "
             "to follow the folder"
         )
-    other = _split_folder(cfg, "val")
-    if split == "train" and other.is_dir():
+    other = _split_folder(cfg, "val") if dataset.store is None else Path()
+    if split == "train" and dataset.store is None and other.is_dir():
         # Better now than at the first evaluation, hours later.
         refuse_differing_classes(class_folders(other), dataset.class_names, str(other), f"those of {root}")
     return dataset, replace(cfg, class_names=tuple(dataset.class_names), num_classes=found)
+
+
+def _folder_or_records(cfg: Config, split: str) -> ImageFolder:
+    """Pictures from MindRecord files where there are some; training makes them where mindrecord_dir asks for it."""
+    folder = Path(cfg.mindrecord_dir or cfg.data_dir)
+    if cfg.mindrecord_dir and split == "train" and not has_split(folder, split):
+        with locked(folder):
+            if not has_split(folder, split):
+                log.info("%s holds no MindRecord files: making them", folder)
+                files = read_image_folder(_split_folder(cfg, split), cfg.class_names)
+                write_mindrecord(whole_images(files), folder, split)
+    if not (cfg.mindrecord_dir or cfg.data_dir) or not has_split(folder, split):
+        return read_image_folder(_split_folder(cfg, split), cfg.class_names)
+    records = read_folder_records(folder / split, split, cfg.class_names)
+    source = Path(cfg.data_dir) / (getattr(cfg, f"{split}_image_dir") or split)
+    comparable = cfg.mindrecord_dir and cfg.data_dir and source.is_dir() and not has_split(Path(cfg.data_dir), split)
+    if comparable and read_image_folder(source, cfg.class_names).fingerprint() != records.fingerprint():
+        raise UserError(
+            f"{folder / split} was made from other pictures or classes than those of {source} now: {_REMEDY}"
+        )
+    log.info("pictures of %s come from MindRecord files in %s", split, folder / split)
+    return records
 
 
 def _split_folder(cfg: Config, split: str) -> Path:

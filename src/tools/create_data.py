@@ -51,15 +51,10 @@ def convert(cfg: Config, splits: Sequence[str], form: str, output: str) -> int:
     Raises:
         UserError: something is wrong with the data, or there is something where the result should be.
     """
-    from src.engine.datasets import read_files
-    from src.recipe import task_of
-
-    if task_of(cfg) != "detect":
-        raise UsageError(f"{cfg.model} is a classifier: its pictures in folders need no annotations")
     folder = Path(output or (cfg.mindrecord_dir if form == "mindrecord" else "") or _job_folder(cfg, form))
     datasets: dict[str, DetectionDataset] = {}
     for split in splits:
-        datasets[split] = read_files(cfg, split)
+        datasets[split] = _read(cfg, split)
         if not cfg.class_names and cfg.label_map == "dense":
             # All splits number the classes alike.
             cfg = cfg.replace(class_names=tuple(datasets[split].class_names))
@@ -70,6 +65,16 @@ def convert(cfg: Config, splits: Sequence[str], form: str, output: str) -> int:
     for split, dataset in datasets.items():
         sys.stdout.write(_write(dataset, folder, split, form) + "\n")
     return 0
+
+
+def _read(cfg: Config, split: str) -> DetectionDataset:
+    from src.data.folder_records import whole_images
+    from src.engine.datasets import open_dataset, read_files
+    from src.recipe import task_of
+
+    if task_of(cfg) == "detect":
+        return read_files(cfg, split)
+    return whole_images(open_dataset(cfg.replace(mindrecord_dir=""), split)[0])
 
 
 def _job_folder(cfg: Config, form: str) -> str:

@@ -2,14 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from src.config import load_config
+from src.data.imagefolder import ClassLoader
 from src.data.mindrecord import fingerprint
+from src.engine.crop_decode import CropFlipColour
 from src.engine.datasets import open_dataset, truth_file
 from src.errors import UsageError, UserError
 from src.tools import create_data
 from tests.data import formats
+from tests.data.conftest import write_image
 
 CONFIG = "configs/yolov3_shapes.yaml"
 
@@ -106,9 +110,46 @@ def test_create_data_on_modelarts(tmp_path, capsys):
     [
         (["--splits=both"], "--splits is 'both'; it takes train, val, test"),
         ([], "say where to write: --mindrecord_dir=DIR, or --output=DIR"),
-        (["--config=configs/darknet53_imagenet.yaml"], "darknet53 is a classifier"),
     ],
 )
 def test_create_data_is_told_too_little(tmp_path, flags, text):
     with pytest.raises(UsageError, match=text):
         create_data.main(["--config", CONFIG, f"--data_dir={formats.write_voc(tmp_path)}", *flags])
+
+
+def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
+    for split in ("train", "val"):
+        for number, name in enumerate(("cow", "cat", "dog")):
+            write_image(tmp_path / "data" / split / name / f"{split}.jpg", 50 + number, 40, seed=number + len(split))
+    base = ["--num_classes=0", "--training_shape=32"]
+
+    def opened(*flags, split="train"):
+        cfg = load_config("configs/darknet53_imagenet.yaml", [*base, *flags])
+        return open_dataset(cfg, split)[0]
+
+    flags = ["--config", "configs/darknet53_imagenet.yaml", *base, f"--data_dir={tmp_path}/data"]
+    assert create_data.main([*flags, f"--mindrecord_dir={tmp_path}/a"]) == 0
+    assert "3 images, 3 boxes" in capsys.readouterr().out
+    files = opened(f"--data_dir={tmp_path}/data")
+    made = opened(f"--data_dir={tmp_path}/data", f"--mindrecord_dir={tmp_path}/b")
+    for records in (made, opened(f"--data_dir={tmp_path}/a"), opened(f"--mindrecord_dir={tmp_path}/b")):
+        assert (records.class_names, records.files) == (files.class_names, files.files)
+        assert records.fingerprint() == files.fingerprint()
+        assert records.labels.tolist() == files.labels.tolist()
+        assert records.store.read(records[1].image_path) == files[1].image_path.read_bytes()
+        pairs = []
+        for dataset in (files, records):
+            with ClassLoader(dataset, CropFlipColour(), 3, [(32, 32)], training=True, num_workers=0) as loader:
+                pairs.append([batch.images.copy() for batch in loader.epoch(0)])
+        np.testing.assert_array_equal(*pairs)
+    assert opened(f"--data_dir={tmp_path}/a", split="val").files == ["cat/val.jpg", "cow/val.jpg", "dog/val.jpg"]
+    (tmp_path / "data" / "train" / "cat" / "train.jpg").rename(tmp_path / "data" / "train" / "cat" / "other.jpg")
+    with pytest.raises(UserError, match="was made from other pictures or classes"):
+        opened(f"--data_dir={tmp_path}/data", f"--mindrecord_dir={tmp_path}/b")
+    formats.write_voc(tmp_path / "voc")
+    detectors = ["--config", CONFIG, "--class_names=", "--num_classes=0", f"--data_dir={tmp_path}/voc"]
+    assert create_data.main([*detectors, f"--mindrecord_dir={tmp_path}/c", "--splits=train"]) == 0
+    with pytest.raises(UserError, match="holds the boxes of a detector, not one class for each picture"):
+        opened(f"--data_dir={tmp_path}/c")
+    with pytest.raises(UserError, match="are not the classes that are asked for"):
+        opened(f"--data_dir={tmp_path}/a", "--class_names=cat,cow,pig")
