@@ -41,9 +41,9 @@ class BoxTable:
     def duplicates(self) -> np.ndarray:
         """bool (n,): boxes that say again what an earlier one of their image says."""
         keys = np.concatenate([self.rows[:, None], self.labels[:, None], self.boxes], axis=1).astype(np.float64)
-        _, first = np.unique(keys, axis=0, return_index=True)
-        again = np.ones(len(keys), bool)
-        again[first] = False
+        order = np.lexsort(keys.T)
+        again = np.zeros(len(keys), bool)
+        again[order[1:]] = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
         return again
 
     def sides_at(self, size: tuple[int, int], mode: str) -> np.ndarray:
@@ -54,11 +54,9 @@ class BoxTable:
             mode: of the resize, see `plan_resize`; another one counts as letterbox.
         """
         mode = mode if mode in ("stretch", "letterbox", "letterbox_top_left") else "letterbox"
-        factors: dict[tuple[int, int], tuple[float, float]] = {}
-        for width, height in {tuple(pair) for pair in self.sizes.tolist()}:
-            plan = plan_resize(max(width, 1), max(height, 1), size, mode)
-            factors[width, height] = (plan.scale_x, plan.scale_y)
-        scale = np.array([factors[tuple(pair)] for pair in self.sizes.tolist()], np.float32).reshape(-1, 2)
+        codes, size_of = np.unique((self.sizes[:, 0] << 32) + self.sizes[:, 1], return_inverse=True)
+        plans = [plan_resize(max(code >> 32, 1), max(code & 0xFFFFFFFF, 1), size, mode) for code in codes.tolist()]
+        scale = np.array([(plan.scale_x, plan.scale_y) for plan in plans], np.float32).reshape(-1, 2)[size_of]
         return (self.boxes[:, 2:] - self.boxes[:, :2]) * scale
 
 
