@@ -115,6 +115,7 @@ class DataKeys:
     voc_first_pixel: int = key(
         1, "number of the leftmost pixel in VOC files: 1, or 0 as some programs write", minimum=0, maximum=1
     )
+    learn_difficult: bool = key(True, "VOC: train on objects marked difficult too; a score never asks for them")
     max_boxes: int = key(
         50, "ground-truth boxes an image is padded to; more grow the batch unless cut_boxes", minimum=1
     )

@@ -134,6 +134,10 @@ class DetectionDataset:
         size = (sample.width, sample.height)
         return decode_image(sample.image_path, ann_file=self.ann_file, size=size, max_pixels=max_pixels, data=data)
 
+    def without_difficult(self) -> DetectionDataset:
+        """The same dataset without the objects marked difficult."""
+        return replace(self, samples=[_easy(sample) for sample in self.samples])
+
     def __getstate__(self) -> dict[str, Any]:
         # A worker process gets a few large arrays instead of hundreds of thousands of small ones: 118,287 COCO samples
         # travel in a fraction of a second.
@@ -164,6 +168,14 @@ class DetectionDataset:
             packed["iscrowd"],
             packed["difficult"],
         )
+
+
+def _easy(sample: Sample) -> Sample:
+    if not sample.difficult.any():
+        return sample
+    keep = ~sample.difficult
+    columns = {name: getattr(sample, name)[keep] for name in ("boxes", "labels", "iscrowd", "difficult")}
+    return replace(sample, **columns)
 
 
 def _joined(arrays: list[np.ndarray], empty_shape: tuple[int, ...], dtype: type) -> np.ndarray:

@@ -62,6 +62,8 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFold
     else:
         dataset = read_files(cfg, split)
     if split == "train":
+        if not cfg.learn_difficult:
+            dataset = dataset.without_difficult()
         for finding in fast_findings(cfg, dataset, split):
             log.log(logging.WARNING if finding.severity == "warning" else logging.INFO, finding.text)
     return dataset, resolve_classes(cfg, dataset.class_names, dataset.ann_file)

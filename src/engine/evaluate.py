@@ -240,12 +240,14 @@ def evaluate(cfg: Config) -> int:
 _DECIDING = (
     "model", "pretrained", "data_dir", "layout", "val_ann_file", "val_image_dir", "testing_shape",
     "eval_ignore_threshold", "nms_thresh", "nms_type", "max_detections", "multi_label", "multi_label_thresh",
+    "nms_top_k", "objectness_threshold",
 )  # fmt: skip
 
 
 def earlier_detections(cfg: Config) -> Path | None:
     """The newest result file in `log_path` of the same weights, images and thresholds, made after these weights."""
-    mine = {name: cfg.to_dict()[name] for name in _DECIDING}
+    values = cfg.to_dict()
+    mine = {name: values[name] for name in _DECIDING if name in values}
     for folder in sorted(Path(cfg.log_path).glob("eval_*"), reverse=True):
         detections, config = folder / "detections.json", folder / "config.yaml"
         if not (detections.is_file() and config.is_file()):

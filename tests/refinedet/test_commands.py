@@ -10,6 +10,8 @@ import pytest
 
 import eval as evaluation
 import train as training
+from src.config import load_config
+from src.engine.datasets import open_dataset
 from src.errors import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +81,16 @@ def test_a_run_and_its_card(trained):
     assert card["network"]["backbone"] == "vgg16" and card["preprocess"]["resize"] == "stretch"
     header, *steps = (trained / "summary" / "train.csv").read_text().splitlines()
     assert {"arm_box", "arm_class", "odm_box", "odm_class"} <= set(header.split(",")) and len(steps) == 4
+
+
+def test_difficult_objects_are_scored_around_but_not_learnt(dataset):
+    cfg = load_config(SMALL[1], ["--dataset", "voc", "--voc_root", str(dataset)])
+    counts = {
+        split: sum(len(sample.boxes) for sample in open_dataset(cfg, split)[0].samples) for split in ("train", "val")
+    }
+    assert counts == {"train": 8, "val": 10}
+    both, _ = open_dataset(cfg.replace(learn_difficult=True), "train")
+    assert sum(len(sample.boxes) for sample in both.samples) == 10
 
 
 def evaluate(trained, out, capsys, *flags):
