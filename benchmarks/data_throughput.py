@@ -32,7 +32,7 @@ from src.data.transforms import JitterCrop, Labelled, colour_matrix
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 BATCH = 16
-# An epoch has at least as many images, so that its first and last batches, when a worker waits, weigh little.
+# Of an epoch: so many that its first and last batches, when a worker waits, weigh little.
 IMAGES = 800
 ALONE, WORKERS = "loader, in process", "loader, 2 workers"
 PLAIN, TUNED, NUMPY = "plain loop, no augmentation", "tuned plain loop, no augmentation", "numpy augmentation"
@@ -74,8 +74,8 @@ def measure(options: Options) -> Result:
 
 
 def enlarged(dataset: DetectionDataset, count: int) -> DetectionDataset:
-    """The dataset as often over as it takes to have `count` images."""
-    return replace(dataset, samples=dataset.samples * ceil(count / len(dataset)))
+    """The dataset again and again, cut to `count` images."""
+    return replace(dataset, samples=(dataset.samples * ceil(count / len(dataset)))[:count])
 
 
 def plain_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:

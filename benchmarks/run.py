@@ -21,6 +21,7 @@ import argparse
 import difflib
 import importlib
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -177,4 +178,6 @@ def _shown(folder: Path) -> str:
 
 
 if __name__ == "__main__":
+    # Worker processes that are stopped between their turns would stay if this one went without a word.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(run_command(main))
