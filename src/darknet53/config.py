@@ -39,8 +39,9 @@ class DarkNet53Config(QuantKeys, Config):
     # Keys of all models with other defaults or choices.
     dataset: str = key(
         "imagefolder",
-        "form of the data: a folder a class in train/ and val/; imagenet2012 and imagenet are old names of it",
-        choices=("imagefolder", "imagenet2012", "imagenet"),
+        "form of the data: a folder a class in train/ and val/ (imagenet2012 and imagenet are old names of it), or "
+        "MindRecord files made of it",
+        choices=("imagefolder", "imagenet2012", "imagenet", "mindrecord"),
         affects_training=False,
     )
     group_size: int = key(1, "number of processes; msrun's own value wins", minimum=1, means_default=("",))

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # What `dataset` may be called: the seeds' names besides our own.
 OLD_NAMES = {"other": "txt", "voc0712": "voc", "voc0712plus": "voc"}
+NO_RECORDS = "make them with python -m src.tools.create_data"
 FORMATS = ("coco", "voc", "yolo", "txt", "mindrecord")
 
 
@@ -199,8 +200,8 @@ def _list_of_boxes(options: SourceOptions, split: str) -> Path:
 def _load_mindrecord(options: SourceOptions, split: str) -> Content:
     if not has_split(options.root, split):
         raise UserError(
-            f"{options.root} holds no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): make them "
-            "with python -m src.tools.create_data"
+            f"{options.root} holds no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): "
+            f"{NO_RECORDS}"
         )
     content, content.store = load_mindrecord(options.root / split, split)
     return content

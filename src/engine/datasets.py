@@ -21,7 +21,7 @@ from src.data.imagefolder import (
 from src.data.loader import BatchLoader
 from src.data.mindrecord import fingerprint as annotations_fingerprint
 from src.data.mindrecord import has_split, load_mindrecord, read_card
-from src.data.sources import SourceOptions, load_content
+from src.data.sources import NO_RECORDS, SourceOptions, load_content
 from src.data.to_coco import coco_of, write_coco
 from src.engine.fast_check import fast_findings
 from src.engine.mindrecord_writer import write_mindrecord
@@ -165,13 +165,16 @@ def _open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
 def _folder_or_records(cfg: Config, split: str) -> ImageFolder:
     """Pictures from MindRecord files where there are some; training makes them where mindrecord_dir asks for it."""
     folder = Path(cfg.mindrecord_dir or cfg.data_dir)
-    if cfg.mindrecord_dir and split == "train" and not has_split(folder, split):
+    wanted = cfg.mindrecord_dir and cfg.dataset != "mindrecord" and split == "train"
+    if wanted and not has_split(folder, split):
         with locked(folder):
             if not has_split(folder, split):
                 log.info("%s holds no MindRecord files: making them", folder)
                 files = read_image_folder(_split_folder(cfg, split), cfg.class_names)
                 write_mindrecord(whole_images(files), folder, split)
     if not (cfg.mindrecord_dir or cfg.data_dir) or not has_split(folder, split):
+        if cfg.dataset == "mindrecord":
+            raise UserError(f"{folder} holds no MindRecord files of the split {split!r}: {NO_RECORDS}")
         return read_image_folder(_split_folder(cfg, split), cfg.class_names)
     records = read_folder_records(folder / split, split, cfg.class_names)
     source = Path(cfg.data_dir) / (getattr(cfg, f"{split}_image_dir") or split)

@@ -142,7 +142,13 @@ def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
             with ClassLoader(dataset, CropFlipColour(), 3, [(32, 32)], training=True, num_workers=0) as loader:
                 pairs.append([batch.images.copy() for batch in loader.epoch(0)])
         np.testing.assert_array_equal(*pairs)
-    assert opened(f"--data_dir={tmp_path}/a", split="val").files == ["cat/val.jpg", "cow/val.jpg", "dog/val.jpg"]
+    with pytest.raises(UserError, match="holds no MindRecord files of the split 'val'"):
+        opened(f"--mindrecord_dir={tmp_path}/b", "--dataset=mindrecord", split="val")
+    assert opened(f"--data_dir={tmp_path}/a", "--dataset=mindrecord", split="val").files == [
+        "cat/val.jpg",
+        "cow/val.jpg",
+        "dog/val.jpg",
+    ]
     (tmp_path / "data" / "train" / "cat" / "train.jpg").rename(tmp_path / "data" / "train" / "cat" / "other.jpg")
     with pytest.raises(UserError, match="was made from other pictures or classes"):
         opened(f"--data_dir={tmp_path}/data", f"--mindrecord_dir={tmp_path}/b")
