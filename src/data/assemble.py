@@ -301,7 +301,8 @@ def _image_sizes(content: Content, may_read: bool) -> np.ndarray:
 
 def is_whole(value: Any) -> bool:
     """True for a positive whole number, written as 5 or as 5.0."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and value == int(value)
+    # The limit keeps infinity from int(), and the sizes within what an image can have.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**31 and value == int(value)
 
 
 def _fill_report(report: ReadReport, counts: np.ndarray, crowd: np.ndarray, images: int) -> None:

@@ -1,0 +1,224 @@
+"""Whatever bytes a parser is given: it reads them, or ends in a UserError. Hundreds of examples; 10,000 with --slow."""
+
+import functools
+import pickle
+import pickletools
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from src.config import load_config
+from src.data.assemble import ReadOptions, assemble
+from src.data.txt_lines import load_txt
+from src.data.voc import VocPart, load_voc
+from src.data.yolo_txt import load_yolo, read_yaml
+from src.errors import UserError
+from src.weights.darknet_file import read_darknet
+from src.weights.torch_file import read_safetensors, read_torch
+from tests.bad_inputs.test_data import XML
+from tests.bad_inputs.world import encode, picture
+from tests.weights import torch_files
+
+NUMBERS = st.one_of(st.integers(-9, 999), st.floats(), st.sampled_from(["", "x", "1e999", "0x1", "١", "-0", "1_0"]))
+TEXT = st.text(max_size=60)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One picture, in the places where the forms look for it."""
+    root = tmp_path_factory.mktemp("parsers")
+    for name in ("images/0.jpg", "0.jpg", "labels/none", "xml/none"):
+        path = root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode(picture()) if name.endswith("jpg") else b"")
+    return root
+
+
+def survives(request, strategy, parse):
+    """Gives `parse` many examples; it may raise nothing but a UserError."""
+    many = request.config.getoption("--slow")
+    checks = [
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+        HealthCheck.large_base_example,
+    ]
+
+    @settings(max_examples=10_000 if many else 150, deadline=None, database=None, suppress_health_check=checks)
+    @given(strategy)
+    def check(example):
+        try:
+            parse(example)
+        except UserError as error:
+            assert str(error).strip()
+
+    check()
+
+
+def spoilt(whole):
+    """Bytes, with some replaced, left out or put in."""
+
+    def change(places):
+        data = bytearray(whole)
+        for share, kind, value in places:
+            at = int(share * len(data))
+            if kind == 0 and at < len(data):
+                data[at] = value
+            elif kind == 1:
+                del data[at : at + value]
+            else:
+                data[at:at] = bytes([value])
+        return bytes(data)
+
+    place = st.tuples(st.floats(0, 1), st.integers(0, 2), st.integers(0, 255))
+    return st.lists(place, min_size=1, max_size=4).map(change)
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    return path
+
+
+def test_lists_of_boxes(request, folder):
+    box = st.lists(NUMBERS, min_size=3, max_size=6).map(lambda values: ",".join(map(str, values)))
+    line = st.tuples(st.sampled_from(["0.jpg", "a b.jpg", "../0.jpg", "", "1,2.jpg"]), st.lists(box, max_size=3))
+    lines = st.lists(line.map(lambda parts: " ".join((parts[0], *parts[1]))), max_size=4).map("\n".join)
+
+    def parse(text):
+        content = load_txt(write(folder / "list.txt", text), folder, num_classes=3)
+        assemble(content, ReadOptions())
+
+    survives(request, st.one_of(lines, TEXT, st.binary(max_size=80)), parse)
+
+
+def test_voc(request, folder):
+    words = XML.replace("<", " <").replace(">", "> ").split()
+    shuffled = st.lists(st.one_of(st.sampled_from(words), NUMBERS.map(str)), max_size=40).map("".join)
+    number = NUMBERS.map(str).filter(lambda text: "<" not in text)
+    filled = st.tuples(number, number).map(lambda two: XML.replace(">5<", f">{two[0]}<").replace(">80<", f">{two[1]}<"))
+
+    def parse(content):
+        write(folder / "xml" / "0.xml", content)
+        part = VocPart(None, folder / "xml", folder / "images")
+        assemble(load_voc(folder / "xml", folder, [part]), ReadOptions())
+
+    survives(request, st.one_of(spoilt(XML.encode()), shuffled, filled, st.binary(max_size=80)), parse)
+
+
+def test_yolo_labels(request, folder):
+    line = st.lists(NUMBERS, max_size=9).map(lambda values: " ".join(map(str, values)))
+    lines = st.lists(line, max_size=4).map("\n".join)
+
+    def parse(text):
+        write(folder / "labels" / "0.txt", text)
+        assemble(load_yolo(folder, folder, [folder / "images"], ["red", "blue"]), ReadOptions())
+
+    survives(request, st.one_of(lines, TEXT, st.binary(max_size=80)), parse)
+
+
+def test_yolo_yaml(request, folder):
+    whole = b"path: .\ntrain: [images]\nval: images\nnc: 2\nnames: {0: red, 1: blue}\n"
+    pairs = st.dictionaries(st.sampled_from(["path", "train", "val", "names", "nc"]), st.one_of(NUMBERS, TEXT)).map(
+        lambda content: "\n".join(f"{key}: {value}" for key, value in content.items())
+    )
+
+    def parse(text):
+        read_yaml(write(folder / "data.yaml", text))
+
+    survives(request, st.one_of(spoilt(whole), pairs, TEXT), parse)
+
+
+def test_darknet(request, tmp_path):
+    header = st.tuples(*[st.integers(-(2**31), 2**31 - 1)] * 4).map(lambda numbers: np.array(numbers, "<i4").tobytes())
+    content = st.tuples(header, st.binary(max_size=40)).map(b"".join)
+
+    def parse(data):
+        file = read_darknet(write(tmp_path / "x.weights", data))
+        assert file.values.dtype == np.float32
+
+    survives(request, st.one_of(content, st.binary(max_size=60)), parse)
+
+
+@functools.cache
+def torch_bytes(save):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        torch_files.fake_torch(patch)
+        value = torch_files.tensor("0", np.arange(12, dtype="f4").reshape(3, 4))
+        getattr(torch_files, save)(Path(folder) / "x", {"state_dict": {"a": value}})
+        return (Path(folder) / "x").read_bytes()
+
+
+@pytest.mark.parametrize("save", ["save_zip", "save_legacy"])
+def test_torch(request, tmp_path, save):
+    def parse(data):
+        before = set(sys.modules)
+        try:
+            for value in read_torch(write(tmp_path / "x.pth", data)).values():
+                assert value.nbytes <= 10 * len(data) + 1000
+        finally:
+            # Nothing that a pickle names is ever looked up.
+            assert not {name for name in set(sys.modules) - before if name.split(".")[0] == "torch"}
+
+    survives(request, spoilt(torch_bytes(save)), parse)
+
+
+def test_pickles(request, tmp_path):
+    """Programs of the pickle machine: any operations, in any order."""
+    operations = [op.code.encode("latin1") for op in pickletools.opcodes]
+    names = [
+        b"cos\nsystem\n",
+        b"cposix\nsystem\n",
+        b"cbuiltins\neval\n",
+        b"ccollections\nOrderedDict\n",
+        b"X\x01\0\0\0a",
+    ]
+    program = st.lists(
+        st.one_of(st.sampled_from(operations), st.sampled_from(names), st.binary(max_size=3)), max_size=30
+    )
+    data = program.map(lambda parts: b"\x80\x02" + b"".join(parts) + b".")
+
+    def parse(data):
+        read_torch(write(tmp_path / "x.pth", data))
+
+    survives(request, st.one_of(data, st.builds(pickle.dumps, st.recursive(st.integers() | TEXT, st.lists))), parse)
+
+
+def test_safetensors(request, tmp_path):
+    def parse(data):
+        read_safetensors(write(tmp_path / "x.safetensors", data))
+
+    head = b'{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}'
+    whole = len(head).to_bytes(8, "little") + head + bytes(12)
+    survives(request, st.one_of(spoilt(whole), st.binary(max_size=80)), parse)
+
+
+def test_configurations(request, tmp_path):
+    whole = Path("configs/yolov3_shapes.yaml").read_bytes() + b"\nmodel: yolov3\n"
+    keys = st.sampled_from(["lr", "anchors", "class_names", "multi_scale", "mean", "augment", "base", "max_epoch", "x"])
+    value = st.one_of(NUMBERS.map(str), TEXT, st.lists(NUMBERS, max_size=4).map(str))
+    pairs = st.lists(st.tuples(keys, value), max_size=4).map(
+        lambda content: "model: yolov3\n" + "\n".join(f"{key}: {value}" for key, value in content)
+    )
+
+    def parse(text):
+        load_config(write(tmp_path / "c.yaml", text))
+
+    survives(request, st.one_of(spoilt(whole), pairs, TEXT), parse)
+
+
+def test_flags(request):
+    keys = st.sampled_from(["--lr", "--anchors", "--class_names", "--multi_scale", "--mean", "--augment", "--x", "-h"])
+    words = st.lists(st.one_of(keys, TEXT, NUMBERS.map(str)), max_size=5)
+
+    def parse(argv):
+        try:
+            load_config("configs/yolov3.yaml", argv)
+        except SystemExit:
+            pytest.fail("a flag ended the process")
+
+    survives(request, words, parse)

@@ -1,0 +1,34 @@
+"""One real process a script: the exit code reaches the system, and there is one line on standard error."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = {
+    "train.py": ("--config", "configs/yolov3.yaml", "--lerning_rate", "1"),
+    "eval.py": ("--config", "configs/none.yaml"),
+    "test.py": ("--config", "configs/yolov4.yaml", "--testing_shape", "100"),
+    "export.py": ("--config", "configs/yolov3.yaml", "--file_format", "TFLITE"),
+    "predict.py": ("--config", "configs/yolov3.yaml", "--draw_threshold", "2"),
+    "postprocess.py": (),
+    "src.weights": ("--config", "configs/yolov3.yaml", "--source", "x", "--output", "y", "--lr", "fast"),
+    "src.tools.check": ("--config", "configs/yolov3.yaml", "--splits", "dev"),
+    "src.tools.create_data": ("--config", "configs/yolov3.yaml", "--splits", "dev"),
+    "src.tools.hccl_tools": ("--device_num", "eight"),
+    "src.tools.launch": ("run_everything",),
+    "src.tools.replay": ("/none",),
+}
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_a_real_process(script):
+    start = [script] if script.endswith(".py") else ["-m", script]
+    done = subprocess.run(
+        [sys.executable, *start, *COMMANDS[script]], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == (1 if script == "src.tools.replay" else 2), done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
