@@ -50,7 +50,7 @@ def predictions(path, images):
     return runner.predict(images)
 
 
-@pytest.mark.parametrize("preprocess", [False, True])
+@pytest.mark.parametrize("preprocess", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_int8_onnx(quantized, tmp_path, preprocess):
     flags = ("--file_format", "ONNX", "--keep_preprocess", preprocess)
     assert export(quantized, tmp_path / "n", *flags) == 0
@@ -70,6 +70,7 @@ def test_int8_onnx(quantized, tmp_path, preprocess):
         assert np.linalg.norm(mine - other) / np.linalg.norm(mine) < 0.05
 
 
+@pytest.mark.slow
 def test_mindir_with_int8_kernels_and_with_fake_quantization(quantized, tmp_path):
     assert export(quantized, tmp_path / "small", "--quantize", "int8") == 0
     assert export(quantized, tmp_path / "fake") == 0
