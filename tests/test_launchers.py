@@ -112,6 +112,9 @@ STANDALONE = {
     "run_infer_310 yolov4 y.mindir val2017 instances_val2017.json": (
         "--pretrained=HERE/y.mindir --val_ann_file=HERE/instances_val2017.json --val_image_dir=HERE/val2017",
         "acc.log"),
+    "run_infer_310 yolov3_quant q.mindir val2014 a.json image_shape.npy image_id.npy 2": (
+        "--pretrained=HERE/q.mindir --val_ann_file=HERE/a.json --image_shape=HERE/image_shape.npy "
+        "--image_id=HERE/image_id.npy --device_id=2 --val_image_dir=HERE/val2014", "acc.log"),
     "run_infer_310 cspdarknet53 c.mindir imagenet/val 3": (
         "--pretrained=HERE/c.mindir --device_id=3 --val_image_dir=HERE/imagenet/val", "acc.log"),
     "run_infer_310 refinedet r.mindir coco2017 5": (

@@ -18,6 +18,7 @@ from mindspore import Tensor
 
 from src.deploy.atc import atc_command
 from src.deploy.form import Finish, Form, as_arrays
+from src.deploy.numbers import ResultNumbers
 from src.deploy.runners import Runner, open_runner
 from src.deploy.sidecar import read_sidecar
 from src.engine.cards import apply_card
@@ -73,6 +74,7 @@ class FilesEvaluator(Evaluator):
     def __init__(self, cfg: Config, dataset: DetectionDataset) -> None:
         self.folder = Path(cfg.result_path)
         self.files = result_files(self.folder)
+        self.numbers = ResultNumbers(cfg, dataset)
         super().__init__(cfg.replace(eval_batch_size=1), get_recipe(cfg), dataset, Runtime(cfg.device_target))
 
     def _build(self, recipe: DetectionRecipe) -> None:
@@ -84,8 +86,10 @@ class FilesEvaluator(Evaluator):
         self.final_shapes = [array.shape for array in as_arrays(self.finish(*map(Tensor, raw)))]
 
     def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        sample = self.dataset.samples[int(batch.indices[0])]
-        paths = files_of(self.files, sample.image_path, int(batch.indices[0]), self.folder)
+        index = int(batch.indices[0])
+        sample = self.dataset.samples[index]
+        self.numbers.check_size(index, batch.geometry[0], sample.image_path.name)
+        paths = files_of(self.files, sample.image_path, self.numbers.of(index), self.folder)
         for shapes in (self.raw_shapes, self.final_shapes):
             arrays = read_bins(paths, shapes)
             if arrays is not None:

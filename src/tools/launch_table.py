@@ -60,6 +60,8 @@ ARGUMENTS = {
     "MODEL_FILE": Argument("exported file: .mindir or .onnx", "pretrained", is_path=True),
     "DATA_PATH": Argument("folder of the data set, or of its images with ANN_FILE", "", r"(?s).+", is_path=True),
     "ANN_FILE": Argument("annotation file of the images", "val_ann_file", r"(?s).*\D.*", is_path=True),
+    "IMAGE_SHAPE": Argument("image_shape.npy, the sides of each image", "image_shape", r"(?s).*\.npy", is_path=True),
+    "IMAGE_ID": Argument("image_id.npy, the id of each image", "image_id", r"(?s).*\.npy", is_path=True),
 }
 
 _YOLOV4 = {
@@ -84,6 +86,10 @@ FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "yolov3_quant": {
         "standalone": ("DATA_DIR RESUME_YOLOV3 [DEVICE_ID]",),
         "distribute": ("DATA_DIR RESUME_YOLOV3 [RANK_TABLE_FILE]",),
+        "infer": (
+            "MODEL_FILE DATA_PATH [DEVICE_ID] [ANN_FILE]",
+            "MODEL_FILE DATA_PATH ANN_FILE IMAGE_SHAPE IMAGE_ID [DEVICE_ID]",
+        ),
     },
     "efficientdet": {
         "standalone": ("[DEVICE_ID]",),

@@ -21,6 +21,19 @@ class YoloV3Config(YoloConfig):
         _ANCHORS, "nine (width, height) in px, smallest first", above=0, maximum=4096
     )
     activation: str = key("leaky", "of the backbone: leaky as darknet, relu as the old zoo", choices=("leaky", "relu"))
+    image_id: str = key(
+        "",
+        "postprocess.py: .npy file with the id of each image, in the order that numbers the result files; empty: the "
+        "data set's",
+        path=True,
+        affects_training=False,
+    )
+    image_shape: str = key(
+        "",
+        "postprocess.py: .npy file with both sides of each image in px, in that order, to be checked",
+        path=True,
+        affects_training=False,
+    )
 
 
 MODEL_CONFIG = YoloV3Config
