@@ -90,6 +90,25 @@ def test_mindspore_stays_out_of_configuration_and_data(path):
     assert not {name for name in imports_of(path) if name.split(".")[0] == "mindspore"}
 
 
+def catches_all(node: ast.AST) -> bool:
+    return node is None or ast.unparse(node) in ("Exception", "BaseException")
+
+
+def test_no_error_is_passed_over_in_silence():
+    """Whoever catches every exception raises it again, hands it on or tells of it."""
+    silent = []
+    for path in [*SOURCES, *ENTRIES, *(ROOT / "benchmarks").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler) and catches_all(node.type):
+                used = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+                raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+                if not (raises or node.name in used or "traceback" in used):
+                    silent.append(f"{path}:{node.lineno}")
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+                silent += [f"{path}:{node.lineno}" for kind in node.args if catches_all(kind)]
+    assert not silent
+
+
 def test_importing_the_package_and_its_configuration_loads_no_framework():
     program = (
         "import sys, src, src.config, src.recipe, src.errors\n"
