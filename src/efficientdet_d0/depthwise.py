@@ -25,7 +25,8 @@ class DepthwiseConv(nn.Conv2d):
         self.product = DepthwiseProduct(channels, kernel_size, stride)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        if self.training and self.has_fast_gradient:
+        # In half precision the gradient would come out in it too, as no other layer's does.
+        if self.training and self.has_fast_gradient and x.dtype == ms.float32:
             return self.product(x, self.weight)
         return self.conv2d(x, self.weight)
 

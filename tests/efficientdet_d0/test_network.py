@@ -1,12 +1,11 @@
 """EfficientDet's network: its size, independent implementations, slow versions of its layers, exports."""
 
 import hashlib
-import importlib.util
 
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, amp, nn, ops
 
 from src.common.boxes import cxcywh_to_xyxy
 from src.config import load_config
@@ -39,14 +38,6 @@ def uncompiled():
     ms.set_context(mode=ms.PYNATIVE_MODE)
     yield
     ms.set_context(mode=ms.GRAPH_MODE)
-
-
-@pytest.fixture(scope="module")
-def parity(parity_dir):
-    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tiny(*flags):
@@ -207,6 +198,18 @@ def test_depthwise_gradients(kernel, stride):
 
     for ours, theirs in zip(results_of(fast), results_of(plain), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_depthwise_gradients_in_half_precision_come_in_float32():
+    conv = amp.auto_mixed_precision(nn.SequentialCell(DepthwiseConv(4, 3)).set_train(), "O2")
+
+    def loss(x):
+        return ops.reduce_sum(ops.cast(conv(x), ms.float32))
+
+    (gradient,) = ms.grad(loss, None, conv.trainable_params())(Tensor(np.ones((1, 4, 4, 4), np.float32)))
+    # How many of the 16 pixels each of the nine weights meets.
+    np.testing.assert_array_equal(gradient.asnumpy()[0, 0], [[9, 12, 9], [12, 16, 12], [9, 12, 9]])
+    assert gradient.dtype == ms.float32
 
 
 def test_drop_connect_leaves_out_the_share_it_should():
