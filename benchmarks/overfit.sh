@@ -41,9 +41,9 @@ efficientdet_d0)
     # the steps. Batch norm and averages forget faster than in a training of 300 epochs. With the recipe's box_loss_weight
     # of 50 the boxes take all that clipping leaves, and the classes are learnt too late.
     recipe=(--config configs/efficientdet_d0.yaml --label_map dense --num_classes 0 --augment False --per_batch_size 2
-        --max_epoch 40 --t_max 40 --lr 0.1 --warmup_epochs 2 --weight_decay 0 --box_loss smooth_l1 --box_loss_beta 0.1111
+        --max_epoch 80 --t_max 80 --lr 0.1 --warmup_epochs 2 --weight_decay 0 --box_loss smooth_l1 --box_loss_beta 0.1111
         --box_loss_weight 5 --loss_normalizer image --bn_momentum 0.9 --ema_decay 0.95 --log_interval 20
-        --ckpt_interval 40) ;;
+        --ckpt_interval 80) ;;
 refinedet)
     # VGG16 at an eighth to a quarter of its channels, with fewer convolutions and without its weights. The objects of
     # VOC are large and few: fewer pixels and channels do.
