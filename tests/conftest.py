@@ -6,8 +6,10 @@ independent implementations (`PARITY_DIR`). Tests that need them are skipped wit
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -44,6 +46,15 @@ def data_dir() -> Path:
 def parity_dir() -> Path:
     """Folder with outputs of independent implementations for weights drawn from seeds."""
     return _outside_folder("PARITY_DIR", ROOT.parent / "shared" / "parity")
+
+
+@pytest.fixture(scope="session")
+def parity(parity_dir: Path) -> ModuleType:
+    """The module there that makes weight files and inputs from those seeds."""
+    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

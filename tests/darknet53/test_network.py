@@ -1,6 +1,5 @@
 """The classifiers: size, independent implementations, a composition in numpy, exports, weights of other programs."""
 
-import importlib.util
 import struct
 
 import mindspore as ms
@@ -27,14 +26,6 @@ BACKBONE_CONVOLUTIONS = {"darknet53": 18, "cspdarknet53": 38}
 @pytest.fixture(autouse=True)
 def _graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
-
-
-@pytest.fixture(scope="module")
-def parity(parity_dir):
-    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tiny(model):

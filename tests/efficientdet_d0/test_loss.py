@@ -1,7 +1,5 @@
 """The loss of EfficientDet against slow loops, another implementation's values, and its own edges."""
 
-import importlib.util
-
 import mindspore as ms
 import numpy as np
 import pytest
@@ -118,10 +116,7 @@ def sum_in_lanes(vector, lanes=8):
     return np.cumsum(whole, axis=0, dtype=np.float32)[-1].sum()
 
 
-def test_parity_of_losses_and_gradients(parity_dir):
-    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
-    parity = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(parity)
+def test_parity_of_losses_and_gradients(parity, parity_dir):
     reference, inputs = np.load(parity_dir / "losses.npz"), parity.loss_inputs(parity_dir / "losses.npz")
     rows = reference["eff_annotations"]
     labels = rows[..., 4].astype(np.int32)

@@ -1,7 +1,5 @@
 """RefineDet's criterion: the port's values, a slow loop for both kinds of mining, gradients, batches without boxes."""
 
-import importlib.util
-
 import mindspore as ms
 import numpy as np
 import pytest
@@ -42,10 +40,7 @@ def losses_of(criterion, maps, boxes, labels):
     return np.array([float(loss) for loss in losses]), [gradient.asnumpy() for gradient in gradients]
 
 
-def test_parity_of_values_and_gradients(parity_dir):
-    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
-    parity = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(parity)
+def test_parity_of_values_and_gradients(parity, parity_dir):
     reference = np.load(parity_dir / "losses.npz")
     inputs = parity.loss_inputs(parity_dir / "losses.npz")
     annotations = reference["ref_annotations"]

@@ -1,6 +1,5 @@
 """RefineDet's networks: their sizes, independent implementations, slow versions of their layers, exports, files."""
 
-import importlib.util
 import math
 
 import mindspore as ms
@@ -72,10 +71,7 @@ def imported(config, state, tmp_path, monkeypatch, partial="", flags=(), suffix=
     return load_weights(tmp_path / "out.ckpt")
 
 
-def test_parity(uncompiled, parity_dir, tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
-    parity = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(parity)
+def test_parity(uncompiled, parity, parity_dir, tmp_path, monkeypatch):
     npz = parity_dir / "refinedet_vgg16_320.npz"
     reference = np.load(npz)
     tensors, card = imported(VGG, parity.torch_state_dict(npz), tmp_path, monkeypatch, flags=["--num_classes", "80"])

@@ -1,6 +1,5 @@
 """The importer: public weights through the command, and every file that does not fit."""
 
-import importlib.util
 import json
 import struct
 
@@ -25,14 +24,6 @@ TINY = ["--num_classes", "2", "--backbone_shape", "4,4,4,8,8,16", "--backbone_la
 @pytest.fixture(autouse=True)
 def _graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
-
-
-@pytest.fixture
-def parity(parity_dir):
-    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def loaded(path, config=CONFIG):

@@ -1,6 +1,5 @@
 """YOLOv3's network: its size, an independent implementation, and values of its own."""
 
-import importlib.util
 import struct
 
 import mindspore as ms
@@ -52,10 +51,7 @@ def fill_from_darknet(network, path):
     assert at == len(values)
 
 
-def test_parity_with_darknet(parity_dir, tmp_path):
-    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
-    parity = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(parity)
+def test_parity_with_darknet(parity, parity_dir, tmp_path):
     npz = parity_dir / "yolov3.npz"
     parity.darknet_weights(npz, tmp_path / "w.weights")
     network = YoloV3(DarkNet53(activation="leaky"), 80)

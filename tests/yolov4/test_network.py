@@ -1,6 +1,5 @@
 """YOLOv4's network: its size, independent implementations, values of its own, gradients and exports."""
 
-import importlib.util
 import struct
 
 import mindspore as ms
@@ -28,14 +27,6 @@ TINY = {"shape": (4, 8, 8, 16, 16, 32), "layers": (1, 1, 1, 1, 1)}
 @pytest.fixture(autouse=True)
 def _graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
-
-
-@pytest.fixture(scope="module")
-def parity(parity_dir):
-    spec = importlib.util.spec_from_file_location("parity", parity_dir / "parity.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tiny(classes=3, **conv):
