@@ -10,6 +10,8 @@ import yaml
 from src.errors import UsageError
 
 _NULL = "tag:yaml.org,2002:null"
+# A list of pairs in a key lies at 3.
+_DEEPEST = 20
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,11 @@ def _neighbours(path: Path) -> str:
 def _compose(text: str, path: Path) -> yaml.Node | None:
     """Parses without building objects. Aliases are refused: they can grow without end; `base:` is there to share."""
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise UsageError(f"{path}:{event.start_mark.line + 1}: nested too deeply for a config file")
             if isinstance(event, yaml.AliasEvent):
                 raise UsageError(
                     f"{path}:{event.start_mark.line + 1}: YAML aliases (*name) are not supported; use `base:`"
@@ -101,8 +107,6 @@ def _compose(text: str, path: Path) -> yaml.Node | None:
         raise UsageError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
-    except RecursionError:
-        raise UsageError(f"{path}: nested too deeply for a config file") from None
 
 
 def _texts(node: yaml.Node, place: str, name: str) -> object:
