@@ -64,7 +64,11 @@ class Worker:
             [python or sys.executable, "-m", "benchmarks.workers", setup],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self._read()
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
 
     def compute(self, file: Path) -> list[np.ndarray]:
         """Computes once, which compiles what needs compiling; gives the results by way of a file."""
