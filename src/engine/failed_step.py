@@ -78,7 +78,7 @@ def _describe_images(trainer: Trainer, batch: Batch, content: Mapping[str, np.nd
     names = trainer.card.get("class_names", [])
     for place, (image_id, index) in enumerate(zip(batch.image_ids, batch.indices.tolist(), strict=True)):
         labels = np.atleast_1d(content["labels"][place])
-        described = {"id": image_id, "file": str(trainer.loader.dataset[index].image_path)}
+        described = {"id": image_id, "file": str(trainer.loader.dataset.samples[index].image_path)}
         described["classes"] = [names[label] if label < len(names) else label for label in labels[labels >= 0].tolist()]
         if "boxes" in content:
             described["boxes"] = [[_number(v) for v in box] for box in content["boxes"][place][labels >= 0].tolist()]

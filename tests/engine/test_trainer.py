@@ -52,7 +52,7 @@ class Loader:
         self.steps_per_epoch = steps
         self.deeds = deeds or {}
         self.bright = bright
-        self.dataset = Samples()
+        self.dataset = type("Dataset", (), {"samples": Samples()})
         self.boxes_cut = 0
         self.is_stopped = lambda: False
 
