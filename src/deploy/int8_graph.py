@@ -156,8 +156,10 @@ def fold_batch_norm(model: ModelProto) -> int:
         if len(conv.input) > 2:
             shift = shift + gain * graph.constants[conv.input[2]]
         shape = (-1,) + (1,) * (weight.ndim - 1)
-        new_weight = graph.add_constant(conv.input[1] + ".folded", (weight * gain.reshape(shape)).astype(np.float32))
-        new_bias = graph.add_constant(conv.input[1] + ".shift", shift.astype(np.float32))
+        # Named by the result, not by the kernel: several convolutions may share one.
+        name = node.output[0]
+        new_weight = graph.add_constant(name + ".folded", (weight * gain.reshape(shape)).astype(np.float32))
+        new_bias = graph.add_constant(name + ".shift", shift.astype(np.float32))
         conv.input[:] = [conv.input[0], new_weight, new_bias]
         conv.output[0] = node.output[0]
         folded.append(node)
@@ -315,7 +317,7 @@ def _quantize_kernel(graph: Graph, conv: NodeProto, input_scale: float, rule: We
     bias = graph.constants[conv.input[2]].astype(np.float64) if len(conv.input) > 2 else np.zeros(len(weight))
     # So that the bias of a channel whose kernel has died fits into int32.
     codes, scale = rule.codes(weight, np.abs(bias) / (input_scale * _LARGEST_BIAS))
-    name = conv.input[1]
+    name = conv.output[0] + ".weight"
     names = [graph.add_constant(name + ".int8", codes), graph.add_constant(name + ".scale", scale)]
     names.append(graph.add_constant(name + ".zero", np.zeros_like(scale, np.int8)))
     unit = (np.float32(input_scale) * scale).astype(np.float32)

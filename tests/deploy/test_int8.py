@@ -9,7 +9,7 @@ from mindspore import Tensor
 import export as command
 from src.common.quantize import calibrating
 from src.config import load_config
-from src.deploy.int8_graph import Graph, Grid, WeightRule, count_operators, fold_batch_norm, take_markers
+from src.deploy.int8_graph import Graph, Grid, WeightRule, count_operators, fold_batch_norm, insert_grids, take_markers
 from src.deploy.quantized_export import has_vnni
 from src.deploy.runners import CheckpointRunner, open_runner
 from src.deploy.samples import sample_images
@@ -162,6 +162,31 @@ def test_folding_changes_nothing():
     assert fold_batch_norm(model) == 1
     assert [node.op_type for node in model.graph.node] == ["Conv"]
     np.testing.assert_allclose(run_model(model, x), before, rtol=1e-4, atol=1e-5)
+
+
+def test_convolutions_may_share_a_kernel():
+    """As the heads of EfficientDet do on all levels; each has its own batch norm, or another range going in."""
+    from onnx import TensorProto, helper
+
+    rng = np.random.default_rng(0)
+    model = conv_bn_model(rng)
+    nodes = [
+        helper.make_node("Conv", ["y", "w1"], ["a"]),
+        helper.make_node("Conv", ["a", "w1"], ["b"]),
+        helper.make_node("BatchNormalization", ["b", "gamma", "beta", "mean", "variance"], ["z"]),
+    ]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.append(
+        helper.make_tensor("w1", TensorProto.FLOAT, [4, 4, 1, 1], rng.standard_normal(16).tolist())
+    )
+    model.graph.output[0].name = "z"
+    x = rng.standard_normal((1, 3, 6, 6)).astype(np.float32)
+    before = run_model(model, x)
+    assert fold_batch_norm(model) == 2
+    ranges = {"x": 4, "y": 30, "a": 60}
+    insert_grids(model, {name: Grid.covering(-end, end) for name, end in ranges.items()}, WeightRule())
+    after = run_model(model, x)
+    assert np.linalg.norm(after - before) / np.linalg.norm(before) < 0.05
 
 
 def test_codes_of_kernels():
