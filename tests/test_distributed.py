@@ -33,6 +33,10 @@ NARROW = {
         "--testing_shape", "64",
     ],
     "yolov4": ["--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1"],
+    "efficientdet_d0": [
+        "--backbone_shape", "8,4,4,8,8,8,8,16", "--backbone_layers", "1,1,1,1,1,1,1", "--pyramid_channels", "8",
+        "--pyramid_repeats", "1", "--head_repeats", "1", "--label_map", "dense", "--jitter_scale", "0.7,1.5",
+    ],
     "darknet53": ["--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1"],
     "cspdarknet53": [
         "--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1", "--weight_init", "xavier",
