@@ -27,7 +27,7 @@ with StopOnSignal() as stop:
         stop.before_train(Trainer)
     say("ready")
     end = time.monotonic() + 60
-    while time.monotonic() < end and not Trainer.stop_requested:
+    while time.monotonic() < end and ("{busy}" or not Trainer.stop_requested):
         if "{busy}":
             import hashlib
             hashlib.pbkdf2_hmac("sha256", b"a", b"b", 300_000_000)
