@@ -2,7 +2,8 @@
 
     cfg = load_config("configs/yolov3.yaml", ["--lr=0.01"])
 
-One flat set of keys: `src/config_keys.py` declares those all models share, a model's own `config.py` the rest.
+One flat set of keys: `src/config_keys.py` and `src/config_deploy.py` declare those all models share, a model's own
+`config.py` the rest.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from src import config_deploy
 from src import config_keys as groups
 from src.config_values import key, keys_of
 from src.errors import UsageError, UserError
@@ -25,8 +27,8 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 @dataclass(frozen=True)
 class Config(
     # dataclasses collect the fields of the last base first
-    groups.PredictKeys,
-    groups.ExportKeys,
+    config_deploy.PredictKeys,
+    config_deploy.ExportKeys,
     groups.EvalKeys,
     groups.ModelArtsKeys,
     groups.OutputKeys,
