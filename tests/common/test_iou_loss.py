@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from src.common.iou_loss import IOU_LOSSES, paired_iou
 
-ms.set_context(pynative_synchronize=True)
+
+@pytest.fixture(autouse=True, scope="module")
+def _operator_by_operator():
+    """Graphs take no lambda that is written within a call."""
+    ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
+    yield
+    ms.set_context(mode=ms.GRAPH_MODE, pynative_synchronize=False)
+
 
 KINDS = ("iou", *IOU_LOSSES)
 PAIRS = {
