@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from src.config import parse_command_line
 from src.errors import run_command
+from src.interrupts import hold_interrupts
 
 
 def main(argv: Sequence[str]) -> int:
@@ -17,4 +18,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    hold_interrupts()
     sys.exit(run_command(main))

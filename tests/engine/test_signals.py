@@ -76,3 +76,23 @@ def test_handlers_are_put_back():
     with StopOnSignal():
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1)) == before
+
+
+def test_an_interrupt_stays_one_where_a_library_has_its_own_handler():
+    """MindSpore's, while a graph runs, sends SIGTERM on; here SIGINT would not be heard at all."""
+    program = """
+        import ctypes, os, signal, sys, threading, time
+        from src.interrupts import hold_interrupts
+        hold_interrupts()
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        from src.engine.signals import StopOnSignal
+        with StopOnSignal() as stop:
+            ctypes.CDLL(None).signal(int(signal.SIGINT), ctypes.c_void_p(signal.SIG_IGN))
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(30)
+            print("not heard")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (130, "")
