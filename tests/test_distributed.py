@@ -37,6 +37,9 @@ NARROW = {
         "--backbone_shape", "8,4,4,8,8,8,8,16", "--backbone_layers", "1,1,1,1,1,1,1", "--pyramid_channels", "8",
         "--pyramid_repeats", "1", "--head_repeats", "1", "--label_map", "dense", "--jitter_scale", "0.7,1.5",
     ],
+    "refinedet_vgg16_320": [
+        "--backbone_shape", "8,8,8,8,8,16", "--backbone_layers", "1,1,1,1,1", "--pyramid_channels", "8",
+    ],
     "darknet53": ["--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1"],
     "cspdarknet53": [
         "--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1", "--weight_init", "xavier",
@@ -93,6 +96,8 @@ def arguments_of(model: str, request: pytest.FixtureRequest, devices: int) -> li
     dataset = request.getfixturevalue("dataset")
     if model == "efficientdet_d0":
         return [model, "--data_dir", dataset, *several]
+    if model.startswith("refinedet"):
+        return [model, devices if devices > 1 else 0, 5, 0.0005, "coco", "--data_dir", dataset]
     return [model, dataset, "", *several]
 
 
@@ -108,7 +113,8 @@ def run_pair(folder: Path, request: pytest.FixtureRequest, model: str, *flags: s
     )
     finish(one, folder / "one")
     finish(two, folder / "two")
-    return folder / "one" / "train" / "outputs" / "r", folder / "two" / "train_parallel0" / "outputs" / "r"
+    logs = ("LOG0", "LOG0") if model.startswith("refinedet") else ("train", "train_parallel0")
+    return tuple(folder / run / log / "outputs" / "r" for run, log in zip(("one", "two"), logs, strict=True))
 
 
 @pytest.fixture(scope="module")
