@@ -1,4 +1,4 @@
-"""What the recipes of YOLOv3 and YOLOv4 share: decoder, augmentation, evaluation."""
+"""What the recipes of YOLOv3 and YOLOv4 share: decoder and augmentation."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from mindspore import nn
 
 from src.common.yolo_decode import YoloDecoder
 from src.config_yolo import YoloConfig
-from src.data.pipeline import Pipeline, jitter_pipeline, plain_pipeline
-from src.engine.postprocess import PostprocessOptions
-from src.recipe import DetectionRecipe
+from src.data.pipeline import Pipeline, jitter_pipeline
+from src.recipe_detector import DetectorRecipe
 
 
-class YoloRecipe(DetectionRecipe):
+class YoloRecipe(DetectorRecipe):
     """See `DetectionRecipe`; a version of YOLO adds network, criterion and weight sources."""
 
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = ("backbone_shape", "backbone_layers", "padding", "bn_eps", "anchors")
@@ -42,7 +41,7 @@ class YoloRecipe(DetectionRecipe):
     def train_pipeline(self) -> Pipeline:
         cfg = self.cfg
         if not cfg.augment:
-            return plain_pipeline(cfg.resize, cfg.interpolation, cfg.pad_value)
+            return self.eval_pipeline()
         return jitter_pipeline(
             cfg.jitter,
             cfg.hue,
@@ -54,17 +53,4 @@ class YoloRecipe(DetectionRecipe):
             scale=cfg.jitter_scale,
             interpolation=cfg.training_interpolation,
             fill=cfg.pad_value,
-        )
-
-    def eval_pipeline(self) -> Pipeline:
-        return plain_pipeline(self.cfg.resize, self.cfg.interpolation, self.cfg.pad_value)
-
-    def postprocess_options(self) -> PostprocessOptions:
-        cfg = self.cfg
-        return PostprocessOptions(
-            score_threshold=cfg.eval_ignore_threshold,
-            nms_threshold=cfg.nms_thresh,
-            nms_type=cfg.nms_type,
-            max_detections=cfg.max_detections,
-            multi_label=cfg.multi_label,
         )

@@ -38,9 +38,19 @@ ALLOWED = {
     "weights": {"errors", "common", "config", "recipe", "engine"},
     "engine": {*PLAIN, "common", "data", "weights"},
     "deploy": {*PLAIN, "common", "data", "engine", "weights"},
-    "recipe_yolo": {*PLAIN, "common", "data", "engine", "weights"},
+    "recipe_detector": {*PLAIN, "data", "engine"},
+    "recipe_yolo": {*PLAIN, "recipe_detector", "common", "data", "engine", "weights"},
     **{
-        name: {*PLAIN, "recipe_yolo", "common", "data", "engine", "weights", BACKBONES.get(name, "common")}
+        name: {
+            *PLAIN,
+            "recipe_detector",
+            "recipe_yolo",
+            "common",
+            "data",
+            "engine",
+            "weights",
+            BACKBONES.get(name, "common"),
+        }
         for name in MODELS
     },
 }

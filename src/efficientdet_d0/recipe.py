@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from mindspore import nn
 
-from src.data.pipeline import Pipeline, plain_pipeline
+from src.data.pipeline import Pipeline
 from src.data.scale_jitter import ScaleJitter
 from src.data.transforms import Flip
 from src.efficientdet_d0.anchors import EfficientDetDecoder
@@ -18,11 +19,11 @@ from src.efficientdet_d0.network import EfficientDet
 from src.efficientdet_d0.preprocess import PadAfterPreprocess
 from src.efficientdet_d0.weights import SOURCES
 from src.engine.postprocess import PostprocessOptions
-from src.recipe import DetectionRecipe
+from src.recipe_detector import DetectorRecipe
 from src.weights.sources import WeightSource
 
 
-class Recipe(DetectionRecipe):
+class Recipe(DetectorRecipe):
     """EfficientDet-D0; see `DetectionRecipe`."""
 
     # The padding is 0 after the normalisation, whatever colour pad_value is.
@@ -85,16 +86,6 @@ class Recipe(DetectionRecipe):
             place = ScaleJitter(cfg.jitter_scale, cfg.interpolation, cfg.pad_value)
         return Pipeline(place=place, before=flip)
 
-    def eval_pipeline(self) -> Pipeline:
-        return plain_pipeline(self.cfg.resize, self.cfg.interpolation, self.cfg.pad_value)
-
     def postprocess_options(self) -> PostprocessOptions:
-        cfg = self.cfg
-        return PostprocessOptions(
-            score_threshold=cfg.eval_ignore_threshold,
-            nms_threshold=cfg.nms_thresh,
-            nms_type=cfg.nms_type,
-            max_detections=cfg.max_detections,
-            multi_label=cfg.multi_label,
-            multi_label_thresh=cfg.multi_label_thresh if cfg.multi_label else 0.0,
-        )
+        least = self.cfg.multi_label_thresh if self.cfg.multi_label else 0.0
+        return replace(super().postprocess_options(), multi_label_thresh=least)

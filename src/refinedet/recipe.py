@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from mindspore import nn
 
-from src.data.pipeline import Pipeline, plain_pipeline
+from src.data.pipeline import Pipeline
 from src.data.ssd import ExpandCrop, PhotometricDistort
 from src.data.transforms import Flip
 from src.engine.postprocess import PostprocessOptions
-from src.recipe import DetectionRecipe
+from src.recipe_detector import DetectorRecipe
 from src.refinedet.anchors import RefineDetDecoder
 from src.refinedet.backbones import (
     RESNET101_LAYERS,
@@ -33,7 +34,7 @@ from src.weights.sources import WeightSource
 _SCALES = (10.0, 8.0)
 
 
-class Recipe(DetectionRecipe):
+class Recipe(DetectorRecipe):
     """RefineDet on VGG16 or ResNet101; see `DetectionRecipe`."""
 
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = (
@@ -108,16 +109,5 @@ class Recipe(DetectionRecipe):
         )
         return Pipeline(place=place, before=(colours,), after=(Flip(cfg.flip_probability),))
 
-    def eval_pipeline(self) -> Pipeline:
-        return plain_pipeline(self.cfg.resize, self.cfg.interpolation, self.cfg.pad_value)
-
     def postprocess_options(self) -> PostprocessOptions:
-        cfg = self.cfg
-        return PostprocessOptions(
-            score_threshold=cfg.eval_ignore_threshold,
-            nms_threshold=cfg.nms_thresh,
-            nms_type=cfg.nms_type,
-            max_detections=cfg.max_detections,
-            pre_nms_top_k_per_class=cfg.nms_top_k,
-            multi_label=cfg.multi_label,
-        )
+        return replace(super().postprocess_options(), pre_nms_top_k_per_class=self.cfg.nms_top_k)
