@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -66,3 +67,21 @@ def parity(parity_dir: Path) -> ModuleType:
 def golden_dir() -> Path:
     """Folder of values of our own, committed, that never change by accident."""
     return ROOT / "tests" / "golden"
+
+
+@pytest.fixture
+def graph_mode() -> None:
+    """Cells are compiled; MindSpore by itself, or a test before, has them run uncompiled."""
+    import mindspore as ms
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@pytest.fixture
+def uncompiled() -> Iterator[None]:
+    """Cells run as they are written: what is called once takes longer to compile than to run."""
+    import mindspore as ms
+
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=ms.GRAPH_MODE)

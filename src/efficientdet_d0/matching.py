@@ -6,12 +6,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from src.common.matching import count_up, overlaps, sides_of
 from src.efficientdet_d0.anchors import ANCHORS_PER_CELL, STRIDES, anchor_shapes
-
-
-@ops.constexpr
-def _count_up(count: int) -> ms.Tensor:
-    return ms.Tensor(np.arange(count, dtype=np.int32))
 
 
 class AnchorGrid(nn.Cell):
@@ -34,7 +30,7 @@ class AnchorGrid(nn.Cell):
         """
         columns = ops.cast(image_size[1], ms.int32) // self.strides
         sizes = ops.cast(image_size[0], ms.int32) // self.strides * columns * ANCHORS_PER_CELL
-        index = _count_up(count)
+        index = count_up(count)
         level = ops.zeros_like(index)
         start = ops.zeros_like(index)
         end = 0
@@ -75,37 +71,20 @@ class Matcher(nn.Cell):
         """
         batch, count = labels.shape
         boxes = ops.stop_gradient(boxes)
-        x, y, w, h = anchors
-        sides = (x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h, w * h)
-        best = ops.zeros((batch, x.shape[0]), ms.float32) - 2
-        which = ops.zeros((batch, x.shape[0]), ms.int32)
+        sides = sides_of(anchors)
+        size = sides[0].shape[0]
+        best = ops.zeros((batch, size), ms.float32) - 2
+        which = ops.zeros((batch, size), ms.int32)
         for first in range(0, count, self._BOXES_AT_A_TIME):
             last = min(first + self._BOXES_AT_A_TIME, count)
             # The next boxes wait for these, so that both need not be held at once.
             some = ops.depend(boxes[:, first:last], best)
-            overlap = self._overlaps(sides, some, labels[:, first:last])
+            overlap = overlaps(sides, some, labels[:, first:last])
             most, place = ops.max(overlap, 1)
             is_better = most > best
             best = ops.where(is_better, most, best)
             which = ops.where(is_better, ops.cast(place, ms.int32) + first, which)
-        row = which + ops.reshape(_count_up(batch), (-1, 1)) * count
+        row = which + ops.reshape(count_up(batch), (-1, 1)) * count
         box = ops.gather(ops.reshape(boxes, (-1, 4)), row, 0)
         label = ops.gather(ops.reshape(labels, (-1,)), row, 0)
         return ops.stop_gradient(best), ops.stop_gradient(box), label
-
-    def _overlaps(self, sides: tuple, boxes: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:
-        """IoU (N, K, A) with the boxes (N, K, 4); -1 for padding.
-
-        Everything is spread to the full shape before it is combined, and nothing is divided: on CPU an operator that
-        broadcasts by itself, and any division, keeps an index of 16 bytes an element for ever (measured in MindSpore
-        2.10).
-        """
-        shape = (*labels.shape, sides[0].shape[0])
-        left, top, right, bottom, area = [ops.broadcast_to(side, shape) for side in sides]
-        x1, y1, x2, y2 = [ops.broadcast_to(boxes[..., i : i + 1], shape) for i in range(4)]
-        width = ops.relu(ops.minimum(right, x2) - ops.maximum(left, x1))
-        height = ops.relu(ops.minimum(bottom, y2) - ops.maximum(top, y1))
-        shared = width * height
-        overlap = shared * ops.reciprocal(area + (x2 - x1) * (y2 - y1) - shared)
-        is_box = ops.broadcast_to(ops.cast(ops.expand_dims(labels, 2) >= 0, ms.float32), shape)
-        return overlap * is_box + (is_box - 1)

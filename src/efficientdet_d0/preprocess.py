@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import mindspore as ms
-import numpy as np
 from mindspore import ops
 
+from src.common.matching import count_up
 from src.common.preprocess import Preprocess
-
-
-@ops.constexpr
-def _count_up(count: int) -> ms.Tensor:
-    return ms.Tensor(np.arange(count, dtype=np.int32))
 
 
 class PadAfterPreprocess(Preprocess):
@@ -32,8 +27,8 @@ class PadAfterPreprocess(Preprocess):
         """Normalises; `valid_sizes` int32 (N, 2) tells height and width that each image covers from the top left."""
         planes = ops.cast(ops.transpose(images, (0, 3, 1, 2)), ms.float32) * self.scale + self.shift
         _, _, height, width = planes.shape
-        rows = ops.cast(ops.reshape(_count_up(height), (1, 1, -1, 1)) < _column(valid_sizes, 0), ms.float32)
-        columns = ops.cast(ops.reshape(_count_up(width), (1, 1, 1, -1)) < _column(valid_sizes, 1), ms.float32)
+        rows = ops.cast(ops.reshape(count_up(height), (1, 1, -1, 1)) < _column(valid_sizes, 0), ms.float32)
+        columns = ops.cast(ops.reshape(count_up(width), (1, 1, 1, -1)) < _column(valid_sizes, 1), ms.float32)
         return planes * (rows * columns)
 
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import mindspore as ms
-import numpy as np
 from mindspore import nn, ops
+
+from src.common.matching import count_up, overlaps, sides_of
 
 # Caffe's original takes no such care; luuuyi's port adds it to the ratio of the sides before the logarithm.
 _LOG_EPS = 1e-5
-_LEAST_AREA = 1e-9  # px^2
-
-
-@ops.constexpr
-def _count_up(count: int) -> ms.Tensor:
-    return ms.Tensor(np.arange(count, dtype=np.int32))
 
 
 class Matcher(nn.Cell):
@@ -45,27 +40,26 @@ class Matcher(nn.Cell):
             none. A box whose best anchor is also the best of a later box loses it. No gradient goes through them.
         """
         boxes = ops.stop_gradient(boxes)
-        x, y, w, h = (ops.stop_gradient(column) for column in anchors)
-        sides = (x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h, w * h)
+        sides = sides_of([ops.expand_dims(ops.stop_gradient(column), 1) for column in anchors])
         batch, count = labels.shape
-        size = x.shape[1]
+        size = sides[0].shape[2]
         most = ops.zeros((batch, size), ms.float32) - 1
         which = ops.zeros((batch, size), ms.int32)
         # Number of the last box, counted from 1, that the anchor is the best for.
         forced = ops.zeros((batch * size,), ms.int32)
-        rows = ops.reshape(_count_up(batch), (-1, 1))
+        rows = ops.reshape(count_up(batch), (-1, 1))
         for first in range(0, count, self._BOXES_AT_A_TIME):
             last = min(first + self._BOXES_AT_A_TIME, count)
             # The next boxes wait for these, so that both need not be held at once.
             some = ops.depend(boxes[:, first:last], most)
-            overlap = self._overlaps(sides, some, labels[:, first:last])
+            overlap = overlaps(sides, some, labels[:, first:last])
             best, place = ops.max(overlap, 1)
             is_better = best > most
             most = ops.where(is_better, best, most)
             which = ops.where(is_better, ops.cast(place, ms.int32) + first, which)
             best, place = ops.max(overlap, 2)
             number = ops.where(
-                best > 0, _count_up(last - first) + (first + 1) + ops.zeros_like(labels[:, first:last]), 0
+                best > 0, count_up(last - first) + (first + 1) + ops.zeros_like(labels[:, first:last]), 0
             )
             index = ops.reshape(ops.cast(place, ms.int32) + rows * size, (-1, 1))
             forced = ops.tensor_scatter_max(forced, index, ops.reshape(number, (-1,)))
@@ -75,24 +69,6 @@ class Matcher(nn.Cell):
         box = ops.gather(ops.reshape(boxes, (-1, 4)), row, 0)
         label = ops.gather(ops.reshape(labels, (-1,)), row, 0)
         return is_matched, ops.stop_gradient(box), label
-
-    def _overlaps(self, sides: tuple, boxes: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:
-        """IoU (N, K, P) with the boxes (N, K, 4); -1 for padding.
-
-        Everything is spread to the full shape before it is combined, and nothing is divided: on CPU an operator that
-        broadcasts by itself, and any division, keeps an index of 16 bytes an element for ever (measured in MindSpore
-        2.10).
-        """
-        shape = (*labels.shape, sides[0].shape[1])
-        left, top, right, bottom, area = [ops.broadcast_to(ops.expand_dims(side, 1), shape) for side in sides]
-        x1, y1, x2, y2 = [ops.broadcast_to(boxes[..., i : i + 1], shape) for i in range(4)]
-        width = ops.relu(ops.minimum(right, x2) - ops.maximum(left, x1))
-        height = ops.relu(ops.minimum(bottom, y2) - ops.maximum(top, y1))
-        shared = width * height
-        # A box and an anchor of no area have no union.
-        overlap = shared * ops.reciprocal(area + (x2 - x1) * (y2 - y1) - shared + _LEAST_AREA)
-        is_box = ops.broadcast_to(ops.cast(ops.expand_dims(labels, 2) >= 0, ms.float32), shape)
-        return overlap * is_box + (is_box - 1)
 
 
 def encode(anchors: tuple, boxes: ms.Tensor, centre_unit: float, side_unit: float) -> ms.Tensor:
