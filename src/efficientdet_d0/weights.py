@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import chain
+from typing import ClassVar
 
 from src.efficientdet_d0.network import EfficientDet
 from src.weights.sources import NamedSource
@@ -40,7 +43,45 @@ _INPUTS = {
 }  # fmt: skip
 
 
-class _Port:
+class _Layout(ABC):
+    """How a file names the tensors of each part of the network.
+
+    Args:
+        norms: names of batch norm: (there, here).
+
+    Attributes:
+        HEADS: names of the heads: (there, here).
+    """
+
+    HEADS: ClassVar[tuple[tuple[str, str], ...]]
+
+    def __init__(self, norms: tuple[tuple[str, str], ...]) -> None:
+        self.norms = norms
+
+    @abstractmethod
+    def backbone(self, network: EfficientDet) -> Names: ...
+
+    @abstractmethod
+    def pyramid(self, network: EfficientDet) -> Names: ...
+
+    @abstractmethod
+    def head(self, network: EfficientDet, source: str, target: str) -> Names: ...
+
+    def norm(self, source: str, target: str) -> Names:
+        for old, new in self.norms:
+            yield f"{source}.{old}", f"{target}.{new}"
+
+    def names(self, network: EfficientDet) -> dict[str, str]:
+        """{name in the file: parameter here}, of every parameter and statistic."""
+        heads = [self.head(network, *names) for names in self.HEADS]
+        return dict(chain(self.backbone(network), self.pyramid(network), *heads))
+
+    def backbone_names(self, network: EfficientDet) -> dict[str, str]:
+        """As `names`, of the backbone alone: for files of an ImageNet classifier."""
+        return dict(self.backbone(network))
+
+
+class _Port(_Layout):
     """Names of zylo117's port and of the old model zoo, which follows it.
 
     Args:
@@ -50,21 +91,19 @@ class _Port:
         blocks, stem, stem_norm: of the backbone.
     """
 
+    HEADS = (("regressor", "regression"), ("classifier", "classification"))
+
     def __init__(
         self, conv: str, norm: tuple[tuple[str, str], ...], prefix: str, blocks: str, stem: str, stem_norm: str
     ) -> None:
+        super().__init__(norm)
         self.conv_infix = conv
-        self.norms = norm
         self.blocks = f"{prefix}{blocks}"
         self.stem = (f"{prefix}{stem}", f"{prefix}{stem_norm}")
 
     def conv(self, source: str, target: str, tensors: tuple[str, ...] = _WEIGHT) -> Names:
         for name in tensors:
             yield f"{source}{self.conv_infix}.{name}", f"{target}.{name}"
-
-    def norm(self, source: str, target: str) -> Names:
-        for old, new in self.norms:
-            yield f"{source}.{old}", f"{target}.{new}"
 
     def separable(self, source: str, target: str) -> Names:
         yield from self.conv(f"{source}.depthwise_conv", f"{target}.depthwise")
@@ -103,35 +142,19 @@ class _Port:
                 yield from self.norm(f"{source}.bn_list.{level}.{i}", f"{target}.norms.{level}.{i}")
         yield from self.separable(f"{source}.header", f"{target}.predict")
 
-    def names(self, network: EfficientDet) -> dict[str, str]:
-        """{name in the file: parameter here}, of every parameter and statistic."""
-        return dict(
-            [
-                *self.backbone(network),
-                *self.pyramid(network),
-                *self.head(network, "regressor", "regression"),
-                *self.head(network, "classifier", "classification"),
-            ]
-        )
 
-    def backbone_names(self, network: EfficientDet) -> dict[str, str]:
-        """As `names`, of the backbone alone: for files of an ImageNet classifier."""
-        return dict(self.backbone(network))
-
-
-class _Timm:
+class _Timm(_Layout):
     """Names of rwightman's effdet, whose backbone is timm's.
 
     Args:
         prefix: of the backbone: there is none in the file of a classifier.
     """
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
+    HEADS = (("box_net", "regression"), ("class_net", "classification"))
 
-    def norm(self, source: str, target: str) -> Names:
-        for old, new in _TORCH_NORM:
-            yield f"{source}.{old}", f"{target}.{new}"
+    def __init__(self, prefix: str) -> None:
+        super().__init__(_TORCH_NORM)
+        self.prefix = prefix
 
     def separable(self, source: str, target: str) -> Names:
         yield f"{source}.conv_dw.weight", f"{target}.depthwise.weight"
@@ -185,21 +208,6 @@ class _Timm:
             for level in range(len(head.norms)):
                 yield from self.norm(f"{source}.bn_rep.{i}.{level}.bn", f"{target}.norms.{level}.{i}")
         yield from self.separable(f"{source}.predict", f"{target}.predict")
-
-    def names(self, network: EfficientDet) -> dict[str, str]:
-        """{name in the file: parameter here}, of every parameter and statistic."""
-        return dict(
-            [
-                *self.backbone(network),
-                *self.pyramid(network),
-                *self.head(network, "box_net", "regression"),
-                *self.head(network, "class_net", "classification"),
-            ]
-        )
-
-    def backbone_names(self, network: EfficientDet) -> dict[str, str]:
-        """As `names`, of the backbone alone: for files of an ImageNet classifier."""
-        return dict(self.backbone(network))
 
 
 _ZYLO117 = _Port(".conv", _TORCH_NORM, "backbone_net.model.", "_blocks", "_conv_stem", "_bn0")
