@@ -21,32 +21,42 @@ NO_LABEL = -1
 MOST_STAND_INS = 16
 
 
-@dataclass
-class Batch:
-    """Images and padded ground truth.
+@dataclass(kw_only=True)
+class ImageBatch:
+    """What batches of every task are.
 
     Attributes:
         images: uint8 (N, h, w, 3) RGB. It may be a view of memory that is filled again: valid until the next batch is
             asked for, so copy what is to be kept.
-        boxes: float32 (N, M, 4) xyxy in pixels of the network's input, rows without a box are 0. Without crowds.
-        labels: int32 (N, M), rows without a box are -1.
-        image_ids: of the N images, as in the annotation file.
-        geometry: of the N images: how each came into the input, and the way back for boxes (in training without the
-            mirroring).
+        labels: int32, the first axis N; its form is the task's.
+        image_ids: of the N images, as in the annotation file, or the path of a picture in its folder.
         size: (h, w).
         indices: int64 (N,) positions of the images in the dataset.
         epoch, number: which batch of which epoch this is; the number counts from 0.
     """
 
     images: np.ndarray
-    boxes: np.ndarray
     labels: np.ndarray
     image_ids: list[str | int]
-    geometry: list[Geometry]
     size: tuple[int, int]
     indices: np.ndarray
     epoch: int
     number: int
+
+
+@dataclass(kw_only=True)
+class Batch(ImageBatch):
+    """Images and padded ground truth.
+
+    Attributes:
+        labels: int32 (N, M), rows without a box are -1.
+        boxes: float32 (N, M, 4) xyxy in pixels of the network's input, rows without a box are 0. Without crowds.
+        geometry: of the N images: how each came into the input, and the way back for boxes (in training without the
+            mirroring).
+    """
+
+    boxes: np.ndarray
+    geometry: list[Geometry]
 
     @property
     def valid_sizes(self) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from src.data.batch import BatchTask, next_samples
+from src.data.batch import BatchTask, ImageBatch, next_samples
 from src.data.decode import MAX_IMAGE_PIXELS, decode_image
 from src.data.loader import BatchLoader
 from src.data.pipeline import Pipeline
@@ -194,23 +194,8 @@ class Placed:
         self.pipeline(load, 0, 1, canvas, rng)
 
 
-@dataclass
-class ClassBatch:
-    """Pictures and their labels.
-
-    Attributes:
-        images: uint8 (N, h, w, 3) RGB; valid until the next batch is asked for.
-        labels: int32 (N,).
-        image_ids, size, indices, epoch, number: as of `Batch`.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    image_ids: list[str]
-    size: tuple[int, int]
-    indices: np.ndarray
-    epoch: int
-    number: int
+class ClassBatch(ImageBatch):
+    """Pictures and their labels, int32 (N,)."""
 
     @property
     def valid_sizes(self) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from src.common.boxes import iou_matrix
 from src.data.geometry import Geometry, resize_for_eval
-from src.data.transforms import Labelled, Window, colour_matrix, drop_slivers, visible_part
+from src.data.transforms import Labelled, Window, colour_matrix, draw_interpolation, drop_slivers, visible_part
 
 _TRIALS = 50
 # "The whole image", and "any crop".
@@ -87,9 +87,7 @@ class ExpandCrop:
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, canvas: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, Geometry]:
-        interpolation = self.interpolation
-        if interpolation == "random":
-            interpolation = self.interpolations[int(rng.integers(len(self.interpolations)))]
+        interpolation = draw_interpolation(self.interpolation, self.interpolations, rng)
         size = canvas.shape[:2]
         window = self._window(self.draw(image.shape[:2], boxes, rng), image.shape[:2], size)
         moved = window.geometry().forward(boxes)

@@ -57,6 +57,11 @@ class Mixer(Protocol):
         ...
 
 
+def draw_interpolation(name: str, choices: tuple[str, ...], rng: np.random.Generator) -> str:
+    """`name`, or one of `choices` if it is `random`; only then the generator is asked."""
+    return choices[int(rng.integers(len(choices)))] if name == "random" else name
+
+
 @dataclass(frozen=True)
 class Resize:
     """Placement without chance: stretch or letterbox; see `resize_for_eval` for the fields."""
@@ -105,9 +110,7 @@ class JitterCrop:
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, canvas: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, Geometry]:
-        interpolation = self.interpolation
-        if interpolation == "random":
-            interpolation = self.interpolations[int(rng.integers(len(self.interpolations)))]
+        interpolation = draw_interpolation(self.interpolation, self.interpolations, rng)
         size = canvas.shape[:2]
         for _ in range(self.trials):
             window = self.draw(image.shape[:2], size, rng)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from src.data.geometry import plan_resize
 from src.data.pipeline import Pipeline, jitter_pipeline, plain_pipeline
-from src.data.transforms import ColourJitter, Flip, JitterCrop, Resize, colour_matrix, drop_slivers
+from src.data.transforms import ColourJitter, Flip, JitterCrop, Resize, colour_matrix, draw_interpolation, drop_slivers
 
 SEED = st.integers(0, 10_000)
 NO_BOXES = np.zeros((0, 4), np.float32)
@@ -63,6 +63,14 @@ def slow_jitter(image, boxes, labels, canvas, rng, jitter=0.3, fill=128):
             if 0 <= y < whole.shape[0] and 0 <= x < whole.shape[1]:
                 out[row, column] = whole[y, x]
     return out, moved, sides
+
+
+def test_an_interpolation_is_drawn_only_where_it_is_asked_for():
+    rng, same = np.random.default_rng(0), np.random.default_rng(0)
+    choices = ("nearest", "linear", "cubic")
+    assert draw_interpolation("cubic", choices, rng) == "cubic"
+    drawn = [draw_interpolation("random", choices, rng) for _ in range(20)]
+    assert drawn == [choices[same.integers(3)] for _ in range(20)] and set(drawn) == set(choices)
 
 
 @settings(max_examples=30, deadline=None)

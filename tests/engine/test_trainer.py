@@ -68,8 +68,10 @@ class Loader:
             geometry = [type("Geometry", (), {"valid_size": (1, 1)})] * 2
             boxes, labels = np.zeros((2, 2, 4), np.float32), np.int32([[1, -1], [-1, -1]])
             boxes[0, 0] = (1, 2, 3, 4)
-            ids = [f"a{number}", f"b{number}"]
-            yield Batch(images, boxes, labels, ids, geometry, (1, 1), np.arange(2), epoch, number)
+            yield Batch(
+                images=images, boxes=boxes, labels=labels, geometry=geometry, image_ids=[f"a{number}", f"b{number}"],
+                size=(1, 1), indices=np.arange(2), epoch=epoch, number=number,
+            )  # fmt: skip
 
 
 def trainer(folder, loader, *flags, options=None):
