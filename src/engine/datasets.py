@@ -198,22 +198,16 @@ def training_loader(
     cfg: Config, dataset: DetectionDataset | ImageFolder, pipeline: Pipeline | ClassTransform, runtime: Runtime
 ) -> BatchLoader:
     """Shuffled, augmented batches of this rank's share."""
-    return _loader_of(dataset)(
+    return _loader(
+        cfg,
         dataset,
         pipeline,
+        runtime,
         batch_size=cfg.per_batch_size,
         sizes=cfg.training_sizes,
         resize_rate=cfg.resize_rate,
-        max_boxes=cfg.max_boxes,
         cut_boxes=cfg.cut_boxes,
-        max_image_pixels=cfg.max_image_pixels,
-        on_bad_image=cfg.on_bad_image,
-        seed=cfg.seed,
         training=True,
-        num_workers=cfg.num_parallel_workers,
-        stall_timeout=cfg.data_timeout,
-        rank=runtime.rank,
-        group_size=runtime.group_size,
     )
 
 
@@ -221,25 +215,33 @@ def evaluation_loader(
     cfg: Config, dataset: DetectionDataset | ImageFolder, pipeline: Pipeline, runtime: Runtime
 ) -> BatchLoader:
     """Every image once, in order; several ranks take turns."""
-    return _loader_of(dataset)(
+    return _loader(
+        cfg, dataset, pipeline, runtime, batch_size=cfg.eval_batch_size, sizes=[cfg.testing_size], training=False
+    )
+
+
+def _loader(
+    cfg: Config,
+    dataset: DetectionDataset | ImageFolder,
+    pipeline: Pipeline | ClassTransform,
+    runtime: Runtime,
+    **own: object,
+) -> BatchLoader:
+    """A loader of what training and evaluation have in common, and of its own arguments."""
+    kind = ClassLoader if isinstance(dataset, ImageFolder) else BatchLoader
+    return kind(
         dataset,
         pipeline,
-        batch_size=cfg.eval_batch_size,
-        sizes=[cfg.testing_size],
         max_boxes=cfg.max_boxes,
         max_image_pixels=cfg.max_image_pixels,
         on_bad_image=cfg.on_bad_image,
         seed=cfg.seed,
-        training=False,
         num_workers=cfg.num_parallel_workers,
         stall_timeout=cfg.data_timeout,
         rank=runtime.rank,
         group_size=runtime.group_size,
+        **own,
     )
-
-
-def _loader_of(dataset: DetectionDataset | ImageFolder) -> type[BatchLoader]:
-    return ClassLoader if isinstance(dataset, ImageFolder) else BatchLoader
 
 
 def truth_file(dataset: DetectionDataset, folder: Path) -> Path:

@@ -9,7 +9,8 @@ from src.config import load_config
 from src.data.imagefolder import ClassLoader
 from src.data.mindrecord import fingerprint
 from src.engine.crop_decode import CropFlipColour
-from src.engine.datasets import open_dataset, truth_file
+from src.engine.datasets import evaluation_loader, open_dataset, training_loader, truth_file
+from src.engine.runtime import Runtime
 from src.errors import UsageError, UserError
 from src.tools import create_data
 from tests.data import formats
@@ -159,3 +160,20 @@ def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
         opened(f"--data_dir={tmp_path}/c")
     with pytest.raises(UserError, match="are not the classes that are asked for"):
         opened(f"--data_dir={tmp_path}/a", "--class_names=cat,cow,pig")
+
+
+def test_what_the_keys_say_reaches_the_loaders(monkeypatch):
+    monkeypatch.setattr("src.engine.datasets.BatchLoader", lambda *samples, **options: (samples, options))
+    cfg = config(
+        "--per_batch_size=3", "--eval_batch_size=5", "--training_shape=96", "--testing_shape=64", "--resize_rate=7",
+        "--max_boxes=11", "--cut_boxes=True", "--max_image_pixels=1000", "--on_bad_image=skip", "--seed=4",
+        "--num_parallel_workers=2", "--data_timeout=9",
+    )  # fmt: skip
+    both = {"max_boxes": 11, "max_image_pixels": 1000, "on_bad_image": "skip", "seed": 4, "num_workers": 2,
+            "stall_timeout": 9.0, "rank": 1, "group_size": 3}  # fmt: skip
+    runtime = Runtime("CPU", rank=1, group_size=3)
+    training = {"batch_size": 3, "sizes": ((96, 96),), "resize_rate": 7, "cut_boxes": True, "training": True}
+    assert training_loader(cfg, "samples", "steps", runtime) == (("samples", "steps"), both | training)
+    # Scores need every ground truth.
+    evaluation = {"batch_size": 5, "sizes": [(64, 64)], "training": False}
+    assert evaluation_loader(cfg, "samples", "steps", runtime) == (("samples", "steps"), both | evaluation)
