@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -18,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from benchmarks.report import ROOT, SPEEDUP, Goal, Options, Result
-from benchmarks.side_by_side import alternate_all
+from benchmarks.side_by_side import alternate_epochs
 from src.data.decode import MAX_IMAGE_PIXELS
 from src.data.imagefolder import ClassLoader, ImageFolder, read_image_folder
 from src.engine.crop_decode import CropFlipColour
@@ -41,13 +39,11 @@ def measure(options: Options) -> Result:
     dataset = read_image_folder(folder / "train" if (folder / "train").is_dir() else folder)
     grey = check_same_pictures(dataset, side)
     dataset = enlarged(dataset, 2 * BATCH if options.quick else IMAGES)
-    sides: dict[str, Callable[[], object]] = {PILLOW: lambda: pillow_loop(dataset, BATCH, side)}
-    with ExitStack() as stack:
-        for name, workers in ((ALONE, 0), (WORKERS, 2)):
-            loader = ClassLoader(dataset, CropFlipColour(), BATCH, [(side, side)], training=True, num_workers=workers)
-            stack.enter_context(loader)
-            sides[name] = lambda loader=loader: sum(1 for _ in loader.epoch(0))
-        seconds = alternate_all(sides, options.count(7))
+    loaders = {
+        name: ClassLoader(dataset, CropFlipColour(), BATCH, [(side, side)], training=True, num_workers=workers)
+        for name, workers in ((ALONE, 0), (WORKERS, 2))
+    }
+    seconds = alternate_epochs({PILLOW: lambda: pillow_loop(dataset, BATCH, side)}, loaders, options.count(7))
     count = len(dataset) // BATCH * BATCH
     what = f"classifier training input, {side} px"
     rates = result.keep(what, {name: [count / s for s in values] for name, values in seconds.items()})

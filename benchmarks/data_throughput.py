@@ -9,8 +9,6 @@ normalises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from math import ceil
 
@@ -18,7 +16,7 @@ import cv2
 import numpy as np
 
 from benchmarks.report import SPEEDUP, Goal, Options, Result
-from benchmarks.side_by_side import alternate_all
+from benchmarks.side_by_side import alternate_epochs
 from src.data.batch import BatchMaker
 from src.data.coco import read_coco
 from src.data.decode import decode_image
@@ -50,15 +48,12 @@ def measure(options: Options) -> Result:
     grey = check_same_augmentation(dataset, side)
     dataset = enlarged(dataset, 2 * BATCH if options.quick else IMAGES)
     loops = {PLAIN: plain_loop, TUNED: tuned_loop, NUMPY: numpy_loop}
-    sides: dict[str, Callable[[], object]] = {
-        name: lambda loop=loop: loop(dataset, BATCH, side) for name, loop in loops.items()
+    sides = {name: lambda loop=loop: loop(dataset, BATCH, side) for name, loop in loops.items()}
+    loaders = {
+        name: BatchLoader(dataset, jitter_pipeline(), BATCH, [(side, side)], training=True, num_workers=workers)
+        for name, workers in ((ALONE, 0), (WORKERS, 2))
     }
-    with ExitStack() as stack:
-        for name, workers in ((ALONE, 0), (WORKERS, 2)):
-            loader = BatchLoader(dataset, jitter_pipeline(), BATCH, [(side, side)], training=True, num_workers=workers)
-            stack.enter_context(loader)
-            sides[name] = lambda loader=loader: sum(1 for _ in loader.epoch(0))
-        seconds = alternate_all(sides, options.count(7))
+    seconds = alternate_epochs(sides, loaders, options.count(7))
     count = len(dataset) // BATCH * BATCH
     what = f"YOLOv3 training input, {side} px"
     rates = result.keep(what, {name: [count / s for s in values] for name, values in seconds.items()})

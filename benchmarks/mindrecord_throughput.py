@@ -9,8 +9,6 @@ on a disk that has to seek, or a network file system, large files gain more than
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -18,7 +16,7 @@ import numpy as np
 
 from benchmarks.data_throughput import BATCH, IMAGES, enlarged
 from benchmarks.report import Options, Result
-from benchmarks.side_by_side import alternate_all
+from benchmarks.side_by_side import alternate_epochs
 from src.data.assemble import ReadOptions, assemble
 from src.data.coco import read_coco
 from src.data.layouts import find_split
@@ -48,20 +46,18 @@ def _measure(options: Options, folder: Path) -> Result:
     records = assemble(content, ReadOptions())
     check_same_batches(files, records, side)
     count = 2 * BATCH if options.quick else IMAGES
-    sides: dict[str, Callable[[], object]] = {}
-    with ExitStack() as stack:
-        for name, dataset in ((FILES, files), (RECORDS, records)):
-            for workers in (0, 2):
-                loader = _loader(enlarged(dataset, count), side, workers)
-                stack.enter_context(loader)
-                sides[_name(name, workers)] = lambda loader=loader: sum(1 for _ in loader.epoch(0))
-        shards = [str(path) for path in shard_paths(folder / "train", "train")]
-        batches = count // BATCH
-        sides[MINDDATASET] = lambda: mindspore_loop(shards, batches, len(files), side)
-        seconds = alternate_all(sides, options.count(7))
+    loaders = {
+        _name(name, workers): _loader(enlarged(dataset, count), side, workers)
+        for name, dataset in ((FILES, files), (RECORDS, records))
+        for workers in (0, 2)
+    }
+    shards = [str(path) for path in shard_paths(folder / "train", "train")]
+    batches = count // BATCH
+    sides = {MINDDATASET: lambda: mindspore_loop(shards, batches, len(files), side)}
+    seconds = alternate_epochs(sides, loaders, options.count(7))
     what = f"YOLOv3 training input, {side} px"
     images = len(enlarged(files, count)) // BATCH * BATCH
-    counts = {name: images for name in sides} | {MINDDATASET: batches * BATCH}
+    counts = dict.fromkeys(loaders, images) | {MINDDATASET: batches * BATCH}
     rates = result.keep(what, {name: [counts[name] / s for s in values] for name, values in seconds.items()})
     for workers in (0, 2):
         result.compare(what, "images/s", rates, _name(RECORDS, workers), _name(FILES, workers))

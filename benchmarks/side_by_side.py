@@ -5,6 +5,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from src.data.loader import BatchLoader
 
 # A side that has used up so many seconds is not called again: the slow one must not decide how long it all takes.
 BUDGET = 120.0
@@ -33,6 +38,18 @@ def alternate_all(
             side()
             times[name].append(time.perf_counter() - begin)
     return times
+
+
+def alternate_epochs(
+    sides: Mapping[str, Callable[[], object]], loaders: Mapping[str, BatchLoader], rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of each side and of an epoch of each loader, in turn; see `alternate_all`. The loaders are closed."""
+    with ExitStack() as stack:
+        epochs: dict[str, Callable[[], object]] = {}
+        for name, loader in loaders.items():
+            stack.enter_context(loader)
+            epochs[name] = lambda loader=loader: sum(1 for _ in loader.epoch(0))
+        return alternate_all({**sides, **epochs}, rounds)
 
 
 def alternate(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:

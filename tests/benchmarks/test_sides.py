@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 import benchmarks.machine as machine
-from benchmarks.side_by_side import alternate, alternate_all
+from benchmarks.side_by_side import alternate, alternate_all, alternate_epochs
 from benchmarks.workers import Side, Worker, alternate_workers, open_workers
 from src import ONEDNN_VARIABLE
 
@@ -50,6 +50,28 @@ def test_every_side_is_called_in_turn():
     calls.clear()
     alternate_all({"a": lambda: calls.append("a")}, 1, warm=False)
     assert calls == ["a"]
+
+
+def test_loaders_take_their_turns_and_are_closed():
+    calls = []
+
+    class Loader:
+        def __init__(self, name):
+            self.name = name
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            calls.append(f"close {self.name}")
+
+        def epoch(self, number):
+            yield from range(3)
+            calls.append(f"{self.name}, epoch {number} to its end")
+
+    times = alternate_epochs({"a": lambda: calls.append("a")}, {"b": Loader("b"), "c": Loader("c")}, 1)
+    assert {name: len(values) for name, values in times.items()} == {"a": 1, "b": 1, "c": 1}
+    assert calls == ["a", "b, epoch 0 to its end", "c, epoch 0 to its end"] * 2 + ["close c", "close b"]
 
 
 def test_a_slow_side_is_left_out_after_its_budget(monkeypatch):
