@@ -26,7 +26,7 @@ AVX2 = "processor\t: 0\nflags\t\t: fpu sse4_2 avx avx2\n"
 BACKBONES = {"yolov3_quant": "darknet53", "yolov4": "darknet53"}
 MODELS = ("darknet53", "yolov3_quant", "yolov4", "efficientdet_d0", "refinedet")
 PLAIN = (
-    "errors", "config", "config_deploy", "config_keys", "config_quant",
+    "errors", "config", "config_darknet", "config_deploy", "config_keys", "config_quant",
     "config_sources", "config_values", "config_yaml", "config_yolo",
     "recipe",
 )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from src.config import Config, key
+from src.config_darknet import DarkNetKeys
 from src.config_quant import QuantKeys
 from src.errors import UsageError
 
@@ -33,7 +34,7 @@ ALIASES = {
 
 
 @dataclass(frozen=True)
-class DarkNet53Config(QuantKeys, Config):
+class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
     """DarkNet53"""
 
     # Keys of all models with other defaults or choices.
@@ -66,18 +67,7 @@ class DarkNet53Config(QuantKeys, Config):
         (0.4, 0.4, 0.4), "training: brightness, contrast and saturation are multiplied by 1 - x .. 1 + x", minimum=0,
         maximum=1,
     )  # fmt: skip
-    backbone_shape: tuple[int, ...] = key(
-        (32, 64, 128, 256, 512, 1024), "channels of the stem and of the five stages", minimum=1, maximum=8192
-    )
-    backbone_layers: tuple[int, ...] = key((1, 2, 8, 8, 4), "residual blocks of the five stages", minimum=1, maximum=64)
     activation: str = key("leaky", "leaky as darknet, relu as the old zoo", choices=("leaky", "relu"))
-    padding: str = key(
-        "symmetric",
-        "of 3x3 convolutions: as darknet, or MindSpore's same as the old zoo",
-        choices=("symmetric", "same"),
-    )
-    bn_momentum: float = key(0.9, "share of the old running statistics kept at each step", minimum=0, maximum=1)
-    bn_eps: float = key(1e-5, "added to the variance in batch norm", above=0, maximum=0.1)
     weight_init: str = key(
         "xavier",
         "of the kernels: Xavier's uniform, or uniform within 1 / sqrt(fan in)",
@@ -117,12 +107,6 @@ class DarkNet53Config(QuantKeys, Config):
         for name in ("crop_area", "crop_aspect"):
             if getattr(self, name)[0] > getattr(self, name)[1]:
                 yield name, "takes the smaller number first"
-        if len(self.backbone_shape) != 6:
-            yield "backbone_shape", f"has {len(self.backbone_shape)} values; it takes 6: the stem and five stages"
-        if len(self.backbone_layers) != 5:
-            yield "backbone_layers", f"has {len(self.backbone_layers)} values; it takes 5, one a stage"
-        if any(channels % 2 for channels in self.backbone_shape):
-            yield "backbone_shape", "has an odd value; residual blocks halve the channels, so they are even"
         if self.num_classes == 1 or len(self.class_names) == 1:
             yield "num_classes", "is 1; there is nothing to tell apart"
         if self.pretrained_epoch_num >= self.max_epoch:
