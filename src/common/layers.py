@@ -6,7 +6,7 @@ import math
 
 import mindspore as ms
 from mindspore import nn, ops
-from mindspore.common.initializer import Uniform, initializer
+from mindspore.common.initializer import Initializer, Uniform, initializer
 
 
 class LeakyReLU(nn.Cell):
@@ -137,6 +137,11 @@ def fan_in_uniform(conv: nn.Conv2d) -> None:
     """Draws weight and bias from U(-b, b), b = 1 / sqrt(fan in): the initialisation of the published YOLO trainings."""
     _, channels, height, width = conv.weight.shape
     bound = 1 / math.sqrt(channels * height * width)
-    conv.weight.set_data(initializer(Uniform(bound), conv.weight.shape, conv.weight.dtype))
+    draw(conv, Uniform(bound), Uniform(bound))
+
+
+def draw(conv: nn.Conv2d, weight: Initializer, bias: Initializer | str = "zeros") -> None:
+    """Sets the weight of a convolution and then, if it has one, its bias."""
+    conv.weight.set_data(initializer(weight, conv.weight.shape, conv.weight.dtype))
     if conv.has_bias:
-        conv.bias.set_data(initializer(Uniform(bound), conv.bias.shape, conv.bias.dtype))
+        conv.bias.set_data(initializer(bias, conv.bias.shape, conv.bias.dtype))

@@ -6,8 +6,9 @@ import math
 
 import mindspore as ms
 from mindspore import nn, ops
-from mindspore.common.initializer import Normal, initializer
+from mindspore.common.initializer import Normal
 
+from src.common.layers import draw
 from src.efficientdet_d0.depthwise import DepthwiseConv
 
 
@@ -95,16 +96,10 @@ class HalvingPool(nn.Cell):
 def draw_by_fan_out(conv: nn.Conv2d) -> None:
     """Draws the weight from N(0, 2 / fan out), fan out = kernel area * output channels / groups; the bias becomes 0."""
     out_channels, _, height, width = conv.weight.shape
-    _draw(conv, math.sqrt(2 * conv.group / (height * width * out_channels)))
+    draw(conv, Normal(math.sqrt(2 * conv.group / (height * width * out_channels))))
 
 
 def draw_by_fan_in(conv: nn.Conv2d) -> None:
     """Draws the weight from N(0, 1 / fan in), fan in = kernel area * input channels of a group; the bias becomes 0."""
     _, channels, height, width = conv.weight.shape
-    _draw(conv, math.sqrt(1 / (height * width * channels)))
-
-
-def _draw(conv: nn.Conv2d, sigma: float) -> None:
-    conv.weight.set_data(initializer(Normal(sigma), conv.weight.shape, conv.weight.dtype))
-    if conv.has_bias:
-        conv.bias.set_data(initializer("zeros", conv.bias.shape, conv.bias.dtype))
+    draw(conv, Normal(math.sqrt(1 / (height * width * channels))))

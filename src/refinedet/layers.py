@@ -5,7 +5,9 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, nn, ops
-from mindspore.common.initializer import HeNormal, XavierUniform, initializer
+from mindspore.common.initializer import HeNormal, XavierUniform
+
+from src.common.layers import draw
 
 _NORM_EPS = 1e-10
 
@@ -123,12 +125,9 @@ def batch_norm(channels: int, bn_momentum: float = 0.9, bn_eps: float = 1e-5) ->
 
 def draw_he(conv: nn.Conv2d) -> None:
     """Draws the weight from N(0, 2 / fan in) (He et al., 2015), for a ReLU behind it; the bias becomes 0."""
-    conv.weight.set_data(initializer(HeNormal(mode="fan_in", nonlinearity="relu"), conv.weight.shape, ms.float32))
-    if conv.has_bias:
-        conv.bias.set_data(initializer("zeros", conv.bias.shape, ms.float32))
+    draw(conv, HeNormal(mode="fan_in", nonlinearity="relu"))
 
 
 def draw_xavier(conv: nn.Conv2d) -> None:
     """Draws the weight from U(-b, b), b^2 = 6 / (fan in + fan out) (Glorot & Bengio, 2010); the bias becomes 0."""
-    conv.weight.set_data(initializer(XavierUniform(), conv.weight.shape, ms.float32))
-    conv.bias.set_data(initializer("zeros", conv.bias.shape, ms.float32))
+    draw(conv, XavierUniform())
