@@ -39,11 +39,12 @@ yolov4)
 efficientdet_d0)
     # The whole network at 512 px, from random weights; two images a step, since their number counts less than that of
     # the steps. Batch norm and averages forget faster than in a training of 300 epochs. With the recipe's box_loss_weight
-    # of 50 the boxes take all that clipping leaves, and the classes are learnt too late.
+    # of 50 the boxes take all that clipping leaves, and with its focal_alpha of 0.25 the background keeps down classes
+    # that have an object or two: both learn the classes too late.
     recipe=(--config configs/efficientdet_d0.yaml --label_map dense --num_classes 0 --augment False --per_batch_size 2
-        --max_epoch 80 --t_max 80 --lr 0.1 --warmup_epochs 2 --weight_decay 0 --box_loss smooth_l1 --box_loss_beta 0.1111
-        --box_loss_weight 5 --loss_normalizer image --bn_momentum 0.9 --ema_decay 0.95 --log_interval 20
-        --ckpt_interval 80) ;;
+        --max_epoch 120 --t_max 120 --lr 0.1 --warmup_epochs 2 --weight_decay 0 --box_loss smooth_l1
+        --box_loss_beta 0.1111 --box_loss_weight 5 --focal_alpha 0.5 --loss_normalizer image --bn_momentum 0.9
+        --ema_decay 0.95 --log_interval 20 --ckpt_interval 120) ;;
 refinedet)
     # VGG16 at an eighth to a quarter of its channels, one convolution a stage, and without its weights. Nothing in it
     # normalises: weaker inputs (std) make the loss less steep at the start, and the steps, as short as clipping makes
