@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -85,3 +85,31 @@ def uncompiled() -> Iterator[None]:
     ms.set_context(mode=ms.PYNATIVE_MODE)
     yield
     ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@pytest.fixture
+def check_exports(tmp_path: Path) -> Callable[..., None]:
+    """Function that exports a cell and runs both files on its inputs (numpy): every output of the MINDIR must equal the
+    cell's, and `compare(theirs, ours)` is called with each of the ONNX file's."""
+    import mindspore as ms
+    import numpy as np
+    import onnxruntime
+
+    def check(cell: ms.nn.Cell, inputs: Sequence[np.ndarray], compare: Callable[..., object]) -> None:
+        tensors = [ms.Tensor(array) for array in inputs]
+
+        def run(cell: ms.nn.Cell) -> list[np.ndarray]:
+            outputs = cell(*tensors)
+            return [output.asnumpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+        expected = run(cell)
+        ms.export(cell, *tensors, file_name=str(tmp_path / "cell"), file_format="MINDIR")
+        for ours, theirs in zip(expected, run(ms.nn.GraphCell(ms.load(str(tmp_path / "cell.mindir")))), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        ms.onnx.export(cell, *tensors, file_name=str(tmp_path / "cell"))
+        session = onnxruntime.InferenceSession(str(tmp_path / "cell.onnx"), providers=["CPUExecutionProvider"])
+        named = {node.name: array for node, array in zip(session.get_inputs(), inputs, strict=True)}
+        for ours, theirs in zip(expected, session.run(None, named), strict=True):
+            compare(theirs, ours)
+
+    return check

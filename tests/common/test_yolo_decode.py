@@ -112,25 +112,12 @@ def test_one_compile_serves_every_size():
     assert len(decoder.compile_cache) == 1
 
 
-def test_exports_to_mindir_and_onnx(tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    ms.set_context(mode=ms.GRAPH_MODE)
-    raw_maps = random_maps(np.random.default_rng(0), 2, 64, 96, 3)
-    tensors = tuple(map(ms.Tensor, raw_maps))
-    decoder = OfThreeMaps(YoloDecoder(ANCHORS, 3, SCALES, 0.2))
-    decoder.set_train(False)
-    expected = [x.asnumpy() for x in decoder(*tensors)]
-
-    ms.export(decoder, *tensors, file_name=str(tmp_path / "decoder"), file_format="MINDIR")
-    loaded = nn.GraphCell(ms.load(str(tmp_path / "decoder.mindir")))
-    for ours, theirs in zip(expected, loaded(*tensors), strict=True):
-        np.testing.assert_array_equal(ours, theirs.asnumpy())
-
-    ms.onnx.export(decoder, *tensors, file_name=str(tmp_path / "decoder"))
-    session = onnxruntime.InferenceSession(str(tmp_path / "decoder.onnx"), providers=["CPUExecutionProvider"])
-    inputs = {node.name: raw for node, raw in zip(session.get_inputs(), raw_maps, strict=True)}
-    for ours, theirs in zip(expected, session.run(None, inputs), strict=True):
+def test_exports_to_mindir_and_onnx(graph_mode, check_exports):
+    def compare(theirs, ours):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
+
+    decoder = OfThreeMaps(YoloDecoder(ANCHORS, 3, SCALES, 0.2)).set_train(False)
+    check_exports(decoder, random_maps(np.random.default_rng(0), 2, 64, 96, 3), compare)
 
 
 def test_diverged_sizes_stay_finite():

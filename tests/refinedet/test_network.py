@@ -19,25 +19,14 @@ from src.refinedet.layers import ChannelNorm, Upsample, upsample_weight
 from src.refinedet.weights import RESNET101_SOURCES, VGG16_SOURCES
 from src.weights.importer import import_weights
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
+
 VGG, RESNET = "configs/refinedet_vgg16_320.yaml", "configs/refinedet_resnet101_320.yaml"
 TINY = {
     VGG: ["--backbone_shape", "8,8,8,8,8,16", "--backbone_layers", "1,1,1,2,2"],
     RESNET: ["--backbone_shape", "8,8,8,8,8", "--backbone_layers", "1,1,2,1"],
 }
 SMALL = ["--pyramid_channels", "8", "--num_classes", "3"]
-
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
-
-
-@pytest.fixture
-def uncompiled():
-    """Full networks run once: compiling them takes longer than that. Others here run compiled."""
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def tiny_recipe(config):
@@ -125,8 +114,7 @@ def test_shapes_of_any_input(uncompiled, config):
 
 
 @pytest.mark.parametrize("config", [VGG, RESNET])
-def test_exports_to_mindir_and_onnx(tmp_path, config):
-    onnxruntime = pytest.importorskip("onnxruntime")
+def test_exports_to_mindir_and_onnx(check_exports, config):
     network, image = filled(tiny_recipe(config).build_network())
 
     class Detector(nn.Cell):
@@ -139,17 +127,10 @@ def test_exports_to_mindir_and_onnx(tmp_path, config):
             raw = self.network(x)
             return *raw, *self.decoder(raw, (64, 64))
 
-    detector = Detector().set_train(False)
-    expected = [m.asnumpy() for m in detector(Tensor(image))]
-    ms.export(detector, Tensor(image), file_name=str(tmp_path / "r"), file_format="MINDIR")
-    loaded = nn.GraphCell(ms.load(str(tmp_path / "r.mindir")))
-    for ours, theirs in zip(expected, loaded(Tensor(image)), strict=True):
-        np.testing.assert_array_equal(ours, theirs.asnumpy())
-    ms.onnx.export(detector, Tensor(image), file_name=str(tmp_path / "r"))
-    session = onnxruntime.InferenceSession(str(tmp_path / "r.onnx"), providers=["CPUExecutionProvider"])
-    outputs = session.run(None, {session.get_inputs()[0].name: image})
-    for ours, theirs in zip(expected, outputs, strict=True):
+    def compare(theirs, ours):
         assert deviation(theirs, ours) <= 1e-4
+
+    check_exports(Detector().set_train(False), [image], compare)
 
 
 def test_the_transposed_convolution_of_a_loop():

@@ -5,7 +5,7 @@ import struct
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor
 
 from src.common.layers import Mish, MishByTanh
 from src.config import load_config
@@ -20,13 +20,10 @@ from src.yolov4.loss import YoloV4Criterion
 from src.yolov4.network import SpatialPyramid, YoloV4
 from src.yolov4.weights import SOURCES
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
+
 CONFIG = "configs/yolov4.yaml"
 TINY = {"shape": (4, 8, 8, 16, 16, 32), "layers": (1, 1, 1, 1, 1)}
-
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def tiny(classes=3, **conv):
@@ -167,19 +164,12 @@ def test_gradient_of_a_tiny_network():
     assert norm > 0 and abs(numeric - norm) <= 2e-2 * norm
 
 
-def test_exports_to_mindir_and_onnx(tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    network, image = filled(tiny().set_train(False))
-    expected = [m.asnumpy() for m in network(Tensor(image))]
-    ms.export(network, Tensor(image), file_name=str(tmp_path / "y"), file_format="MINDIR")
-    loaded = nn.GraphCell(ms.load(str(tmp_path / "y.mindir")))
-    for ours, theirs in zip(expected, loaded(Tensor(image)), strict=True):
-        np.testing.assert_array_equal(ours, theirs.asnumpy())
-    ms.onnx.export(network, Tensor(image), file_name=str(tmp_path / "y"))
-    session = onnxruntime.InferenceSession(str(tmp_path / "y.onnx"), providers=["CPUExecutionProvider"])
-    outputs = session.run(None, {session.get_inputs()[0].name: image})
-    for ours, theirs in zip(expected, outputs, strict=True):
+def test_exports_to_mindir_and_onnx(check_exports):
+    def compare(theirs, ours):
         assert np.linalg.norm(ours - theirs) <= 1e-3 * np.linalg.norm(ours)
+
+    network, image = filled(tiny().set_train(False))
+    check_exports(network, [image], compare)
 
 
 def test_conv_137_fills_the_backbone(tmp_path, capsys):
