@@ -2,7 +2,6 @@
 
 import struct
 
-import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -17,15 +16,12 @@ from src.errors import run_command
 from src.recipe import get_recipe
 from src.weights.__main__ import main as import_main
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
+
 CONFIGS = {name: f"configs/{name}_imagenet.yaml" for name in BACKBONES}
 SHAPE, LAYERS = (4, 8, 8, 16, 16, 32), (1, 2, 1, 1, 1)
 TINY = ["--backbone_shape", "4,8,8,16,16,32", "--backbone_layers", "1,2,1,1,1", "--num_classes", "5"]
 BACKBONE_CONVOLUTIONS = {"darknet53": 18, "cspdarknet53": 38}
-
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def tiny(model):
@@ -146,19 +142,12 @@ class Whole(nn.Cell):
 
 
 @pytest.mark.parametrize("model", BACKBONES)
-def test_exports_give_the_same_probabilities(tmp_path, model):
-    import onnxruntime
+def test_exports_give_the_same_probabilities(check_exports, model):
+    def compare(theirs, ours):
+        np.testing.assert_allclose(ours.sum(1), 1, rtol=1e-5)
+        np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=1e-6)
 
-    cell, images = Whole(tiny(model)).set_train(False), picture()
-    ours = cell(Tensor(images)).asnumpy()
-    np.testing.assert_allclose(ours.sum(1), 1, rtol=1e-5)
-    ms.export(cell, Tensor(images), file_name=str(tmp_path / "n"), file_format="MINDIR")
-    again = nn.GraphCell(ms.load(str(tmp_path / "n.mindir")))(Tensor(images)).asnumpy()
-    np.testing.assert_array_equal(again, ours)
-    ms.onnx.export(cell, Tensor(images), file_name=str(tmp_path / "n.onnx"))
-    session = onnxruntime.InferenceSession(str(tmp_path / "n.onnx"), providers=["CPUExecutionProvider"])
-    (theirs,) = session.run(None, {session.get_inputs()[0].name: images})
-    np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=1e-6)
+    check_exports(Whole(tiny(model)).set_train(False), [picture()], compare)
 
 
 def darknet_bytes(layers):
