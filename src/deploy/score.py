@@ -7,8 +7,7 @@ inputs as files, and reads the outputs back: `NAME_K.bin` holds output K of the 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +18,7 @@ from mindspore import Tensor
 from src.deploy.atc import atc_command
 from src.deploy.form import Finish, Form, as_arrays
 from src.deploy.numbers import ResultNumbers
+from src.deploy.result_files import ResultFiles, file_names, read_bins
 from src.deploy.runners import Runner, open_runner
 from src.deploy.sidecar import read_sidecar
 from src.engine.cards import apply_card
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT", bound="Config")
-_BIN = re.compile(r"(?P<name>.+)_(?P<output>\d+)\.bin")
 
 
 class RunnerEvaluator(Evaluator):
@@ -68,12 +67,11 @@ class FilesEvaluator(Evaluator):
         dataset: the validation images.
 
     Raises:
-        UserError: the folder holds no such files.
+        UserError: the folder holds no such files, or two images share a name.
     """
 
     def __init__(self, cfg: Config, dataset: DetectionDataset) -> None:
-        self.folder = Path(cfg.result_path)
-        self.files = result_files(self.folder)
+        self.files = ResultFiles(Path(cfg.result_path), image_names(dataset))
         self.numbers = ResultNumbers(cfg, dataset)
         super().__init__(cfg.replace(eval_batch_size=1), get_recipe(cfg), dataset, Runtime(cfg.device_target))
 
@@ -89,7 +87,7 @@ class FilesEvaluator(Evaluator):
         index = int(batch.indices[0])
         sample = self.dataset.samples[index]
         self.numbers.check_size(index, batch.geometry[0], sample.image_path.name)
-        paths = files_of(self.files, sample.image_path, self.numbers.of(index), self.folder)
+        paths = self.files.of(index, self.numbers.of(index), sample.image_path.name)
         for shapes in (self.raw_shapes, self.final_shapes):
             arrays = read_bins(paths, shapes)
             if arrays is not None:
@@ -97,7 +95,7 @@ class FilesEvaluator(Evaluator):
         else:
             sizes = ", ".join(f"{path.name} {path.stat().st_size}" for path in paths)
             raise UserError(
-                f"{self.folder}: the files of {sample.image_path.name} ({sizes} bytes) are neither the raw maps "
+                f"{self.files.folder}: the files of {sample.image_path.name} ({sizes} bytes) are neither the raw maps "
                 f"{self.raw_shapes} nor boxes and scores {self.final_shapes} in float32 or float16; is testing_shape "
                 f"({self.cfg.testing_shape}) that of the file which was run?"
             )
@@ -105,58 +103,11 @@ class FilesEvaluator(Evaluator):
         return boxes, scores
 
 
-def result_files(folder: Path) -> dict[str, dict[int, Path]]:
-    """Name of an image -> its result files by the number of the output.
-
-    Raises:
-        UserError: there are none.
-    """
-    found: dict[str, dict[int, Path]] = {}
-    for path in folder.glob("*.bin") if folder.is_dir() else ():
-        if match := _BIN.fullmatch(path.name):
-            found.setdefault(match["name"], {})[int(match["output"])] = path
-    if not found:
-        raise UserError(f"result_path {folder} holds no files like NAME_0.bin, one for each output of each image")
-    return found
-
-
-def files_of(files: Mapping[str, Mapping[int, Path]], image: Path, index: int, folder: Path) -> list[Path]:
-    """The result files of one image, by output; they bear its name, or some name and its number in the data set.
-
-    Raises:
-        UserError: there are none, or one is missing.
-    """
-    names = [image.stem] if image.stem in files else [name for name in files if name.endswith(f"_{index}")]
-    if len(names) != 1:
-        raise UserError(f"{folder} has no result files of {image.name} ({image.stem}_0.bin, ...)")
-    outputs = files[names[0]]
-    missing = next((number for number in range(max(outputs) + 1) if number not in outputs), None)
-    if missing is not None:
-        raise UserError(f"{folder} lacks {names[0]}_{missing}.bin")
-    return [outputs[number] for number in sorted(outputs)]
-
-
-def read_bins(paths: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray] | None:
-    """Files as float32 arrays of the shapes, in their order or, where the sizes tell, in another; None if none fits.
-
-    Args:
-        paths: one a shape.
-        shapes: of one image, with a batch axis of 1.
-    """
-    if len(paths) != len(shapes):
-        return None
-    counts = [int(np.prod(shape)) for shape in shapes]
-    for dtype in (np.float32, np.float16):
-        sizes = [path.stat().st_size // np.dtype(dtype).itemsize for path in paths]
-        if sorted(sizes) != sorted(counts) or any(path.stat().st_size % np.dtype(dtype).itemsize for path in paths):
-            continue
-        if sizes != counts and len(set(counts)) == len(counts):
-            paths = [paths[sizes.index(count)] for count in counts]
-        elif sizes != counts:
-            continue
-        arrays = [np.fromfile(path, dtype).astype(np.float32) for path in paths]
-        return [array.reshape(shape) for array, shape in zip(arrays, shapes, strict=True)]
-    return None
+def image_names(dataset: DetectionDataset) -> list[str]:
+    """The NAME of each image of a detector's data set; see `file_names`."""
+    root = dataset.image_dir
+    paths = [sample.image_path for sample in dataset.samples]
+    return file_names([path.relative_to(root) if path.is_relative_to(root) else path for path in paths], root)
 
 
 def write_inputs(evaluator: Evaluator, form: Form, folder: Path, names: Sequence[str]) -> int:
@@ -203,8 +154,7 @@ def score(cfg: Config) -> int:
     with _evaluator(cfg, folder) as evaluator:
         if cfg.input_bins:
             _, form = read_sidecar(Path(cfg.pretrained))
-            names = [sample.image_path.stem for sample in evaluator.dataset.samples]
-            count = write_inputs(evaluator, form, Path(cfg.input_bins), names)
+            count = write_inputs(evaluator, form, Path(cfg.input_bins), image_names(evaluator.dataset))
             log.info("inputs of %d images: %s", count, cfg.input_bins)
             return 0
         log.info("scoring %s on %d images", cfg.result_path or cfg.pretrained, len(evaluator.dataset.samples))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from src.deploy.score import as_the_file_says, open_file, read_bins, result_files, write_inputs
+from src.deploy.result_files import file_names, read_bins, result_files
+from src.deploy.score import as_the_file_says, open_file, write_inputs
 from src.deploy.sidecar import read_sidecar
 from src.engine.classify import ClassEvaluator, report_classes
 from src.engine.datasets import open_dataset
@@ -62,7 +62,7 @@ class FilesClassEvaluator(ClassEvaluator):
     def __init__(self, cfg: Config, dataset: ImageFolder) -> None:
         self.folder = Path(cfg.result_path)
         self.files = result_files(self.folder)
-        self.names = file_names(dataset)
+        self.names = file_names(dataset.files, dataset.root)
         super().__init__(cfg, get_recipe(cfg), dataset, Runtime(cfg.device_target))
 
     def _build(self, recipe: ClassificationRecipe) -> None:
@@ -85,25 +85,6 @@ class FilesClassEvaluator(ClassEvaluator):
         return arrays[0]
 
 
-def file_names(dataset: ImageFolder) -> list[str]:
-    """The NAME of each picture in `NAME.bin` and `NAME_0.bin`: its own, or CLASS_NAME where several classes have one.
-
-    Raises:
-        UserError: two pictures would share a file.
-    """
-    stems = [Path(file).stem for file in dataset.files]
-    often = Counter(stems)
-    names = [
-        stem if often[stem] == 1 else f"{Path(file).parent}_{stem}"
-        for stem, file in zip(stems, dataset.files, strict=True)
-    ]
-    of_name: dict[str, str] = {}
-    for name, file in zip(names, dataset.files, strict=True):
-        if of_name.setdefault(name, file) != file:
-            raise UserError(f"{dataset.root}: {of_name[name]} and {file} would share {name}.bin; rename one of them")
-    return names
-
-
 def score_classes(cfg: Config, folder: Path) -> int:
     """Scores `pretrained` by a runner, or the files in `result_path`; or writes `input_bins`.
 
@@ -119,7 +100,8 @@ def score_classes(cfg: Config, folder: Path) -> int:
             if not cfg.pretrained:
                 raise UsageError("input_bins needs the exported file that the inputs are for: --pretrained FILE")
             _, form = read_sidecar(Path(cfg.pretrained))
-            count = write_inputs(evaluator, form, Path(cfg.input_bins), file_names(evaluator.dataset))
+            names = file_names(evaluator.dataset.files, evaluator.dataset.root)
+            count = write_inputs(evaluator, form, Path(cfg.input_bins), names)
             log.info("inputs of %d images: %s", count, cfg.input_bins)
             return 0
         log.info("scoring %s on %d images", cfg.result_path or cfg.pretrained, len(evaluator.dataset))

@@ -18,7 +18,7 @@ import predict as prediction
 import train as training
 from src.config import load_config
 from src.data.imagefolder import read_image_folder
-from src.deploy.score_classes import file_names
+from src.deploy.result_files import file_names
 from src.deploy.sidecar import read_sidecar
 from src.engine.cards import apply_backbone_card
 from src.engine.starts import start_from
@@ -186,10 +186,11 @@ def test_results_that_do_not_fit(dataset, tmp_path, capsys):
 def test_names_of_the_files_of_another_program(tmp_path):
     make_folder(tmp_path / "val", ["a", "b"], 1)
     (tmp_path / "val" / "a" / "only.png").write_bytes(b"x")
-    assert file_names(read_image_folder(tmp_path / "val")) == ["a_img 0", "only", "b_img 0"]
+    folder = read_image_folder(tmp_path / "val")
+    assert file_names(folder.files, folder.root) == ["a_img 0", "only", "b_img 0"]
     (tmp_path / "val" / "b" / "a_img 0.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match=r"a/img 0\.png and b/a_img 0\.jpg would share a_img 0\.bin"):
-        file_names(read_image_folder(tmp_path / "val"))
+        file_names(read_image_folder(tmp_path / "val").files, folder.root)
 
 
 @pytest.mark.parametrize("suffix", [".mindir", ".ckpt"])

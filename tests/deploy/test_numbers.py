@@ -8,7 +8,8 @@ import pytest
 
 from src.data.geometry import plan_resize
 from src.deploy.numbers import ResultNumbers
-from src.deploy.score import FilesEvaluator, result_files
+from src.deploy.result_files import ResultFiles
+from src.deploy.score import FilesEvaluator
 from src.errors import UserError
 
 SIZE = (64, 64)
@@ -87,7 +88,7 @@ def test_the_results_of_an_image_are_those_of_its_number(tmp_path):
         np.full((2, 4), number, np.float32).tofile(tmp_path / f"YoloV3-DarkNet_coco_bs_1_{number}_0.bin")
         np.full((2, 3), number, np.float32).tofile(tmp_path / f"YoloV3-DarkNet_coco_bs_1_{number}_1.bin")
     evaluator = FilesEvaluator.__new__(FilesEvaluator)
-    evaluator.folder, evaluator.files = tmp_path, result_files(tmp_path)
+    evaluator.files = ResultFiles(tmp_path, ["a", "b", "c"])
     evaluator.raw_shapes, evaluator.final_shapes = [(1, 9)], [(1, 2, 4), (1, 2, 3)]
     evaluator.dataset = Images(7, 8, 9)
     for sample in evaluator.dataset.samples:
