@@ -213,12 +213,7 @@ def test_every_command_of_several_processes(line, folder):
 def test_every_command_is_understood(line, folder, monkeypatch):
     """The entry script takes the flags, with the config of this repository."""
     monkeypatch.setattr(launch_table, "CONFIGS", ROOT / "configs")
-    try:
-        plan = plan_of(line, folder)
-    except UsageError as error:
-        if "there is no model" not in str(error):
-            raise
-        pytest.skip(str(error).split(";")[0])
+    plan = plan_of(line, folder)
     config, *flags = plan.entry[1:]
     load_config(config.removeprefix("--config="), flags, Path(plan.entry[0]).stem)
 
@@ -238,8 +233,33 @@ def test_a_restart_continues_the_same_run(folder):
     assert plan.options.max_restarts == 3
     again = plan.resumed()
     assert again.entry == (*plan.entry, "--resume=auto") and again.resumed().entry == again.entry
-    mine = plan_of("run_standalone_train yolov4 d b --resume some.ckpt --lr 1", folder).resumed()
-    assert mine.entry[-3:] == ("--lr", "1", "--resume=auto") and "some.ckpt" not in mine.entry
+    line = "run_standalone_train yolov4 d b --resume auto --lr 1"
+    assert plan_of(line, folder).resumed().entry[-3:] == ("--lr", "1", "--resume=auto")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--resume old/runs/mine/ckpt_0/yolov4-3_30.ckpt --lr 1",
+        "--resume=../here/old/runs/mine/ckpt_0/yolov4-3_30.ckpt --lr=1 --run_name=r",
+        "--resume auto --resume=old/runs/mine/ckpt_0/x.state.json --ckpt_path d",
+    ],
+)
+def test_a_restart_continues_the_run_that_was_continued(flags, folder):
+    """train.py --resume FILE writes on into the run of FILE: there the newest checkpoint lies."""
+    plan = plan_of(f"run_standalone_train yolov4 d b {flags}", folder)
+    again = plan.resumed()
+    cfg = load_config(ROOT / "configs" / "yolov4.yaml", again.entry[2:])
+    assert (cfg.ckpt_path, cfg.run_name, cfg.resume) == (str(folder / "old" / "runs"), "mine", "auto")
+    assert cfg.lr == load_config(ROOT / "configs" / "yolov4.yaml", plan.entry[2:]).lr
+    assert again.resumed().entry == again.entry
+
+
+def test_a_restart_knows_the_old_names_of_a_models_keys(folder):
+    flags = "--save_checkpoint_path=elsewhere --resume run/ckpt_0/e.ckpt"
+    plan = plan_of(f"run_standalone_train efficientdet_d0 {flags}", folder).resumed()
+    assert not [word for word in plan.entry if "elsewhere" in word]
+    assert plan.entry[-3:] == (f"--ckpt_path={folder}", "--run_name=run", "--resume=auto")
 
 
 def test_several_machines(folder):
@@ -319,6 +339,14 @@ def test_help(capsys):
     assert run_command(launch.main, ["run_nothing"]) == 2
 
 
+@pytest.mark.parametrize("model", ["efficientdet_d0", "refinedet_vgg16_320", "yolov4"])
+@pytest.mark.parametrize("script", ["run_standalone_train", "run_distribute_train", "run_eval"])
+def test_the_usage_says_where_the_data_set_is_named(script, model, capsys):
+    assert run_command(launch.main, [script, model, "a", "b", "c", "d", "e", "f", "g", "h"]) == 2
+    usage = [line for line in capsys.readouterr().err.splitlines() if line.startswith("usage: ")]
+    assert usage and all("--data_dir DIR" in line if model != "yolov4" else "DATA_DIR " in line for line in usage)
+
+
 def test_an_empty_argument_leaves_its_flag_out(folder):
     assert flags_of(plan_of("run_standalone_train yolov4 d ''", folder), folder) == "--data_dir=HERE/d"
 
@@ -350,6 +378,39 @@ def test_the_scripts_run_from_any_folder(shell, tmp_path):
         cwd=here, env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert wrong.returncode == 2 and "usage: bash scripts/run_" in wrong.stderr
+
+
+def test_a_python_without_the_packages_is_passed_over(tmp_path):
+    """An active conda environment need not be the one that MindSpore is in."""
+    conda, path = tmp_path / "conda" / "bin", tmp_path / "bin"
+    for place, does in ((conda, "exit 1"), (path, f'exec {shlex.quote(sys.executable)} "$@"')):
+        place.mkdir(parents=True)
+        for name in ("python", "python3"):
+            (place / name).write_text(f"#!/bin/sh\n{does}\n")
+            (place / name).chmod(0o755)
+    clone = tmp_path / "clone"
+    (clone / "scripts").mkdir(parents=True)
+    for name in ("launch.sh", "run_eval.sh"):
+        (clone / "scripts" / name).symlink_to(ROOT / "scripts" / name)
+    for name in ("src", "configs", "eval.py"):
+        (clone / name).symlink_to(ROOT / name)
+
+    def call(**environment):
+        kept = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHON")}
+        return subprocess.run(
+            ["bash", str(clone / "scripts" / "run_eval.sh"), "yolov3", "data", "w.ckpt", "--dry_run"],
+            env={**kept, "CONDA_PREFIX": str(conda.parent), **environment},
+            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    done = call(PATH=f"{path}:{os.environ['PATH']}")
+    assert done.returncode == 0 and "eval.py" in done.stdout, done.stderr
+    none = call(PATH=f"{conda}:{os.environ['PATH']}")
+    assert none.returncode == 1 and "Traceback" not in none.stderr
+    for said in (str(conda / "python"), str(conda / "python3"), "quickstart.sh", "requirements.txt"):
+        assert said in none.stderr
+    named = call(PYTHON=str(conda / "python"), PATH=f"{path}:{os.environ['PATH']}")
+    assert named.returncode == 1 and f"tried: {conda / 'python'}\n" in named.stderr
 
 
 def test_every_script_is_known_and_can_be_called():

@@ -3,7 +3,7 @@
     python -m src.tools.launch NAME MODEL ARGUMENTS... [--dry_run] [options] [--key value ...]
 
 NAME is the script's. Paths count from the folder in LAUNCH_FROM, where the scripts were called. Options are those of
-`launch_plan.Options`; what else begins with -- goes to the entry script.
+`launch_options.Options`; what else begins with -- goes to the entry script.
 """
 
 from __future__ import annotations

@@ -14,40 +14,13 @@ from pathlib import Path
 from src import recipe
 from src.errors import UsageError
 from src.tools.hccl_tools import read_rank_table, servers_of
+from src.tools.launch_options import Options, own_options, split
 from src.tools.launch_table import ARGUMENTS, SCRIPTS, Script, family_of, find_config, forms_of, match, usage
 
 ROOT = Path(__file__).resolve().parents[2]
 _RANK_PY = ROOT / "src" / "tools" / "rank.py"
 # The seeds' scripts start eight.
 _DEVICES = 8
-ENGINES = ("msrun", "mpirun", "rank_table")
-
-
-@dataclass(frozen=True)
-class Options:
-    """The launcher's own options.
-
-    Attributes:
-        device_num: processes on this machine; 0: as the script or the rank table says.
-        worker_num: processes on all machines; 0: those of this machine.
-        node_rank: number of this machine; master_addr, master_port: where the ranks meet; port 0: a free one.
-        launcher: one of `ENGINES`; empty: rank_table where one is given, else msrun.
-        rank_table_file: as the positional argument.
-        stall_timeout: seconds without a step after which a rank counts as stalled; longer than a compile.
-        max_restarts: how often a training that failed is continued from its newest checkpoint.
-        dry_run: print only.
-    """
-
-    device_num: int = 0
-    worker_num: int = 0
-    node_rank: int = -1
-    master_addr: str = "127.0.0.1"
-    master_port: int = 0
-    launcher: str = ""
-    rank_table_file: str = ""
-    stall_timeout: float = 1800.0
-    max_restarts: int = 0
-    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +61,7 @@ class Plan:
         engine: "direct", "msrun" or "mpirun".
         environments: of each local rank, for the engine "direct".
         options: the launcher's.
+        continued: flags of the entry script with which a restart goes on.
     """
 
     script: str
@@ -100,6 +74,7 @@ class Plan:
     engine: str
     environments: tuple[Mapping[str, str], ...]
     options: Options
+    continued: tuple[str, ...] = ()
 
     def log_of(self, rank: int) -> Path:
         """The log of a rank."""
@@ -134,8 +109,7 @@ class Plan:
 
     def resumed(self) -> Plan:
         """The plan that goes on from the newest checkpoint of this one."""
-        flags = [word for word in _without(self.entry[1:], "resume")]
-        return replace(self, entry=(self.entry[0], *flags, "--resume=auto"))
+        return replace(self, entry=(self.entry[0], *self.continued))
 
 
 def make_plan(script: str, arguments: Sequence[str], start: Path) -> Plan:
@@ -150,10 +124,10 @@ def make_plan(script: str, arguments: Sequence[str], start: Path) -> Plan:
         UsageError: with the usage of the model where the number of arguments is wrong.
     """
     description = SCRIPTS[script]
-    words, flags = _split(arguments)
+    words, flags = split(arguments)
     if not words:
         raise UsageError(f"MODEL is missing\n{help_text(script, '', start)}")
-    options, rest = _own_options(flags)
+    options, rest = own_options(flags)
     config = find_config(words[0], start)
     family = family_of(config)
     forms = forms_of(family, description.kind)
@@ -194,6 +168,8 @@ class _Planner:
         self.script, self.description, self.config = script, description, config
         self.family, self.named, self.start = family, named, start
         self.options, self.rest = options, list(rest)
+        model = next((m for m in recipe.model_table() if m == _model_in(config)), "")
+        self.aliases = recipe.aliases(model, Path(description.entry).stem)
         self.typed = {self._key(word) for word in rest if word.startswith("--")}
 
     def plan(self) -> Plan:
@@ -214,10 +190,11 @@ class _Planner:
         # Notes lie beside the first log; acc.log has no folder of its own.
         beside = Path(log.replace("{rank}", str(ranks[0]))).parent
         notes = (beside / self.description.folder if self.description.kind == "infer" else beside) / "launch"
-        entry = (str(ROOT / self.description.entry), *self._flags(log, ranks[0], several))
+        flags = self._flags(log, ranks[0], several)
+        entry = (str(ROOT / self.description.entry), *flags)
         return Plan(
             self.script, self.description.is_training, self.start, entry, ranks, log, notes, engine,
-            tuple(environments), options,
+            tuple(environments), options, self._continued(flags),
         )  # fmt: skip
 
     def _checked_options(self) -> Options:
@@ -275,6 +252,26 @@ class _Planner:
         own = [f"--{name}={value}" for name, value in flags.items() if self._key(f"--{name}") not in self.typed]
         return [*own, *self.rest]
 
+    def _continued(self, flags: Sequence[str]) -> tuple[str, ...]:
+        """The flags of a restart: from the newest checkpoint of the run, also of one that was itself continued."""
+        resumed_from = self._typed_value("resume")
+        where: tuple[str, ...] = ()
+        if resumed_from not in ("", "auto"):
+            # RUN/ckpt_RANK/FILE: train.py writes on into RUN.
+            run = (self.start / Path(resumed_from).expanduser()).parent.resolve().parent
+            where = (f"--ckpt_path={run.parent}", f"--run_name={run.name}")
+        replaced = {"resume", "ckpt_path", "run_name"} if where else {"resume"}
+        kept = [word for words in _grouped(flags) if self._key(words[0]) not in replaced for word in words]
+        return (*kept, *where, "--resume=auto")
+
+    def _typed_value(self, name: str) -> str:
+        """What was typed for a key; the last one counts."""
+        values = [words for words in _grouped(self.rest) if self._key(words[0]) == name]
+        if not values:
+            return ""
+        flag, equals, value = values[-1][0].partition("=")
+        return value if equals else "".join(values[-1][1:2])
+
     def _from_arguments(self) -> dict[str, str]:
         flags = {}
         for name, given in self.named.items():
@@ -299,8 +296,17 @@ class _Planner:
     def _key(self, flag: str) -> str:
         """The key behind a flag's name."""
         name = flag.removeprefix("--").split("=")[0]
-        model = next((m for m in recipe.model_table() if m == _model_in(self.config)), "")
-        return recipe.aliases(model, Path(self.description.entry).stem).get(name, name)
+        return self.aliases.get(name, name)
+
+
+def _grouped(flags: Sequence[str]) -> list[list[str]]:
+    """Each flag with the words that follow it."""
+    groups: list[list[str]] = []
+    for word in flags:
+        if word.startswith("--") or not groups:
+            groups.append([])
+        groups[-1].append(word)
+    return groups
 
 
 def free_port() -> int:
@@ -349,52 +355,3 @@ def _table_ranks(path: Path, options: Options) -> tuple[tuple[int, ...], list[di
         for device in devices
     ]
     return tuple(int(device["rank_id"]) for device in devices), environments
-
-
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Positional arguments, which stand first, and flags; --dry_run may stand anywhere."""
-    dry = [word for word in arguments if word in ("--dry_run", "--dry-run")]
-    rest = [word for word in arguments if word not in dry]
-    first = next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))
-    return rest[:first], [*rest[first:], *(["--dry_run=1"] if dry else [])]
-
-
-def _own_options(flags: Sequence[str]) -> tuple[Options, list[str]]:
-    """The launcher's own options among the flags, and the others."""
-    kinds = {name: type(value) for name, value in vars(Options()).items()}
-    values: dict[str, object] = {}
-    rest: list[str] = []
-    words = list(flags)
-    while words:
-        word = words.pop(0)
-        name, equals, text = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or name not in kinds:
-            rest.append(word)
-            continue
-        if not equals:
-            if not words:
-                raise UsageError(f"--{name} needs a value")
-            text = words.pop(0)
-        try:
-            values[name] = text.lower() in ("1", "true") if kinds[name] is bool else kinds[name](text)
-        except ValueError:
-            raise UsageError(f"--{name} is {text!r}; it takes a number") from None
-        if kinds[name] in (int, float) and values[name] < (-1 if name == "node_rank" else 0):
-            raise UsageError(f"--{name} is {text}; it takes a number that is not negative")
-    if values.get("launcher", "msrun") not in ENGINES:
-        raise UsageError(f"--launcher is {values['launcher']!r}; it takes one of {', '.join(ENGINES)}")
-    return Options(**values), rest
-
-
-def _without(flags: Sequence[str], name: str) -> list[str]:
-    """Flags without one of them, in either form."""
-    kept: list[str] = []
-    words = list(flags)
-    while words:
-        word = words.pop(0)
-        if word == f"--{name}":
-            if words and not words[0].startswith("--"):
-                words.pop(0)
-        elif not word.startswith(f"--{name}="):
-            kept.append(word)
-    return kept

@@ -216,8 +216,13 @@ def _expansions(form: str) -> Iterator[list[str]]:
 
 def usage(script: str, model: str, forms: Sequence[str]) -> str:
     """The lines that a wrong number of arguments is answered with."""
-    lines = [f"usage: bash scripts/{script}.sh {model} {form} [--key value ...]" for form in forms]
     names = dict.fromkeys(word.strip("[]") for form in forms for word in form.split())
+    # The seeds of these models found the data set in a file of theirs.
+    needs_data = not {"DATA_DIR", "DATA_PATH"} & names.keys()
+    flags = "--data_dir DIR [--key value ...]" if needs_data else "[--key value ...]"
+    lines = [f"usage: bash scripts/{script}.sh {model} {form} {flags}" for form in forms]
     lines += [f"  {name:<23} {ARGUMENTS[name].meaning}" for name in names]
+    if needs_data:
+        lines.append("  --data_dir DIR          folder of the data set (old name: coco_root), if the config has none")
     lines.append("  --dry_run               print the commands and the environment, and start nothing")
     return "\n".join(lines)
