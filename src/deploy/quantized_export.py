@@ -36,11 +36,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # An int8 kernel sums exactly and rounds once where the fake-quantized network rounds at every float operation, so that
-# a value at the border of two codes may fall to either; the relative error of an output counts how many did.
-_ONNX_TOLERANCE = 0.1
+# a value at the border of two codes may fall to either, and what is computed from it may, too: behind dozens of layers
+# the two differ as two roundings of one network do. Scores of a few objects were seen to differ by 0.07 and 0.11 where
+# average precision differed by 0.002; a lost scale or a wrong kernel makes it about 1.
+_ONNX_TOLERANCE = 0.25
 _MINDIR_TOLERANCE = 1e-5
 # Rounding itself: a network that was never trained for it is only kept from being nonsense. `compare` tells its score.
-_PTQ_TOLERANCE = 1.0
+_PTQ_TOLERANCE = 0.5
 
 
 def kind_of(cfg: Config) -> str:
