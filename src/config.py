@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 
 from src import config_deploy
 from src import config_keys as groups
-from src.config_values import key, keys_of
+from src.config_values import key, keys_of, title_of
 from src.errors import UsageError, UserError
 
 __all__ = ["Config", "diff_configs", "key", "load_config", "parse_command_line", "resolve_classes"]
@@ -52,6 +52,8 @@ class Config(
     SIZE_MULTIPLE: ClassVar[int] = 32
     # Of the models that can be trained for int8 this is a key.
     quantization_aware: ClassVar[bool] = False
+    # Keys of all models that this one has no use for: refused, and neither listed nor saved.
+    UNUSED: ClassVar[tuple[str, ...]] = ()
 
     def replace(self: ConfigT, **values: object) -> ConfigT:
         """A copy with some keys changed; the values are converted and checked as if they came from a file.
@@ -82,6 +84,11 @@ class Config(
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yields (key, what is wrong with it) for values that do not go together; a model adds its own."""
+        for name in self.UNUSED:
+            # A file that says the default asks for nothing: configurations saved by older versions hold all keys.
+            is_default = getattr(self, name) == keys_of(type(self))[name].default
+            if name in self.places and not (is_default and not self.places[name].startswith("--")):
+                yield name, f"has no effect with {title_of(type(self))}; leave it out"
         if self.training_shape and not self.training_shape.strip().isdecimal():
             yield "training_shape", f"is {self.training_shape!r}; it takes one number of px, or nothing for multi_scale"
         else:
@@ -130,7 +137,7 @@ class Config(
 
     def to_dict(self, training_only: bool = False) -> dict[str, Any]:
         """Keys and values with lists for tuples; on demand only the keys that influence the trained weights."""
-        keys = keys_of(type(self)).values()
+        keys = [k for k in keys_of(type(self)).values() if k.name not in self.UNUSED]
         return {k.name: _plain(getattr(self, k.name)) for k in keys if k.affects_training or not training_only}
 
     def to_yaml(self) -> str:
@@ -186,7 +193,9 @@ def diff_configs(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any
         old, new: configurations, or what `to_dict` made of them.
     """
     classes = [type(side) for side in (old, new) if isinstance(side, Config)] or [Config]
-    silent = {name for cls in classes for name, k in keys_of(cls).items() if not k.affects_training}
+    silent = {
+        name for cls in classes for name, k in keys_of(cls).items() if not k.affects_training or name in cls.UNUSED
+    }
     before, after = (side.to_dict() if isinstance(side, Config) else dict(side) for side in (old, new))
     names = [name for name in {**before, **after} if name not in silent]
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}

@@ -171,7 +171,9 @@ class ImageKeys:
 class AugmentKeys:
     """Augmentation of training images"""
 
-    augment: bool = key(True, "crop, flip and colour changes below; False: only the resize")
+    augment: bool = key(
+        True, "crop, flip and colour changes of training images; False: only the resize, and mosaics where they are on"
+    )
     flip_probability: float = key(0.5, "probability of a left-right flip", minimum=0, maximum=1)
     jitter: float = key(
         0.3, "aspect-ratio change of the random crop; 0 with scale 1..1 is none", minimum=0, maximum=0.99
@@ -336,7 +338,11 @@ class EvalKeys:
         0.001, "detections of a lower score are dropped", minimum=0, maximum=1, affects_training=False
     )
     nms_thresh: float = key(
-        0.5, "boxes of one class that overlap more (IoU) are suppressed", minimum=0, maximum=1, affects_training=False
+        0.5,
+        "boxes of one class that overlap more (IoU) are suppressed; nms_type soft has no use for it",
+        minimum=0,
+        maximum=1,
+        affects_training=False,
     )
     nms_type: str = key("greedy", "kind of NMS", choices=("greedy", "diou", "soft"), affects_training=False)
     max_detections: int = key(300, "detections kept an image", minimum=1, affects_training=False)

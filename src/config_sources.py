@@ -142,9 +142,9 @@ def _parser(config_class: type[Config], aliases: Mapping[str, str], script: str)
         flags = own + [f"--{alias}" for alias, target in aliases.items() if target == name]
         if flags:
             bare = {"nargs": "?", "const": "True"} if k.type is bool else {}
-            sections[k.group].add_argument(
-                *flags, dest=name, action=_Record, metavar=_metavar(k), help=_help(k), **bare
-            )
+            # A key without effect is still read, to be refused by name.
+            meaning = argparse.SUPPRESS if name in config_class.UNUSED else _help(k)
+            sections[k.group].add_argument(*flags, dest=name, action=_Record, metavar=_metavar(k), help=meaning, **bare)
     return parser
 
 
@@ -176,7 +176,8 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str], keys: Mapping[str, 
         word = rest[0].split("=")[0]
         if not word.startswith("-"):
             raise UsageError(f"{word!r} belongs to no flag; write --key value or --key=value")
-        known = [option.lstrip("-") for option in parser._option_string_actions]  # the only list of what argparse knows
+        shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]  # argparse has no other list
+        known = [option.lstrip("-") for action in shown for option in action.option_strings]
         raise UsageError(f"unknown flag {word}; the nearest is --{_nearest(word.lstrip('-'), known)}")
     return namespace.settings
 

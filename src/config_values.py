@@ -125,9 +125,14 @@ def keys_of(config_class: type) -> Mapping[str, Key]:
         if "help" not in field.metadata:
             continue
         owner = next(cls for cls in config_class.__mro__ if field.name in cls.__dict__.get("__annotations__", {}))
-        title = (owner.__doc__ or owner.__name__).strip().splitlines()[0].rstrip(".")
-        keys[field.name] = Key(field.name, hints[field.name], field.default, group=title, **field.metadata)
+        group = title_of(owner)
+        keys[field.name] = Key(field.name, hints[field.name], field.default, group=group, **field.metadata)
     return types.MappingProxyType(keys)
+
+
+def title_of(config_class: type) -> str:
+    """What a class of keys is called in `--help` and in messages: the first line of its docstring."""
+    return (config_class.__doc__ or config_class.__name__).strip().splitlines()[0].rstrip(".")
 
 
 def _is_word(raw: object, words: tuple[str, ...]) -> bool:

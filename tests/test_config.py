@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 import time
@@ -424,6 +425,49 @@ def test_help_names_every_key_once_with_its_meaning(capsys):
     with pytest.raises(SystemExit):
         parse_command_line(["--help"], "eval")
     assert "--backbone_shape" not in capsys.readouterr().out
+
+
+def _unused():
+    for model in recipe.model_table():
+        for name in recipe.config_class(model).UNUSED:
+            yield pytest.param(model, name, id=f"{model}-{name}")
+
+
+@pytest.mark.parametrize(("model", "name"), list(_unused()))
+def test_a_key_without_effect_is_refused(write, model, name):
+    # The factors of saturation and value begin at 1.
+    text = (
+        "2" if name in ("saturation", "value") else _another_value(keys_of(recipe.config_class(model))[name], model)[0]
+    )
+    plain = write(f"model: {model}\n", "plain.yaml")
+    with pytest.raises(UsageError, match=rf"^--{name} has no effect with \w"):
+        load_config(plain, [f"--{name}={text}"])
+    with pytest.raises(UsageError, match=rf"c\.yaml:2: {name} has no effect with \w"):
+        load_config(write(f"model: {model}\n{name}: {text}\n", "c.yaml"))
+    default = load_config(plain)
+    assert name not in default.to_dict()
+    old = {**default.to_dict(), name: getattr(default, name)}
+    path = write(yaml.safe_dump({name: list(v) if isinstance(v, tuple) else v for name, v in old.items()}))
+    assert load_config(path) == default, "as older versions saved it"
+    assert diff_configs(old, default) == {}
+
+
+def test_a_key_without_effect_is_neither_listed_nor_proposed(capsys, write):
+    path = write("model: efficientdet_d0\n")
+    with pytest.raises(SystemExit):
+        parse_command_line(["--config", str(path), "--help"], "train")
+    text = capsys.readouterr().out
+    assert "--jitter " not in text and "--jitter_scale " in text
+    with pytest.raises(UsageError, match=r"the nearest is --\w*scale"):
+        load_config(path, ["--jiter=1"])
+
+
+@pytest.mark.parametrize("model", recipe.model_table())
+def test_no_recipe_reads_a_key_without_effect(model):
+    package = ROOT / recipe.model_table()[model].replace(".", "/")
+    code = "\n".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
+    for name in recipe.config_class(model).UNUSED:
+        assert not re.search(rf"cfg\.{name}\b", code), name
 
 
 def test_help_is_quick_and_imports_nothing_heavy():

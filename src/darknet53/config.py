@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from src.config import Config, key
 from src.config_darknet import DarkNetKeys
@@ -80,6 +81,10 @@ class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
         (), "old name: (height, width) in px, sets training_shape and testing_shape", minimum=32, maximum=4096
     )
     parameter_server: bool = key(False, "old name; only False is taken: MindSpore 2.x trains by all-reduce")
+
+    UNUSED: ClassVar[tuple[str, ...]] = (
+        "training_interpolation", "jitter", "jitter_scale", "hue", "saturation", "value",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if not self.image_size:

@@ -100,6 +100,15 @@ class EfficientDetConfig(Config):
     )
 
     SIZE_MULTIPLE: ClassVar[int] = 128
+    UNUSED: ClassVar[tuple[str, ...]] = (
+        "training_interpolation",
+        "jitter",
+        "hue",
+        "saturation",
+        "value",
+        "label_smooth",
+        "label_smooth_factor",
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()

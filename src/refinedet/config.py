@@ -52,7 +52,11 @@ class RefineDetConfig(Config):
         0.01, "detections of a lower score are dropped", minimum=0, maximum=1, affects_training=False
     )
     nms_thresh: float = key(
-        0.45, "boxes of one class that overlap more (IoU) are suppressed", minimum=0, maximum=1, affects_training=False
+        0.45,
+        "boxes of one class that overlap more (IoU) are suppressed; nms_type soft has no use for it",
+        minimum=0,
+        maximum=1,
+        affects_training=False,
     )
     max_detections: int = key(500, "detections kept an image", minimum=1, affects_training=False)
     multi_label: bool = key(
@@ -116,6 +120,15 @@ class RefineDetConfig(Config):
     )
 
     SIZE_MULTIPLE: ClassVar[int] = 64
+    UNUSED: ClassVar[tuple[str, ...]] = (
+        "jitter",
+        "jitter_scale",
+        "saturation",
+        "value",
+        "label_smooth",
+        "label_smooth_factor",
+        "multi_label_thresh",
+    )
 
     def __post_init__(self) -> None:
         """Lets the seed's counts of outputs and of pixels, and one size for two, stand for the keys that they mean."""

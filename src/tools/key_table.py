@@ -1,44 +1,71 @@
-"""Prints the keys of a model as a Markdown table; with `--write FILE` puts it between the two marks in that file."""
+"""Prints the keys of all models as Markdown tables; with `--write FILE` between the two marks in that file."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from src.common.files import atomic_path
-from src.config_values import keys_of
+from src.config import Config
+from src.config_values import Key, keys_of, title_of
 from src.errors import UserError, run_command
-from src.recipe import config_class
+from src.recipe import config_class, model_table
 
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
 
 
-def key_table(model: str) -> str:
-    """Markdown: a line a key, in the groups of `--help`.
+def all_tables() -> str:
+    """Markdown: a section for the keys that all models have, and one for each model."""
+    return "\n\n".join(["## All models", _table(keys_of(Config).values()), *map(model_section, model_table())])
+
+
+def model_section(model: str) -> str:
+    """Markdown: the keys that a model has besides those of all, or with another default, meaning or choices.
 
     Raises:
         UsageError: there is no such model.
     """
-    lines = ["| key | default | meaning |", "|---|---|---|"]
-    group = None
-    # The model's own keys stand first in `--help`; here they come last, behind those that all models share.
-    keys = list(keys_of(config_class(model)).values())
+    found = config_class(model)
+    common = keys_of(Config)
+    own = [key for key in keys_of(found).values() if not _is_same(key, common.get(key.name))]
+    lines = [f"## {title_of(found)} (`model: {model}`)", _table(own)]
+    if found.UNUSED:
+        lines.append(
+            f"Refused, since this model has no use for them: {', '.join(f'`{name}`' for name in found.UNUSED)}."
+        )
+    return "\n\n".join(lines)
+
+
+def _is_same(key: Key, other: Key | None) -> bool:
+    return other is not None and all(
+        getattr(key, part) == getattr(other, part) for part in ("default", "help", "choices")
+    )
+
+
+def _table(keys: Iterable[Key]) -> str:
+    """A line a key, in the groups of `--help`; a group stands where its first key does."""
+    groups: dict[str, list[Key]] = {}
     for key in keys:
-        if key.group != group:
-            group = key.group
-            lines.append(f"| **{group}** | | |")
-        text = key.help.replace("|", "\\|")
-        choices = f" ({', '.join(key.choices)})" if key.choices else ""
-        lines.append(f"| `{key.name}` | {_shown(key.default)} | {text}{choices} |")
+        groups.setdefault(key.group, []).append(key)
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for group, members in groups.items():
+        lines.append(f"| **{group}** | | |")
+        lines += map(_line, members)
     return "\n".join(lines)
+
+
+def _line(key: Key) -> str:
+    choices = f" ({', '.join(key.choices)})" if key.choices else ""
+    text = f"{key.help}{choices}".replace("|", "\\|")
+    return f"| `{key.name}` | {_shown(key.default)} | {text} |"
 
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
         text = ", ".join(map(str, value))
-        return f"`{text}`" if len(text) <= 40 else f"`{text[:36]} ...`"
+        return f"`{text}`" if 0 < len(text) <= 40 else f"`{text[:36]} ...`" if text else ""
     return f"`{value}`" if value != "" else ""
 
 
@@ -55,10 +82,10 @@ def with_table(text: str, table: str) -> str:
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m src.tools.key_table", description=__doc__)
-    parser.add_argument("--model", default="yolov3")
+    parser.add_argument("--model", default="", help="only what this model has of its own")
     parser.add_argument("--write", type=Path, help="file with the marks, for example docs/keys.md")
     args = parser.parse_args(argv)
-    table = key_table(args.model)
+    table = model_section(args.model) if args.model else all_tables()
     if args.write is None:
         print(table)  # noqa: T201 - what the command is for
         return 0

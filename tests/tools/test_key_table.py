@@ -6,21 +6,35 @@ import pytest
 
 from src.config_values import keys_of
 from src.errors import UserError
-from src.recipe import config_class
-from src.tools.key_table import BEGIN, END, key_table, main, with_table
+from src.recipe import config_class, model_table
+from src.tools.key_table import BEGIN, END, all_tables, main, model_section, with_table
 
 KEYS = Path(__file__).resolve().parents[2] / "docs" / "keys.md"
 
 
 def test_the_documentation_is_up_to_date():
     text = KEYS.read_text(encoding="utf-8")
-    assert with_table(text, key_table("yolov3")) == text, "run python -m src.tools.key_table --write docs/keys.md"
+    assert with_table(text, all_tables()) == text, "run python -m src.tools.key_table --write docs/keys.md"
 
 
-def test_every_key_has_a_line():
-    table = key_table("yolov3")
-    for name in keys_of(config_class("yolov3")):
-        assert f"| `{name}` |" in table
+@pytest.mark.parametrize("model", model_table())
+def test_every_key_of_a_model_has_a_line(model):
+    """With the default that the model has: in its section, or in that of all models."""
+    common, own = all_tables().split("\n\n## ")[0], model_section(model)
+    found = config_class(model)
+    for key in keys_of(found).values():
+        lines = [line for line in (own + common).splitlines() if line.startswith(f"| `{key.name}` |")]
+        assert lines and key.help.replace("|", "\\|") in lines[0], key.name
+        if isinstance(key.default, int | float):
+            assert lines[0].startswith(f"| `{key.name}` | `{key.default}` |")
+    for name in found.UNUSED:
+        assert f"`{name}`" in own.splitlines()[-1]
+
+
+def test_a_group_has_one_heading():
+    for section in all_tables().split("\n## "):
+        headings = [line for line in section.splitlines() if line.startswith("| **")]
+        assert len(headings) == len(set(headings))
 
 
 def test_only_what_stands_between_the_marks_is_replaced(tmp_path):
@@ -28,7 +42,11 @@ def test_only_what_stands_between_the_marks_is_replaced(tmp_path):
     path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     assert main(["--write", str(path)]) == 0
     text = path.read_text()
-    assert text.startswith(f"before\n{BEGIN}\n| key |") and text.endswith(f"|\n{END}\nafter\n") and "old\n" not in text
+    assert (
+        text.startswith(f"before\n{BEGIN}\n## All models\n\n| key |")
+        and text.endswith(f"\n{END}\nafter\n")
+        and "old\n" not in text
+    )
 
 
 def test_a_file_without_marks_is_named():
