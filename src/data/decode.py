@@ -68,8 +68,7 @@ def decode_image(
     except cv2.error as error:
         raise UserError(_message(path, ann_file, f"cannot be decoded ({error.err})")) from error
     if image is None:
-        what = "is empty" if not data else "is no image that can be decoded" if header is None else "is damaged"
-        raise UserError(_message(path, ann_file, what))
+        raise UserError(_message(path, ann_file, _undecodable(data, header)))
     if image.shape[0] * image.shape[1] > max_pixels:
         raise UserError(_message(path, ann_file, _too_large(image.shape[1], image.shape[0], max_pixels)))
     if not _DECODES_RGB:
@@ -143,6 +142,14 @@ def _apply_orientation(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation == 7:
         return swapped[::-1, ::-1]
     return swapped[::-1]
+
+
+def _undecodable(data: bytes, header: ImageHeader | None) -> str:
+    if header is None:
+        return "is no image that can be decoded" if data else "is empty"
+    if header.format == "gif":
+        return "is a GIF, which OpenCV's packages do not decode: convert it to PNG"
+    return "is damaged"
 
 
 def _too_large(width: int, height: int, max_pixels: int) -> str:

@@ -6,8 +6,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-# What OpenCV's decoder reads and data sets are made of; most frequent first.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+# What OpenCV's decoder reads and data sets are made of, most frequent first; and GIF, which its packages do not decode:
+# one that is listed ends in a message, not in silence.
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jpe", ".jfif", ".jp2", ".ppm", ".pgm", ".gif",
+)  # fmt: skip
+UNREADABLE_SUFFIXES = (".gif",)
+READABLE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in UNREADABLE_SUFFIXES)
 
 
 def is_image_name(name: str) -> bool:

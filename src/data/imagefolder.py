@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,14 +15,15 @@ import numpy as np
 
 from src.data.batch import BatchTask, ImageBatch, next_samples
 from src.data.decode import MAX_IMAGE_PIXELS, decode_image
+from src.data.image_files import IMAGE_SUFFIXES, READABLE_SUFFIXES
 from src.data.loader import BatchLoader
 from src.data.pipeline import Pipeline
 from src.data.sample import ImageSource
 from src.data.sampling import sample_rng
 from src.errors import UserError
 
-# What both MindSpore's and OpenCV's decoder read.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+log = logging.getLogger(__name__)
+
 _SHOWN = 3
 
 
@@ -97,7 +100,7 @@ def class_folders(root: Path) -> list[str]:
         found = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
     names = sorted(name for name, is_dir in found if is_dir)
     if not names:
-        pictures = sum(name.lower().endswith(SUFFIXES) for name, _ in found)
+        pictures = sum(name.lower().endswith(IMAGE_SUFFIXES) for name, _ in found)
         hint = f"; the {pictures} pictures in it belong into a folder a class" if pictures else ""
         raise UserError(
             f"{root} holds no class: it should hold a folder a class, with the class's pictures in it{hint}"
@@ -107,6 +110,8 @@ def class_folders(root: Path) -> list[str]:
 
 def read_image_folder(root: Path, class_names: Sequence[str] = ()) -> ImageFolder:
     """Lists the pictures of a split (by their names alone: they are read when their batch is due).
+
+    Other files in the folders of the classes are counted in a warning.
 
     Args:
         root: holds a folder a class.
@@ -121,14 +126,21 @@ def read_image_folder(root: Path, class_names: Sequence[str] = ()) -> ImageFolde
     label_of = {name: label for label, name in enumerate(names)}
     files: list[str] = []
     labels: list[int] = []
+    left_out: list[str] = []
     for folder in folders:
-        pictures = sorted(_pictures(root / folder))
+        pictures, others = _listed(root / folder)
+        left_out += [f"{folder}/{name}" for name in others]
         if not pictures:
             raise UserError(
-                f"class {folder!r} has no picture: {root / folder} holds no file ending in {', '.join(SUFFIXES)}"
+                f"class {folder!r} has no picture: {root / folder} holds no file ending in "
+                f"{', '.join(READABLE_SUFFIXES)}"
             )
         files += [f"{folder}/{name}" for name in pictures]
         labels += [label_of[folder]] * len(pictures)
+    if left_out:
+        kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in left_out)
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        log.warning("%s: %d files are not read as pictures (%s): %s", root, len(left_out), counts, _some(left_out))
     return ImageFolder(root, names, files, np.array(labels, np.int32))
 
 
@@ -150,11 +162,12 @@ def refuse_differing_classes(found: Sequence[str], wanted: Sequence[str], place:
     raise UserError(f"the class folders of {place} ({len(found)}) are not {other} ({len(wanted)}); {'; '.join(parts)}")
 
 
-def _pictures(folder: Path) -> Iterator[str]:
+def _listed(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the pictures in a folder, and of its other files, both sorted; hidden ones are neither."""
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file():
-                yield entry.name
+        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+    pictures = [name for name in names if name.lower().endswith(READABLE_SUFFIXES)]
+    return pictures, [name for name in names if not name.lower().endswith(READABLE_SUFFIXES)]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 from src.data.decode import decode_image
+from src.data.image_files import IMAGE_SUFFIXES, READABLE_SUFFIXES
 from src.data.image_header import exif_orientation
 from src.errors import UsageError, UserError
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"))
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 _USUAL_RATE = 25.0
 
@@ -77,7 +77,7 @@ def open_media(source: str, max_pixels: int, max_frames: int = 0) -> Media:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
-            raise UsageError(f"--source {source}: the folder holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            raise UsageError(f"--source {source}: the folder holds no picture ({', '.join(READABLE_SUFFIXES)})")
         return _pictures(files, max_pixels)
     if path.is_file():
         return _video(source, max_frames) if path.suffix.lower() in VIDEO_SUFFIXES else _pictures([path], max_pixels)

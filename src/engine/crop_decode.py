@@ -18,8 +18,12 @@ import mindspore.dataset as ms_dataset
 import numpy as np
 from mindspore.dataset import vision
 
-from src.data.decode import read_encoded
+from src.data.decode import decode_image, read_encoded
+from src.data.image_header import read_header
 from src.errors import UserError
+
+# MindSpore decodes just the part of a JPEG that the crop needs; WebP and others it does not decode at all.
+_DECODED_BY_MINDSPORE = ("jpeg", "png", "bmp")
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,21 @@ class CropFlipColour:
         """Fills `canvas` uint8 (h, w, 3) RGB; `data` are the bytes of the file, if it has been read.
 
         Raises:
-            UserError: the file is missing, damaged, or no picture that MindSpore decodes.
+            UserError: the file is missing, damaged, or no picture that MindSpore or OpenCV decodes.
         """
         encoded = read_encoded(path, max_pixels, data)
         # Operators with one seed would draw the same numbers: small crops would be mirrored, large ones not.
         crop_seed, colour_seed = rng.integers(0, 2**31 - 1, 2).tolist()
-        crop = vision.RandomCropDecodeResize(canvas.shape[:2], self.area, self.aspect)
+        header = read_header(encoded.tobytes())
+        # Both operators draw the same crop from one seed.
+        crop, source = vision.RandomCropDecodeResize(canvas.shape[:2], self.area, self.aspect), encoded
+        if header is None or header.format not in _DECODED_BY_MINDSPORE:
+            crop = vision.RandomResizedCrop(canvas.shape[:2], self.area, self.aspect)
+            source = decode_image(path, max_pixels=max_pixels, data=encoded.tobytes())
         try:
-            image = _seeded(crop, crop_seed, encoded)
+            image = _seeded(crop, crop_seed, source)
         except (RuntimeError, TypeError) as error:
-            raise UserError(f"image {path} is damaged, or no JPEG, PNG or BMP that MindSpore can decode") from error
+            raise UserError(f"image {path} is damaged: MindSpore cannot decode it") from error
         if rng.random() < self.flip:
             image = vision.HorizontalFlip()(image)
         if any(self.colour):

@@ -9,6 +9,7 @@ from mindspore.dataset import vision
 
 from src.data.centre_crop import ResizeAndCrop
 from src.data.decode import decode_image, read_encoded
+from src.data.image_files import READABLE_SUFFIXES
 from src.data.imagefolder import ClassLoader, class_folders, read_image_folder, refuse_differing_classes
 from src.data.pipeline import Pipeline
 from src.errors import UserError
@@ -45,13 +46,30 @@ def test_given_names_decide_the_order(tmp_path):
     assert folder.fingerprint() != read_image_folder(tmp_path / "train").fingerprint()
 
 
-def test_what_is_no_picture_is_no_sample(tmp_path):
+def test_what_is_no_picture_is_no_sample_and_is_counted(tmp_path, caplog):
     root = make_folder(tmp_path / "train")
     (root / "cat" / "notes.txt").write_text("x")
+    for name in ("b.GIF", "c.gif"):
+        (root / "dog" / name).write_bytes(b"GIF89a")
     (root / "cat" / ".hidden.jpg").write_text("x")
     (root / ".cache").mkdir()
     (root / "readme.md").write_text("x")
     assert len(read_image_folder(root)) == 6
+    assert "3 files are not read as pictures (2 .gif, 1 .txt): cat/notes.txt, dog/b.GIF, dog/c.gif" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", READABLE_SUFFIXES)
+def test_every_kind_of_picture_that_is_listed_is_read(tmp_path, suffix, caplog):
+    picture = np.full((40, 60, 3), (30, 90, 200), np.uint8)
+    written = {".jpe": ".jpg", ".jfif": ".jpg"}.get(suffix, suffix)
+    _, data = cv2.imencode(written, picture[:, :, 0] if suffix == ".pgm" else picture)
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / f"a{suffix.upper()}").write_bytes(data.tobytes())
+    folder = read_image_folder(tmp_path)
+    assert folder.files == [f"cat/a{suffix.upper()}"] and not caplog.text
+    with ClassLoader(folder, EVAL, 1, [(32, 32)], training=False, num_workers=0) as loader:
+        (batch,) = [b.images.copy() for b in loader.epoch(0)]
+    np.testing.assert_allclose(batch[0, 16, 16], (30, 30, 30) if suffix == ".pgm" else (200, 90, 30), atol=4)
 
 
 def test_folders_that_do_not_fit(tmp_path):

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import predict as command
 import src.deploy.predict as prediction
@@ -106,6 +107,13 @@ def test_the_three_kinds_of_files_agree(checkpoint, exports, tmp_path):
             np.testing.assert_allclose(x["box"], y["box"], atol=0.05)
             assert x["class"] == y["class"]
             assert x["score"] == pytest.approx(y["score"], abs=1e-3)
+
+
+def test_a_picture_that_no_decoder_reads_is_named(runner, pictures, tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(pictures / "d.gif")
+    code, records = run("w.ckpt", pictures, tmp_path / "out")
+    assert code == 1 and len(records) == 3
+    assert "d.gif is a GIF, which OpenCV's packages do not decode" in capsys.readouterr().out
 
 
 def test_records_and_pictures(runner, pictures, tmp_path):

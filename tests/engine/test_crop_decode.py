@@ -105,6 +105,15 @@ def test_ranks_share_the_pictures(folder):
     assert len(names) == len(set(names)) == 12
 
 
+@pytest.mark.parametrize("suffix", [".webp", ".tiff", ".jp2", ".ppm"])
+def test_what_mindspore_does_not_decode_is_cropped_alike(ramp, tmp_path, suffix):
+    lossless = [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []
+    cv2.imwrite(str(tmp_path / f"ramp{suffix}"), cv2.imread(str(ramp)), lossless)
+    for key in range(4):
+        same_crop = crop(ramp, key, CropFlipColour())
+        np.testing.assert_allclose(crop(tmp_path / f"ramp{suffix}", key, CropFlipColour()), same_crop, atol=1)
+
+
 @pytest.mark.parametrize("content", [b"no picture", b"\xff\xd8\xff\xe0 half a JPEG", b""])
 def test_a_damaged_picture_is_named(tmp_path, content):
     path = tmp_path / "bad.jpg"
