@@ -32,10 +32,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
-        _force_to_disk(beside)
+        force_to_disk(beside)
         beside.chmod(0o644)
         beside.replace(path)
-        _force_to_disk(path.parent)
+        force_to_disk(path.parent)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{path} cannot be written: {reason}. What stood there before is whole.") from error
@@ -113,7 +113,8 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _force_to_disk(path: Path) -> None:
+def force_to_disk(path: Path) -> None:
+    """Returns when a file's content, or a folder's names, are on the disk; raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from src.common.files import force_to_disk
 from src.errors import UserError
 
 _SCHEMES = ("obs://", "s3://")
@@ -147,7 +148,7 @@ class S3Bucket(Bucket):
             beside = _beside(target)
             self.client.download_file(self.name, key, str(beside))
             os.utime(beside, (time, time))
-            beside.replace(target)
+            _into_place(beside, target)
         return found
 
     def _objects(self) -> Iterator[tuple[str, int, float]]:
@@ -192,9 +193,15 @@ def _copy(source: Path, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, beside)
-        beside.replace(target)
+        _into_place(beside, target)
     except OSError as error:
         raise UserError(f"{source} cannot be copied to {target}: {error.strerror or error}") from error
+
+
+def _into_place(beside: Path, target: Path) -> None:
+    """Renames a copy whose content is on the disk; a name that a power cut takes back is copied again."""
+    force_to_disk(beside)
+    beside.replace(target)
 
 
 def _beside(target: Path) -> Path:

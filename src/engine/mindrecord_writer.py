@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from src.common.files import force_to_disk
 from src.data.mindrecord import FORM, fingerprint, load_mindrecord
 from src.data.sample import DetectionDataset, Sample
 from src.data.to_coco import coco_of, write_coco
@@ -29,7 +30,7 @@ _SCHEMA = {
 
 
 def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards: int = SHARDS) -> Path:
-    """Writes a split: beside its place, verified there, and renamed into it.
+    """Writes a split: beside its place, verified there, forced to the disk and renamed into its place.
 
     Args:
         dataset: what to write; its images are copied as they are.
@@ -66,7 +67,10 @@ def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards
         _verify(beside, split, names)
         for path in beside.iterdir():
             path.chmod(0o644)
+            force_to_disk(path)
+        force_to_disk(beside)
         beside.rename(final)
+        force_to_disk(folder)
     except OSError as error:
         raise UserError(f"{final} cannot be written: {error.strerror or error}") from error
     finally:

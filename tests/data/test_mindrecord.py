@@ -17,6 +17,7 @@ from src.data.mindrecord import fingerprint, load_mindrecord, read_card, shard_p
 from src.data.pipeline import jitter_pipeline
 from src.data.sources import SourceOptions, load_content
 from src.data.to_coco import coco_of, write_coco
+from src.engine import mindrecord_writer
 from src.engine.mindrecord_writer import write_mindrecord
 from src.errors import UserError
 
@@ -112,6 +113,15 @@ def test_coco_files_of_any_dataset_read_back(files, tmp_path):
     write_coco(coco_of(files), tmp_path / "out.json")
     again = read_coco(tmp_path / "out.json", files.image_dir)
     assert fingerprint(again) == fingerprint(files)
+
+
+def test_shards_are_on_the_disk_before_they_have_their_name(files, tmp_path, monkeypatch):
+    forced = {}
+    monkeypatch.setattr(mindrecord_writer, "force_to_disk", lambda p: forced.update({p: (tmp_path / "train").exists()}))
+    write_mindrecord(files, tmp_path, "train", shards=2)
+    assert forced.pop(tmp_path) is True
+    assert not any(forced.values())
+    assert {path.name for path in (tmp_path / "train").iterdir()} < {path.name for path in forced}
 
 
 def test_nothing_is_written_over(files, made):

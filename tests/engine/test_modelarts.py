@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from src.config import load_config
-from src.engine import modelarts
+from src.engine import buckets, modelarts
 from src.engine.buckets import LocalBucket, open_bucket
 from src.errors import UserError
 
@@ -113,6 +113,17 @@ def test_elsewhere_nothing_changes(tmp_path):
 def test_the_old_names_of_the_switch(tmp_path):
     for name in ("is_modelarts", "run_online"):
         assert load_config(ROOT / "configs" / "yolov3.yaml", [f"--{name}=True"]).enable_modelarts
+
+
+def test_a_copy_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    forced = []
+    monkeypatch.setattr(
+        buckets, "force_to_disk", lambda path: forced.append(sorted(p.name for p in path.parent.iterdir()))
+    )
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.bin").write_bytes(b"x")
+    LocalBucket(str(tmp_path / "in")).fetch(tmp_path / "out")
+    assert forced == [[f".a.bin.{os.getpid()}"]] and (tmp_path / "out" / "a.bin").read_bytes() == b"x"
 
 
 def test_what_is_unchanged_is_delivered_once(bucket, tmp_path, monkeypatch):
