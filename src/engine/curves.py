@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -43,7 +44,8 @@ class Curves(Hook):
     def after_step(self, trainer: Trainer) -> None:
         r = trainer.result
         values = [trainer.step, trainer.epoch, r.rate, r.loss, *r.losses.values(), r.gradient_norm, r.loss_scale]
-        csv.writer(self._train).writerow(values)
+        with _named(self.folder / "train.csv"):
+            csv.writer(self._train).writerow(values)
         named = zip(self._columns[2:], values[2:], strict=True)
         self._events.write({f"train/{name}": value for name, value in named}, trainer.step)
 
@@ -54,13 +56,15 @@ class Curves(Hook):
         self._flush()
 
     def _flush(self) -> None:
-        self._train.flush()
+        with _named(self.folder / "train.csv"):
+            self._train.flush()
         self._events.flush()
 
     def write_evaluation(self, trainer: Trainer, scores: Mapping[str, float]) -> None:
         """Adds one evaluation, scores in 0..1 by name."""
-        csv.writer(self._eval).writerow([trainer.step, trainer.epoch, *[scores[name] for name in self.score_names]])
-        self._eval.flush()
+        with _named(self.folder / "eval.csv"):
+            csv.writer(self._eval).writerow([trainer.step, trainer.epoch, *[scores[name] for name in self.score_names]])
+            self._eval.flush()
         self._events.write({f"eval/{name}": scores[name] for name in self.score_names}, trainer.step)
 
     def after_train(self, trainer: Trainer) -> None:
@@ -90,7 +94,9 @@ class Events:
         from tensorboardX.summary import scalar
 
         self._event, self._scalar = Event, scalar
-        self._writer = EventsWriter(str(folder / "events"))
+        with _named(folder):
+            self._writer = EventsWriter(str(folder / "events"))
+        self._path = Path(self._writer._file_name)
         start = SessionLog(status=SessionLog.START)
         self._write(Event(step=first_step, file_version="brain.Event:2"))
         self._write(Event(step=first_step, session_log=start))
@@ -102,15 +108,28 @@ class Events:
 
     def _write(self, event: object) -> None:
         event.wall_time = time.time()
-        self._writer.write_event(event)
+        with _named(self._path):
+            self._writer.write_event(event)
 
     def flush(self) -> None:
         """Hands what was written to the system."""
-        self._writer.flush()
+        with _named(self._path):
+            self._writer.flush()
 
     def close(self) -> None:
         """Ends the file."""
         self._writer.close()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """A full disk, or one that went away, ends in a message that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}. Make room, and go on with --resume auto"
+        ) from error
 
 
 def _open_csv(path: Path, columns: list[str], up_to_step: int) -> TextIO:
@@ -125,7 +144,8 @@ def _open_csv(path: Path, columns: list[str], up_to_step: int) -> TextIO:
         ]
     with atomic_path(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *kept])
-    return path.open("a", newline="", encoding="utf-8")
+    with _named(path):
+        return path.open("a", newline="", encoding="utf-8")
 
 
 def _is_done(row: list[str], up_to_step: int) -> bool:

@@ -1,0 +1,43 @@
+"""The course of a training on disk: where it cannot be written, the message names the file."""
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from src.engine.curves import Curves
+from src.errors import UserError
+
+RESULT = SimpleNamespace(rate=0.1, loss=2.0, losses={"box": 2.0}, gradient_norm=1.0, loss_scale=1.0)
+TRAINER = SimpleNamespace(step=1, epoch=1, loss_names=["box"], result=RESULT)
+
+
+@pytest.fixture
+def curves(tmp_path):
+    hook = Curves(tmp_path)
+    hook.before_train(TRAINER)
+    return hook
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_table(curves, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        curves._train = curves._eval = full
+        curves.after_step(TRAINER)
+        with pytest.raises(UserError, match=rf"{tmp_path}/train\.csv cannot be written: No space left on device"):
+            curves.after_epoch(TRAINER)
+        with pytest.raises(UserError, match=r"eval\.csv cannot be written: No space left on device"):
+            curves.write_evaluation(TRAINER, {"AP": 0.1, "AP50": 0.2})
+        curves.after_train(TRAINER)  # must not raise again
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_event_file(curves, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(curves._events._writer, "flush", full)
+    with pytest.raises(UserError, match=r"events\.out\.tfevents\..* cannot be written: No space left on device"):
+        curves.after_epoch(TRAINER)
+    monkeypatch.setattr(curves._events._writer, "write_event", full)
+    with pytest.raises(UserError, match=r"tfevents\..* cannot be written"):
+        curves.after_step(TRAINER)
