@@ -427,6 +427,18 @@ def test_help_names_every_key_once_with_its_meaning(capsys):
     assert "--backbone_shape" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("model", recipe.model_table())
+def test_every_model_refuses_what_all_models_refuse(write, model):
+    """A model's own checks come on top of the common ones, and of those of the keys that it shares with others."""
+    path = write(f"model: {model}\n")
+    assert "must rise" in refused(path, "--lr_epochs=5,3")
+    keys = keys_of(recipe.config_class(model))
+    if "per_channel" in keys:
+        assert "no runtime multiplies such" in refused(path, "--per_channel=1,1")
+    if "padding" in keys:
+        assert "halve the channels" in refused(path, "--backbone_shape=4,8,16,32,64,127")
+
+
 def _unused():
     for model in recipe.model_table():
         for name in recipe.config_class(model).UNUSED:
