@@ -54,6 +54,9 @@ ALLOWED = {
         for name in MODELS
     },
 }
+# Module -> its name in requirements.txt, where that is another; and what comes with a platform or is asked for by name.
+DISTRIBUTIONS = {"yaml": "pyyaml", "cv2": "opencv-python-headless"}
+OF_PLATFORMS = {"mindspore_lite", "moxing", "boto3", "botocore"}
 WITHOUT_MINDSPORE = {*PLAIN, "data", "__init__"}
 
 
@@ -196,3 +199,11 @@ def test_the_setting_is_made_where_it_is_needed(monkeypatch):
     monkeypatch.setenv(src.ONEDNN_VARIABLE, "SSE41")
     src._cap_onednn()
     assert os.environ[src.ONEDNN_VARIABLE] == "SSE41"
+
+
+def test_every_package_that_is_imported_is_required():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    required = {line.split("==")[0].lower() for line in lines if "==" in line}
+    modules = {name.split(".")[0] for path in [*SOURCES, *ENTRIES] for name in imports_of(path)}
+    others = modules - set(sys.stdlib_module_names) - OF_PLATFORMS - {"src"}
+    assert {DISTRIBUTIONS.get(name, name.lower()) for name in others} <= required
