@@ -88,6 +88,12 @@ def uncompiled() -> Iterator[None]:
 
 
 @pytest.fixture
+def at_root(monkeypatch) -> None:
+    """The working folder is the repository's, whose configurations are named from there."""
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
 def check_exports(tmp_path: Path) -> Callable[..., None]:
     """Function that exports a cell and runs both files on its inputs (numpy): every output of the MINDIR must equal the
     cell's, and `compare(theirs, ours)` is called with each of the ONNX file's."""

@@ -16,8 +16,9 @@ import pytest
 import eval as evaluation
 import train as training
 from src.engine.checkpoints import checkpoints_in, load_snapshot
-from src.errors import run_command
+from tests.in_process import run
 
+pytestmark = pytest.mark.usefixtures("at_root")
 ROOT = Path(__file__).resolve().parent.parent
 TINY = [
     "--config", "configs/yolov3_shapes.yaml", "--training_shape", "64", "--testing_shape", "64",
@@ -57,11 +58,6 @@ def dataset(tmp_path_factory):
     return folder
 
 
-def run(main, *args):
-    """Runs a command in this process, from the repository's root."""
-    return run_command(main, [str(a) for a in args])
-
-
 def train(dataset, out, *args):
     return run(training.main, *TINY, "--data_dir", dataset, "--ckpt_path", out, *args)
 
@@ -72,11 +68,6 @@ def trained(dataset, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     assert train(dataset, out, "--run_name", "whole", "--max_epoch", 2, "--run_eval", 1, "--ema_decay", 0.9) == 0
     return out / "whole"
-
-
-@pytest.fixture(autouse=True)
-def _root(monkeypatch):
-    monkeypatch.chdir(ROOT)
 
 
 def test_a_run_leaves_what_the_readme_says(trained):

@@ -11,9 +11,10 @@ import train as training
 from src.config import load_config
 from src.engine.checkpoints import checkpoints_in, load_snapshot
 from src.engine.weights_file import load_tensors, save_tensors, tensors_of
-from src.errors import run_command
 from src.recipe import get_recipe
+from tests.in_process import run
 
+pytestmark = pytest.mark.usefixtures("at_root")
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ["--config", "configs/efficientdet_d0.yaml", "--num_parallel_workers", "0", "--progress", "off"]
 TRAIN = [
@@ -21,15 +22,6 @@ TRAIN = [
     "--pyramid_channels", "8", "--pyramid_repeats", "1", "--head_repeats", "1", "--training_shape", "128",
     "--per_batch_size", "3", "--lr", "0.01", "--log_interval", "1", "--max_epoch", "2", "--drop_connect", "0.5",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _root(monkeypatch):
-    monkeypatch.chdir(ROOT)
-
-
-def run(main, *args):
-    return run_command(main, [str(a) for a in args])
 
 
 @pytest.fixture(scope="module")

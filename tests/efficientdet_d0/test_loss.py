@@ -11,12 +11,9 @@ from src.efficientdet_d0.loss import EfficientDetCriterion, FocalOfAbsent
 from src.efficientdet_d0.matching import AnchorGrid
 from src.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
+
 CLASSES = 3
-
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def compiled(criterion):

@@ -21,23 +21,12 @@ from src.engine.weights_file import fill_network, load_weights, save_tensors
 from src.recipe import get_recipe
 from src.weights.importer import import_weights
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
+
 CONFIG = "configs/efficientdet_d0.yaml"
 TINY = ["--backbone_shape", "8,4,4,8,8,8,8,16", "--backbone_layers", "1,2,1,1,1,2,1", "--pyramid_channels", "8",
         "--pyramid_repeats", "2", "--head_repeats", "1", "--label_map", "dense", "--num_classes", "3"]  # fmt: skip
 BY_NAME = {source.name: source for source in SOURCES}
-
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
-
-
-@pytest.fixture
-def uncompiled():
-    """Full networks run once: compiling them takes longer than that. Others here run compiled."""
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def tiny(*flags):
@@ -141,8 +130,7 @@ def test_shapes_of_any_input(uncompiled, size):
     assert scores.asnumpy().max() < 0.1
 
 
-def test_exports_to_mindir_and_onnx(tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+def test_exports_to_mindir_and_onnx(check_exports):
     smallest = ("--backbone_layers", "1,1,1,1,1,1,1", "--pyramid_repeats", "1", "--pool_padding", "zero")
     network, image = filled(tiny(*smallest))
 
@@ -156,17 +144,10 @@ def test_exports_to_mindir_and_onnx(tmp_path):
             raw = self.network(x)
             return *raw, *self.decoder(raw, (128, 128))
 
-    detector = Detector().set_train(False)
-    expected = [m.asnumpy() for m in detector(Tensor(image))]
-    ms.export(detector, Tensor(image), file_name=str(tmp_path / "e"), file_format="MINDIR")
-    loaded = nn.GraphCell(ms.load(str(tmp_path / "e.mindir")))
-    for ours, theirs in zip(expected, loaded(Tensor(image)), strict=True):
-        np.testing.assert_array_equal(ours, theirs.asnumpy())
-    ms.onnx.export(detector, Tensor(image), file_name=str(tmp_path / "e"))
-    session = onnxruntime.InferenceSession(str(tmp_path / "e.onnx"), providers=["CPUExecutionProvider"])
-    outputs = session.run(None, {session.get_inputs()[0].name: image})
-    for ours, theirs in zip(expected, outputs, strict=True):
+    def compare(theirs, ours):
         assert deviation(theirs, ours) <= 1e-4
+
+    check_exports(Detector().set_train(False), [image], compare)
 
 
 @pytest.mark.parametrize("padding", ["ignore", "zero"])

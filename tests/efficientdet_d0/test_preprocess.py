@@ -1,7 +1,6 @@
 """Normalisation with padding after it, against the order of operations of the published EfficientDets."""
 
 import cv2
-import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -12,12 +11,9 @@ from src.data.pipeline import Pipeline
 from src.efficientdet_d0.preprocess import PadAfterPreprocess
 from src.recipe import get_recipe
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
+
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def published(image, size):

@@ -18,6 +18,7 @@ from src.engine.weights_file import load_weights, save_weights, tensors_of
 from src.errors import run_command
 from src.recipe import get_recipe
 
+pytestmark = pytest.mark.usefixtures("at_root")
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = [
     "--config", "configs/yolov3_shapes.yaml", "--training_shape", "64", "--testing_shape", "64",
@@ -28,11 +29,6 @@ TINY = [
     "--mode", "pynative",
 ]  # fmt: skip
 QUANT = ["--quantization_aware", "1", "--observer_decay", "0.9", "--calibration_batches", "2"]
-
-
-@pytest.fixture(autouse=True)
-def _root(monkeypatch):
-    monkeypatch.chdir(ROOT)
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,7 @@ from src.engine.train_step import StepOptions, TrainStep
 from src.engine.trainer import Trainer
 from src.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
+pytestmark = pytest.mark.usefixtures("graph_mode")
 
 
 class OneLayer(nn.Cell):

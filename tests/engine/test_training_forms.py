@@ -16,12 +16,9 @@ from src.engine.weights_file import save_weights, tensors_of
 from src.errors import UserError
 from src.recipe import get_recipe
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
+
 TINY = ["--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1"]
-
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def recipe(classes=2, *flags):

@@ -2,17 +2,13 @@
 
 import math
 
-import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
 
 from src.refinedet.anchors import RefineDetDecoder, make_anchors
 
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
+pytestmark = pytest.mark.usefixtures("graph_mode")
 
 
 @pytest.mark.parametrize(("size", "count"), [((320, 320), 6375), ((512, 512), 16320), ((64, 128), 510)])

@@ -12,8 +12,9 @@ import eval as evaluation
 import train as training
 from src.config import load_config
 from src.engine.datasets import open_dataset
-from src.errors import run_command
+from tests.in_process import run
 
+pytestmark = pytest.mark.usefixtures("at_root")
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "--config", "configs/refinedet_vgg16_320.yaml", "--num_parallel_workers", "0", "--progress", "off",
@@ -54,15 +55,6 @@ def dataset(tmp_path_factory):
         (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(map(str, range(6))))
     (folder / "list.txt").write_text("\n".join(lines))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _root(monkeypatch):
-    monkeypatch.chdir(ROOT)
-
-
-def run(main, *args):
-    return run_command(main, [str(a) for a in args])
 
 
 @pytest.fixture(scope="module")

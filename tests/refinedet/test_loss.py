@@ -10,13 +10,10 @@ from src.errors import UsageError
 from src.refinedet.anchors import make_anchors
 from src.refinedet.loss import RefineDetCriterion
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
+
 SIZE = (64, 128)
 CLASSES = 3
-
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 class Sum(nn.Cell):

@@ -17,13 +17,10 @@ from src.weights.__main__ import main
 from src.weights.darknet_file import read_darknet
 from src.yolov3_quant.weights import SOURCES, _darknet_layers
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
+
 CONFIG = "configs/yolov3.yaml"
 TINY = ["--num_classes", "2", "--backbone_shape", "4,4,4,8,8,16", "--backbone_layers", "1,1,1,1,1"]
-
-
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def loaded(path, config=CONFIG):

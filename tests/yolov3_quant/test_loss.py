@@ -136,22 +136,10 @@ def run(criterion, raw_maps, boxes, labels, image_size):
     return np.array([float(loss) for loss in criterion(tensors, ms.Tensor(boxes), ms.Tensor(labels), size)])
 
 
-@pytest.fixture
-def graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
-
-
-@pytest.fixture
-def pynative_mode():
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=ms.GRAPH_MODE)
-
-
 @pytest.mark.parametrize(
     ("num_classes", "smoothing", "threshold"), [(1, 0.0, 0.7), (1, 0.1, 0.5), (4, 0.0, 0.5), (4, 0.1, 0.7)]
 )
-def test_random_cases_equal_the_loops(pynative_mode, num_classes, smoothing, threshold):
+def test_random_cases_equal_the_loops(uncompiled, num_classes, smoothing, threshold):
     criterion = YoloV3Criterion(ANCHORS, num_classes, threshold, smoothing)
     ignored = 0
     for seed, (batch, count, height, width) in enumerate([(2, 6, 64, 96), (1, 1, 32, 32), (2, 30, 64, 64)]):
@@ -186,7 +174,7 @@ def one_box_cases():
 
 
 @pytest.mark.parametrize("name", one_box_cases())
-def test_corner_cases_equal_the_loops(pynative_mode, name):
+def test_corner_cases_equal_the_loops(uncompiled, name):
     boxes, labels = one_box_cases()[name]
     boxes, labels = np.array([boxes], np.float32), np.array([labels], np.int32)
     raw_maps = random_maps(np.random.default_rng(3), 1, 64, 64, 3)
@@ -196,7 +184,7 @@ def test_corner_cases_equal_the_loops(pynative_mode, name):
     assert np.isfinite(losses).all()
 
 
-def test_of_two_boxes_on_one_place_the_later_wins(pynative_mode):
+def test_of_two_boxes_on_one_place_the_later_wins(uncompiled):
     criterion = YoloV3Criterion(ANCHORS, 3)
     raw_maps = random_maps(np.random.default_rng(0), 1, 64, 64, 3)
     pair = np.array([[[10, 10, 19, 18], [11, 9, 20, 17]]], np.float32)
@@ -289,7 +277,7 @@ def test_one_compile_serves_every_size_and_equals_static_shapes(graph_mode):
     assert len(dynamic.compile_cache) == 1
 
 
-def test_half_precision_maps_are_widened(pynative_mode):
+def test_half_precision_maps_are_widened(uncompiled):
     rng = np.random.default_rng(0)
     raw_maps = random_maps(rng, 1, 32, 32, 2, np.float16)
     boxes, labels = random_boxes(rng, 1, 3, 32, 32, 2)
@@ -299,7 +287,7 @@ def test_half_precision_maps_are_widened(pynative_mode):
     np.testing.assert_allclose([float(loss) for loss in losses], expected, rtol=1e-5)
 
 
-def test_extreme_maps_give_finite_losses_and_gradients(pynative_mode):
+def test_extreme_maps_give_finite_losses_and_gradients(uncompiled):
     rng = np.random.default_rng(0)
     raw_maps = random_maps(rng, 1, 32, 32, 2, spread=300.0)
     boxes, labels = random_boxes(rng, 1, 3, 32, 32, 2)

@@ -16,8 +16,9 @@ from pycocotools.coco import COCO
 
 import eval as evaluation
 import train as training
-from src.errors import run_command
+from tests.in_process import run
 
+pytestmark = pytest.mark.usefixtures("at_root")
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = ["--config", "configs/yolov4.yaml", "--num_classes", "0", "--testing_shape", "64",
            "--num_parallel_workers", "0", "--progress", "off"]  # fmt: skip
@@ -60,15 +61,6 @@ def make_dataset(folder, names):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("data") / "two", ["red", "blue"])
-
-
-@pytest.fixture(autouse=True)
-def _root(monkeypatch):
-    monkeypatch.chdir(ROOT)
-
-
-def run(main, *args):
-    return run_command(main, [str(a) for a in args])
 
 
 @pytest.fixture(scope="module")

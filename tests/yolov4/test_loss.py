@@ -21,18 +21,6 @@ SCALES = (1.2, 1.1, 1.05)  # strides 8, 16, 32
 CLASSES = 3
 
 
-@pytest.fixture
-def graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
-
-
-@pytest.fixture
-def pynative_mode():
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=ms.GRAPH_MODE)
-
-
 def cross_entropy(x, z):
     return z * np.logaddexp(0, -x) + (1 - z) * np.logaddexp(0, x)
 
@@ -144,7 +132,7 @@ def run(criterion, raw_maps, boxes, labels):
 
 
 @pytest.mark.parametrize(("kind", "smoothing", "threshold"), [("ciou", 0.0, 0.7), ("giou", 0.1, 0.4), ("diou", 0, 0.3)])
-def test_random_cases_equal_the_loops(pynative_mode, kind, smoothing, threshold):
+def test_random_cases_equal_the_loops(uncompiled, kind, smoothing, threshold):
     criterion = YoloV4Criterion(ANCHORS, CLASSES, threshold, smoothing, SCALES, kind)
     ignored = 0
     for seed, shape in enumerate([(2, 6, 64, 96), (1, 1, 32, 32), (2, 20, 64, 64)]):
@@ -169,7 +157,7 @@ CORNERS = {
 
 
 @pytest.mark.parametrize("name", CORNERS)
-def test_corner_cases_equal_the_loops(pynative_mode, name):
+def test_corner_cases_equal_the_loops(uncompiled, name):
     boxes, labels = np.array([CORNERS[name][0]], np.float32), np.array([CORNERS[name][1]], np.int32)
     raw_maps, _, _ = a_case(3, 1, 1, 64, 64)
     losses = run(YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES), raw_maps, boxes, labels)
@@ -177,7 +165,7 @@ def test_corner_cases_equal_the_loops(pynative_mode, name):
     assert np.isfinite(losses).all()
 
 
-def test_coefficients_are_real_numbers(pynative_mode):
+def test_coefficients_are_real_numbers(uncompiled):
     raw_maps, boxes, labels = a_case(1)
     plain = run(YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES), raw_maps, boxes, labels)
     halves = YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES, coefficients=(0.07, 0.5, 1.25))
@@ -245,7 +233,7 @@ def test_one_compile_serves_every_size(graph_mode):
     assert len(cell.compile_cache) == 1
 
 
-def test_extreme_maps_give_finite_losses_and_gradients(pynative_mode):
+def test_extreme_maps_give_finite_losses_and_gradients(uncompiled):
     raw_maps, boxes, labels = a_case(0, 1, 5, 32, 32)
     for kind in SIMILARITY:
         total = Total(YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES, iou_loss=kind))
