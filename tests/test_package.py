@@ -207,3 +207,14 @@ def test_every_package_that_is_imported_is_required():
     modules = {name.split(".")[0] for path in [*SOURCES, *ENTRIES] for name in imports_of(path)}
     others = modules - set(sys.stdlib_module_names) - OF_PLATFORMS - {"src"}
     assert {DISTRIBUTIONS.get(name, name.lower()) for name in others} <= required
+
+
+def test_the_pages_name_every_part():
+    where = (ROOT / "README.md").read_text(encoding="utf-8").split("## Where things are")[1]
+    folders = {path.name for path in (ROOT / "src").iterdir() if (path / "__init__.py").exists()}
+    for name in [f"src/{folder}" for folder in sorted(folders)] + [path.name for path in ENTRIES]:
+        assert f"`{name}`" in where, name
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path in (ROOT / "src").glob("config*.py"):
+        if "= key(" in path.read_text(encoding="utf-8"):
+            assert f"`src/{path.name}`" in guide, path.name
