@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import yaml
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
@@ -21,6 +20,7 @@ from src.engine.datasets import evaluation_loader, open_dataset, truth_file
 from src.engine.detections import DetectionWriter
 from src.engine.merge import pack_detections, unpack_detections
 from src.engine.modelarts import on_modelarts
+from src.engine.origin import earlier_detections, origin_of, save_origin
 from src.engine.postprocess import Detections, postprocess, warm_up
 from src.engine.runtime import Runtime, beat, start, start_logging
 from src.engine.voc_score import VocResult, score_voc
@@ -216,7 +216,9 @@ def evaluate(cfg: Config) -> int:
         start_logging(folder / "log.txt" if runtime.is_master else None, runtime.rank)
     weights, card = load_weights(source)
     dataset, cfg = open_dataset(apply_card(cfg, card, source, with_classes=True), "val")
-    earlier = None if cfg.override else earlier_detections(cfg)
+    recipe = get_recipe(cfg)
+    origin = origin_of(recipe, dataset, source)
+    earlier = None if cfg.override else earlier_detections(Path(cfg.log_path), origin)
     if earlier is not None:
         if runtime.is_master:
             log.info("override is off: scoring %s", earlier)
@@ -224,39 +226,17 @@ def evaluate(cfg: Config) -> int:
             report(result, folder, voc_result(cfg, dataset, earlier))
             analyse(cfg, dataset, earlier, folder)
         return 0
-    with Evaluator(cfg, get_recipe(cfg), dataset, runtime) as evaluator:
+    with Evaluator(cfg, recipe, dataset, runtime) as evaluator:
         evaluator.load(weights, source)
         log.info("evaluating %s on %d images of %s", source, len(dataset.samples), dataset.ann_file)
         result = evaluator.score(folder / "detections.json")
     if result is None:
         return 0
+    save_origin(folder, origin)
     report(result, folder, voc_result(cfg, dataset, folder / "detections.json"))
     analyse(cfg, dataset, folder / "detections.json", folder)
     cfg.save(folder / "config.yaml")
     return 0
-
-
-# What a result file depends on, besides the content of the weights.
-_DECIDING = (
-    "model", "pretrained", "data_dir", "layout", "val_ann_file", "val_image_dir", "testing_shape",
-    "eval_ignore_threshold", "nms_thresh", "nms_type", "max_detections", "multi_label", "multi_label_thresh",
-    "nms_top_k", "objectness_threshold",
-)  # fmt: skip
-
-
-def earlier_detections(cfg: Config) -> Path | None:
-    """The newest result file in `log_path` of the same weights, images and thresholds, made after these weights."""
-    values = cfg.to_dict()
-    mine = {name: values[name] for name in _DECIDING if name in values}
-    for folder in sorted(Path(cfg.log_path).glob("eval_*"), reverse=True):
-        detections, config = folder / "detections.json", folder / "config.yaml"
-        if not (detections.is_file() and config.is_file()):
-            continue
-        told = yaml.safe_load(config.read_text(encoding="utf-8"))
-        is_newer = detections.stat().st_mtime >= Path(cfg.pretrained).stat().st_mtime
-        if is_newer and isinstance(told, dict) and all(told.get(name) == value for name, value in mine.items()):
-            return detections
-    return None
 
 
 def voc_result(cfg: Config, dataset: DetectionDataset, detections: Path) -> VocResult | None:
