@@ -75,7 +75,7 @@ def earlier_detections(log_path: Path, origin: Mapping[str, Any]) -> Path | None
             return detections
         refused = refused or f"{detections}: {reason}"
     if refused:
-        log.info("override is off, but the network runs again; the newest detections are of another run. %s", refused)
+        log.info("the network runs again: the newest detections were made otherwise. %s", refused)
     return None
 
 
