@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from src.common.listing import some_of
 from src.data.batch import BatchTask, ImageBatch, next_samples
 from src.data.decode import MAX_IMAGE_PIXELS, decode_image
 from src.data.image_files import IMAGE_SUFFIXES, READABLE_SUFFIXES
@@ -23,8 +24,6 @@ from src.data.sampling import sample_rng
 from src.errors import UserError
 
 log = logging.getLogger(__name__)
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ def read_image_folder(root: Path, class_names: Sequence[str] = ()) -> ImageFolde
     if left_out:
         kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in left_out)
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        log.warning("%s: %d files are not read as pictures (%s): %s", root, len(left_out), counts, _some(left_out))
+        log.warning("%s: %d files are not read as pictures (%s): %s", root, len(left_out), counts, some_of(left_out))
     return ImageFolder(root, names, files, np.array(labels, np.int32))
 
 
@@ -157,7 +156,7 @@ def refuse_differing_classes(found: Sequence[str], wanted: Sequence[str], place:
     extra, missing = sorted(set(found) - set(wanted)), sorted(set(wanted) - set(found))
     if not extra and not missing:
         return
-    parts = [f"{len(names)} only {where}: {_some(names)}" for names, where in
+    parts = [f"{len(names)} only {where}: {some_of(names)}" for names, where in
              ((extra, f"in {place}"), (missing, f"in {other}")) if names]  # fmt: skip
     raise UserError(f"the class folders of {place} ({len(found)}) are not {other} ({len(wanted)}); {'; '.join(parts)}")
 
@@ -168,10 +167,6 @@ def _listed(folder: Path) -> tuple[list[str], list[str]]:
         names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
     pictures = [name for name in names if name.lower().endswith(READABLE_SUFFIXES)]
     return pictures, [name for name in names if not name.lower().endswith(READABLE_SUFFIXES)]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 class ClassTransform(Protocol):
@@ -218,11 +213,6 @@ class ClassBatch(ImageBatch):
     def arrays(self) -> tuple[np.ndarray, ...]:
         """What a training step takes, in order: images, valid sizes, labels."""
         return self.images, self.valid_sizes, self.labels
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """What a compiled step depends on."""
-        return self.images.shape
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from src.common.listing import some_of
 from src.engine.weights_file import read_card
 from src.errors import UsageError, UserError
 
@@ -111,12 +112,7 @@ def check_classes(cfg: Config, card: Mapping[str, Any], source: Path) -> None:
     names = card.get("class_names")
     if names is not None and tuple(names) != tuple(cfg.class_names):
         raise UserError(
-            f"{source} was trained on {len(names)} classes ({_some(names)}), the data has {len(cfg.class_names)} "
-            f"({_some(cfg.class_names)}).\n"
+            f"{source} was trained on {len(names)} classes ({some_of(names)}), the data has {len(cfg.class_names)} "
+            f"({some_of(cfg.class_names)}).\n"
             "Set --filter_weight=True to keep all layers but those that depend on the classes."
         )
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from src.common.listing import some_of
 from src.data.findings import Finding
 from src.data.statistics import BoxTable, class_counts
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # A class of fewer boxes is rare; a side of fewer px is lost at the coarsest of the first strides; a share of such boxes
 # that deserves a warning.
 _RARE, _TINY, _TINY_SHARE = 10, 4, 0.05
-_SHOWN = 8
 
 
 def fast_findings(cfg: Config, dataset: DetectionDataset, split: str) -> list[Finding]:
@@ -34,9 +33,11 @@ def fast_findings(cfg: Config, dataset: DetectionDataset, split: str) -> list[Fi
     unused = [f"{cls}" for cls, boxes, _ in counts if not boxes]
     rare = [f"{cls} ({boxes})" for cls, boxes, _ in counts if 0 < boxes < _RARE]
     if unused and split == "train":
-        found.append(Finding("unused class", "warning", f"{name}: {len(unused)} classes have no box: {_some(unused)}"))
+        found.append(
+            Finding("unused class", "warning", f"{name}: {len(unused)} classes have no box: {some_of(unused)}")
+        )
     if rare and split == "train":
-        text = f"{name}: {len(rare)} classes have fewer than {_RARE} boxes: {_some(rare)}"
+        text = f"{name}: {len(rare)} classes have fewer than {_RARE} boxes: {some_of(rare)}"
         found.append(Finding("rare class", "note", text))
     sides = table.sides_at(cfg.testing_size, cfg.resize).min(axis=1, initial=np.inf)
     tiny = int((sides < _TINY).sum())
@@ -46,7 +47,3 @@ def fast_findings(cfg: Config, dataset: DetectionDataset, split: str) -> list[Fi
         severity = "warning" if tiny > len(sides) * _TINY_SHARE else "note"
         found.append(Finding("box too small at the input size", severity, text))
     return found
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

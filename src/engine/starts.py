@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from mindspore import nn
 
+from src.common.listing import some_of
 from src.engine.cards import check_classes
-from src.engine.weights_file import fill_network, load_weights, some_of, tensors_of
+from src.engine.weights_file import fill_network, load_weights, tensors_of
 from src.errors import UsageError, UserError
 from src.recipe import DetectionRecipe
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 from mindspore import nn
 
 from src.common.files import atomic_path, read_sealed, sha256_of, write_sealed
+from src.common.listing import some_of
 from src.errors import UserError
 
-_SHOWN = 5
 # Entry of a card that is being replaced: the card before.
 _BEFORE = "before"
 # What MindSpore raises, depending on where a file is damaged.
@@ -176,9 +176,3 @@ def fill_network(network: nn.Cell, tensors: Mapping[str, np.ndarray], source: Pa
 def tensors_of(network: nn.Cell) -> dict[str, np.ndarray]:
     """Every parameter and statistic of a network, by name, as copies."""
     return {p.name: p.asnumpy().copy() for p in network.get_parameters()}
-
-
-def some_of(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

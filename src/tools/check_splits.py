@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from src.common.listing import some_of
 from src.data.assemble import ReadOptions, assemble
 from src.data.content import Content
 from src.data.findings import SplitReport
@@ -27,7 +28,6 @@ from src.tools.checked import Checked
 if TYPE_CHECKING:
     from src.config import Config
 
-_SHOWN = 5
 _LEAST_RECALL = 0.9
 
 
@@ -110,7 +110,7 @@ def find_copies(digests: Mapping[str, str], report: SplitReport) -> None:
         names.setdefault(digest, []).append(name)
     for copies in names.values():
         if len(copies) > 1:
-            text = f"{len(copies)} images are the same file: {_some(copies)}"
+            text = f"{len(copies)} images are the same file: {some_of(copies)}"
             report.add("image is there twice", "warning", text, copies[0])
 
 
@@ -128,14 +128,10 @@ def find_strangers(content: Content, names: Sequence[str], report: SplitReport) 
         others += [path for path in paths if not is_image_name(Path(path).name) and path not in known]
     others = [path for path in others if not path.endswith((".xml", ".txt", ".json", ".yaml"))]
     if unlisted:
-        text = f"{content.image_dir}: the annotations do not name {len(unlisted)} images: {_some(unlisted)}"
+        text = f"{content.image_dir}: the annotations do not name {len(unlisted)} images: {some_of(unlisted)}"
         report.add("image without an entry", "note", text)
     if others:
-        report.add("no image", "note", f"{content.image_dir}: {len(others)} files are no images: {_some(others)}")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        report.add("no image", "note", f"{content.image_dir}: {len(others)} files are no images: {some_of(others)}")
 
 
 def _measure(cfg: Config, dataset: DetectionDataset, report: SplitReport) -> None:
@@ -192,11 +188,11 @@ def compare_splits(train: Checked, val: Checked) -> None:
     names = {digest: name for name, digest in train.digests.items()}
     shared = [(name, names[digest]) for name, digest in val.digests.items() if digest in names]
     if shared:
-        pairs = _some([name if name == other else f"{name} = {other}" for name, other in shared])
+        pairs = some_of([name if name == other else f"{name} = {other}" for name, other in shared])
         text = f"{len(shared)} of {len(val.digests)} validation images are training images too: {pairs}"
         val.report.add("training image in the validation", "warning", text, shared[0][0])
     in_train = {row["name"] for row in train.report.classes if row["boxes"]}
     unseen = [row["name"] for row in val.report.classes if row["boxes"] and row["name"] not in in_train]
     if unseen and train.report.classes:
-        text = f"{len(unseen)} classes have boxes in the validation but none in the training: {_some(unseen)}"
+        text = f"{len(unseen)} classes have boxes in the validation but none in the training: {some_of(unseen)}"
         val.report.add("class without training boxes", "warning", text)

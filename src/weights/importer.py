@@ -15,7 +15,8 @@ from mindspore import nn
 from src.common.class_lists import published_classes
 from src.common.files import sha256_of
 from src.common.layers import ConvBnAct
-from src.engine.weights_file import fill_network, load_tensors, load_weights, save_weights, some_of
+from src.common.listing import some_of
+from src.engine.weights_file import fill_network, load_tensors, load_weights, save_weights
 from src.errors import UsageError, UserError
 from src.recipe import get_recipe, task_of
 from src.weights.darknet_file import DarknetFile, read_bytes, read_darknet
