@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from src.common.boxes import xywh_to_xyxy
 from src.data.content import Content, Problems
 from src.data.sample import ReadReport
 
@@ -94,7 +95,7 @@ class BoxCheck:
         xywh = self._numbers()
         limits = np.tile(self.sizes[self.rows].astype(np.float64), 2)
         limits[limits == 0] = np.inf
-        corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        corners = xywh_to_xyxy(xywh)
         overhang = np.maximum(-corners[:, :2], corners[:, 2:] - limits[:, 2:]).max(axis=1, initial=0)
         boxes = np.clip(corners, 0, limits).astype(np.float32)
         finite = np.isfinite(xywh).all(axis=1)

@@ -90,7 +90,7 @@ class DetectionDataset:
         format: "coco", "voc", "yolo", "txt" or "mindrecord".
         store: where the images are, if they are no files.
         areas: float64, px^2 of each box of all samples in their order, NaN if unknown; None if all are. Scores by size
-            go by them; subsets and workers do without.
+            go by them; workers do without.
     """
 
     samples: list[Sample]
@@ -105,14 +105,6 @@ class DetectionDataset:
 
     def __len__(self) -> int:
         return len(self.samples)
-
-    def subset(self, indices: Sequence[int]) -> DetectionDataset:
-        """The same dataset with only the samples at `indices`, in that order."""
-        return replace(self, samples=[self.samples[index] for index in indices], areas=None)
-
-    def with_targets(self) -> DetectionDataset:
-        """The same dataset without the images that hold nothing to learn (no boxes, or crowd regions only)."""
-        return replace(self, samples=[sample for sample in self.samples if len(sample.targets()[0])], areas=None)
 
     def image_bytes(self, sample: Sample) -> bytes:
         """The bytes of the image file of a sample.

@@ -8,8 +8,6 @@ from pathlib import Path
 from src.data.content import BoxEntry, Content, ImageEntry, Problem, numbered
 from src.errors import UserError
 
-ORDERS = ("xyxy", "yxyx")
-
 
 def load_txt(
     ann_file: Path,

@@ -10,8 +10,6 @@ from mindspore import nn, ops
 from src.common.layers import UpsampleNearest2x
 from src.efficientdet_d0.layers import ConvNorm, HalvingPool, SeparableConv, Swish
 
-Levels = tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor]
-
 _FUSION_EPS = 1e-4
 
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from src.common.boxes import xyxy_to_xywh
 from src.common.files import atomic_path
 from src.engine.postprocess import Detections
 from src.errors import UserError
@@ -109,11 +110,10 @@ class DetectionWriter(AbstractContextManager):
                 f"image {image_id}: a label is not below {len(self._categories)}, the number of categories"
             )
         image = json.dumps(_plain(image_id))
-        boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
         lines = [
             # str of a float32 is the shortest text that gives the same float32 back
             _RECORD % (image, self._categories[label], *box, score)
-            for box, label, score in zip(boxes, labels.tolist(), map(str, scores), strict=True)
+            for box, label, score in zip(xyxy_to_xywh(boxes).tolist(), labels.tolist(), map(str, scores), strict=True)
         ]
         with self._reporting():
             self._file.write((",\n" if self.detections else "\n") + ",\n".join(lines))
@@ -123,15 +123,6 @@ class DetectionWriter(AbstractContextManager):
 def _plain(identifier: Any) -> Any:
     """A numpy integer as an int; json cannot write the former."""
     return int(identifier) if isinstance(identifier, np.integer) else identifier
-
-
-def read_detections(path: Path | str) -> list[dict[str, Any]]:
-    """All records of a COCO result file, checked; `iter_detections` needs less memory.
-
-    Raises:
-        UserError: as `iter_detections`.
-    """
-    return list(iter_detections(path))
 
 
 def iter_detections(path: Path | str) -> Iterator[dict[str, Any]]:

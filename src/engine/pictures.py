@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from src.common.boxes import xywh_to_xyxy
 from src.engine.detections import iter_detections
 from src.engine.draw import draw_boxes, save_image, side_by_side
 
@@ -40,8 +41,7 @@ def draw_results(dataset: DetectionDataset, detections: Path, folder: Path, coun
     for sample in samples:
         records = found[sample.image_id]
         image = dataset.decode(sample)
-        corner_boxes = np.array([r["bbox"] for r in records], np.float32).reshape(-1, 4)
-        corner_boxes[:, 2:] += corner_boxes[:, :2]
+        corner_boxes = xywh_to_xyxy(np.array([r["bbox"] for r in records], np.float32).reshape(-1, 4))
         detected = draw_boxes(
             image,
             corner_boxes,

@@ -23,27 +23,23 @@ class PostprocessOptions:
     Attributes:
         score_threshold: a class of a box is a candidate when its score is greater; 0..1.
         nms_threshold: overlap (IoU, or DIoU) above which the lower-scored box of a class is suppressed; 0..1.
-        nms_type: greedy, diou or soft.
+        nms_type: greedy, diou or soft (factor exp(-IoU^2 / 0.5); nms_threshold does not count).
         max_detections: most detections an image; 0 = no limit. COCO counts the best 100 *of each class* of an image, so
             a limit of 100 an image can cost a little AP.
-        pre_nms_top_k: most candidates an image that enter the suppression, the best ones; 0 = all.
-        pre_nms_top_k_per_class: most candidates of a class of an image that enter the suppression; 0 = all.
-        max_per_class: most detections of a class of an image; 0 = no limit.
+        pre_nms_top_k_per_class: most candidates of a class of an image that enter the suppression, the best ones;
+            0 = all.
         multi_label: False keeps only the best class of a box, True every class that passes.
-        multi_label_thresh: with multi_label, the class *probability* (score over objectness) must be greater too; 0..1.
-        soft_sigma: soft only: factor exp(-IoU^2 / sigma); 0 = linear, 1 - IoU where the IoU is above nms_threshold.
+        multi_label_thresh: with multi_label, a score must be greater than this too; 0..1. (Where a score is objectness
+            times probability, the decoder holds the probability against it.)
     """
 
     score_threshold: float = 0.001
     nms_threshold: float = 0.5
     nms_type: str = "greedy"
     max_detections: int = 300
-    pre_nms_top_k: int = 0
     pre_nms_top_k_per_class: int = 0
-    max_per_class: int = 0
     multi_label: bool = False
     multi_label_thresh: float = 0.0
-    soft_sigma: float = 0.5
 
     def __post_init__(self) -> None:
         if self.nms_type not in NMS_TYPES:
@@ -51,7 +47,7 @@ class PostprocessOptions:
         for name in ("score_threshold", "nms_threshold", "multi_label_thresh"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it lies between 0 and 1")
-        for name in ("max_detections", "pre_nms_top_k", "pre_nms_top_k_per_class", "max_per_class", "soft_sigma"):
+        for name in ("max_detections", "pre_nms_top_k_per_class"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name} is {getattr(self, name)}: it is not negative")
 
@@ -74,17 +70,13 @@ class Detections:
         return len(self.scores)
 
 
-def postprocess(
-    boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptions, objectness: np.ndarray | None = None
-) -> Detections:
+def postprocess(boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptions) -> Detections:
     """Score filter, sorting, limits and non-maximum suppression of one image, exact and in compiled code.
 
     Args:
         boxes: (K,4) float32 xyxy px.
         scores: (K,C) float32, 0..1.
         options: thresholds and limits.
-        objectness: (K,) float32, for `multi_label_thresh` where a score is objectness x class probability (YOLO);
-            None: the scores are the probabilities.
 
     Returns:
         detections by falling score, ties by rising box and class; empty arrays if nothing passes. Of two classes of one
@@ -97,12 +89,10 @@ def postprocess(
     scores = nms.readonly(scores, np.float32)
     if scores.ndim != 2 or boxes.shape != (len(scores), 4):
         raise ValueError(f"boxes (K,4) and scores (K,C) wanted, {boxes.shape} and {scores.shape} given")
-    index, labels, values = _candidates(boxes, scores, options, objectness)
+    index, labels, values = _candidates(boxes, scores, options)
     limits = {
-        "top_k": options.pre_nms_top_k,
         "top_k_per_class": options.pre_nms_top_k_per_class,
         "max_detections": options.max_detections,
-        "max_per_class": options.max_per_class,
         "box_index": index,
     }
     if options.nms_type == "soft":
@@ -110,8 +100,6 @@ def postprocess(
             boxes,
             values,
             labels,
-            sigma=options.soft_sigma,
-            threshold=options.nms_threshold,
             min_score=options.score_threshold,
             **limits,
         )
@@ -123,14 +111,13 @@ def postprocess(
 
 
 def _candidates(
-    boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptions, objectness: np.ndarray | None
+    boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptions
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Box index (n,), label (n,) and score (n,) of what passes the thresholds, in rising order of box and class."""
     threshold = np.float32(options.score_threshold)
     if options.multi_label:
-        probability = np.float32(options.multi_label_thresh)
-        floor = probability * (np.ones(1, np.float32) if objectness is None else np.asarray(objectness, np.float32))
-        thresholds = nms.readonly(np.broadcast_to(np.maximum(threshold, floor), len(scores)), np.float32)
+        least = max(threshold, np.float32(options.multi_label_thresh))
+        thresholds = nms.readonly(np.full(len(scores), least), np.float32)
         index, labels, values, bad_score, bad_box = nms.kernels().all_classes(boxes, scores, thresholds)
     else:
         index, labels, values, bad_score, bad_box = nms.kernels().best_class(boxes, scores, threshold)

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from src.common.boxes import iou_matrix
+from src.common.boxes import iou_matrix, xywh_to_xyxy
 from src.engine.detections import iter_detections
 from src.errors import UserError
 
 if TYPE_CHECKING:
     from src.data.sample import DetectionDataset
-
-METRICS = ("11_points", "all_points")
 
 
 class Truth(NamedTuple):
@@ -133,7 +131,7 @@ def _truths(dataset: DetectionDataset, label: int) -> Iterable[tuple[int, Truth]
 
 def _as_found(rows: list[tuple[float, ...]]) -> Found:
     table = np.array(rows, np.float64)
-    return Found(np.concatenate((table[:, :2], table[:, :2] + table[:, 2:4]), 1), table[:, 4])
+    return Found(xywh_to_xyxy(table[:, :4]), table[:, 4])
 
 
 def _class_score(name: str, truths: Mapping[int, Truth], found: Mapping[int, Found], iou: float) -> VocClassScore:

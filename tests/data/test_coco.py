@@ -324,15 +324,6 @@ def test_a_dataset_survives_pickling(many):
             assert getattr(one, name).dtype == getattr(other, name).dtype
 
 
-def test_subsets(many):
-    dataset = read_coco(many.ann_file, many.image_dir)
-    assert [sample.image_id for sample in dataset.subset([3, 1]).samples] == [103, 101]
-    assert len(pickle.loads(pickle.dumps(dataset.subset([])))) == 0
-    learnable = dataset.with_targets()
-    assert len(learnable) == 23 - 4
-    assert all(len(sample.boxes) for sample in learnable.samples)
-
-
 def test_real_annotations_agree_with_pycocotools(data_dir):
     pycocotools = pytest.importorskip("pycocotools.coco")
     ann_file = data_dir / "coco_mini" / "annotations" / "instances_val2017.json"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from src.engine import detections as module
-from src.engine.detections import DetectionWriter, read_detections
+from src.engine.detections import DetectionWriter, iter_detections
 from src.engine.postprocess import Detections
 from src.errors import UserError
 
@@ -29,7 +29,7 @@ def test_what_is_written_is_read(tmp_path):
         for image_id, detections in found.items():
             writer.write(image_id, detections)
     assert (writer.images, writer.detections) == (3, 7)
-    records = read_detections(path)
+    records = list(iter_detections(path))
     assert records == json.loads(path.read_text())
     assert [record["image_id"] for record in records] == [139] * 3 + ["image é"] * 4
     boxes = np.concatenate([d.boxes for d in found.values()]).astype(np.float64)
@@ -45,7 +45,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_no_detection_at_all(tmp_path):
     with DetectionWriter(tmp_path / "none.json", [1]) as writer:
         writer.write(5, some(0))
-    assert read_detections(tmp_path / "none.json") == []
+    assert list(iter_detections(tmp_path / "none.json")) == []
 
 
 @pytest.mark.parametrize("error", [RuntimeError("diverged"), FileNotFoundError("an image"), KeyboardInterrupt()])
@@ -85,9 +85,9 @@ def test_reading_in_pieces(tmp_path, monkeypatch, chunk):
     path = tmp_path / "a.json"
     for indent in (None, 2):
         path.write_text("\n " + json.dumps(records, indent=indent) + "\n")
-        assert read_detections(path) == records
+        assert list(iter_detections(path)) == records
     path.write_text(" [ ] ")
-    assert read_detections(path) == []
+    assert list(iter_detections(path)) == []
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_files_that_are_no_result_files(tmp_path, text, message):
     path = tmp_path / "broken.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as raised:
-        read_detections(path)
+        list(iter_detections(path))
     assert message in str(raised.value)
     assert str(path) in str(raised.value)
 
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
-        read_detections(tmp_path / "absent.json")
+        list(iter_detections(tmp_path / "absent.json"))
     (tmp_path / "binary.json").write_bytes(b"[\xff\xfe")
     with pytest.raises(UserError, match="not UTF-8"):
-        read_detections(tmp_path / "binary.json")
+        list(iter_detections(tmp_path / "binary.json"))

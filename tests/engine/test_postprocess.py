@@ -19,9 +19,7 @@ OPTIONS = st.builds(
     nms_threshold=st.sampled_from([0.0, 0.45, 0.5, 1.0]),
     nms_type=st.sampled_from(["greedy", "diou"]),
     max_detections=st.sampled_from([0, 1, 5]),
-    pre_nms_top_k=st.sampled_from([0, 3]),
     pre_nms_top_k_per_class=st.sampled_from([0, 2]),
-    max_per_class=st.sampled_from([0, 1]),
     multi_label=st.booleans(),
     multi_label_thresh=st.sampled_from([0.0, 0.5]),
 )
@@ -39,28 +37,24 @@ def overlap(a, b, nms_type):
     return value
 
 
-def slow_candidates(scores, options, objectness):
+def slow_candidates(scores, options):
     candidates = []
     for k, row in enumerate(scores):
-        probability = np.float32(options.multi_label_thresh) * (1 if objectness is None else objectness[k])
         for c, score in enumerate(row):
             if not score > np.float32(options.score_threshold):
                 continue
-            if score > probability if options.multi_label else c == row.argmax():
+            if score > np.float32(options.multi_label_thresh) if options.multi_label else c == row.argmax():
                 candidates.append((k, c, score))
     return candidates
 
 
-def slow_postprocess(boxes, scores, options, objectness=None):
-    candidates = slow_candidates(scores, options, objectness)
-    candidates = sorted(candidates, key=lambda kcs: -kcs[2])[: options.pre_nms_top_k or None]
+def slow_postprocess(boxes, scores, options):
+    candidates = sorted(slow_candidates(scores, options), key=lambda kcs: -kcs[2])
     kept, seen = [], {}
     for k, c, score in candidates:
         seen[c] = seen.get(c, 0) + 1
         same = [j for j, d, _ in kept if c == d]
         if options.pre_nms_top_k_per_class and seen[c] > options.pre_nms_top_k_per_class:
-            continue
-        if options.max_per_class and len(same) >= options.max_per_class:
             continue
         if all(overlap(boxes[k], boxes[j], options.nms_type) <= options.nms_threshold for j in same):
             kept.append((k, c, score))
@@ -82,12 +76,10 @@ def assert_equal(found, expected, boxes):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 25), st.integers(1, 6), OPTIONS, st.booleans())
-def test_equals_the_obvious_version(seed, count, classes, options, with_objectness):
+@given(st.integers(0, 10**6), st.integers(0, 25), st.integers(1, 6), OPTIONS)
+def test_equals_the_obvious_version(seed, count, classes, options):
     boxes, scores = random_image(seed, count, classes, levels=4)
-    objectness = scores.max(axis=1) if with_objectness else None
-    found = postprocess(boxes, scores, options, objectness)
-    assert_equal(found, slow_postprocess(boxes, scores, options, objectness), boxes)
+    assert_equal(postprocess(boxes, scores, options), slow_postprocess(boxes, scores, options), boxes)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -101,10 +93,8 @@ def test_equals_the_obvious_version_on_a_large_image(multi_label, nms_type):
 def test_soft_keeps_all_boxes_with_lower_scores():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
     scores = np.array([[0.9], [0.8], [0.5]], np.float32)
-    found = postprocess(boxes, scores, PostprocessOptions(0.01, nms_type="soft", soft_sigma=0.5))
+    found = postprocess(boxes, scores, PostprocessOptions(0.01, nms_type="soft"))
     np.testing.assert_allclose(found.scores, [0.9, 0.5, 0.8 * np.exp(-2)], rtol=1e-6)
-    linear = PostprocessOptions(0.01, 0.5, nms_type="soft", soft_sigma=0)
-    np.testing.assert_allclose(postprocess(boxes, scores, linear).scores, [0.9, 0.5], rtol=1e-6)
 
 
 def test_nothing_passes():
