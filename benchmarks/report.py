@@ -179,7 +179,9 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def _digits(value: float) -> str:
-    """Three digits that count."""
+    """Three digits that count; a count in full."""
+    if isinstance(value, int):
+        return str(value)
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
