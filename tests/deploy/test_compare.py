@@ -83,4 +83,4 @@ def test_float_and_calibrated_forms_of_a_checkpoint(checkpoint, pictures, tmp_pa
     forms = json.loads((tmp_path / "compare.json").read_text())["forms"]
     assert forms[0]["ap50"] == pytest.approx(forms[1]["ap50"], abs=1e-3)
     # In a network as small as this one the scales of int8 take more than its kernels save.
-    assert all(form["megabytes"] > 0.1 and form["milliseconds"] > 0 for form in forms)
+    assert all(form["megabytes"] > 0.05 and form["milliseconds"] > 0 for form in forms)
