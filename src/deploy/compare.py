@@ -22,24 +22,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from src.common.files import write_json
 from src.config import parse_command_line
 from src.deploy.export import export
 from src.deploy.quantized_export import has_vnni
 from src.deploy.runners import Runner, open_runner
 from src.deploy.samples import sample_images
+from src.deploy.score import RunnerEvaluator
 from src.engine.datasets import open_dataset
-from src.engine.evaluate import Evaluator
 from src.engine.runtime import start, start_logging
 from src.errors import UsageError, run_command
-from src.recipe import get_recipe, task_of
+from src.recipe import task_of
 
 if TYPE_CHECKING:
     from src.config import Config
-    from src.data.loader import Batch
-    from src.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -64,26 +60,6 @@ class FormResult:
     ap50: float
     megabytes: float
     milliseconds: float
-
-
-class RunnerEvaluator(Evaluator):
-    """Scores whatever a runner runs.
-
-    Args:
-        runner: opened with the configuration that the data set has resolved.
-        others: arguments of `Evaluator`.
-    """
-
-    def __init__(self, runner: Runner, *others: object) -> None:
-        self.runner = runner
-        super().__init__(*others)
-
-    def _build(self, recipe: Recipe) -> None:
-        """Nothing: the runner is there."""
-
-    def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        boxes, scores = self.runner.predict(batch.images, batch.valid_sizes)
-        return boxes, scores
 
 
 def compare(cfg: Config, float_checkpoint: str, quant_checkpoint: str, rounds: int, folder: Path) -> list[FormResult]:
@@ -127,8 +103,9 @@ def _exported(cfg: Config, checkpoint: str, target: Path, quantize: str) -> Path
 
 
 def _score(runner: Runner, detections: Path) -> tuple[float, float]:
-    dataset, cfg = open_dataset(runner.cfg.replace(eval_batch_size=1), "val")
-    with RunnerEvaluator(runner, cfg, get_recipe(cfg), dataset, start(cfg)) as evaluator:
+    dataset, runner.cfg = open_dataset(runner.cfg.replace(eval_batch_size=1), "val")
+    start(runner.cfg)
+    with RunnerEvaluator(runner, dataset) as evaluator:
         result = evaluator.score(detections)
     assert result is not None
     return result.ap, result.ap50
