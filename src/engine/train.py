@@ -134,7 +134,8 @@ def _find_run(cfg: Config, fresh: Path, notes: list[str]) -> tuple[Path, tuple[P
         return fresh, None
     if cfg.resume != "auto":
         manifest = manifest_of(Path(cfg.resume))
-        return manifest.parent.parent, (manifest, load_snapshot(manifest))
+        # The file may be named from within its folder.
+        return manifest.absolute().parent.parent, (manifest, load_snapshot(manifest))
     runs = [fresh] if cfg.run_name else sorted(root.glob("*/"), key=_newest_state, reverse=True)
     found = newest_whole([folder for run in [*runs, root] for folder in sorted(run.glob("ckpt_*/"))], notes)
     if found is None:
