@@ -58,6 +58,11 @@ def test_what_is_no_picture_is_no_sample_and_is_counted(tmp_path, caplog):
     assert "3 files are not read as pictures (2 .gif, 1 .txt): cat/notes.txt, dog/b.GIF, dog/c.gif" in caplog.text
 
 
+def test_the_kinds_that_the_readme_promises_are_listed():
+    promised = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".ppm"}
+    assert promised <= set(READABLE_SUFFIXES) and ".gif" not in READABLE_SUFFIXES
+
+
 @pytest.mark.parametrize("suffix", READABLE_SUFFIXES)
 def test_every_kind_of_picture_that_is_listed_is_read(tmp_path, suffix, caplog):
     picture = np.full((40, 60, 3), (30, 90, 200), np.uint8)
