@@ -276,16 +276,26 @@ class TrainStep(nn.Cell):
         vectors = {f"{v.name}.{n}": part for v in self._vectors() for n, part in _parts(v, self.weights).items()}
         return {**vectors, **{p.name: p.asnumpy().copy() for p in self._scalars()}}
 
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+    def load_state(self, state: Mapping[str, np.ndarray], with_window: bool = True) -> None:
         """Takes back what `state` gave.
+
+        Args:
+            state: of this step, or of one with other options.
+            with_window: False begins a new accumulation window, as where their number of steps is another.
 
         Raises:
             KeyError: a tensor is missing.
             ValueError: a shape differs.
         """
-        for vector in self._vectors():
+        for vector in self._vectors() if with_window else (self.velocity,):
             _fill(vector, {p.name: state[f"{vector.name}.{p.name}"] for p in self.weights}, self.weights)
-        for scalar in self._scalars():
+        scalars = [self.good_steps]
+        if with_window:
+            scalars.append(self.window_ok)
+        if self.options.dynamic_loss_scale:
+            # One that does not follow overflows is what the options say.
+            scalars.append(self.scale)
+        for scalar in scalars:
             scalar.set_data(Tensor(np.float32(np.reshape(state[scalar.name], ()))))
 
     def averages(self) -> dict[str, np.ndarray]:
