@@ -69,7 +69,7 @@ class CheckpointFolder:
     def save(
         self, snapshot: Snapshot, card: Mapping[str, Any], is_extra: bool = False, replaces: Path | None = None
     ) -> Path:
-        """Writes one checkpoint, prunes the oldest, and returns the path of its manifest.
+        """Writes one checkpoint, prunes the oldest, and returns the path of the weights.
 
         Args:
             snapshot: what it holds.
@@ -103,7 +103,7 @@ class CheckpointFolder:
                 _remove(replaces)
             for old in list(checkpoints_in(self.folder, self.name))[self.keep + is_extra :]:
                 _remove(old)
-        return manifest
+        return weights
 
     def manifest(self, epoch: int, step: int) -> Path:
         """Path of the manifest of the checkpoint after so many epochs and steps."""

@@ -245,10 +245,10 @@ class SaveCheckpoints(Hook):
         """Saves now, unless this step is saved already."""
         if self.is_writer and self._saved_step != trainer.step:
             is_extra = not self._is_due(trainer)
-            manifest = self.checkpoints.save(trainer.snapshot(), trainer.card, is_extra, self._extra)
-            self._extra = manifest if is_extra else None
+            path = self.checkpoints.save(trainer.snapshot(), trainer.card, is_extra, self._extra)
+            self._extra = self.checkpoints.manifest(trainer.epoch, trainer.step) if is_extra else None
             self._saved_step = trainer.step
-            log.info("saved %s", manifest.with_name(manifest.name.replace(".state.json", ".ckpt")))
+            log.info("saved %s", path)
 
     def note_score(self, trainer: Trainer) -> None:
         """Tells the checkpoint of this step, if there is one, that it was scored."""

@@ -23,7 +23,9 @@ def write_checkpoint(run, model="yolov3", step=4, at=1000):
     progress = {"epoch": 1, "step": step, "step_in_epoch": 0, "best_score": None}
     tensors = {"weight": np.ones(3, np.float32)}
     snapshot = Snapshot(tensors, {}, {"velocity.weight": tensors["weight"]}, progress, {"model": model}, "data")
-    manifest = CheckpointFolder(run / "ckpt_0", model, 9).save(snapshot, {"model": model})
+    folder = CheckpointFolder(run / "ckpt_0", model, 9)
+    folder.save(snapshot, {"model": model})
+    manifest = folder.manifest(1, step)
     os.utime(manifest, (at, at))
     return manifest
 
@@ -91,6 +93,14 @@ def test_a_run_that_is_being_trained_is_not_resumed_a_second_time(tmp_path, name
         find_run(cfg, [])
     holder.close()
     assert find_run(cfg, [])[1] == manifest
+
+
+def test_a_checkpoint_may_be_named_from_within_its_folder(tmp_path, monkeypatch):
+    manifest = write_checkpoint(tmp_path / "outputs" / "run")
+    cfg = config(tmp_path, "--resume", "yolov3-1_4.ckpt")
+    monkeypatch.chdir(manifest.parent)
+    folder, found = find_run(cfg, [])
+    assert folder.path == tmp_path / "outputs" / "run" and found == manifest
 
 
 def test_the_newest_run_of_this_model_is_resumed(tmp_path):
