@@ -229,6 +229,10 @@ class SaveCheckpoints(Hook):
 
     def before_train(self, trainer: Trainer) -> None:
         self._saved_step = trainer.step
+        manifest = self.checkpoints.manifest(trainer.epoch, trainer.step)
+        # One that somebody named stays.
+        if trainer.cfg.resume == "auto" and not self._is_due(trainer) and manifest.is_file():
+            self._extra = manifest
 
     def after_epoch(self, trainer: Trainer) -> None:
         if self._is_due(trainer):

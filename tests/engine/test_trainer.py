@@ -244,6 +244,19 @@ def test_checkpoints_between_two_of_the_interval_give_way(tmp_path):
     assert steps_in(tmp_path) == [9, 10]
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_checkpoint_inside_an_epoch_gives_way_when_the_run_goes_on_by_itself(tmp_path, named):
+    class StopInside(Hook):
+        def after_step(self, trainer):
+            trainer.stop_requested = trainer.step == 6
+
+    trainer(tmp_path, Loader()).fit([StopInside(), saving(tmp_path)])
+    assert steps_in(tmp_path) == [4, 6]
+    flags = ("--resume", "some.ckpt" if named else "auto")
+    resumed(tmp_path, Loader(), *flags).fit([saving(tmp_path)])
+    assert steps_in(tmp_path) == ([4, 6, 8] if named else [4, 8])
+
+
 def rates(mine):
     """Learning rate of each step, by (epoch, step of the epoch)."""
     found = {}
