@@ -304,7 +304,10 @@ class OutputKeys:
     log_interval: int = key(100, "steps between log lines", minimum=1, affects_training=False)
     log_path: str = key("outputs/", "folder of the logs of an evaluation", path=True, affects_training=False)
     summary_dir: str = key(
-        "", "folder of TensorBoard events and CSV; empty: in the run's folder", path=True, affects_training=False
+        "",
+        "folder of TensorBoard events and CSV, in it one with the name of each run; empty: in the run's folder",
+        path=True,
+        affects_training=False,
     )
     progress: str = key(
         "auto", "auto: a bar in a terminal, else lines", choices=("auto", "bar", "lines", "off"), affects_training=False

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -202,4 +202,9 @@ def _runs_of(model: str, root: Path, notes: list[str]) -> Iterator[Path]:
 
 
 def _newest_state(run: Path) -> float:
-    return max((path.stat().st_mtime for path in run.glob("ckpt_*/*.state.json")), default=0.0)
+    newest = 0.0
+    for path in run.glob("ckpt_*/*.state.json"):
+        # A training that goes on may remove it just now.
+        with suppress(FileNotFoundError):
+            newest = max(newest, path.stat().st_mtime)
+    return newest

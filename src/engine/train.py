@@ -230,7 +230,8 @@ def _evaluator(cfg: Config, runtime: Runtime) -> Evaluator:
 
 
 def _summary_folder(cfg: Config, folder: Path) -> Path:
-    return Path(cfg.summary_dir) if cfg.summary_dir else folder / "summary"
+    """In a folder for the curves of several runs each has one of its own, as TensorBoard shows them."""
+    return Path(cfg.summary_dir) / folder.name if cfg.summary_dir else folder / "summary"
 
 
 def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) -> list[Hook]:
