@@ -22,7 +22,8 @@ _write = ops.MultitypeFuncGraph("write")
 
 @_flatten.register("Tensor")
 def _flatten_one(tensor: Tensor) -> Tensor:
-    return _reshape(tensor, (-1,))
+    # A small operator costs a narrow network more than what it computes.
+    return tensor if tensor.ndim == 1 else _reshape(tensor, (-1,))
 
 
 @_descend.register("Tensor", "Tensor", "Tensor", "Tuple", "Tuple", "Tuple")
@@ -37,9 +38,9 @@ def _clip_one(limit: float, vector: Tensor, weight: Tensor, start: tuple, size: 
     return part * ops.minimum(limit / (_norm(part) + 1e-6), Tensor(1.0, ms.float32))
 
 
-@_write.register("Tensor", "Tensor", "Tuple", "Tuple", "Tuple")
-def _write_one(vector: Tensor, parameter: Tensor, start: tuple, size: tuple, shape: tuple) -> Tensor:
-    return ops.assign(parameter, ops.cast(_reshape(_slice(vector, start, size), shape), parameter.dtype))
+@_write.register("Tensor", "Tensor", "Tuple")
+def _write_one(parameter: Tensor, part: Tensor, shape: tuple) -> Tensor:
+    return ops.assign(parameter, _reshape(part, shape) if len(shape) != 1 else part)
 
 
 def _norm(vector: Tensor) -> Tensor:
@@ -160,7 +161,8 @@ class TrainStep(nn.Cell):
             self.buffer = _vector("buffer", count)
         # What the forward pass itself may write.
         self.statistics = ms.ParameterTuple([p for p in loss_cell.network.get_parameters() if not p.requires_grad])
-        self.statistics_layout = _layout(self.statistics)
+        _, sizes, self.statistics_shapes = _layout(self.statistics)
+        self.statistics_sizes = [size for (size,) in sizes]
         # Moving averages cover the batch-norm statistics too: averaged weights do not fit the raw statistics.
         self.averaged = ms.ParameterTuple(loss_cell.network.get_parameters() if options.ema_decay else [])
         if options.ema_decay > 0:
@@ -220,8 +222,9 @@ class TrainStep(nn.Cell):
         return ops.concat(_map(_flatten, ops.depend(self.statistics, ready)))
 
     def _write_statistics(self, vector: Tensor) -> tuple:
-        starts, sizes, shapes = self.statistics_layout
-        return _map(ops.partial(_write, vector), self.statistics, starts, sizes, shapes)
+        if len(self.statistics) == 0:
+            return ()
+        return _map(_write, self.statistics, ops.split(vector, self.statistics_sizes), self.statistics_shapes)
 
     def _is_finite_everywhere(self, total: Tensor, statistics: Tensor) -> Tensor:
         """Whether loss and statistics are, on all ranks: a gradient can be finite where the loss is not (a limit, a
