@@ -144,7 +144,8 @@ class Classifier(nn.Cell):
         self.fc = nn.Dense(backbone.out_channels[-1], num_classes, TruncatedNormal(0.01), "zeros")
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.fc(self.mean(self.backbone(x)[-1], (2, 3)))
+        # In float32: what float16 adds up overflows, and loses the small.
+        return self.fc(self.mean(ops.cast(self.backbone(x)[-1], ms.float32), (2, 3)))
 
 
 def draw_xavier(network: nn.Cell) -> None:

@@ -57,4 +57,5 @@ class DepthwiseProduct(nn.Cell):
             n * c, (rows, columns), pad_mode="pad", pad=self.margin, dilation=self.stride, group=n * c
         )
         of_images = ops.reshape(correlate(planes, kernels), (n, *weight.shape))
-        return self.backward(dout, weight, x.shape), ops.reduce_sum(of_images, 0)
+        total = ops.cast(ops.reduce_sum(ops.cast(of_images, ms.float32), 0), weight.dtype)
+        return self.backward(dout, weight, x.shape), total

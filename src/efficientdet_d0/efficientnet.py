@@ -22,6 +22,8 @@ _SQUEEZE = 0.25
 class SqueezeExcite(nn.Cell):
     """Scales every channel by a gate that depends on the means of all (Hu et al., 2018): shape kept.
 
+    Means are taken in float32: float16 would overflow while it adds up the pixels of a large map.
+
     Args:
         channels: of the map.
         hidden: channels between the two 1x1 convolutions.
@@ -37,12 +39,14 @@ class SqueezeExcite(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if not self.training:
-            gate = self.expand(self.swish(self.reduce(ops.mean(x, (2, 3), True))))
+            means = ops.cast(ops.mean(ops.cast(x, ms.float32), (2, 3), True), x.dtype)
+            gate = self.expand(self.swish(self.reduce(means)))
             return x * ops.sigmoid(gate)
         # The same in half the time: on CPU a mean over the last axis alone is fast, and a product that broadcasts by
         # itself is slow and keeps an index of 16 bytes an element (measured in MindSpore 2.10).
         n, c, h, w = x.shape
-        means = ops.reshape(ops.mean(ops.reshape(x, (n, c, h * w)), 2), (n, c, 1, 1))
+        wide = ops.cast(ops.reshape(x, (n, c, h * w)), ms.float32)
+        means = ops.cast(ops.reshape(ops.mean(wide, 2), (n, c, 1, 1)), x.dtype)
         gate = self.expand(self.swish(self.reduce(means)))
         return x * ops.broadcast_to(ops.sigmoid(gate), (n, c, h, w))
 
@@ -51,15 +55,17 @@ class DropConnect(nn.Cell):
     """In training, leaves a residual branch out for some images of a batch and scales it up for the others (stochastic
     depth, Huang et al., 2016): (N, C, H, W) -> the same shape.
 
-    The choice is drawn from the digits of the branch's own mean, which change with every step and image: no generator
-    has to be stored, and a training that is continued from a checkpoint draws as one that never stopped.
+    The choice is drawn from the digits of a number that changes with every step, block and image, the mean magnitude of
+    the branch over its root mean square: no generator has to be stored, and a training that is resumed from a
+    checkpoint draws as one that never stopped. (The mean itself is no such number: with one image in a batch, batch
+    norm makes it 0.)
 
     Args:
         rate: share of the images, in 0..1, for which the branch is left out.
     """
 
-    # 4,096 steps of a uniform number, out of the 24 bits of a float32; the factor is no whole number of halves.
-    _DIGITS = 4099.7
+    # Images differ in the second or third digit of that number; 10 of the 24 bits of a float32 are left behind those.
+    _DIGITS = 16411.3
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -69,8 +75,9 @@ class DropConnect(nn.Cell):
         if not self.training or self.rate == 0:
             return x
         values = ops.reshape(ops.stop_gradient(ops.cast(x, ms.float32)), (x.shape[0], -1))
-        spread = ops.abs(ops.mean(values, 1)) / (ops.mean(ops.abs(values), 1) + 1e-12)
-        digits = ops.reshape(spread, (-1, 1, 1, 1)) * self._DIGITS
+        root = ops.sqrt(ops.mean(ops.square(values), 1))
+        shape = ops.mean(ops.abs(values), 1) / (root + 1e-12)
+        digits = ops.reshape(shape, (-1, 1, 1, 1)) * self._DIGITS
         uniform = digits - ops.floor(digits)
         kept = ops.cast(uniform >= self.rate, x.dtype) / (1 - self.rate)
         return x * ops.broadcast_to(kept, x.shape)

@@ -10,7 +10,7 @@ from src.efficientdet_d0.matching import AnchorGrid, Matcher
 from src.errors import UsageError
 
 BOX_LOSSES = ("smooth_l1", "huber")
-NORMALIZERS = ("image", "batch")
+NORMALIZERS = ("image", "batch", "batch_plus_one")
 
 
 def softplus(x: ms.Tensor) -> ms.Tensor:
@@ -62,14 +62,14 @@ def focal_of_present(logits: ms.Tensor, alpha: float, gamma: float) -> ms.Tensor
 class EfficientDetCriterion(nn.Cell):
     """Raw maps and padded ground truth -> losses "class", "box".
 
-    An anchor takes the ground truth that it overlaps most. From `positive_iou` on it answers for its class and box,
-    below `negative_iou` for no class being there, in between for nothing. Nothing is forced: a box that no anchor
-    overlaps enough is not learnt.
+    An anchor is matched to the ground truth that it overlaps most. From `positive_iou` on it is positive, below
+    `negative_iou` negative, in between ignored. With `force_match` every box has its best anchor as a positive besides;
+    without it a box that no anchor overlaps enough is not learnt.
 
     Both losses are divided by the number of positive anchors (and the box loss by 4 besides, the numbers of a box):
     `image` by those of each image, at least 1, then averaged over the batch, as the published PyTorch port and the old
-    model zoo do; `batch` by those of the whole batch over all ranks, as google/automl does, where an image with many
-    objects weighs more than one with few.
+    model zoo do; `batch` by those of the whole batch over all ranks, at least 1, where an image with many objects
+    weighs more than one with few; `batch_plus_one` by one more than those, as google/automl does.
 
     Args:
         num_classes: C, object classes.
@@ -78,7 +78,8 @@ class EfficientDetCriterion(nn.Cell):
         box_loss_beta: beta, in the units of the regression.
         box_loss_weight: factor of the box loss.
         positive_iou, negative_iou: see above.
-        loss_normalizer: image or batch.
+        loss_normalizer: image, batch or batch_plus_one.
+        force_match: see above.
 
     Raises:
         UsageError: an argument is out of its range.
@@ -97,6 +98,7 @@ class EfficientDetCriterion(nn.Cell):
         positive_iou: float = 0.5,
         negative_iou: float = 0.4,
         loss_normalizer: str = "image",
+        force_match: bool = False,
     ) -> None:
         super().__init__()
         _check(num_classes, box_loss, box_loss_beta, positive_iou, negative_iou, loss_normalizer)
@@ -108,8 +110,10 @@ class EfficientDetCriterion(nn.Cell):
         self.is_per_image = loss_normalizer == "image"
         self.focal_of_absent = FocalOfAbsent(focal_alpha, focal_gamma)
         self.grid = AnchorGrid()
-        self.match = Matcher()
+        self.match = Matcher(force_match)
         self.shared_count = SharedCount()
+        # The ranks' counts are added up.
+        self.extra = 1 / self.shared_count.group_size if loss_normalizer == "batch_plus_one" else 0
 
     def construct(
         self, raw_maps: tuple, boxes: ms.Tensor, labels: ms.Tensor, image_size: ms.Tensor | tuple
@@ -137,7 +141,7 @@ class EfficientDetCriterion(nn.Cell):
         if self.is_per_image:
             count = ops.maximum(count, 1)
             return ops.reduce_mean(class_loss / count), ops.reduce_mean(box_loss / count)
-        total = self.shared_count(ops.reduce_sum(count))
+        total = self.shared_count(ops.reduce_sum(count) + self.extra)
         return ops.reduce_sum(class_loss) / total, ops.reduce_sum(box_loss) / total
 
     def _class_losses(self, logits: ms.Tensor, label: ms.Tensor, positive: ms.Tensor, asked: ms.Tensor) -> ms.Tensor:

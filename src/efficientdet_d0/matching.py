@@ -53,9 +53,17 @@ class Matcher(nn.Cell):
     """The ground truth that each anchor overlaps most.
 
     Overlaps are computed for a few boxes at a time, so that the whole (N, M, A) never exists.
+
+    Args:
+        force_match: the anchor that overlaps a box most gets this box, whatever the IoU and whichever box it overlaps
+            most itself; of several boxes the first (google/automl, ArgMaxMatcher's force_match_for_each_row).
     """
 
     _BOXES_AT_A_TIME = 16
+
+    def __init__(self, force_match: bool = False) -> None:
+        super().__init__()
+        self.force_match = force_match
 
     def construct(self, anchors: tuple, boxes: ms.Tensor, labels: ms.Tensor) -> tuple:
         """Matches.
@@ -66,15 +74,18 @@ class Matcher(nn.Cell):
             labels: int32 (N, M), -1 for padding.
 
         Returns:
-            the IoU (N, A), -1 in an image without boxes; the box (N, A, 4) and its label (N, A) that has it, the first
-            of several. No gradient goes through them.
+            the IoU (N, A), -1 in an image without boxes, 1 where the match is forced; the box (N, A, 4) and its label
+            (N, A) that has it, the first of several. No gradient goes through them.
         """
         batch, count = labels.shape
+        rows = ops.reshape(count_up(batch), (-1, 1))
         boxes = ops.stop_gradient(boxes)
         sides = sides_of(anchors)
         size = sides[0].shape[0]
         best = ops.zeros((batch, size), ms.float32) - 2
         which = ops.zeros((batch, size), ms.int32)
+        # Number of the first box that the anchor is the best for, counted down from M; 0 for none.
+        forced = ops.zeros((batch * size,), ms.int32)
         for first in range(0, count, self._BOXES_AT_A_TIME):
             last = min(first + self._BOXES_AT_A_TIME, count)
             # The next boxes wait for these, so that both need not be held at once.
@@ -84,7 +95,16 @@ class Matcher(nn.Cell):
             is_better = most > best
             best = ops.where(is_better, most, best)
             which = ops.where(is_better, ops.cast(place, ms.int32) + first, which)
-        row = which + ops.reshape(count_up(batch), (-1, 1)) * count
+            if self.force_match:
+                most, place = ops.max(overlap, 2)
+                number = ops.where(most > 0, count - first - count_up(last - first) + ops.cast(place * 0, ms.int32), 0)
+                index = ops.reshape(ops.cast(place, ms.int32) + rows * size, (-1, 1))
+                forced = ops.tensor_scatter_max(forced, index, ops.reshape(number, (-1,)))
+        if self.force_match:
+            forced = ops.reshape(forced, (batch, size))
+            which = ops.where(forced > 0, count - forced, which)
+            best = ops.where(forced > 0, ops.ones_like(best), best)
+        row = which + rows * count
         box = ops.gather(ops.reshape(boxes, (-1, 4)), row, 0)
         label = ops.gather(ops.reshape(labels, (-1,)), row, 0)
         return ops.stop_gradient(best), ops.stop_gradient(box), label

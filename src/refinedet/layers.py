@@ -61,7 +61,9 @@ class Conv(nn.Cell):
 class ChannelNorm(nn.Cell):
     """Scales the vector of channels at every pixel to length 1, then each channel by a learnt factor; shape kept.
 
-    Liu et al., ParseNet, 2015, section 3.2, where it is called L2 normalisation.
+    Liu et al., ParseNet, 2015, section 3.2, where it is called L2 normalisation. It is computed in float32 also where
+    the network runs in float16, in which a square overflows from 256 on. Where all channels are 0 they stay so, and the
+    gradient passes as if the length were 1: that of the square root has no limit there.
 
     Args:
         channels: C.
@@ -73,12 +75,16 @@ class ChannelNorm(nn.Cell):
         self.weight = Parameter(ms.Tensor(np.full(channels, scale, np.float32)), name="weight")
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        length = ops.sqrt(ops.reduce_sum(ops.square(x), (1,))) + _NORM_EPS
+        wide = ops.cast(x, ms.float32)
+        weight = ops.cast(ops.reshape(self.weight, (1, -1, 1, 1)), ms.float32)
+        total = ops.reduce_sum(ops.square(wide), (1,))
         if not self.training:
-            return x / ops.expand_dims(length, 1) * ops.reshape(self.weight, (1, -1, 1, 1))
+            length = ops.sqrt(total) + _NORM_EPS
+            return ops.cast(wide / ops.expand_dims(length, 1) * weight, x.dtype)
+        length = ops.sqrt(total + ops.cast(total == 0, ms.float32)) + _NORM_EPS
         # Spread before multiplied, and not divided: on CPU either keeps an index of 16 bytes an element.
         inverse = ops.broadcast_to(ops.expand_dims(ops.reciprocal(length), 1), x.shape)
-        return x * inverse * ops.broadcast_to(ops.reshape(self.weight, (1, -1, 1, 1)), x.shape)
+        return ops.cast(wide * inverse * ops.broadcast_to(weight, x.shape), x.dtype)
 
 
 class Upsample(nn.Cell):

@@ -204,6 +204,29 @@ def test_drop_connect_leaves_out_the_share_it_should():
     np.testing.assert_array_equal(layer.set_train(False)(Tensor(x)).asnumpy(), x)
 
 
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_drop_connect_behind_batch_norm(batch, mode):
+    """With one image batch norm makes the mean of each channel 0; smooth images, as the maps of real ones are."""
+    ms.set_context(mode=mode)
+    rng = np.random.default_rng(batch)
+    norm = nn.BatchNorm2d(4).set_train()
+    layer = DropConnect(0.3).set_train()
+    kept = []
+    for _ in range(400 if mode == ms.GRAPH_MODE else 100):
+        coarse = rng.standard_normal((batch, 4, 4, 4)).cumsum(2).cumsum(3).astype(np.float32)
+        x = norm(Tensor(np.repeat(np.repeat(coarse, 4, 2), 4, 3)))
+        y = layer(x).asnumpy()
+        own = np.abs(y).sum((1, 2, 3)) > 0
+        np.testing.assert_allclose(y[own], x.asnumpy()[own] / 0.7, rtol=1e-5)
+        kept += own.tolist()
+    ms.set_context(mode=ms.GRAPH_MODE)
+    assert np.mean(kept) == pytest.approx(0.7, abs=4 * np.sqrt(0.21 / len(kept)))
+    # One draw says nothing of the next.
+    kept = np.array(kept)
+    assert np.mean(kept[1:] == kept[:-1]) == pytest.approx(0.58, abs=4 * np.sqrt(0.25 / len(kept)))
+
+
 def test_drop_connect_rises_with_the_depth():
     blocks = EfficientNetB0(drop_connect=0.2).blocks
     assert [block.drop_connect.rate for block in blocks] == pytest.approx([0.2 * i / 16 for i in range(16)])
