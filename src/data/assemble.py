@@ -6,6 +6,7 @@ What is wrong is never silently dropped. Broken structure, unknown ids or classe
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ LABEL_MAPS = ("dense", "coco_id_minus_1")
 UNUSED_CLASS = "(unused)"
 # Under coco_id_minus_1 each id up to the largest costs an output of the network.
 _LARGEST_ID = 10_000
+# COCO's range of all sizes, px^2: an object beyond it would never be asked for.
+_LARGEST_AREA = 1e10
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class ReadOptions:
             known and always skipped.
         on_bad_image: what an image file that is not there does: `error`, or `skip` (left out, counted, logged).
         keep_crowd, keep_difficult: False leaves crowd regions, or objects marked difficult, out altogether.
-        check_images: look whether every image file is there; False for scoring without images.
+        check_images: look whether every image file is there. False for scoring without images: those that are not
+            there are no fault, and `skip` leaves them out only where others are there.
     """
 
     class_names: Sequence[str] = ()
@@ -75,14 +79,16 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
     """
     content.raise_problems()
     names, category_ids, label_of = map_classes(content, options.class_names, options.label_map)
-    check_images(content)
+    check_images(content, options.check_images)
     report = ReadReport()
-    look_for_files = options.check_images and content.store is None
-    if look_for_files:
-        _check_files(content, options, report)
+    # Boxes of YOLO are shares of an image: without it there are none.
+    is_needed = options.check_images or content.format == "yolo"
+    left_out = _check_files(content, options, is_needed) if content.store is None else frozenset()
+    report.missing = len(left_out)
     rows, labels = _check_annotations(content, names, label_of)
-    sizes = _image_sizes(content, look_for_files)
-    boxes, keep = BoxCheck(content, rows, sizes).run(options.on_bad_box, report)
+    sizes = _image_sizes(content, is_needed)
+    measured = BoxCheck(content, rows, sizes).run(options.on_bad_box, report)
+    keep = measured.keep
     crowd = np.array([annotation.iscrowd == 1 for annotation in content.annotations], bool)
     difficult = np.array([annotation.difficult == 1 for annotation in content.annotations], bool)
     if not options.keep_crowd:
@@ -95,7 +101,7 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
     paths = [f"{content.image_dir}/{image.file_name}" for image in content.images]
     ids = [image.id for image in content.images]
     flags = (crowd[order], difficult[order])
-    samples = build_samples(paths, ids, sizes.tolist(), counts, boxes[order], labels[order], *flags)
+    samples = build_samples(paths, ids, sizes.tolist(), counts, measured.corners[order], labels[order], *flags)
     _fill_report(report, counts, crowd[order], len(paths))
     _log(content, report, len([name for name in names if name != UNUSED_CLASS]))
     return DetectionDataset(
@@ -106,18 +112,39 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
         content.image_dir,
         report,
         content.format,
-        areas=_areas(content, order),
         store=content.store,
+        areas=_areas(content, order),
+        xywh=measured.xywh[order],
+        left_out=left_out,
+        other_categories=frozenset(category.id for category in content.categories) - frozenset(label_of),
     )
 
 
 def _areas(content: Content, order: np.ndarray) -> np.ndarray | None:
-    """float64 areas in px of the annotations at `order`, NaN where one tells none; None if none of all does."""
-    values = [
-        float(entry.area) if type(entry.area) in (int, float) else np.nan
-        for entry in map(content.annotations.__getitem__, order.tolist())
-    ]
-    return np.array(values) if np.isfinite(values).any() else None
+    """float64 areas in px^2 of the annotations at `order`, NaN where one tells none that can be used; None if none of
+    all does. Which do not is told once."""
+    positions = order.tolist()
+    entries = [content.annotations[position] for position in positions]
+    values = np.array([float(entry.area) if is_area(entry.area) else np.nan for entry in entries], np.float64)
+    unusable = [position for position, entry in zip(positions, entries, strict=True)
+                if entry.area is not None and not is_area(entry.area)]  # fmt: skip
+    unknown = int(np.isnan(values).sum())
+    if unusable:
+        first = f"{content.place(unusable[0])}: {str(content.annotations[unusable[0]].area)[:40]!r}"
+        logger.warning(
+            "%s: %d of %d areas are missing or no number of px from 0 to %g (%s); width x height of the box counts",
+            *(content.source, unknown, len(values), _LARGEST_AREA, first),
+        )
+    elif unknown and content.format == "coco":
+        logger.info(
+            "%s: %d of %d areas are missing; width x height of the box counts", content.source, unknown, len(values)
+        )
+    return None if unknown == len(values) else values
+
+
+def is_area(value: Any) -> bool:
+    """Whether an area of an annotation can be used: a number of px^2 that scores by size know."""
+    return type(value) in (int, float) and 0 <= value <= _LARGEST_AREA
 
 
 def map_classes(
@@ -153,14 +180,18 @@ def map_classes(
     return known, ids, {id_of[name]: label for label, name in enumerate(known) if name in id_of}
 
 
-def check_images(content: Content) -> None:
-    """Raises:
-    UserError: an image has no id or file name, a name leads out of the folder, or an id occurs twice.
+def check_images(content: Content, names_needed: bool = True) -> None:
+    """Checks ids and file names; an absent name that is not needed becomes empty.
+
+    Raises:
+        UserError: an image has no id or file name, a name leads out of the folder, or an id occurs twice.
     """
     problems = Problems(content)
     for position, image in enumerate(content.images):
         if type(image.id) not in (int, str):
             problems.add(f"image {position} has {'no id' if image.id is None else f'the id {image.id!r}'}")
+        elif image.file_name is None and not names_needed:
+            image.file_name = ""
         elif not isinstance(image.file_name, str) or not image.file_name:
             problems.add(f"image {image.id!r} has no file_name")
         elif leaves_folder(image.file_name):
@@ -181,14 +212,19 @@ def _check_unique(content: Content, what: str, values: list[Any]) -> None:
     problems.raise_if_any()
 
 
-def _check_files(content: Content, options: ReadOptions, report: ReadReport) -> None:
-    """Looks for every image; with on_bad_image=skip those that are missing leave `content`."""
+def _check_files(content: Content, options: ReadOptions, is_needed: bool) -> frozenset[str | int]:
+    """Looks for every image; with on_bad_image=skip those that are missing leave `content`, and their ids are told."""
     folder = content.image_dir
-    if not folder.is_dir():
+    if not is_needed and options.on_bad_image != "skip":
+        return frozenset()
+    if is_needed and not folder.is_dir():
         raise UserError(f"the image folder {folder} of {content.source} is missing")
     missing = missing_files(folder, [image.file_name for image in content.images])
     if not missing:
-        return
+        return frozenset()
+    if not is_needed and len(missing) == len(content.images):
+        logger.info("none of the %d images is in %s: all are scored", len(missing), folder)
+        return frozenset()
     shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
     what = f"{len(missing)} of {len(content.images)} images named in {content.source} are missing in {folder}: {shown}"
     if options.on_bad_image != "skip" or len(missing) == len(content.images):
@@ -201,7 +237,7 @@ def _check_files(content: Content, options: ReadOptions, report: ReadReport) -> 
     if content.places is not None:
         content.places = [place for place, kept in zip(content.places, stay, strict=True) if kept]
     content.annotations = [entry for entry, kept in zip(content.annotations, stay, strict=True) if kept]
-    report.missing = len(missing)
+    return frozenset(lost)
 
 
 def _holds(values: set[Any], value: Any) -> bool:
@@ -278,8 +314,12 @@ def _as_int(text: Any) -> int | None:
     return int(text) if isinstance(text, str) and text.isdecimal() and text.isascii() else None
 
 
-def _image_sizes(content: Content, may_read: bool) -> np.ndarray:
-    """int64 (images, 2) width and height; 0 where neither annotations nor files tell."""
+def _image_sizes(content: Content, is_needed: bool) -> np.ndarray:
+    """int64 (images, 2) width and height; 0 where neither annotations nor files tell.
+
+    Raises:
+        UserError: an annotated size is none, or an image that is needed cannot be read.
+    """
     problems = Problems(content)
     sizes = np.zeros((len(content.images), 2), np.int64)
     unknown: list[tuple[int, ImageEntry]] = []
@@ -292,10 +332,12 @@ def _image_sizes(content: Content, may_read: bool) -> np.ndarray:
         else:
             problems.add(f"image {image.id!r} has width {width!r} and height {height!r}")
     problems.raise_if_any()
-    if unknown and may_read:
+    if unknown and content.store is None and (is_needed or content.image_dir.is_dir()):
         logger.info("%s gives no size for %d images: reading it from the files", content.source, len(unknown))
         for row, image in unknown:
-            sizes[row] = read_image_size(content.image_dir / image.file_name, content.source)
+            # Without its size nothing of an image is known to be outside.
+            with contextlib.nullcontext() if is_needed else contextlib.suppress(UserError):
+                sizes[row] = read_image_size(content.image_dir / image.file_name, content.source)
     return sizes
 
 

@@ -23,7 +23,7 @@ from src.deploy.runners import Runner, open_runner
 from src.deploy.sidecar import read_sidecar
 from src.engine.cards import apply_card
 from src.engine.datasets import open_dataset
-from src.engine.evaluate import Evaluator, report, voc_result
+from src.engine.evaluate import Evaluator, score_file
 from src.engine.modelarts import on_modelarts
 from src.engine.runtime import Runtime, start, start_logging
 from src.errors import UsageError, UserError
@@ -159,8 +159,8 @@ def score(cfg: Config) -> int:
             return 0
         log.info("scoring %s on %d images", cfg.result_path or cfg.pretrained, len(evaluator.dataset.samples))
         detections = folder / "detections.json"
-        result = evaluator.score(detections)
-        report(result, folder, voc_result(cfg, evaluator.dataset, detections))
+        evaluator.write(detections)
+        score_file(cfg, evaluator.dataset, detections, folder)
     return 0
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from src.common.files import atomic_path
 from src.engine.coco_score import file_rows, pycocotools_evaluation
-from src.engine.coco_truth import read_ground_truth
+from src.engine.coco_truth import GroundTruth
 
 _IOU = 0.5
 _LIMIT = 100  # detections an image and class, as in COCO's AP
@@ -67,17 +67,16 @@ class ClassCurve:
         return BestThreshold(*(float(column[i]) for column in (self.scores, precision, recall, f1)))
 
 
-def class_curves(ann_file: Path | str, detections: Path | str) -> list[ClassCurve]:
+def class_curves(truth: GroundTruth, detections: Path | str) -> list[ClassCurve]:
     """Matches detections with the ground truth as pycocotools does; one curve a category, in the order of the ids.
 
     Args:
-        ann_file: COCO annotation file.
+        truth: see `ground_truth`.
         detections: COCO result file.
 
     Raises:
         UserError: a file or a record is not what it should be.
     """
-    truth = read_ground_truth(ann_file)
     rows = file_rows(detections, truth)
     evaluation = pycocotools_evaluation(truth, rows)
     evaluation.params.iouThrs = np.array([_IOU])
@@ -102,19 +101,19 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def recommend_thresholds(ann_file: Path | str, detections: Path | str, folder: Path) -> list[ClassCurve]:
+def recommend_thresholds(truth: GroundTruth, detections: Path | str, folder: Path) -> list[ClassCurve]:
     """Writes `thresholds.csv` (class, boxes, threshold, precision, recall, F1) and a picture of each class's curve.
 
     A class that was never found has empty fields, and no picture.
 
     Args:
-        ann_file, detections: see `class_curves`.
+        truth, detections: see `class_curves`.
         folder: where the files go.
 
     Returns:
         the curves.
     """
-    curves = class_curves(ann_file, detections)
+    curves = class_curves(truth, detections)
     with atomic_path(folder / "thresholds.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "boxes", "threshold", "precision", "recall", "F1"])

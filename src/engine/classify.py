@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# In the place of a predicted class, where a picture could not be read.
+_UNREADABLE = -1
 # Beyond this many classes their names would be too small to read in a picture.
 _NAMED_CLASSES = 40
 
@@ -103,11 +105,17 @@ class ClassEvaluator(Evaluator):
         table = table[np.argsort(table[:, 0])]
         if not np.array_equal(table[:, 0], np.arange(len(self.dataset))):
             raise RuntimeError("the ranks did not see every picture once")
-        return ClassResult(self.dataset.class_names, self.dataset.labels, table[:, 1], table[:, 2])
+        table = table[table[:, 1] != _UNREADABLE]
+        if not len(table):
+            raise UserError(f"not one of {len(self.dataset)} pictures of {self.dataset.root} can be read")
+        return ClassResult(self.dataset.class_names, self.dataset.labels[table[:, 0]], table[:, 1], table[:, 2])
 
     def _share(self) -> bytes:
         rows = [_rows(indices, found, self.dataset.labels[indices]) for indices, found in self.probabilities()]
-        return np.concatenate([*rows, np.zeros((0, 3), np.int32)]).tobytes()
+        table = np.concatenate([*rows, np.zeros((0, 3), np.int32)])
+        # What could not be read is not scored.
+        table[np.isin(table[:, 0], list(self.loader.bad)), 1] = _UNREADABLE
+        return table.tobytes()
 
     @staticmethod
     def numbers(result: ClassResult | None) -> list[float]:

@@ -22,7 +22,6 @@ from src.data.loader import BatchLoader
 from src.data.mindrecord import fingerprint as annotations_fingerprint
 from src.data.mindrecord import has_split, load_mindrecord, read_card
 from src.data.sources import NO_RECORDS, SourceOptions, load_content
-from src.data.to_coco import coco_of, write_coco
 from src.engine.fast_check import fast_findings
 from src.engine.mindrecord_writer import write_mindrecord
 from src.engine.modelarts import locked
@@ -242,15 +241,6 @@ def _loader(
         group_size=runtime.group_size,
         **own,
     )
-
-
-def truth_file(dataset: DetectionDataset, folder: Path) -> Path:
-    """The annotations of a dataset as a COCO file, for the scorers: its own, or one that is written into the folder."""
-    if dataset.format == "coco":
-        return dataset.ann_file
-    path = folder / "ground_truth.json"
-    write_coco(coco_of(dataset), path)
-    return path
 
 
 def fingerprint(dataset: DetectionDataset | ImageFolder) -> str:
