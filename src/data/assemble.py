@@ -40,6 +40,7 @@ class ReadOptions:
             class that no box uses need not be among them.
         label_map: `dense` numbers the classes in their order; `coco_id_minus_1` takes category id - 1, so that unused
             ids stay as holes, named "(unused)".
+        num_classes: outputs of the network, which under `coco_id_minus_1` may be more than the annotations have ids.
         on_bad_box: what a box without area, with a value that is no finite number, or outside its image does:
             `error`, or `skip` (left out, counted, logged). Two boxes of zero height in COCO's own train files are
             known and always skipped.
@@ -51,6 +52,7 @@ class ReadOptions:
 
     class_names: Sequence[str] = ()
     label_map: str = "dense"
+    num_classes: int = 0
     on_bad_box: str = "error"
     on_bad_image: str = "error"
     keep_crowd: bool = True
@@ -78,7 +80,7 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
         UserError: what is wrong, with file, image and box.
     """
     content.raise_problems()
-    names, category_ids, label_of = map_classes(content, options.class_names, options.label_map)
+    names, category_ids, label_of = map_classes(content, options)
     check_images(content, options.check_images)
     report = ReadReport()
     # Boxes of YOLO are shares of an image: without it there are none.
@@ -147,15 +149,13 @@ def is_area(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value <= _LARGEST_AREA
 
 
-def map_classes(
-    content: Content, class_names: Sequence[str], label_map: str
-) -> tuple[list[str], list[int], dict[int, int]]:
+def map_classes(content: Content, options: ReadOptions) -> tuple[list[str], list[int], dict[int, int]]:
     """Names and category ids by label, and the label of each category id of the file that the config knows."""
     problems = Problems(content)
     for position, category in enumerate(content.categories):
         if type(category.id) is not int or not isinstance(category.name, str):
             problems.add(f"category {position} needs an integer 'id' and a text 'name'")
-        elif label_map == "coco_id_minus_1" and not 1 <= category.id <= _LARGEST_ID:
+        elif options.label_map == "coco_id_minus_1" and not 1 <= category.id <= _LARGEST_ID:
             problems.add(
                 f"category {category.name!r} has id {category.id}: label_map coco_id_minus_1 needs ids from 1 to "
                 f"{_LARGEST_ID}, dense takes any"
@@ -164,15 +164,15 @@ def map_classes(
     _check_unique(content, "category id", [category.id for category in content.categories])
     _check_unique(content, "category name", [category.name for category in content.categories])
     id_of = {category.name: category.id for category in sorted(content.categories, key=lambda category: category.id)}
-    known = list(class_names) or list(id_of)
+    known = list(options.class_names) or list(id_of)
     if len(set(known)) < len(known):
         raise UsageError("class_names names a class twice")
     absent = [name for name in known if name not in id_of]
     if absent:
         logger.warning("%s has no category %s: no box will carry it", content.source, ", ".join(map(repr, absent)))
-    if label_map == "coco_id_minus_1":
+    if options.label_map == "coco_id_minus_1":
         name_of = {id_of[name]: name for name in known if name in id_of}
-        ids = list(range(1, max(name_of, default=0) + 1))
+        ids = list(range(1, max(options.num_classes, *name_of, 0) + 1))
         return [name_of.get(number, UNUSED_CLASS) for number in ids], ids, {number: number - 1 for number in name_of}
     # A class the file does not have gets an id the file does not use, so that its detections score as nothing.
     spare = iter(range(max(id_of.values(), default=0) + 1, 2**31))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from src.config import resolve_classes
-from src.data.assemble import ReadOptions, assemble
+from src.data.assemble import UNUSED_CLASS, ReadOptions, assemble
 from src.data.folder_records import read_folder_records, whole_images
 from src.data.imagefolder import (
     ClassLoader,
@@ -65,7 +65,8 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFold
             dataset = dataset.without_difficult()
         for finding in fast_findings(cfg, dataset, split):
             log.log(logging.WARNING if finding.severity == "warning" else logging.INFO, finding.text)
-    return dataset, resolve_classes(cfg, dataset.class_names, dataset.ann_file)
+    names = [name for name in dataset.class_names if name != UNUSED_CLASS]
+    return dataset, resolve_classes(cfg, names, dataset.ann_file)
 
 
 def read_files(cfg: Config, split: str) -> DetectionDataset:
@@ -77,6 +78,7 @@ def _read_options(cfg: Config, check_images: bool = True) -> ReadOptions:
     return ReadOptions(
         cfg.class_names,
         label_map=cfg.label_map,
+        num_classes=cfg.num_classes,
         on_bad_box=cfg.on_bad_box,
         on_bad_image=cfg.on_bad_image,
         check_images=check_images,
