@@ -41,12 +41,13 @@ log = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT", bound="Config")
 
 
-def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFolder, ConfigT]:
+def open_dataset(cfg: ConfigT, split: str, need_images: bool = True) -> tuple[DetectionDataset | ImageFolder, ConfigT]:
     """Reads and checks one split.
 
     Args:
         cfg: names the folder and, if need be, the files in it.
         split: "train", "val", or "test" for images without annotations.
+        need_images: False where the annotations alone are asked for; a detector's images need not be there then.
 
     Returns:
         the dataset, and the configuration with the classes that it left open.
@@ -57,9 +58,9 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFold
     if task_of(cfg) == "classify":
         return _open_image_folder(cfg, split)
     if cfg.mindrecord_dir and cfg.dataset != "mindrecord":
-        dataset = _through_mindrecord(cfg, split)
+        dataset = _through_mindrecord(cfg, split, need_images)
     else:
-        dataset = read_files(cfg, split)
+        dataset = read_files(cfg, split, need_images)
     if split == "train":
         if not cfg.learn_difficult:
             dataset = dataset.without_difficult()
@@ -69,9 +70,10 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFold
     return dataset, resolve_classes(cfg, names, dataset.ann_file)
 
 
-def read_files(cfg: Config, split: str) -> DetectionDataset:
+def read_files(cfg: Config, split: str, need_images: bool = True) -> DetectionDataset:
     """Reads and checks the annotations of a split, without a look at `mindrecord_dir`; see `open_dataset`."""
-    return assemble(load_content(source_options(cfg, split), split), _read_options(cfg))
+    content = load_content(source_options(cfg, split, need_images), split)
+    return assemble(content, _read_options(cfg, need_images))
 
 
 def _read_options(cfg: Config, check_images: bool = True) -> ReadOptions:
@@ -85,7 +87,7 @@ def _read_options(cfg: Config, check_images: bool = True) -> ReadOptions:
     )
 
 
-def _through_mindrecord(cfg: Config, split: str) -> DetectionDataset:
+def _through_mindrecord(cfg: Config, split: str, need_images: bool) -> DetectionDataset:
     """The rule of the old zoo: MindRecord files that are there are used and never made again; training makes those that
     are not. Several processes that share the folder make them once.
 
@@ -99,7 +101,7 @@ def _through_mindrecord(cfg: Config, split: str) -> DetectionDataset:
                 log.info("%s holds no MindRecord files: making them", folder)
                 write_mindrecord(read_files(cfg, split), folder, split)
     if not has_split(folder, split):
-        return read_files(cfg, split)
+        return read_files(cfg, split, need_images)
     _refuse_stale(cfg, split)
     log.info("images of %s come from MindRecord files in %s", split, folder / split)
     content, content.store = load_mindrecord(folder / split, split)
@@ -122,8 +124,8 @@ def _refuse_stale(cfg: Config, split: str) -> None:
         )
 
 
-def source_options(cfg: Config, split: str) -> SourceOptions:
-    """Where the configuration says the annotations of a split are.
+def source_options(cfg: Config, split: str, need_images: bool = True) -> SourceOptions:
+    """Where the configuration says the annotations of a split are; see `open_dataset`.
 
     Raises:
         UsageError: it does not say it.
@@ -139,6 +141,7 @@ def source_options(cfg: Config, split: str) -> SourceOptions:
         cfg.layout,
         cfg.class_names,
         cfg.num_classes if cfg.label_map == "dense" else 0,
+        need_images,
         cfg.txt_order,
         cfg.txt_first_class,
         cfg.voc_first_pixel,

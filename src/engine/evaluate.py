@@ -14,6 +14,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
+from src.common.listing import some_of
 from src.engine.cards import apply_card
 from src.engine.coco_score import CocoResult, format_per_class, score_detections, write_per_class_csv
 from src.engine.coco_truth import ground_truth
@@ -27,7 +28,7 @@ from src.engine.postprocess import Detections, postprocess, warm_up
 from src.engine.runtime import Runtime, beat, start, start_logging
 from src.engine.voc_score import VocResult, score_voc
 from src.engine.weights_file import fill_network, load_weights
-from src.errors import UsageError
+from src.errors import UsageError, UserError
 from src.recipe import DetectionRecipe, Recipe, get_recipe, task_of
 
 if TYPE_CHECKING:
@@ -221,7 +222,8 @@ def evaluate(cfg: Config) -> int:
     if cfg.detections or not cfg.is_distributed:
         start_logging(folder / "log.txt")
     if cfg.detections:
-        dataset, _ = open_dataset(cfg, "val")
+        dataset, _ = open_dataset(cfg, "val", need_images=False)
+        refuse_undrawable(cfg, dataset)
         score_file(cfg, dataset, Path(cfg.detections), folder)
         return 0
     if not cfg.pretrained:
@@ -288,13 +290,35 @@ def report(result: CocoResult, folder: Path, voc: VocResult | None = None) -> No
     log.info("detections, table and log: %s", folder)
 
 
+def _number_drawn(cfg: Config, dataset: DetectionDataset) -> int:
+    return len(dataset) if cfg.result_view else cfg.draw_images
+
+
+def refuse_undrawable(cfg: Config, dataset: DetectionDataset) -> None:
+    """Scoring needs no images, drawing does: better said before than after.
+
+    Raises:
+        UserError: images that are to be drawn are missing, and `on_bad_image` is not `skip`.
+    """
+    if dataset.store is not None or cfg.on_bad_image == "skip":
+        return
+    paths = [sample.image_path for sample in dataset.samples[: _number_drawn(cfg, dataset)]]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        key = "result_view" if cfg.result_view else "draw_images"
+        raise UserError(
+            f"{cfg.where(key)} draws on the images, but {len(missing)} of {len(paths)} are missing: "
+            f"{some_of(missing, 3)}. Without it none is needed"
+        )
+
+
 def analyse(cfg: Config, dataset: DetectionDataset, detections: Path, folder: Path) -> None:
     """What `draw_images`, `result_view` and `recommend_threshold` ask for, from a result file into the folder."""
-    drawn = len(dataset.samples) if cfg.result_view else cfg.draw_images
+    drawn = _number_drawn(cfg, dataset)
     if drawn:
         from src.engine.pictures import draw_results
 
-        draw_results(dataset, detections, folder / "pictures", drawn)
+        draw_results(dataset, detections, folder / "pictures", drawn, cfg.on_bad_image)
         log.info("pictures of detections: %s", folder / "pictures")
     if cfg.recommend_threshold:
         from src.engine.analysis import recommend_thresholds

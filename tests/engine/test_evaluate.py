@@ -213,11 +213,8 @@ class SecondRank(Runtime):
 
 def test_the_statistics_of_rank_0_are_scored():
     """Weights are alike on all ranks; batch-norm statistics are those of each rank's own images."""
-    own = {
-        "w": np.full((2, 2), 5, np.float32),
-        "mean": np.full(3, 7, np.float32),
-        "var": np.full((1, 2), 8, np.float32),
-    }
+    shapes = {"w": (2, 2), "mean": (3,), "var": (1, 2)}
+    own = {name: np.full(shape, 7, np.float32) for name, shape in shapes.items()}
     merged = with_masters_statistics(own, {"w"}, SecondRank("CPU", rank=1, group_size=2))
     assert merged.keys() == own.keys()
     np.testing.assert_array_equal(merged["w"], own["w"])
