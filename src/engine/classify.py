@@ -15,7 +15,7 @@ from mindspore import Tensor
 
 from src.common.files import atomic_path
 from src.engine.cards import apply_card
-from src.engine.datasets import evaluation_loader, open_dataset
+from src.engine.datasets import open_dataset
 from src.engine.evaluate import Evaluator
 from src.engine.runtime import Runtime, beat, start, start_logging
 from src.engine.weights_file import load_weights
@@ -77,7 +77,7 @@ class ClassEvaluator(Evaluator):
         self.runtime = runtime
         self.dataset = dataset
         self._build(recipe)
-        self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline(), runtime)
+        self.loader = self._open_loader(recipe)
 
     def probabilities(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (positions in the dataset (n,), probabilities (n, C)) of every picture of this rank, in batches."""

@@ -33,7 +33,7 @@ from src.recipe import DetectionRecipe, Recipe, get_recipe, task_of
 
 if TYPE_CHECKING:
     from src.config import Config
-    from src.data.loader import Batch
+    from src.data.loader import Batch, BatchLoader
     from src.data.sample import DetectionDataset
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,11 @@ class Evaluator:
         self.options = recipe.postprocess_options()
         self.truth = ground_truth(dataset)
         self._build(recipe)
-        self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline(), runtime)
+        self.loader = self._open_loader(recipe)
+
+    def _open_loader(self, recipe: Recipe) -> BatchLoader:
+        """What gives the images."""
+        return evaluation_loader(self.cfg, self.dataset, recipe.eval_pipeline(), self.runtime)
 
     def _build(self, recipe: Recipe) -> None:
         """What `_run` computes with: here the network itself."""
