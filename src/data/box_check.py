@@ -112,6 +112,11 @@ class BoxCheck:
     def measure(self) -> MeasuredBoxes:
         """Cuts and judges every box."""
         xywh = self._numbers()
+        # What is infinite is bad, and told below.
+        with np.errstate(invalid="ignore"):
+            return self._measure(xywh)
+
+    def _measure(self, xywh: np.ndarray) -> MeasuredBoxes:
         limits = np.tile(self.sizes[self.rows].astype(np.float64), 2)
         limits[limits == 0] = np.inf
         corners = xywh_to_xyxy(xywh)
