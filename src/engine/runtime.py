@@ -59,7 +59,8 @@ class Runtime:
 
     def of_master(self, text: str) -> str:
         """The text that rank 0 gives, on all ranks."""
-        return self.gather(text.encode() if self.is_master else b"")[0].decode()
+        own = text.encode(errors="surrogateescape") if self.is_master else b""
+        return self.gather(own)[0].decode(errors="surrogateescape")
 
     def _gather_words(self, words: np.ndarray) -> np.ndarray:
         # As int32, so that every bit arrives on every back end: that of the CPU knows no float64 and no uint8.
@@ -137,7 +138,7 @@ def start_logging(file: Path | None, rank: int = 0) -> None:
     if file is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(_LogFile(file, encoding="utf-8"))
+            handlers.append(_LogFile(file, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
             raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
     for handler in handlers:
