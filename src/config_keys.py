@@ -125,7 +125,7 @@ class DataKeys:
     )
     on_bad_image: str = key(
         "error",
-        "an image that is missing or broken: stop, or go on without it and tell at the end of the epoch",
+        "an image that is missing or broken: stop, or go on without it, unscored, and tell at the end of the epoch",
         choices=("error", "skip"),
     )
     max_image_pixels: int = key(178_956_970, "refuse images of more pixels (width * height)", minimum=1)
@@ -366,7 +366,7 @@ class EvalKeys:
         0.2, "class probability for multi_label", minimum=0, maximum=1, affects_training=False
     )
     detections: str = key(
-        "", "score this detections file instead of running a network", path=True, affects_training=False
+        "", "score this detections file: no network runs, and no images are needed", path=True, affects_training=False
     )
     override: bool = key(
         True,

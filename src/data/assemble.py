@@ -6,6 +6,7 @@ What is wrong is never silently dropped. Broken structure, unknown ids or classe
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from src.data.areas import read_areas
 from src.data.box_check import BoxCheck, missing_files, nearest_name
 from src.data.content import SHOWN, BoxEntry, Content, ImageEntry, Problems, leaves_folder
 from src.data.decode import read_image_size
@@ -37,16 +39,19 @@ class ReadOptions:
             class that no box uses need not be among them.
         label_map: `dense` numbers the classes in their order; `coco_id_minus_1` takes category id - 1, so that unused
             ids stay as holes, named "(unused)".
+        num_classes: outputs of the network, which under `coco_id_minus_1` may be more than the annotations have ids.
         on_bad_box: what a box without area, with a value that is no finite number, or outside its image does:
             `error`, or `skip` (left out, counted, logged). Two boxes of zero height in COCO's own train files are
             known and always skipped.
         on_bad_image: what an image file that is not there does: `error`, or `skip` (left out, counted, logged).
         keep_crowd, keep_difficult: False leaves crowd regions, or objects marked difficult, out altogether.
-        check_images: look whether every image file is there; False for scoring without images.
+        check_images: look whether every image file is there. False for scoring without images: those that are not
+            there are no fault, and `skip` leaves them out only where others are there.
     """
 
     class_names: Sequence[str] = ()
     label_map: str = "dense"
+    num_classes: int = 0
     on_bad_box: str = "error"
     on_bad_image: str = "error"
     keep_crowd: bool = True
@@ -74,15 +79,17 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
         UserError: what is wrong, with file, image and box.
     """
     content.raise_problems()
-    names, category_ids, label_of = map_classes(content, options.class_names, options.label_map)
-    check_images(content)
+    names, category_ids, label_of = map_classes(content, options)
+    check_images(content, options.check_images)
     report = ReadReport()
-    look_for_files = options.check_images and content.store is None
-    if look_for_files:
-        _check_files(content, options, report)
+    # Boxes of YOLO are shares of an image: without it there are none.
+    is_needed = options.check_images or content.format == "yolo"
+    left_out = _check_files(content, options, is_needed) if content.store is None else frozenset()
+    report.missing = len(left_out)
     rows, labels = _check_annotations(content, names, label_of)
-    sizes = _image_sizes(content, look_for_files)
-    boxes, keep = BoxCheck(content, rows, sizes).run(options.on_bad_box, report)
+    sizes = _image_sizes(content, is_needed)
+    measured = BoxCheck(content, rows, sizes).run(options.on_bad_box, report)
+    keep = measured.keep
     crowd = np.array([annotation.iscrowd == 1 for annotation in content.annotations], bool)
     difficult = np.array([annotation.difficult == 1 for annotation in content.annotations], bool)
     if not options.keep_crowd:
@@ -95,7 +102,7 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
     paths = [f"{content.image_dir}/{image.file_name}" for image in content.images]
     ids = [image.id for image in content.images]
     flags = (crowd[order], difficult[order])
-    samples = build_samples(paths, ids, sizes.tolist(), counts, boxes[order], labels[order], *flags)
+    samples = build_samples(paths, ids, sizes.tolist(), counts, measured.corners[order], labels[order], *flags)
     _fill_report(report, counts, crowd[order], len(paths))
     _log(content, report, len([name for name in names if name != UNUSED_CLASS]))
     return DetectionDataset(
@@ -106,29 +113,21 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
         content.image_dir,
         report,
         content.format,
-        areas=_areas(content, order),
         store=content.store,
+        areas=read_areas(content, order),
+        xywh=measured.xywh[order],
+        left_out=left_out,
+        other_categories=frozenset(category.id for category in content.categories) - frozenset(label_of),
     )
 
 
-def _areas(content: Content, order: np.ndarray) -> np.ndarray | None:
-    """float64 areas in px of the annotations at `order`, NaN where one tells none; None if none of all does."""
-    values = [
-        float(entry.area) if type(entry.area) in (int, float) else np.nan
-        for entry in map(content.annotations.__getitem__, order.tolist())
-    ]
-    return np.array(values) if np.isfinite(values).any() else None
-
-
-def map_classes(
-    content: Content, class_names: Sequence[str], label_map: str
-) -> tuple[list[str], list[int], dict[int, int]]:
+def map_classes(content: Content, options: ReadOptions) -> tuple[list[str], list[int], dict[int, int]]:
     """Names and category ids by label, and the label of each category id of the file that the config knows."""
     problems = Problems(content)
     for position, category in enumerate(content.categories):
         if type(category.id) is not int or not isinstance(category.name, str):
             problems.add(f"category {position} needs an integer 'id' and a text 'name'")
-        elif label_map == "coco_id_minus_1" and not 1 <= category.id <= _LARGEST_ID:
+        elif options.label_map == "coco_id_minus_1" and not 1 <= category.id <= _LARGEST_ID:
             problems.add(
                 f"category {category.name!r} has id {category.id}: label_map coco_id_minus_1 needs ids from 1 to "
                 f"{_LARGEST_ID}, dense takes any"
@@ -137,15 +136,15 @@ def map_classes(
     _check_unique(content, "category id", [category.id for category in content.categories])
     _check_unique(content, "category name", [category.name for category in content.categories])
     id_of = {category.name: category.id for category in sorted(content.categories, key=lambda category: category.id)}
-    known = list(class_names) or list(id_of)
+    known = list(options.class_names) or list(id_of)
     if len(set(known)) < len(known):
         raise UsageError("class_names names a class twice")
     absent = [name for name in known if name not in id_of]
     if absent:
         logger.warning("%s has no category %s: no box will carry it", content.source, ", ".join(map(repr, absent)))
-    if label_map == "coco_id_minus_1":
+    if options.label_map == "coco_id_minus_1":
         name_of = {id_of[name]: name for name in known if name in id_of}
-        ids = list(range(1, max(name_of, default=0) + 1))
+        ids = list(range(1, max(options.num_classes, *name_of, 0) + 1))
         return [name_of.get(number, UNUSED_CLASS) for number in ids], ids, {number: number - 1 for number in name_of}
     # A class the file does not have gets an id the file does not use, so that its detections score as nothing.
     spare = iter(range(max(id_of.values(), default=0) + 1, 2**31))
@@ -153,14 +152,18 @@ def map_classes(
     return known, ids, {id_of[name]: label for label, name in enumerate(known) if name in id_of}
 
 
-def check_images(content: Content) -> None:
-    """Raises:
-    UserError: an image has no id or file name, a name leads out of the folder, or an id occurs twice.
+def check_images(content: Content, names_needed: bool = True) -> None:
+    """Checks ids and file names; an absent name that is not needed becomes empty.
+
+    Raises:
+        UserError: an image has no id or file name, a name leads out of the folder, or an id occurs twice.
     """
     problems = Problems(content)
     for position, image in enumerate(content.images):
         if type(image.id) not in (int, str):
             problems.add(f"image {position} has {'no id' if image.id is None else f'the id {image.id!r}'}")
+        elif image.file_name is None and not names_needed:
+            image.file_name = ""
         elif not isinstance(image.file_name, str) or not image.file_name:
             problems.add(f"image {image.id!r} has no file_name")
         elif leaves_folder(image.file_name):
@@ -181,14 +184,19 @@ def _check_unique(content: Content, what: str, values: list[Any]) -> None:
     problems.raise_if_any()
 
 
-def _check_files(content: Content, options: ReadOptions, report: ReadReport) -> None:
-    """Looks for every image; with on_bad_image=skip those that are missing leave `content`."""
+def _check_files(content: Content, options: ReadOptions, is_needed: bool) -> frozenset[str | int]:
+    """Looks for every image; with on_bad_image=skip those that are missing leave `content`, and their ids are told."""
     folder = content.image_dir
-    if not folder.is_dir():
+    if not is_needed and options.on_bad_image != "skip":
+        return frozenset()
+    if is_needed and not folder.is_dir():
         raise UserError(f"the image folder {folder} of {content.source} is missing")
     missing = missing_files(folder, [image.file_name for image in content.images])
     if not missing:
-        return
+        return frozenset()
+    if not is_needed and len(missing) == len(content.images):
+        logger.info("none of the %d images is in %s: all are scored", len(missing), folder)
+        return frozenset()
     shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
     what = f"{len(missing)} of {len(content.images)} images named in {content.source} are missing in {folder}: {shown}"
     if options.on_bad_image != "skip" or len(missing) == len(content.images):
@@ -201,7 +209,7 @@ def _check_files(content: Content, options: ReadOptions, report: ReadReport) -> 
     if content.places is not None:
         content.places = [place for place, kept in zip(content.places, stay, strict=True) if kept]
     content.annotations = [entry for entry, kept in zip(content.annotations, stay, strict=True) if kept]
-    report.missing = len(missing)
+    return frozenset(lost)
 
 
 def _holds(values: set[Any], value: Any) -> bool:
@@ -278,8 +286,12 @@ def _as_int(text: Any) -> int | None:
     return int(text) if isinstance(text, str) and text.isdecimal() and text.isascii() else None
 
 
-def _image_sizes(content: Content, may_read: bool) -> np.ndarray:
-    """int64 (images, 2) width and height; 0 where neither annotations nor files tell."""
+def _image_sizes(content: Content, is_needed: bool) -> np.ndarray:
+    """int64 (images, 2) width and height; 0 where neither annotations nor files tell.
+
+    Raises:
+        UserError: an annotated size is none, or an image that is needed cannot be read.
+    """
     problems = Problems(content)
     sizes = np.zeros((len(content.images), 2), np.int64)
     unknown: list[tuple[int, ImageEntry]] = []
@@ -292,10 +304,12 @@ def _image_sizes(content: Content, may_read: bool) -> np.ndarray:
         else:
             problems.add(f"image {image.id!r} has width {width!r} and height {height!r}")
     problems.raise_if_any()
-    if unknown and may_read:
+    if unknown and content.store is None and (is_needed or content.image_dir.is_dir()):
         logger.info("%s gives no size for %d images: reading it from the files", content.source, len(unknown))
         for row, image in unknown:
-            sizes[row] = read_image_size(content.image_dir / image.file_name, content.source)
+            # Without its size nothing of an image is known to be outside.
+            with contextlib.nullcontext() if is_needed else contextlib.suppress(UserError):
+                sizes[row] = read_image_size(content.image_dir / image.file_name, content.source)
     return sizes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -90,13 +90,13 @@ class BatchTask:
 @dataclass(slots=True)
 class Targets:
     """What a batch is besides its pixels: see `Batch`; `cut` counts boxes that `cut_boxes` left out, `bad` says what is
-    wrong with the images that the batch goes without."""
+    wrong with the images that the batch goes without, by their positions in the dataset."""
 
     boxes: np.ndarray
     labels: np.ndarray
     geometry: list[Geometry]
     cut: int
-    bad: tuple[str, ...] = ()
+    bad: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class BatchMaker:
             boxes.append(found)
             labels.append(classes)
             geometry.append(where)
-        return Targets(*pad_targets(boxes, labels, self.max_boxes), geometry, cut, tuple(bad.values()))
+        return Targets(*pad_targets(boxes, labels, self.max_boxes), geometry, cut, bad)
 
 
 def next_samples(index: int, count: int) -> Iterator[int]:

@@ -9,14 +9,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from src.common.boxes import xywh_to_xyxy
+from src.common.boxes import xywh_to_xyxy, xyxy_to_xywh
 from src.data.content import Content, Problems
 from src.data.sample import ReadReport
 
+# Sums of hundredths miss the border by less; that is no overhang worth a word.
+_ROUNDING = 1e-6
 # A box may stick out of its image by this many pixels: the rounding of corners to hundredths and of sizes to pixels.
 OVERHANG = 1.0
 # The two boxes of zero height in COCO's own instances_train2014.json and instances_train2017.json, by annotation id
@@ -57,6 +59,24 @@ def _listing(folder: Path) -> set[str]:
         return set()
 
 
+class MeasuredBoxes(NamedTuple):
+    """All boxes of a split.
+
+    Attributes:
+        corners: float32 (n, 4) xyxy px, cut to their images.
+        xywh: float64 (n, 4) as their file has them, cut too where they stick out.
+        keep: bool (n,): which are good.
+        clipped: bool (n,): which of those were cut.
+        bad: position and description of each of the others.
+    """
+
+    corners: np.ndarray
+    xywh: np.ndarray
+    keep: np.ndarray
+    clipped: np.ndarray
+    bad: list[tuple[int, str]]
+
+
 @dataclass
 class BoxCheck:
     """Checks all boxes of a split at once.
@@ -71,43 +91,48 @@ class BoxCheck:
     rows: np.ndarray
     sizes: np.ndarray
 
-    def run(self, on_bad_box: str, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:
-        """Returns float32 (n, 4) xyxy boxes cut to their images, and which of them (n,) to keep; fills the report.
+    def run(self, on_bad_box: str, report: ReadReport) -> MeasuredBoxes:
+        """As `measure`; fills the report.
 
         Raises:
             UserError: there are bad boxes and `on_bad_box` is not `skip`.
         """
-        boxes, keep, clipped, bad = self.measure()
-        report.clipped = int(clipped.sum())
+        measured = self.measure()
+        report.clipped = int(measured.clipped.sum())
         problems, known = Problems(self.content), Problems(self.content)
-        for position, what in bad:
+        for position, what in measured.bad:
             annotation = self.content.annotations[position]
             (known if known_defect(annotation.id, annotation.bbox) else problems).add(what, position)
         if on_bad_box != "skip":
             problems.raise_if_any(". Mend the file, or set on_bad_box=skip to leave such boxes out")
         report.skipped = problems.count + known.count
         report.notes = [note.message() for note in (problems, known) if note.count]
-        return boxes, keep
+        return measured
 
-    def measure(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, str]]]:
-        """Boxes float32 (n, 4) cut to their images; which are good (n,); which of them were cut (n,); and position and
-        description of each bad one."""
+    def measure(self) -> MeasuredBoxes:
+        """Cuts and judges every box."""
         xywh = self._numbers()
+        # What is infinite is bad, and told below.
+        with np.errstate(invalid="ignore"):
+            return self._measure(xywh)
+
+    def _measure(self, xywh: np.ndarray) -> MeasuredBoxes:
         limits = np.tile(self.sizes[self.rows].astype(np.float64), 2)
         limits[limits == 0] = np.inf
         corners = xywh_to_xyxy(xywh)
         overhang = np.maximum(-corners[:, :2], corners[:, 2:] - limits[:, 2:]).max(axis=1, initial=0)
-        boxes = np.clip(corners, 0, limits).astype(np.float32)
+        cut = np.clip(corners, 0, limits)
+        boxes = cut.astype(np.float32)
         finite = np.isfinite(xywh).all(axis=1)
         with_area = (xywh[:, 2:] > 0).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         keep = finite & with_area & (overhang <= OVERHANG)
-        # Sums of hundredths miss the border by less than a millionth; that is no overhang worth a word.
-        clipped = keep & (overhang > 1e-6)
+        sticks_out = overhang > _ROUNDING
         bad = [
             (position, self._describe(position, finite[position], xywh[position], overhang[position]))
             for position in np.flatnonzero(~keep).tolist()
         ]
-        return boxes, keep, clipped, bad
+        exact = np.where(sticks_out[:, None], xyxy_to_xywh(cut), xywh)
+        return MeasuredBoxes(boxes, exact, keep, keep & sticks_out, bad)
 
     def _numbers(self) -> np.ndarray:
         """All boxes as float64 (n, 4); what is no list of four numbers becomes NaN."""

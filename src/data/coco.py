@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,21 @@ def decode_coco(ann_file: Path, raw: bytes, require_annotations: bool = True) ->
     if not content.images:
         raise UserError(f"annotation file {ann_file} lists no images")
     content.annotations = content.annotations or []
+    _make_ids_whole(content)
     return content
+
+
+def _make_ids_whole(file: CocoFile) -> None:
+    """Programs that keep numbers as floats write the id 7 as 7.0."""
+    for entry in itertools.chain(file.images, file.categories):
+        entry.id = _as_whole(entry.id)
+    for entry in file.annotations:
+        entry.id, entry.image_id = _as_whole(entry.id), _as_whole(entry.image_id)
+        entry.category_id = _as_whole(entry.category_id)
+
+
+def _as_whole(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _decode_slowly(ann_file: Path, raw: bytes) -> CocoFile:
@@ -116,5 +131,9 @@ def _decode_slowly(ann_file: Path, raw: bytes) -> CocoFile:
         raise UserError(f"annotation file {ann_file} is not JSON: no text at byte {error.start}") from error
     except msgspec.ValidationError as error:
         raise UserError(f"annotation file {ann_file} is no COCO annotation file: {error}") from error
+    except ValueError as error:
+        # A whole number of more than 4300 digits.
+        what = str(error).partition(":")[0]
+        raise UserError(f"annotation file {ann_file} is no COCO annotation file: {what}") from error
     except RecursionError as error:
         raise UserError(f"annotation file {ann_file} is no COCO annotation file: nested too deeply") from error

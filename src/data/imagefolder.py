@@ -7,7 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -217,10 +217,11 @@ class ClassBatch(ImageBatch):
 
 @dataclass(slots=True)
 class ClassTargets:
-    """What a batch is besides its pixels: labels, `bad` images it goes without; `cut` is for detectors."""
+    """What a batch is besides its pixels: labels, and what is wrong with the pictures that it goes without, by their
+    positions in the folder; `cut` is for detectors."""
 
     labels: np.ndarray
-    bad: tuple[str, ...] = ()
+    bad: dict[int, str] = field(default_factory=dict)
     cut: int = 0
 
 
@@ -249,7 +250,7 @@ class ClassBatchMaker:
             self._fill(images[position], index, key, task.epoch, bad)
             for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True))
         ]
-        return ClassTargets(self.dataset.labels[indices], tuple(bad.values()))
+        return ClassTargets(self.dataset.labels[indices], bad)
 
     def _fill(self, canvas: np.ndarray, index: int, key: int, epoch: int, bad: dict[int, str]) -> int:
         """Fills a canvas with a picture or what stands in for it; returns the position of the picture it shows."""

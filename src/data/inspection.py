@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from src.data.areas import is_area
 from src.data.assemble import annotation_problem, is_whole
 from src.data.box_check import BoxCheck, known_defect, nearest_name
 from src.data.content import BoxEntry, Category, Content, ImageEntry, leaves_folder
@@ -184,7 +185,7 @@ class _Inspector:
             places=None if self.content.places is None else [self.content.places[position] for position in kept],
         )
         check = BoxCheck(some, np.array(rows, np.int64), sizes)
-        boxes, good, clipped, bad = check.measure()
+        boxes, xywh, good, clipped, bad = check.measure()
         cut = set()
         for index, what in bad:
             good[index] = self._judge(some, index, images[rows[index]], boxes[index], what)
@@ -195,24 +196,31 @@ class _Inspector:
         seen: set[tuple] = set()
         entries: list[BoxEntry] = []
         for index in np.flatnonzero(good).tolist():
-            entry = some.annotations[index]
-            left, top, right, bottom = boxes[index].tolist()
+            entry, image = some.annotations[index], images[rows[index]]
             category = self._becomes[entry.category_id]
-            mark = (rows[index], category, left, top, right, bottom)
+            mark = (rows[index], category, *boxes[index].tolist())
             if mark in seen:
-                image = images[rows[index]]
                 text = f"{some.place(index)}: image {image.id!r} ({image.file_name}): the box is there twice"
                 self._add("duplicated box", "warning", text, "left out", image.file_name)
                 continue
             seen.add(mark)
-            bbox = [left, top, right - left, bottom - top]
-            area = None if index in cut else entry.area
+            bbox = xywh[index].tolist()
+            area = None if index in cut else self._area(some, index, image.file_name)
             entries.append(
                 BoxEntry(
                     len(entries) + 1, entry.image_id, category, bbox, area, entry.iscrowd, entry.difficult, entry.text
                 )
             )
         return entries
+
+    def _area(self, some: Content, index: int, image: str) -> Any:
+        """The area of an annotation as it is, or None for one that cannot be used, which is noted."""
+        area = some.annotations[index].area
+        if area is None or is_area(area):
+            return area
+        text = f"{some.place(index)}: the area {str(area)[:40]!r} is no number of px from 0 to 1e10"
+        self._add("unusable area", "warning", text, "width x height of the box counts", image)
+        return None
 
     def _judge(self, some: Content, index: int, image: ImageEntry, box: np.ndarray, what: str) -> bool:
         """Notes a bad box; whether the part of it inside the image is kept."""

@@ -60,6 +60,7 @@ def find_split(
     layout: str = "auto",
     ann_file: str | Path = "",
     image_dir: str | Path = "",
+    need_images: bool = True,
 ) -> SplitPaths:
     """Finds the annotation file and image folder of a split.
 
@@ -69,6 +70,8 @@ def find_split(
         layout: a name of `LAYOUTS`, or `auto` for the one layout that is there.
         ann_file, image_dir: take the place of what the layout says; relative to data_dir, or absolute. With both
             given no layout is needed, and data_dir may be empty if both are absolute.
+        need_images: False finds the annotation file without its images: their folder may be missing, and an
+            annotation file that is given is enough.
 
     Raises:
         UsageError: the layout does not exist.
@@ -79,7 +82,9 @@ def find_split(
         raise UsageError(f"layout {layout!r} does not exist: choose auto, {', '.join(LAYOUTS)}")
     root = Path(data_dir)
     if ann_file and image_dir:
-        return _existing(SplitPaths(root / ann_file, root / image_dir), split)
+        return _existing(SplitPaths(root / ann_file, root / image_dir), split, need_images)
+    if ann_file and not need_images and not (str(data_dir) and root.is_dir()):
+        return _existing(SplitPaths(root / ann_file, (root / ann_file).parent), split, need_images)
     if not str(data_dir):
         raise UserError("data_dir is empty: name the folder that holds annotations and images (--data_dir=DIR)")
     if not root.is_dir():
@@ -94,7 +99,7 @@ def find_split(
         return next(iter(whole.values()))
     for paths in candidates.values():
         if paths.ann_file.is_file():
-            return _existing(paths, split)
+            return _existing(paths, split, need_images)
     raise UserError(
         f"data_dir {root} holds no split {split!r}; looked for {_expected(split, layout, ann_file, image_dir)}. "
         "Other names: set the annotation file and the image folder by key"
@@ -118,9 +123,9 @@ def _expected(split: str, layout: str, ann_file: str | Path = "", image_dir: str
     return ", or ".join(dict.fromkeys(f"{ann_file or ann} with {image_dir or images}/" for ann, images in pairs))
 
 
-def _existing(paths: SplitPaths, split: str) -> SplitPaths:
+def _existing(paths: SplitPaths, split: str, need_images: bool) -> SplitPaths:
     if not paths.ann_file.is_file():
         raise UserError(f"the annotation file of split {split!r} is missing: {paths.ann_file}")
-    if not paths.image_dir.is_dir():
+    if need_images and not paths.image_dir.is_dir():
         raise UserError(f"the image folder of split {split!r} is missing: {paths.image_dir} (for {paths.ann_file})")
     return paths

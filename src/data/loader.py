@@ -47,12 +47,13 @@ class BatchLoader:
         stall_timeout: seconds to wait for a batch before it is an error.
         max_image_pixels: larger images are an error.
         on_bad_image: `error`, or `skip`: in training the sample behind it takes the place of an image that cannot be
-            used, in evaluation a grey picture; the end of the epoch names such images.
+            used, in evaluation a grey picture, which is not scored; the end of the epoch names such images.
 
     Attributes:
         steps_per_epoch: batches of an epoch on this rank.
         is_stopped: asked while a batch is waited for; True ends the epoch early. It is for the caller to set.
         boxes_cut: boxes that `cut_boxes` has left out of the batches given out so far.
+        bad: what is wrong with the images that the epoch, as far as it has run, goes without, by their positions.
 
     Raises:
         UserError: the dataset is empty. UsageError: an argument out of its range.
@@ -95,7 +96,7 @@ class BatchLoader:
         self._shard = Shard(len(dataset), batch_size, rank, group_size, training, drop_last)
         stand_in = "none" if on_bad_image != "skip" else "next" if training else "grey"
         self._maker = BatchMaker(dataset, pipeline, seed, max_boxes, cut_boxes, max_image_pixels, stand_in)
-        self._bad: dict[str, None] = {}
+        self.bad: dict[int, str] = {}
         self._seed, self._resize_rate = seed, resize_rate
         self._num_workers, self._prefetch, self._stall_timeout = num_workers, prefetch, stall_timeout
         self._slot_bytes = batch_size * 3 * max(height * width for height, width in self.sizes)
@@ -148,14 +149,14 @@ class BatchLoader:
 
     def _with_report(self, batches: Iterator[Batch], epoch: int) -> Iterator[Batch]:
         """Names at the end the images that the epoch went without."""
-        self._bad = {}
+        self.bad = {}
         try:
             yield from batches
         finally:
-            if self._bad:
-                shown = "; ".join(list(self._bad)[:_SHOWN])
-                more = f"; and {len(self._bad) - _SHOWN} more" if len(self._bad) > _SHOWN else ""
-                logger.warning("epoch %d went without %d images: %s%s", epoch + 1, len(self._bad), shown, more)
+            if self.bad:
+                shown = "; ".join(list(self.bad.values())[:_SHOWN])
+                more = f"; and {len(self.bad) - _SHOWN} more" if len(self.bad) > _SHOWN else ""
+                logger.warning("epoch %d went without %d images: %s%s", epoch + 1, len(self.bad), shown, more)
 
     def _task(self, order: np.ndarray, epoch: int, number: int) -> BatchTask:
         indices, keys = self._shard.batch(order, number)
@@ -205,7 +206,7 @@ class BatchLoader:
             pending.append((pool.submit(task, self.is_stopped), task))
 
     def _finished(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
-        self._bad |= dict.fromkeys(targets.bad)
+        self.bad |= targets.bad
         return self._batch(task, images, targets)
 
     def _batch(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,8 +89,13 @@ class DetectionDataset:
         report: what reading found.
         format: "coco", "voc", "yolo", "txt" or "mindrecord".
         store: where the images are, if they are no files.
-        areas: float64, px^2 of each box of all samples in their order, NaN if unknown; None if all are. Scores by size
-            go by them; workers do without.
+        xywh: float64 (n, 4) left, top, width, height in px of each box of all samples in their order, with the digits
+            of their file, for the scorers; None: as the samples have them. Workers do without.
+        areas: float64, px^2 of each of those boxes, NaN if unknown; None if all are. Scores by size go by them; workers
+            do without.
+        left_out: ids of images that the annotations list and the samples lack: neither their objects nor detections on
+            them are scored.
+        other_categories: category ids of the annotations that no class has: detections of them are not scored.
     """
 
     samples: list[Sample]
@@ -102,6 +107,9 @@ class DetectionDataset:
     format: str = "coco"
     store: ImageSource | None = None
     areas: np.ndarray | None = None
+    xywh: np.ndarray | None = None
+    left_out: frozenset[str | int] = frozenset()
+    other_categories: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -128,13 +136,31 @@ class DetectionDataset:
 
     def without_difficult(self) -> DetectionDataset:
         """The same dataset without the objects marked difficult."""
-        return replace(self, samples=[_easy(sample) for sample in self.samples])
+        easy = np.concatenate([np.zeros(0, bool), *(~sample.difficult for sample in self.samples)])
+        return self._of([_easy(sample) for sample in self.samples], easy)
+
+    def without_images(self, positions: Collection[int]) -> DetectionDataset:
+        """The same dataset without the samples at some positions, whose ids are `left_out`."""
+        gone = set(positions)
+        if not gone:
+            return self
+        samples = [sample for position, sample in enumerate(self.samples) if position not in gone]
+        counts = [len(sample.boxes) for sample in self.samples]
+        stay = np.repeat(np.array([position not in gone for position in range(len(counts))], bool), counts)
+        ids = frozenset(self.samples[position].image_id for position in gone)
+        return replace(self._of(samples, stay), left_out=self.left_out | ids)
+
+    def _of(self, samples: list[Sample], kept: np.ndarray) -> DetectionDataset:
+        """The same dataset with other samples, which have those of all boxes that `kept` (n,) says."""
+        columns = {name: None if column is None else column[kept]
+                   for name, column in (("areas", self.areas), ("xywh", self.xywh))}  # fmt: skip
+        return replace(self, samples=samples, **columns)
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process gets a few large arrays instead of hundreds of thousands of small ones: 118,287 COCO samples
         # travel in a fraction of a second.
         samples = self.samples
-        state = {**self.__dict__, "areas": None}
+        state = {**self.__dict__, "areas": None, "xywh": None}
         state["samples"] = {
             "paths": [str(sample.image_path) for sample in samples],
             "ids": [sample.image_id for sample in samples],

@@ -38,6 +38,7 @@ class SourceOptions:
         dataset: a name of `FORMATS` or `OLD_NAMES`, or `auto`.
         layout: of COCO files; see `find_split`.
         class_names, num_classes: of formats that number their classes; empty and 0 if unknown.
+        need_images: False where annotations alone are enough; see `find_split`.
         txt_order, txt_first_class: see `load_txt`.
         voc_first_pixel: see `load_voc`.
     """
@@ -49,6 +50,7 @@ class SourceOptions:
     layout: str = "auto"
     class_names: Sequence[str] = ()
     num_classes: int = 0
+    need_images: bool = True
     txt_order: str = "xyxy"
     txt_first_class: int = 0
     voc_first_pixel: int = 1
@@ -142,7 +144,7 @@ def _format_of_file(path: Path) -> str:
     if suffix != ".txt":
         return "coco"
     # A list of VOC holds names alone; a list of boxes holds some box.
-    for line in read_lines(path)[:1000]:
+    for line in read_lines(path, with_file_names=True)[:1000]:
         name, boxes = split_line(line)
         if boxes or "/" in name or "." in name:
             return "txt"
@@ -151,7 +153,12 @@ def _format_of_file(path: Path) -> str:
 
 def _load_coco(options: SourceOptions, split: str) -> Content:
     paths = find_split(
-        options.data_dir, split, layout=options.layout, ann_file=options.ann_file, image_dir=options.image_dir
+        options.data_dir,
+        split,
+        layout=options.layout,
+        ann_file=options.ann_file,
+        image_dir=options.image_dir,
+        need_images=options.need_images,
     )
     return load_coco(paths.ann_file, paths.image_dir, require_annotations=split != "test")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from src.common.files import atomic_path
+from src.common.names import json_text
 from src.data.assemble import UNUSED_CLASS
 from src.data.sample import DetectionDataset, Sample
 
@@ -21,11 +20,14 @@ def coco_of(dataset: DetectionDataset) -> dict[str, Any]:
     names start from the image folder of the dataset.
     """
     annotations = [entry for sample in dataset.samples for entry in _annotations(sample, dataset.category_ids)]
-    areas = [np.nan] * len(annotations) if dataset.areas is None else dataset.areas.tolist()
-    for number, (entry, area) in enumerate(zip(annotations, areas, strict=True), 1):
+    for number, entry in enumerate(annotations, 1):
         entry["id"] = number
-        if np.isfinite(area):
-            entry["area"] = area
+    if dataset.xywh is not None:
+        for entry, bbox in zip(annotations, dataset.xywh.tolist(), strict=True):
+            entry["bbox"], entry["area"] = bbox, bbox[2] * bbox[3]
+    if dataset.areas is not None:
+        for entry, area in zip(annotations, dataset.areas.tolist(), strict=True):
+            entry["area"] = entry["area"] if math.isnan(area) else area
     pairs = zip(dataset.category_ids, dataset.class_names, strict=True)
     used = [(number, name) for number, name in pairs if name != UNUSED_CLASS]
     return {
@@ -62,9 +64,9 @@ def write_coco(content: dict[str, Any], path: Path) -> None:
     parts = []
     for key, entries in content.items():
         if isinstance(entries, dict):
-            parts.append(f"{json.dumps(key)}: {json.dumps(entries, ensure_ascii=False)}")
+            parts.append(f"{json_text(key)}: {json_text(entries)}")
             continue
-        rows = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-        parts.append(f"{json.dumps(key)}: [\n{rows}\n]")
+        rows = ",\n".join(map(json_text, entries))
+        parts.append(f"{json_text(key)}: [\n{rows}\n]")
     with atomic_path(path) as beside:
         beside.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from src.common.boxes import clip_boxes
-from src.data.geometry import Geometry, resize_for_eval, resize_into
+from src.data.geometry import Geometry, plan_resize, resize_for_eval, resize_into
 
 Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]
 LoadSample = Callable[[int], Labelled]
@@ -75,6 +75,10 @@ class Resize:
     ) -> tuple[np.ndarray, np.ndarray, Geometry]:
         _, geometry = resize_for_eval(image, canvas.shape[:2], self.mode, self.interpolation, self.pad_value, canvas)
         return geometry.forward(boxes), labels, geometry
+
+    def plan(self, width: int, height: int, size: tuple[int, int]) -> Geometry:
+        """What it does to an image of `width` x `height` pixels, without the image; `size` (h, w) is the canvas's."""
+        return plan_resize(width, height, size, self.mode)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from src.common.names import readable_path
 from src.data.decode import decode_image
 from src.data.image_files import IMAGE_SUFFIXES, READABLE_SUFFIXES
 from src.data.image_header import exif_orientation
@@ -121,7 +122,8 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 def _video(source: str, max_frames: int) -> Media:
     is_camera = source.isdecimal()
-    capture = cv2.VideoCapture(int(source) if is_camera else source)
+    with readable_path(Path(source)) as name:
+        capture = cv2.VideoCapture(int(source) if is_camera else name)
     if not capture.isOpened():
         capture.release()
         what = "no camera answers under this number" if is_camera else "is no video that OpenCV can read"

@@ -21,9 +21,10 @@ from src.deploy.numbers import ResultNumbers
 from src.deploy.result_files import ResultFiles, file_names, read_bins
 from src.deploy.runners import Runner, open_runner
 from src.deploy.sidecar import read_sidecar
+from src.deploy.unread import UnreadLoader, unread_images
 from src.engine.cards import apply_card
 from src.engine.datasets import open_dataset
-from src.engine.evaluate import Evaluator, report, voc_result
+from src.engine.evaluate import Evaluator, refuse_undrawable, score_file
 from src.engine.modelarts import on_modelarts
 from src.engine.runtime import Runtime, start, start_logging
 from src.errors import UsageError, UserError
@@ -60,7 +61,7 @@ class RunnerEvaluator(Evaluator):
 
 
 class FilesEvaluator(Evaluator):
-    """Scores the result files of another program.
+    """Scores the result files of another program; images are not read, as their sizes are enough.
 
     Args:
         cfg: configuration; `result_path` is the folder of the files.
@@ -101,6 +102,9 @@ class FilesEvaluator(Evaluator):
             )
         boxes, scores = arrays if shapes is self.final_shapes else as_arrays(self.finish(*map(Tensor, arrays)))
         return boxes, scores
+
+    def _open_loader(self, recipe: DetectionRecipe) -> UnreadLoader:
+        return unread_images(self.dataset, recipe.eval_pipeline().place, self.cfg.testing_size)
 
 
 def image_names(dataset: DetectionDataset) -> list[str]:
@@ -144,6 +148,8 @@ def score(cfg: Config) -> int:
     """
     if not (cfg.pretrained or cfg.result_path):
         raise UsageError("give an exported file with --pretrained FILE, or result files with --result_path FOLDER")
+    if cfg.input_bins and not cfg.pretrained:
+        raise UsageError("input_bins needs the exported file that the inputs are for: --pretrained FILE")
     folder = Path(cfg.log_path) / f"infer_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     start_logging(folder / "log.txt")
     start(cfg)
@@ -159,16 +165,17 @@ def score(cfg: Config) -> int:
             return 0
         log.info("scoring %s on %d images", cfg.result_path or cfg.pretrained, len(evaluator.dataset.samples))
         detections = folder / "detections.json"
-        result = evaluator.score(detections)
-        report(result, folder, voc_result(cfg, evaluator.dataset, detections))
+        evaluator.write(detections)
+        score_file(cfg, evaluator.dataset, detections, folder)
     return 0
 
 
 def _evaluator(cfg: Config, folder: Path) -> Evaluator:
-    if cfg.result_path:
+    if cfg.result_path and not cfg.input_bins:
         if cfg.pretrained:
             cfg = as_the_file_says(cfg)
-        dataset, cfg = open_dataset(cfg, "val")
+        dataset, cfg = open_dataset(cfg, "val", need_images=False)
+        refuse_undrawable(cfg, dataset)
         return FilesEvaluator(cfg, dataset)
     runner = open_file(cfg, folder)
     dataset, runner.cfg = open_dataset(runner.cfg, "val")

@@ -11,10 +11,11 @@ import numpy as np
 from src.deploy.result_files import file_names, read_bins, result_files
 from src.deploy.score import as_the_file_says, open_file, write_inputs
 from src.deploy.sidecar import read_sidecar
+from src.deploy.unread import UnreadBatch, UnreadLoader
 from src.engine.classify import ClassEvaluator, report_classes
 from src.engine.datasets import open_dataset
 from src.engine.runtime import Runtime
-from src.errors import UsageError, UserError
+from src.errors import UserError
 from src.recipe import get_recipe
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class RunnerClassEvaluator(ClassEvaluator):
 
 
 class FilesClassEvaluator(ClassEvaluator):
-    """Scores the result files of another program: `NAME_0.bin` holds the C probabilities or logits of a picture.
+    """Scores the result files of another program: `NAME_0.bin` holds the C probabilities or logits of a picture, which
+    is not read itself.
 
     Which of both does not matter: places and accuracies are the same.
 
@@ -68,7 +70,10 @@ class FilesClassEvaluator(ClassEvaluator):
     def _build(self, recipe: ClassificationRecipe) -> None:
         """Another program had the network."""
 
-    def _classify(self, batch: ClassBatch) -> np.ndarray:
+    def _open_loader(self, recipe: ClassificationRecipe) -> UnreadLoader:
+        return UnreadLoader(self.dataset.files)
+
+    def _classify(self, batch: UnreadBatch) -> np.ndarray:
         return np.concatenate([self._read(index) for index in batch.indices.tolist()])
 
     def _read(self, index: int) -> np.ndarray:
@@ -97,8 +102,6 @@ def score_classes(cfg: Config, folder: Path) -> int:
     """
     with _evaluator(cfg, folder) as evaluator:
         if cfg.input_bins:
-            if not cfg.pretrained:
-                raise UsageError("input_bins needs the exported file that the inputs are for: --pretrained FILE")
             _, form = read_sidecar(Path(cfg.pretrained))
             names = file_names(evaluator.dataset.files, evaluator.dataset.root)
             count = write_inputs(evaluator, form, Path(cfg.input_bins), names)
@@ -110,7 +113,7 @@ def score_classes(cfg: Config, folder: Path) -> int:
 
 
 def _evaluator(cfg: Config, folder: Path) -> ClassEvaluator:
-    if cfg.result_path:
+    if cfg.result_path and not cfg.input_bins:
         dataset, cfg = open_dataset(as_the_file_says(cfg) if cfg.pretrained else cfg, "val")
         return FilesClassEvaluator(cfg, dataset)
     runner = open_file(cfg, folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import re
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.common.files import atomic_path
+from src.common.files import atomic_path, write_csv
+from src.common.names import printable
 from src.engine.coco_score import file_rows, pycocotools_evaluation
-from src.engine.coco_truth import read_ground_truth
+from src.engine.coco_truth import GroundTruth
 
 _IOU = 0.5
 _LIMIT = 100  # detections an image and class, as in COCO's AP
@@ -67,17 +67,16 @@ class ClassCurve:
         return BestThreshold(*(float(column[i]) for column in (self.scores, precision, recall, f1)))
 
 
-def class_curves(ann_file: Path | str, detections: Path | str) -> list[ClassCurve]:
+def class_curves(truth: GroundTruth, detections: Path | str) -> list[ClassCurve]:
     """Matches detections with the ground truth as pycocotools does; one curve a category, in the order of the ids.
 
     Args:
-        ann_file: COCO annotation file.
+        truth: see `ground_truth`.
         detections: COCO result file.
 
     Raises:
         UserError: a file or a record is not what it should be.
     """
-    truth = read_ground_truth(ann_file)
     rows = file_rows(detections, truth)
     evaluation = pycocotools_evaluation(truth, rows)
     evaluation.params.iouThrs = np.array([_IOU])
@@ -102,24 +101,21 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def recommend_thresholds(ann_file: Path | str, detections: Path | str, folder: Path) -> list[ClassCurve]:
+def recommend_thresholds(truth: GroundTruth, detections: Path | str, folder: Path) -> list[ClassCurve]:
     """Writes `thresholds.csv` (class, boxes, threshold, precision, recall, F1) and a picture of each class's curve.
 
     A class that was never found has empty fields, and no picture.
 
     Args:
-        ann_file, detections: see `class_curves`.
+        truth, detections: see `class_curves`.
         folder: where the files go.
 
     Returns:
         the curves.
     """
-    curves = class_curves(ann_file, detections)
-    with atomic_path(folder / "thresholds.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "boxes", "threshold", "precision", "recall", "F1"])
-        for curve in curves:
-            writer.writerow([curve.name, curve.boxes, *(f"{value:.4f}" for value in curve.best() or ())])
+    curves = class_curves(truth, detections)
+    rows = [[curve.name, curve.boxes, *(f"{value:.4f}" for value in curve.best() or ())] for curve in curves]
+    write_csv(folder / "thresholds.csv", [["class", "boxes", "threshold", "precision", "recall", "F1"], *rows])
     for number, curve in enumerate(curves):
         if curve.best() is not None:
             # Names of classes may hold characters that names of files may not.
@@ -137,7 +133,9 @@ def _draw(curve: ClassCurve, path: Path) -> None:
     best = curve.best()
     axis.plot(curve.recall, curve.precision)
     axis.plot(best.recall, best.precision, "o", label=f"score {best.threshold:.3f}: F1 {best.f1:.3f}")
-    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"{curve.name}, IoU {_IOU}")
+    axis.set(
+        xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"{printable(curve.name)}, IoU {_IOU}"
+    )
     axis.legend(loc="lower left")
     with atomic_path(path) as beside:
         figure.savefig(beside, dpi=80)

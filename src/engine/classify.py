@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from mindspore import Tensor
 
-from src.common.files import atomic_path
+from src.common.files import atomic_path, write_csv
+from src.common.names import printable
 from src.engine.cards import apply_card
-from src.engine.datasets import evaluation_loader, open_dataset
+from src.engine.datasets import open_dataset
 from src.engine.evaluate import Evaluator
 from src.engine.runtime import Runtime, beat, start, start_logging
 from src.engine.weights_file import load_weights
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# In the place of a predicted class, where a picture could not be read.
+_UNREADABLE = -1
 # Beyond this many classes their names would be too small to read in a picture.
 _NAMED_CLASSES = 40
 
@@ -75,7 +77,7 @@ class ClassEvaluator(Evaluator):
         self.runtime = runtime
         self.dataset = dataset
         self._build(recipe)
-        self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline(), runtime)
+        self.loader = self._open_loader(recipe)
 
     def probabilities(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (positions in the dataset (n,), probabilities (n, C)) of every picture of this rank, in batches."""
@@ -103,11 +105,17 @@ class ClassEvaluator(Evaluator):
         table = table[np.argsort(table[:, 0])]
         if not np.array_equal(table[:, 0], np.arange(len(self.dataset))):
             raise RuntimeError("the ranks did not see every picture once")
-        return ClassResult(self.dataset.class_names, self.dataset.labels, table[:, 1], table[:, 2])
+        table = table[table[:, 1] != _UNREADABLE]
+        if not len(table):
+            raise UserError(f"not one of {len(self.dataset)} pictures of {self.dataset.root} can be read")
+        return ClassResult(self.dataset.class_names, self.dataset.labels[table[:, 0]], table[:, 1], table[:, 2])
 
     def _share(self) -> bytes:
         rows = [_rows(indices, found, self.dataset.labels[indices]) for indices, found in self.probabilities()]
-        return np.concatenate([*rows, np.zeros((0, 3), np.int32)]).tobytes()
+        table = np.concatenate([*rows, np.zeros((0, 3), np.int32)])
+        # What could not be read is not scored.
+        table[np.isin(table[:, 0], list(self.loader.bad)), 1] = _UNREADABLE
+        return table.tobytes()
 
     @staticmethod
     def numbers(result: ClassResult | None) -> list[float]:
@@ -151,14 +159,10 @@ def evaluate_classifier(cfg: Config) -> int:
 def report_classes(result: ClassResult, folder: Path) -> None:
     """Logs the accuracy, and writes per_class.csv, confusion.csv (rows true, columns predicted) and confusion.png."""
     confusion = result.confusion()
-    with atomic_path(folder / "per_class.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "images", "top_1_accuracy", "top_5_accuracy", "precision", "most_taken_for"])
-        writer.writerows(_class_rows(result, confusion))
-    with atomic_path(folder / "confusion.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true class", *result.class_names])
-        writer.writerows([name, *row] for name, row in zip(result.class_names, confusion.tolist(), strict=True))
+    head = ["class", "images", "top_1_accuracy", "top_5_accuracy", "precision", "most_taken_for"]
+    write_csv(folder / "per_class.csv", [head, *_class_rows(result, confusion)])
+    rows = [[name, *row] for name, row in zip(result.class_names, confusion.tolist(), strict=True)]
+    write_csv(folder / "confusion.csv", [["true class", *result.class_names], *rows])
     draw_confusion(confusion, result.class_names, folder / "confusion.png")
     log.info("\n%s", result.summary_text)
     log.info("table of the classes, confusion matrix and log: %s", folder)
@@ -198,8 +202,9 @@ def draw_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
     picture = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     axis.set(xlabel="predicted class", ylabel="true class", title="share of the true class")
     if len(class_names) <= _NAMED_CLASSES:
-        axis.set_xticks(range(len(class_names)), class_names, rotation=90, fontsize="small")
-        axis.set_yticks(range(len(class_names)), class_names, fontsize="small")
+        names = [printable(name) for name in class_names]
+        axis.set_xticks(range(len(names)), names, rotation=90, fontsize="small")
+        axis.set_yticks(range(len(names)), names, fontsize="small")
     figure.colorbar(picture)
     with atomic_path(path) as beside:
         figure.savefig(beside, dpi=100)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import logging
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from src.common.files import atomic_path
+from src.common.files import write_csv
 from src.engine.coco_truth import GroundTruth, read_ground_truth
 from src.engine.detections import checked_records, iter_detections
 from src.engine.result_rows import read_rows
@@ -91,37 +90,32 @@ class CocoResult:
 
 
 def score_detections(
-    ann_file: Path | str,
-    detections: Path | str | Iterable[dict[str, Any]],
-    backend: str = "hotcoco",
-    image_ids: Sequence[int | str] | None = None,
-    category_ids: Sequence[int | str] | None = None,
+    truth: GroundTruth | Path | str, detections: Path | str | Iterable[dict[str, Any]], backend: str = "hotcoco"
 ) -> CocoResult:
-    """Scores detections against a COCO annotation file; no network is needed.
+    """Scores detections against ground truth; neither network nor images are needed.
 
-    Every image is scored, also one without detections. Image and category ids may be numbers or text; annotations may
-    lack "id", "area" (width x height is taken) and "iscrowd" (0). Detections of a category that the annotation file
-    does not have are left out as pycocotools does (a 90-output model has some), with a warning.
+    Every image is scored, also one without detections. Detections of a category that the annotations do not have are
+    left out as pycocotools does, with a warning.
 
     Args:
-        ann_file: COCO annotation file.
+        truth: of a dataset (see `ground_truth`), or a COCO annotation file.
         detections: result file, or the records themselves.
         backend: hotcoco (about 100 times faster, falls back to pycocotools where it is not installed) or pycocotools.
-        image_ids: score these images only; None = all of the annotation file.
-        category_ids: score these categories only; None = all.
 
     Raises:
         UserError: a file or a record is not what it should be, an image id is unknown, or no category is known.
     """
     if backend not in BACKENDS:
         raise UserError(f"the scorer {backend!r} is not known: it is one of {', '.join(BACKENDS)}")
-    truth = read_ground_truth(ann_file, image_ids, category_ids)
+    truth = truth if isinstance(truth, GroundTruth) else read_ground_truth(truth)
     if isinstance(detections, Path | str):
         rows = file_rows(detections, truth)
     else:
         rows = detection_rows(checked_records(detections, "detections"), truth, "detections")
     if not len(truth.boxes):
-        _LOG.warning("%s has no annotation in the %d scored images: every score is -1", ann_file, len(truth.image_ids))
+        _LOG.warning(
+            "%s has no annotation in the %d scored images: every score is -1", truth.path, len(truth.image_ids)
+        )
     precision, recall = _curves(truth, rows, backend)
     stats = tuple(_stat(precision, recall, stat) for stat in _STATS)
     return CocoResult(stats, _per_class(truth, precision), len(truth.image_ids), len(rows))
@@ -269,8 +263,8 @@ def format_per_class(result: CocoResult) -> str:
 
 def write_per_class_csv(result: CocoResult, path: Path | str) -> None:
     """Writes class, boxes, AP, AP50 with all digits; an empty field where a class has no ground truth."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "boxes", "AP", "AP50"])
-        for name, ap, ap50, boxes in result.per_class:
-            writer.writerow([name, boxes, *("" if math.isnan(value) else repr(value) for value in (ap, ap50))])
+    rows = [
+        [name, boxes, *("" if math.isnan(value) else repr(value) for value in (ap, ap50))]
+        for name, ap, ap50, boxes in result.per_class
+    ]
+    write_csv(Path(path), [["class", "boxes", "AP", "AP50"], *rows])

@@ -1,20 +1,20 @@
-"""The ground truth of a COCO annotation file as scoring needs it: checked, and with ids that every scorer takes."""
+"""The ground truth of a dataset as scoring needs it: with ids that every scorer takes."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from src.common.files import read_json
+from src.common.boxes import xyxy_to_xywh
+from src.common.names import printable
+from src.data.assemble import UNUSED_CLASS
+from src.data.coco import read_coco
+from src.data.sample import DetectionDataset
 from src.errors import UserError
-
-# Tuples: `int | str` would be made anew for each of a million annotations.
-_ID, _NUMBER = (int, str), (int, float)
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class GroundTruth:
         boxes: (n,4) float64 [x, y, w, h] px.
         areas: (n,) float64 px^2.
         iscrowd: (n,) bool.
-        other_images, other_categories: ids that the file has and that are not scored.
+        other_images, other_categories: ids that exist and are not scored.
     """
 
     path: Path
     image_ids: list[int | str]
-    category_ids: list[int | str]
+    category_ids: list[int]
     names: list[str]
     images: np.ndarray
     labels: np.ndarray
@@ -47,7 +47,7 @@ class GroundTruth:
     areas: np.ndarray
     iscrowd: np.ndarray
     other_images: frozenset[int | str]
-    other_categories: frozenset[int | str]
+    other_categories: frozenset[int]
 
     def image_records(self) -> list[dict[str, Any]]:
         """The images as a COCO dataset lists them (scorers of boxes do not look at their sizes)."""
@@ -55,7 +55,7 @@ class GroundTruth:
 
     def category_records(self) -> list[dict[str, Any]]:
         """The categories as a COCO dataset lists them."""
-        return [{"id": number, "name": name} for number, name in enumerate(self.names, 1)]
+        return [{"id": number, "name": printable(name)} for number, name in enumerate(self.names, 1)]
 
     def annotation_records(self) -> list[dict[str, Any]]:
         """The annotations as a COCO dataset lists them."""
@@ -65,67 +65,78 @@ class GroundTruth:
         return [dict(zip(keys, (n, *row[:-1], int(row[-1])), strict=True)) for n, row in enumerate(rows, 1)]
 
 
-def read_ground_truth(
-    path: Path | str,
+def ground_truth(
+    dataset: DetectionDataset,
     image_ids: Sequence[int | str] | None = None,
-    category_ids: Sequence[int | str] | None = None,
+    category_ids: Sequence[int] | None = None,
 ) -> GroundTruth:
-    """Reads a COCO annotation file for scoring.
+    """What a dataset says, for scoring: what was read is what is scored.
+
+    An area that the annotations do not tell is width x height of the box.
 
     Args:
-        path: JSON with "images", "categories" and "annotations".
+        dataset: as it was read.
         image_ids, category_ids: keep these only; None = all.
 
     Raises:
-        UserError: the file cannot be read, is no annotation file, an annotation is broken, or a wanted id is not in it.
+        UserError: a wanted id is not in the dataset.
     """
-    path = Path(path)
-    dataset = _read(path)
-    known_images = {image["id"] for image in dataset["images"]}
-    names = {category["id"]: str(category.get("name", category["id"])) for category in dataset["categories"]}
-    scored_images = _chosen(known_images, image_ids, "image_id", path)
-    scored_categories = _chosen(names, category_ids, "category_id", path)
+    names = {number: name for number, name in zip(dataset.category_ids, dataset.class_names, strict=True)
+             if name != UNUSED_CLASS}  # fmt: skip
+    ids = [sample.image_id for sample in dataset.samples]
+    scored_images = _chosen(ids, image_ids, "image_id", dataset.ann_file)
+    scored_categories = _chosen(names, category_ids, "category_id", dataset.ann_file)
     image_numbers = {image_id: number for number, image_id in enumerate(scored_images, 1)}
     category_numbers = {category_id: number for number, category_id in enumerate(scored_categories, 1)}
-    kept, images, labels = [], [], []
-    for index, annotation in enumerate(dataset["annotations"]):
-        problem = _problem(annotation, known_images, names)
-        if problem:
-            raise UserError(f"{path}: annotations[{index}] {problem}")
-        image, category = annotation["image_id"], annotation["category_id"]
-        if image in image_numbers and category in category_numbers:
-            kept.append(annotation)
-            images.append(image_numbers[image])
-            labels.append(category_numbers[category])
-    boxes = np.array([annotation["bbox"] for annotation in kept], np.float64).reshape(-1, 4)
-    areas = [a["area"] if a.get("area") is not None else a["bbox"][2] * a["bbox"][3] for a in kept]
+    counts = [len(sample.boxes) for sample in dataset.samples]
+    images = np.repeat(np.array([image_numbers.get(image_id, 0) for image_id in ids], np.int64), counts)
+    number_of = np.array([category_numbers.get(category_id, 0) for category_id in dataset.category_ids], np.int64)
+    labels = number_of[_joined([sample.labels for sample in dataset.samples], np.int64)]
+    boxes, areas = _boxes_and_areas(dataset)
+    kept = (images > 0) & (labels > 0)
     return GroundTruth(
-        path=path,
+        path=dataset.ann_file,
         image_ids=scored_images,
         category_ids=scored_categories,
         names=[names[category_id] for category_id in scored_categories],
-        images=np.array(images, np.int64),
-        labels=np.array(labels, np.int64),
-        boxes=boxes,
-        areas=np.array(areas, np.float64),
-        iscrowd=np.array([bool(annotation.get("iscrowd")) for annotation in kept], bool),
-        other_images=frozenset(known_images) - frozenset(scored_images),
-        other_categories=frozenset(names) - frozenset(scored_categories),
+        images=images[kept],
+        labels=labels[kept],
+        boxes=boxes[kept],
+        areas=areas[kept],
+        iscrowd=_joined([sample.iscrowd for sample in dataset.samples], bool)[kept],
+        other_images=(dataset.left_out | frozenset(ids)) - frozenset(scored_images),
+        # A hole among the ids of the classes is an output of the network, and no class of the data.
+        other_categories=(dataset.other_categories | frozenset(dataset.category_ids)) - frozenset(scored_categories),
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    dataset = read_json(path)
-    for key in ("images", "categories", "annotations"):
-        entries = dataset.get(key) if isinstance(dataset, dict) else None
-        if not isinstance(entries, list):
-            raise UserError(f'{path} has no list "{key}": a COCO annotation file is needed to score detections')
-        if key == "annotations":
-            continue
-        for index, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not isinstance(entry.get("id"), int | str):
-                raise UserError(f'{path}: {key}[{index}] has no "id"')
-    return dataset
+def read_ground_truth(
+    path: Path | str,
+    image_ids: Sequence[int | str] | None = None,
+    category_ids: Sequence[int] | None = None,
+) -> GroundTruth:
+    """The ground truth of a COCO annotation file alone, without its images; see `ground_truth`.
+
+    Raises:
+        UserError: the file cannot be read, something in it is wrong, or a wanted id is not in it.
+    """
+    path = Path(path)
+    return ground_truth(read_coco(path, path.parent, check_images=False), image_ids, category_ids)
+
+
+def _boxes_and_areas(dataset: DetectionDataset) -> tuple[np.ndarray, np.ndarray]:
+    """float64 (n, 4) [x, y, w, h] px and (n,) px^2 of all boxes of a dataset."""
+    boxes = dataset.xywh
+    if boxes is None:
+        boxes = xyxy_to_xywh(np.concatenate([np.zeros((0, 4)), *(sample.boxes for sample in dataset.samples)]))
+    areas = boxes[:, 2] * boxes[:, 3]
+    if dataset.areas is not None:
+        areas = np.where(np.isnan(dataset.areas), areas, dataset.areas)
+    return boxes, areas
+
+
+def _joined(columns: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *columns]).astype(dtype)
 
 
 def _chosen(known: Iterable[Any], wanted: Sequence[Any] | None, key: str, path: Path) -> list[Any]:
@@ -135,26 +146,3 @@ def _chosen(known: Iterable[Any], wanted: Sequence[Any] | None, key: str, path: 
     if unknown:
         raise UserError(f"{path} has no {key} {min(unknown, key=str)!r} ({len(unknown)} wanted ids are not in it)")
     return sorted(chosen, key=lambda identifier: (isinstance(identifier, str), identifier))
-
-
-def _problem(annotation: Any, images: Container[Any], categories: Container[Any]) -> str | None:
-    """What is wrong with an annotation; None if nothing."""
-    if not isinstance(annotation, dict):
-        return "is not an object"
-    for key, known in (("image_id", images), ("category_id", categories)):
-        value = annotation.get(key)
-        if not isinstance(value, _ID):
-            return f'has no "{key}"'
-        if value not in known:
-            return f"has {key} {value!r}, which the file does not define"
-    try:
-        x, y, w, h = annotation["bbox"]
-        valid = math.isfinite(x + y + w + h)
-    except (KeyError, TypeError, ValueError):
-        valid = False
-    if not valid:
-        return f'has "bbox": {annotation.get("bbox")!r}, not [x, y, width, height] in pixels'
-    area = annotation.get("area")
-    if area is not None and not (isinstance(area, _NUMBER) and math.isfinite(area)):
-        return f'has "area": {area!r}, not a number of square pixels'
-    return None

@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from src.config import resolve_classes
-from src.data.assemble import ReadOptions, assemble
+from src.data.assemble import UNUSED_CLASS, ReadOptions, assemble
 from src.data.folder_records import read_folder_records, whole_images
 from src.data.imagefolder import (
     ClassLoader,
@@ -22,7 +24,7 @@ from src.data.loader import BatchLoader
 from src.data.mindrecord import fingerprint as annotations_fingerprint
 from src.data.mindrecord import has_split, load_mindrecord, read_card
 from src.data.sources import NO_RECORDS, SourceOptions, load_content
-from src.data.to_coco import coco_of, write_coco
+from src.engine.coco_truth import ground_truth
 from src.engine.fast_check import fast_findings
 from src.engine.mindrecord_writer import write_mindrecord
 from src.engine.modelarts import locked
@@ -42,12 +44,13 @@ log = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT", bound="Config")
 
 
-def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFolder, ConfigT]:
+def open_dataset(cfg: ConfigT, split: str, need_images: bool = True) -> tuple[DetectionDataset | ImageFolder, ConfigT]:
     """Reads and checks one split.
 
     Args:
         cfg: names the folder and, if need be, the files in it.
         split: "train", "val", or "test" for images without annotations.
+        need_images: False where the annotations alone are asked for; a detector's images need not be there then.
 
     Returns:
         the dataset, and the configuration with the classes that it left open.
@@ -58,33 +61,36 @@ def open_dataset(cfg: ConfigT, split: str) -> tuple[DetectionDataset | ImageFold
     if task_of(cfg) == "classify":
         return _open_image_folder(cfg, split)
     if cfg.mindrecord_dir and cfg.dataset != "mindrecord":
-        dataset = _through_mindrecord(cfg, split)
+        dataset = _through_mindrecord(cfg, split, need_images)
     else:
-        dataset = read_files(cfg, split)
+        dataset = read_files(cfg, split, need_images)
     if split == "train":
         if not cfg.learn_difficult:
             dataset = dataset.without_difficult()
         for finding in fast_findings(cfg, dataset, split):
             log.log(logging.WARNING if finding.severity == "warning" else logging.INFO, finding.text)
-    return dataset, resolve_classes(cfg, dataset.class_names, dataset.ann_file)
+    names = [name for name in dataset.class_names if name != UNUSED_CLASS]
+    return dataset, resolve_classes(cfg, names, dataset.ann_file)
 
 
-def read_files(cfg: Config, split: str) -> DetectionDataset:
+def read_files(cfg: Config, split: str, need_images: bool = True) -> DetectionDataset:
     """Reads and checks the annotations of a split, without a look at `mindrecord_dir`; see `open_dataset`."""
-    return assemble(load_content(source_options(cfg, split), split), _read_options(cfg))
+    content = load_content(source_options(cfg, split, need_images), split)
+    return assemble(content, _read_options(cfg, need_images))
 
 
 def _read_options(cfg: Config, check_images: bool = True) -> ReadOptions:
     return ReadOptions(
         cfg.class_names,
         label_map=cfg.label_map,
+        num_classes=cfg.num_classes,
         on_bad_box=cfg.on_bad_box,
         on_bad_image=cfg.on_bad_image,
         check_images=check_images,
     )
 
 
-def _through_mindrecord(cfg: Config, split: str) -> DetectionDataset:
+def _through_mindrecord(cfg: Config, split: str, need_images: bool) -> DetectionDataset:
     """The rule of the old zoo: MindRecord files that are there are used and never made again; training makes those that
     are not. Several processes that share the folder make them once.
 
@@ -98,15 +104,20 @@ def _through_mindrecord(cfg: Config, split: str) -> DetectionDataset:
                 log.info("%s holds no MindRecord files: making them", folder)
                 write_mindrecord(read_files(cfg, split), folder, split)
     if not has_split(folder, split):
-        return read_files(cfg, split)
-    _refuse_stale(cfg, split)
-    log.info("images of %s come from MindRecord files in %s", split, folder / split)
+        return read_files(cfg, split, need_images)
     content, content.store = load_mindrecord(folder / split, split)
-    return assemble(content, _read_options(cfg))
+    records = assemble(content, _read_options(cfg))
+    _refuse_stale(cfg, split, records)
+    log.info("images of %s come from MindRecord files in %s", split, folder / split)
+    return records
 
 
-def _refuse_stale(cfg: Config, split: str) -> None:
-    """Holds MindRecord files against the annotations, where those are there."""
+def _refuse_stale(cfg: Config, split: str, records: DetectionDataset) -> None:
+    """Holds MindRecord files against the annotations, where those are there.
+
+    Raises:
+        UserError: images, boxes, classes or areas are others.
+    """
     inner = Path(cfg.mindrecord_dir) / split
     card = read_card(inner, split)
     if not getattr(cfg, f"{split}_ann_file") and not (cfg.data_dir and Path(cfg.data_dir).is_dir()):
@@ -115,14 +126,21 @@ def _refuse_stale(cfg: Config, split: str) -> None:
     content = load_content(source_options(cfg, split), split)
     # Lists of boxes tell no sizes of images, which boxes are cut to: those stand in the files.
     needs_files = any(not image.width or not image.height for image in content.images)
-    if annotations_fingerprint(assemble(content, _read_options(cfg, needs_files))) != card.get("fingerprint"):
+    files = assemble(content, _read_options(cfg, needs_files))
+    if annotations_fingerprint(files) != card.get("fingerprint") or not _areas_agree(files, records):
         raise UserError(
             f"{inner} was made from other annotations or classes than those of {card.get('made_from')} now: {_REMEDY}"
         )
 
 
-def source_options(cfg: Config, split: str) -> SourceOptions:
-    """Where the configuration says the annotations of a split are.
+def _areas_agree(files: DetectionDataset, records: DetectionDataset) -> bool:
+    """Areas decide the scores by size; they are no part of the fingerprint. Widths are rounded on the way."""
+    theirs, ours = ground_truth(files).areas, ground_truth(records).areas
+    return len(theirs) == len(ours) and np.allclose(theirs, ours, rtol=1e-4, atol=1e-2)
+
+
+def source_options(cfg: Config, split: str, need_images: bool = True) -> SourceOptions:
+    """Where the configuration says the annotations of a split are; see `open_dataset`.
 
     Raises:
         UsageError: it does not say it.
@@ -138,6 +156,7 @@ def source_options(cfg: Config, split: str) -> SourceOptions:
         cfg.layout,
         cfg.class_names,
         cfg.num_classes if cfg.label_map == "dense" else 0,
+        need_images,
         cfg.txt_order,
         cfg.txt_first_class,
         cfg.voc_first_pixel,
@@ -242,15 +261,6 @@ def _loader(
         group_size=runtime.group_size,
         **own,
     )
-
-
-def truth_file(dataset: DetectionDataset, folder: Path) -> Path:
-    """The annotations of a dataset as a COCO file, for the scorers: its own, or one that is written into the folder."""
-    if dataset.format == "coco":
-        return dataset.ann_file
-    path = folder / "ground_truth.json"
-    write_coco(coco_of(dataset), path)
-    return path
 
 
 def fingerprint(dataset: DetectionDataset | ImageFolder) -> str:

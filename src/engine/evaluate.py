@@ -14,10 +14,13 @@ import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
+from src.common.listing import some_of
 from src.engine.cards import apply_card
 from src.engine.coco_score import CocoResult, format_per_class, score_detections, write_per_class_csv
-from src.engine.datasets import evaluation_loader, open_dataset, truth_file
+from src.engine.coco_truth import ground_truth
+from src.engine.datasets import evaluation_loader, open_dataset
 from src.engine.detections import DetectionWriter
+from src.engine.left_out import without_left_out, write_left_out
 from src.engine.merge import pack_detections, unpack_detections
 from src.engine.modelarts import on_modelarts
 from src.engine.origin import earlier_detections, origin_of, save_origin
@@ -25,12 +28,12 @@ from src.engine.postprocess import Detections, postprocess, warm_up
 from src.engine.runtime import Runtime, beat, start, start_logging
 from src.engine.voc_score import VocResult, score_voc
 from src.engine.weights_file import fill_network, load_weights
-from src.errors import UsageError
+from src.errors import UsageError, UserError
 from src.recipe import DetectionRecipe, Recipe, get_recipe, task_of
 
 if TYPE_CHECKING:
     from src.config import Config
-    from src.data.loader import Batch
+    from src.data.loader import Batch, BatchLoader
     from src.data.sample import DetectionDataset
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,9 @@ class EvaluationStopped(Exception):
 class Evaluator:
     """Runs one dataset through a network of its own, as often as weights are given.
 
+    The ground truth is that of the dataset as it was read, and checked then: a training that has begun does not end for
+    it.
+
     Args:
         cfg: resolved configuration.
         recipe: of the model.
@@ -78,8 +84,13 @@ class Evaluator:
         self.runtime = runtime
         self.dataset = dataset
         self.options = recipe.postprocess_options()
+        self.truth = ground_truth(dataset)
         self._build(recipe)
-        self.loader = evaluation_loader(cfg, dataset, recipe.eval_pipeline(), runtime)
+        self.loader = self._open_loader(recipe)
+
+    def _open_loader(self, recipe: Recipe) -> BatchLoader:
+        """What gives the images."""
+        return evaluation_loader(self.cfg, self.dataset, recipe.eval_pipeline(), self.runtime)
 
     def _build(self, recipe: Recipe) -> None:
         """What `_run` computes with: here the network itself."""
@@ -102,18 +113,22 @@ class Evaluator:
         """
         fill_network(self.network, weights, source, "Is this a checkpoint of another model or another width?")
 
-    def detect(self) -> Iterator[tuple[int, Detections]]:
-        """Yields (position in the dataset, detections in pixels of the original image) for every image of this rank."""
+    def detect(self) -> Iterator[tuple[int, Detections | None]]:
+        """Yields (position in the dataset, detections in pixels of the original image) for every image of this rank;
+        None for one that could not be read."""
         warm_up()
         for batch in self._progress(self.loader.epoch(0)):
             beat()
             boxes, scores = self._run(batch)
             for i, (index, geometry) in enumerate(zip(batch.indices.tolist(), batch.geometry, strict=True)):
+                if index in self.loader.bad:
+                    yield index, None
+                    continue
                 found = postprocess(boxes[i], scores[i], self.options)
                 found.boxes = geometry.inverse(found.boxes, clip=True)
                 yield index, found
 
-    def detect_all(self) -> Iterator[tuple[int, Detections]] | None:
+    def detect_all(self) -> Iterator[tuple[int, Detections | None]] | None:
         """What `detect` yields, of all ranks, in the order of the dataset; None on ranks other than 0."""
         if self.runtime.group_size == 1:
             return self.detect()
@@ -136,20 +151,28 @@ class Evaluator:
         return [share[1:] for share in shares]
 
     def write(self, detections_file: Path) -> bool:
-        """Detects on every image and writes the detections as COCO results; False on ranks other than 0."""
+        """Detects on every image and writes the detections as COCO results, and beside them the ids of the images that
+        could not be read; False on ranks other than 0."""
         detections = self.detect_all()
         if detections is None:
             return False
+        unread: list[int | str] = []
         with DetectionWriter(detections_file, self.dataset.category_ids) as writer:
             for index, found in detections:
-                writer.write(self.dataset.samples[index].image_id, found)
+                image_id = self.dataset.samples[index].image_id
+                if found is None:
+                    unread.append(image_id)
+                else:
+                    writer.write(image_id, found)
+        write_left_out(detections_file, unread)
         return True
 
     def score(self, detections_file: Path) -> CocoResult | None:
         """As `write`, and scores what was written; None on ranks other than 0."""
         if not self.write(detections_file):
             return None
-        truth = truth_file(self.dataset, detections_file.parent)
+        scored = without_left_out(self.dataset, detections_file)
+        truth = self.truth if scored is self.dataset else ground_truth(scored)
         return score_detections(truth, detections_file, self.cfg.scorer)
 
     @staticmethod
@@ -203,10 +226,9 @@ def evaluate(cfg: Config) -> int:
     if cfg.detections or not cfg.is_distributed:
         start_logging(folder / "log.txt")
     if cfg.detections:
-        dataset, _ = open_dataset(cfg, "val")
-        result = score_detections(truth_file(dataset, folder), Path(cfg.detections), cfg.scorer)
-        report(result, folder, voc_result(cfg, dataset, Path(cfg.detections)))
-        analyse(cfg, dataset, Path(cfg.detections), folder)
+        dataset, _ = open_dataset(cfg, "val", need_images=False)
+        refuse_undrawable(cfg, dataset)
+        score_file(cfg, dataset, Path(cfg.detections), folder)
         return 0
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to evaluate with --pretrained, or --detections FILE")
@@ -222,21 +244,35 @@ def evaluate(cfg: Config) -> int:
     if earlier is not None:
         if runtime.is_master:
             log.info("override is off: scoring %s", earlier)
-            result = score_detections(truth_file(dataset, folder), earlier, cfg.scorer)
-            report(result, folder, voc_result(cfg, dataset, earlier))
-            analyse(cfg, dataset, earlier, folder)
+            score_file(cfg, dataset, earlier, folder)
         return 0
     with Evaluator(cfg, recipe, dataset, runtime) as evaluator:
         evaluator.load(weights, source)
         log.info("evaluating %s on %d images of %s", source, len(dataset.samples), dataset.ann_file)
-        result = evaluator.score(folder / "detections.json")
-    if result is None:
-        return 0
-    save_origin(folder, origin)
-    report(result, folder, voc_result(cfg, dataset, folder / "detections.json"))
-    analyse(cfg, dataset, folder / "detections.json", folder)
-    cfg.save(folder / "config.yaml")
+        is_written = evaluator.write(folder / "detections.json")
+    if is_written:
+        save_origin(folder, origin)
+        score_file(cfg, dataset, folder / "detections.json", folder)
+        cfg.save(folder / "config.yaml")
     return 0
+
+
+def score_file(cfg: Config, dataset: DetectionDataset, detections: Path, folder: Path) -> None:
+    """Scores a result file, reports and analyses it; what the network could not read is not scored.
+
+    Args:
+        cfg: configuration.
+        dataset: the images, as they were read.
+        detections: COCO result file.
+        folder: of tables and pictures.
+
+    Raises:
+        UserError: the two do not belong together, or a record is broken.
+    """
+    dataset = without_left_out(dataset, detections)
+    result = score_detections(ground_truth(dataset), detections, cfg.scorer)
+    report(result, folder, voc_result(cfg, dataset, detections))
+    analyse(cfg, dataset, detections, folder)
 
 
 def voc_result(cfg: Config, dataset: DetectionDataset, detections: Path) -> VocResult | None:
@@ -258,16 +294,38 @@ def report(result: CocoResult, folder: Path, voc: VocResult | None = None) -> No
     log.info("detections, table and log: %s", folder)
 
 
+def _number_drawn(cfg: Config, dataset: DetectionDataset) -> int:
+    return len(dataset) if cfg.result_view else cfg.draw_images
+
+
+def refuse_undrawable(cfg: Config, dataset: DetectionDataset) -> None:
+    """Scoring needs no images, drawing does: better said before than after.
+
+    Raises:
+        UserError: images that are to be drawn are missing, and `on_bad_image` is not `skip`.
+    """
+    if dataset.store is not None or cfg.on_bad_image == "skip":
+        return
+    paths = [sample.image_path for sample in dataset.samples[: _number_drawn(cfg, dataset)]]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        key = "result_view" if cfg.result_view else "draw_images"
+        raise UserError(
+            f"{cfg.where(key)} draws on the images, but {len(missing)} of {len(paths)} are missing: "
+            f"{some_of(missing, 3)}. Without it none is needed"
+        )
+
+
 def analyse(cfg: Config, dataset: DetectionDataset, detections: Path, folder: Path) -> None:
     """What `draw_images`, `result_view` and `recommend_threshold` ask for, from a result file into the folder."""
-    drawn = len(dataset.samples) if cfg.result_view else cfg.draw_images
+    drawn = _number_drawn(cfg, dataset)
     if drawn:
         from src.engine.pictures import draw_results
 
-        draw_results(dataset, detections, folder / "pictures", drawn)
+        draw_results(dataset, detections, folder / "pictures", drawn, cfg.on_bad_image)
         log.info("pictures of detections: %s", folder / "pictures")
     if cfg.recommend_threshold:
         from src.engine.analysis import recommend_thresholds
 
-        recommend_thresholds(truth_file(dataset, folder), detections, folder / "thresholds")
+        recommend_thresholds(ground_truth(dataset), detections, folder / "thresholds")
         log.info("curves and best threshold of each class: %s", folder / "thresholds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +12,19 @@ import numpy as np
 from src.common.boxes import xywh_to_xyxy
 from src.engine.detections import iter_detections
 from src.engine.draw import draw_boxes, save_image, side_by_side
+from src.errors import UserError
 
 if TYPE_CHECKING:
     from src.data.sample import DetectionDataset
 
+log = logging.getLogger(__name__)
+
 _LEAST_SCORE = 0.3
 
 
-def draw_results(dataset: DetectionDataset, detections: Path, folder: Path, count: int) -> list[Path]:
+def draw_results(
+    dataset: DetectionDataset, detections: Path, folder: Path, count: int, on_bad_image: str = "error"
+) -> list[Path]:
     """Draws the first images of a dataset twice, with the detections of at least 0.3 and with the ground truth.
 
     Args:
@@ -26,21 +32,31 @@ def draw_results(dataset: DetectionDataset, detections: Path, folder: Path, coun
         detections: COCO result file.
         folder: where the pictures go.
         count: how many.
+        on_bad_image: `skip` passes an image that cannot be read over, with a warning.
 
     Returns:
         the files.
+
+    Raises:
+        UserError: an image cannot be read, or the result file is broken.
     """
     samples = dataset.samples[:count]
     wanted = {sample.image_id for sample in samples}
     labels = {category: label for label, category in enumerate(dataset.category_ids)}
     found = defaultdict(list)
     for record in iter_detections(detections):
-        if record["image_id"] in wanted and record["score"] >= _LEAST_SCORE:
+        if record["image_id"] in wanted and record["category_id"] in labels and record["score"] >= _LEAST_SCORE:
             found[record["image_id"]].append(record)
     paths = []
     for sample in samples:
         records = found[sample.image_id]
-        image = dataset.decode(sample)
+        try:
+            image = dataset.decode(sample)
+        except UserError as error:
+            if on_bad_image != "skip":
+                raise
+            log.warning("not drawn: %s", error)
+            continue
         corner_boxes = xywh_to_xyxy(np.array([r["bbox"] for r in records], np.float32).reshape(-1, 4))
         detected = draw_boxes(
             image,

@@ -107,6 +107,8 @@ def score_voc(
     found: list[dict[int, list]] = [{} for _ in labels]
     records = iter_detections(detections) if isinstance(detections, Path | str) else detections
     for record in records:
+        if record["image_id"] in dataset.left_out:
+            continue
         if record["image_id"] not in images:
             raise UserError(
                 f"the detections are of an image {record['image_id']!r}, which {dataset.ann_file} does not have; do "

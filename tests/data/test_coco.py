@@ -139,6 +139,8 @@ def test_test_files_without_annotations(coco):
         ('{"images": []}', "'categories'"),
         ('{"images": [], "annotations": [], "categories": []}', "lists no images"),
         ("[" * 100_000, "annotations"),
+        ('{"images": [{"id": NaN, "width": ' + "9" * 5000 + "}]}", "no COCO annotation file"),
+        ('{"images": [{"id": ' + "9" * 5000 + "}]}", "no COCO annotation file"),
     ],
 )
 def test_files_that_are_no_annotations(coco, text, expected):

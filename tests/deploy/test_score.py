@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,7 +117,9 @@ def refuse_differing(mine, theirs, longest_side):
 
 
 @pytest.mark.parametrize("detect", [True, False])
-def test_results_of_another_program_score_as_evaluation_does(detect, checkpoint, files, reference, dataset, tmp_path):
+def test_results_of_another_program_score_as_evaluation_does(
+    detect, checkpoint, files, reference, dataset, tmp_path, capsys
+):
     """Its inputs as files, its outputs as files: the program here is the network itself."""
     inputs, results = tmp_path / "inputs", tmp_path / "results"
     results.mkdir()
@@ -131,6 +134,22 @@ def test_results_of_another_program_score_as_evaluation_does(detect, checkpoint,
     arguments = ("--pretrained", files[0], "--result_path", results)
     assert run(postprocess.main, dataset, tmp_path / "scored", *arguments) == 0
     assert detections(tmp_path / "scored") == reference
+    # The annotations tell the sizes of the images: these need not be there.
+    bare = tmp_path / "annotations_alone"
+    shutil.copytree(dataset / "annotations", bare / "annotations")
+    assert run(postprocess.main, bare, tmp_path / "bare", *arguments) == 0
+    assert detections(tmp_path / "bare") == reference
+    # Or the files do.
+    path = bare / "annotations" / "val.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        del image["width"], image["height"]
+    path.write_text(json.dumps(content))
+    assert run(postprocess.main, bare, tmp_path / "unknown", *arguments) == 1
+    assert "does not tell the size of p0.jpg" in capsys.readouterr().err
+    shutil.copytree(dataset / "val", bare / "val")
+    assert run(postprocess.main, bare, tmp_path / "sizes", *arguments) == 0
+    assert detections(tmp_path / "sizes") == reference
 
 
 def write(folder, **arrays):

@@ -9,6 +9,7 @@ import pytest
 
 from src.engine.analysis import ClassCurve, class_curves, recommend_thresholds
 from src.engine.coco_score import score_detections
+from src.engine.coco_truth import read_ground_truth
 from src.errors import UserError
 
 TRUTH = {
@@ -46,7 +47,7 @@ def files(tmp_path):
 
 
 def test_curves_count_as_one_does_by_hand(files):
-    cat, hydrant, owl = class_curves(*files)
+    cat, hydrant, owl = class_curves(read_ground_truth(files[0]), files[1])
     assert (cat.name, cat.boxes) == ("cat", 2)
     np.testing.assert_allclose(cat.scores, [0.9, 0.8, 0.6, 0.6, 0.1])
     assert cat.is_true[:2].tolist() == [True, False] and cat.is_true.sum() == 2
@@ -69,7 +70,7 @@ def test_the_area_under_a_curve_is_the_scorers_ap50(tmp_path):
             detections.append(found(1 + i % 3, 5, moved, round(float(rng.random()), 2)))
     (tmp_path / "t.json").write_text(json.dumps({**TRUTH, "annotations": truth}))
     (tmp_path / "d.json").write_text(json.dumps(detections))
-    curve = class_curves(tmp_path / "t.json", tmp_path / "d.json")[0]
+    curve = class_curves(read_ground_truth(tmp_path / "t.json"), tmp_path / "d.json")[0]
     # COCO: mean over 101 recalls of the best precision at that recall or later.
     later = np.maximum.accumulate(curve.precision[::-1])[::-1]
     ap = np.mean([later[curve.recall >= r].max(initial=0) for r in np.linspace(0, 1, 101)])
@@ -82,7 +83,7 @@ def test_tied_scores_are_not_parted():
 
 
 def test_files(files, tmp_path):
-    recommend_thresholds(*files, tmp_path / "out")
+    recommend_thresholds(read_ground_truth(files[0]), files[1], tmp_path / "out")
     with (tmp_path / "out" / "thresholds.csv").open() as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["class", "boxes", "threshold", "precision", "recall", "F1"]
@@ -96,5 +97,5 @@ def test_files(files, tmp_path):
 def test_a_result_file_of_other_images(files, tmp_path):
     files[1].write_text(json.dumps([found(99, 5, [0, 0, 1, 1], 0.5)]))
     with pytest.raises(UserError, match="99"):
-        recommend_thresholds(*files, tmp_path / "out")
+        recommend_thresholds(read_ground_truth(files[0]), files[1], tmp_path / "out")
     assert not (tmp_path / "out").exists()

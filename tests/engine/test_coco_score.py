@@ -23,6 +23,7 @@ from src.engine.coco_score import (
     score_detections,
     write_per_class_csv,
 )
+from src.engine.coco_truth import read_ground_truth
 from src.errors import UserError
 
 SMALL = {
@@ -113,7 +114,7 @@ def test_text_ids_score_as_numbers_do(data_dir, tmp_path, backend):
     dataset["images"] = [image for image in dataset["images"] if image["id"] in chosen]
     dataset["annotations"] = [a for a in dataset["annotations"] if a["image_id"] in chosen]
     found = pseudo_detections(dataset, seed=1)
-    expected = score_detections(ann_file, found, backend, image_ids=sorted(chosen))
+    expected = score_detections(read_ground_truth(ann_file, sorted(chosen)), found, backend)
     width = max(len(str(image["id"])) for image in dataset["images"])  # so that text sorts as the numbers do
 
     def renamed(record):
@@ -121,11 +122,11 @@ def test_text_ids_score_as_numbers_do(data_dir, tmp_path, backend):
 
     images = [image | {"id": f"img {image['id']:0{width}d}"} for image in dataset["images"]]
     annotations = [
-        {"image_id": f"img {a['image_id']:0{width}d}", "category_id": a["category_id"], "bbox": a["bbox"]}
-        | ({"area": a["area"]})
+        {"id": a["id"], "image_id": f"img {a['image_id']:0{width}d}", "category_id": a["category_id"]}
+        | {"bbox": a["bbox"], "area": a["area"]}
         | ({"iscrowd": 1} if a["iscrowd"] else {})
         for a in dataset["annotations"]
-    ]  # no id, and iscrowd only where it is 1
+    ]  # iscrowd only where it is 1
     own = write(tmp_path / "own.json", dataset | {"images": images, "annotations": annotations})
     result = score_detections(own, [renamed(record) for record in found], backend)
     assert result.stats == expected.stats
@@ -176,18 +177,18 @@ def test_no_ground_truth_is_said(tmp_path, backend, found, caplog):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_part_of_the_images_and_categories(tmp_path, backend):
     ann_file = write(tmp_path / "a.json", SMALL)
-    result = score_detections(ann_file, FOUND, backend, image_ids=[7])
+    result = score_detections(read_ground_truth(ann_file, image_ids=[7]), FOUND, backend)
     assert (result.images, result.detections) == (1, 2)
     assert [score.boxes for score in result.per_class] == [1, 0, 0]
     assert result.ap == pytest.approx(1)
-    result = score_detections(ann_file, FOUND, backend, category_ids=[9])
+    result = score_detections(read_ground_truth(ann_file, category_ids=[9]), FOUND, backend)
     assert [score.name for score in result.per_class] == ["dog"]
     assert result.ap == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_annotations_without_area_take_that_of_the_box(tmp_path, backend):
-    bare = [{key: a[key] for key in ("image_id", "category_id", "bbox")} for a in SMALL["annotations"]]
+    bare = [{key: a[key] for key in ("id", "image_id", "category_id", "bbox")} for a in SMALL["annotations"]]
     result = score_detections(write(tmp_path / "b.json", SMALL | {"annotations": bare}), FOUND, backend)
     assert result.stats == score_detections(write(tmp_path / "a.json", SMALL), FOUND, backend).stats
 
@@ -208,7 +209,7 @@ def test_images_that_the_file_does_not_have(tmp_path):
     with pytest.raises(UserError, match=r"found.json: record 1 has image_id '7', which .*a.json does not have"):
         score_detections(ann_file, file)
     with pytest.raises(UserError, match="has no image_id 99"):
-        score_detections(ann_file, FOUND, image_ids=[7, 99])
+        read_ground_truth(ann_file, image_ids=[7, 99])
 
 
 def test_a_scorer_that_is_not_installed_or_not_known(tmp_path, monkeypatch, caplog):
@@ -234,17 +235,16 @@ ANNOTATION = SMALL["annotations"][0]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ([], 'no list "images"'),
-        ({"annotations": None}, 'no list "annotations"'),
-        ({"categories": [{"name": "cat"}]}, r'categories\[0\] has no "id"'),
-        ({"images": ["a.jpg"]}, r'images\[0\] has no "id"'),
-        ({"annotations": [ANNOTATION, 5]}, r"annotations\[1\] is not an object"),
-        ({"annotations": [{"bbox": [1, 2, 3, 4]}]}, r'annotations\[0\] has no "image_id"'),
-        ({"annotations": [dict(ANNOTATION, image_id=70)]}, "image_id 70, which the file does not define"),
-        ({"annotations": [dict(ANNOTATION, category_id=70)]}, "category_id 70, which the file does not define"),
-        ({"annotations": [dict(ANNOTATION, bbox=[1, 2, 3])]}, r'annotations\[0\] has "bbox": \[1, 2, 3\]'),
-        ({"annotations": [dict(ANNOTATION, bbox=None)]}, r'annotations\[0\] has "bbox": None'),
-        ({"annotations": [dict(ANNOTATION, area="big")]}, r'annotations\[0\] has "area": \'big\''),
+        ([], "no COCO annotation file"),
+        ({"annotations": None}, "the key 'annotations' is missing"),
+        ({"categories": [{"name": "cat"}]}, "category 0 needs an integer 'id'"),
+        ({"images": ["a.jpg"]}, "no COCO annotation file"),
+        ({"annotations": [ANNOTATION, 5]}, "no COCO annotation file"),
+        ({"annotations": [{"bbox": [1, 2, 3, 4]}]}, "the key 'id' and 'image_id' and 'category_id' is missing"),
+        ({"annotations": [dict(ANNOTATION, image_id=70)]}, "annotation 0: no image has the id 70"),
+        ({"annotations": [dict(ANNOTATION, category_id=70)]}, "no category has the id 70"),
+        ({"annotations": [dict(ANNOTATION, bbox=[1, 2, 3])]}, r"annotation 0: .*\[1, 2, 3\] .* four finite numbers"),
+        ({"annotations": [dict(ANNOTATION, bbox=None)]}, "the key 'bbox' is missing"),
     ],
 )
 def test_annotation_files_that_are_broken(tmp_path, change, message):
@@ -255,7 +255,7 @@ def test_annotation_files_that_are_broken(tmp_path, change, message):
 
 
 def test_annotation_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is missing"):
         score_detections(tmp_path / "absent.json", FOUND)
     (tmp_path / "a.json").write_bytes(b"\xff{")
     with pytest.raises(UserError, match="JSON"):

@@ -1,20 +1,20 @@
 """From a configuration to datasets: every form of annotations, and the rule of MindRecord folders."""
 
-import json
-
 import numpy as np
 import pytest
 
 from src.config import load_config
 from src.data.imagefolder import ClassLoader
 from src.data.mindrecord import fingerprint
+from src.data.to_coco import coco_of
+from src.engine.coco_truth import ground_truth
 from src.engine.crop_decode import CropFlipColour
-from src.engine.datasets import evaluation_loader, open_dataset, training_loader, truth_file
+from src.engine.datasets import evaluation_loader, open_dataset, training_loader
 from src.engine.runtime import Runtime
 from src.errors import UsageError, UserError
 from src.tools import create_data
 from tests.data import formats
-from tests.data.conftest import write_image
+from tests.data.conftest import CocoFolder, write_image
 
 CONFIG = "configs/yolov3_shapes.yaml"
 
@@ -41,13 +41,15 @@ def test_classes_of_the_configuration_are_held_against_those_of_the_data(tmp_pat
         open_dataset(config(f"--data_dir={tmp_path}", "--class_names=cat,hotdog"), "train")
 
 
-def test_other_forms_are_scored_against_a_coco_file(tmp_path):
+def test_other_forms_are_scored_as_they_were_read(tmp_path):
     formats.write_voc(tmp_path)
     dataset, _ = open_dataset(config(f"--data_dir={tmp_path}"), "val")
-    path = truth_file(dataset, tmp_path / "out")
-    content = json.loads(path.read_text())
-    assert [image["id"] for image in content["images"]] == ["a", "b", "c_d"]
-    assert content["annotations"][1] == {
+    truth = ground_truth(dataset)
+    assert (truth.image_ids, truth.category_ids, truth.names) == (["a", "b", "c_d"], [17, 58], ["cat", "hot dog"])
+    assert truth.images.tolist() == [1, 1, 3] and truth.labels.tolist() == [1, 2, 2]
+    assert truth.boxes.tolist() == [[1, 2, 10, 20], [30, 4, 11, 10], [0, 0, 32, 64]]
+    assert truth.areas.tolist() == [200, 110, 2048] and not truth.iscrowd.any()
+    assert coco_of(dataset)["annotations"][1] == {
         "id": 2, "image_id": "a", "category_id": 58, "bbox": [30, 4, 11, 10], "area": 110, "iscrowd": 0, "difficult": 1,
     }  # fmt: skip
 
@@ -76,6 +78,23 @@ def test_mindrecord_is_made_once_used_and_refused_when_stale(tmp_path):
         open_dataset(config(*alone, "--dataset=mindrecord"), "val")
     with pytest.raises(UserError, match="the category 'hot dog' is not among the classes"):
         open_dataset(config(*alone, "--class_names=cat"), "train")
+
+
+def test_areas_that_changed_make_mindrecord_files_stale(tmp_path):
+    """Scores by size go by them."""
+    coco = CocoFolder(tmp_path / "data")
+    coco.add_image(1, boxes=[[1.1, 2.2, 30.3, 20.7]])
+    coco.add_box(1, [5, 5, 20, 20], area=123.4)
+    coco.write()
+    flags = [f"--data_dir={coco.root}", f"--mindrecord_dir={tmp_path}/records"]
+    made = ground_truth(open_dataset(config(*flags), "train")[0])
+    assert made.areas.tolist() == [30.3 * 20.7, 123.4]
+    np.testing.assert_array_equal(made.boxes, ground_truth(open_dataset(config(flags[0]), "train")[0]).boxes)
+    open_dataset(config(*flags), "train")
+    coco.content["annotations"][1]["area"] = 2000
+    coco.write()
+    with pytest.raises(UserError, match="was made from other annotations or classes"):
+        open_dataset(config(*flags), "train")
 
 
 @pytest.mark.parametrize("form", ["mindrecord", "coco"])
