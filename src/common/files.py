@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,30 @@ def force_to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_folder(root: Path, name: str) -> Path:
+    """Makes `root/name`, or the first of `root/name_2`, `root/name_3`, ... that does not exist, and returns its path.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path, number = root / name, 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+            path = root / f"{name}_{number}"
+        except OSError as error:
+            raise UserError(f"{path} cannot be made: {error.strerror or error}") from error
+
+
+def stamped_folder(root: Path, what: str) -> Path:
+    """Makes `root/WHAT_DATE_TIME`, a folder that no other command has, and returns its path.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    return make_folder(root, f"{what}_{datetime.now():%Y-%m-%d_%H-%M-%S}")

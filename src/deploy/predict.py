@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.common.class_lists import COCO_CATEGORIES, COCO_NAMES
-from src.common.files import atomic_path
+from src.common.files import atomic_path, stamped_folder
 from src.common.names import json_text, writable_path
 from src.deploy.media import Frame, Media, open_media
 from src.deploy.runners import Runner, open_runner
@@ -52,10 +51,10 @@ def predict(cfg: Config) -> int:
         raise UsageError("pretrained is empty: give the weights with --pretrained FILE (.ckpt, .mindir or .onnx)")
     if not cfg.source:
         raise UsageError("source is empty: name pictures with --source (file, folder, pattern, video or camera number)")
-    folder = Path(cfg.output or Path(cfg.log_path) / f"predict_{datetime.now():%Y-%m-%d_%H-%M-%S}")
     start_logging(None)
     start(cfg)
     media = open_media(cfg.source, cfg.max_image_pixels, cfg.max_frames)
+    folder = Path(cfg.output) if cfg.output else stamped_folder(Path(cfg.log_path), "predict")
     if cfg.save_pictures and folder.resolve() in media.folders:
         raise UsageError(
             f"--output {folder} is a folder that {cfg.source} lies in: drawn pictures would take the place of the "

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from mindspore import Tensor
 
+from src.common.files import stamped_folder
 from src.deploy.atc import atc_command
 from src.deploy.form import Finish, Form, as_arrays
 from src.deploy.numbers import ResultNumbers
@@ -150,7 +150,7 @@ def score(cfg: Config) -> int:
         raise UsageError("give an exported file with --pretrained FILE, or result files with --result_path FOLDER")
     if cfg.input_bins and not cfg.pretrained:
         raise UsageError("input_bins needs the exported file that the inputs are for: --pretrained FILE")
-    folder = Path(cfg.log_path) / f"infer_{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    folder = stamped_folder(Path(cfg.log_path), "infer")
     start_logging(folder / "log.txt")
     start(cfg)
     if task_of(cfg) == "classify":

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from mindspore import Tensor
 
-from src.common.files import atomic_path, write_csv
+from src.common.files import atomic_path, stamped_folder, write_csv
 from src.common.names import printable
 from src.engine.cards import apply_card
 from src.engine.datasets import open_dataset
@@ -137,11 +136,11 @@ def evaluate_classifier(cfg: Config) -> int:
     Raises:
         UserError: a file is missing or wrong.
     """
-    folder = Path(cfg.log_path) / f"eval_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to evaluate with --pretrained")
     source = Path(cfg.pretrained)
     runtime = start(cfg)
+    folder = Path(runtime.by_master(lambda: str(stamped_folder(Path(cfg.log_path), "eval"))))
     start_logging(folder / "log.txt" if runtime.is_master else None, runtime.rank)
     weights, card = load_weights(source)
     dataset, cfg = open_dataset(apply_card(cfg, card, source, with_classes=True), "val")

@@ -6,7 +6,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,6 +13,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
+from src.common.files import stamped_folder
 from src.common.listing import some_of
 from src.engine.cards import apply_card
 from src.engine.coco_score import CocoResult, format_per_class, score_detections, write_per_class_csv
@@ -222,10 +222,9 @@ def evaluate(cfg: Config) -> int:
         from src.engine.classify import evaluate_classifier
 
         return evaluate_classifier(cfg)
-    folder = Path(cfg.log_path) / f"eval_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    if cfg.detections or not cfg.is_distributed:
-        start_logging(folder / "log.txt")
     if cfg.detections:
+        folder = stamped_folder(Path(cfg.log_path), "eval")
+        start_logging(folder / "log.txt")
         dataset, _ = open_dataset(cfg, "val", need_images=False)
         refuse_undrawable(cfg, dataset)
         score_file(cfg, dataset, Path(cfg.detections), folder)
@@ -234,8 +233,8 @@ def evaluate(cfg: Config) -> int:
         raise UsageError("pretrained is empty: give the checkpoint to evaluate with --pretrained, or --detections FILE")
     source = Path(cfg.pretrained)
     runtime = start(cfg)
-    if cfg.is_distributed:
-        start_logging(folder / "log.txt" if runtime.is_master else None, runtime.rank)
+    folder = Path(runtime.by_master(lambda: str(stamped_folder(Path(cfg.log_path), "eval"))))
+    start_logging(folder / "log.txt" if runtime.is_master else None, runtime.rank)
     weights, card = load_weights(source)
     dataset, cfg = open_dataset(apply_card(cfg, card, source, with_classes=True), "val")
     recipe = get_recipe(cfg)

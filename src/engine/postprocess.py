@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from dataclasses import dataclass
@@ -130,8 +131,10 @@ def _candidates(
     return index, labels, values
 
 
+@functools.cache
 def warm_up() -> float:
-    """Compiles the kernels or loads them from numba's cache before the first image needs them; returns the seconds."""
+    """Compiles the kernels or loads them from numba's cache before the first image needs them, once; returns the
+    seconds."""
     started = time.perf_counter()
     boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11]], np.float32)
     scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)

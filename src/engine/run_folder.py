@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from src.common.files import make_folder
 from src.engine.checkpoints import checkpoints_in, manifest_of, model_of, newest_whole
 from src.errors import UsageError, UserError
 
@@ -108,24 +109,6 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def make_folder(root: Path, name: str) -> Path:
-    """Makes `root/name`, or the first of `root/name_2`, `root/name_3`, ... that does not exist, and returns its path.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    path, number = root / name, 1
-    while True:
-        try:
-            path.mkdir(parents=True)
-            return path
-        except FileExistsError:
-            number += 1
-            path = root / f"{name}_{number}"
-        except OSError as error:
-            raise UserError(f"{path} cannot be made: {error.strerror or error}") from error
 
 
 def take_run_folder(cfg: Config, runtime: Runtime, notes: list[str], stack: ExitStack) -> tuple[Path, Path | None]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.common.files import atomic_path
+from src.common.files import atomic_path, make_folder
 from src.engine.cards import apply_card
 from src.engine.datasets import open_dataset
 from src.engine.evaluate import Evaluator
@@ -40,8 +40,9 @@ def test_dev(cfg: Config) -> int:
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to test with --pretrained")
     runtime = start(cfg)
-    stamp = runtime.by_master(lambda: f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}")
-    folder = Path(cfg.log_path if "log_path" in cfg.places else _FOLDER) / stamp
+    root = Path(cfg.log_path if "log_path" in cfg.places else _FOLDER)
+    stamp = f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}"
+    folder = Path(runtime.by_master(lambda: str(make_folder(root, stamp))))
     start_logging(folder / "log.txt" if runtime.is_master else None, runtime.rank)
     source = Path(cfg.pretrained)
     weights, card = load_weights(source)
@@ -51,7 +52,7 @@ def test_dev(cfg: Config) -> int:
         evaluator.options = recipe.test_options()
         evaluator.load(weights, source)
         log.info("testing %s on %d images of %s", source, len(dataset.samples), dataset.ann_file)
-        predictions = folder / f"predict_{stamp}.json"
+        predictions = folder / f"predict_{folder.name}.json"
         if not evaluator.write(predictions):
             return 0
     packed = pack(predictions, f"detections_test-dev2017_{cfg.model}_results")

@@ -7,9 +7,10 @@ import threading
 import numpy as np
 import pytest
 
+from src.common.files import make_folder, stamped_folder
 from src.config import load_config
 from src.engine.checkpoints import CheckpointFolder, Snapshot
-from src.engine.run_folder import RunFolder, find_run, make_folder
+from src.engine.run_folder import RunFolder, find_run
 from src.errors import UsageError, UserError
 
 pytestmark = pytest.mark.usefixtures("at_root")
@@ -74,6 +75,7 @@ def test_runs_that_start_within_one_second_get_folders_of_their_own(tmp_path):
         thread.join()
     names = sorted(path.name for path in folders)
     assert names == ["2026-01-31", *(f"2026-01-31_{n}" for n in range(2, 9))]
+    assert len({stamped_folder(tmp_path, "eval") for _ in range(3)}) == 3
     runs = [find_run(config(tmp_path), [])[0] for _ in range(3)]
     assert len({run.path for run in runs}) == 3 and all(run.path.is_dir() for run in runs)
 
