@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -200,12 +200,15 @@ class ProgressBar(Hook):
         self._bar = tqdm(total=total, initial=trainer.step, unit="step", dynamic_ncols=True, file=sys.stderr)
 
     def after_step(self, trainer: Trainer) -> None:
-        self._bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.cfg.max_epoch}", refresh=False)
-        self._bar.set_postfix(loss=f"{trainer.result.loss:.3f}", lr=f"{trainer.result.rate:.2g}", refresh=False)
-        self._bar.update()
+        # A terminal that was closed ends no training.
+        with suppress(OSError):
+            self._bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.cfg.max_epoch}", refresh=False)
+            self._bar.set_postfix(loss=f"{trainer.result.loss:.3f}", lr=f"{trainer.result.rate:.2g}", refresh=False)
+            self._bar.update()
 
     def after_train(self, trainer: Trainer) -> None:
-        self._bar.close()
+        with suppress(OSError):
+            self._bar.close()
 
 
 class SaveCheckpoints(Hook):

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a training in order, with a checkpoint; a second SIGINT ends it at once."""
+"""SIGTERM, SIGINT and SIGHUP end a training in order, with a checkpoint; a second SIGINT ends it at once."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_WATCHED = (signal.SIGTERM, signal.SIGINT)
+_WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Seconds for the last words of the listening thread.
+_LAST_WORDS = 10.0
 
 
 class StopOnSignal(Hook):
     """Ends the run after the running step, with a checkpoint. A context manager around the whole command.
 
-    Before the training has begun there is nothing to save, and the command ends as soon as Python has its turn.
+    Before the training has begun there is nothing to save, and the command ends as soon as Python has its turn. SIGHUP,
+    which a terminal sends when it closes, is left alone where it is ignored, as under nohup.
 
     Python runs the handler of a signal between two of its own instructions, that is after a compile of minutes. A
     thread therefore learns of each signal at once: it says that the signal was heard, and a second SIGINT ends the
     process from there, whatever the main thread waits for. Files are whole or absent at every moment.
 
     Attributes:
-        exit_code: 143 or 130 after a signal, else 0.
+        exit_code: 143, 130 or 129 after a signal, else 0.
     """
 
     def __init__(self) -> None:
@@ -37,6 +40,7 @@ class StopOnSignal(Hook):
         self._trainer: Trainer | None = None
         self._previous: dict[int, Any] = {}
         self._writer = self._previous_writer = -1
+        self._listener: threading.Thread | None = None
 
     def __enter__(self) -> StopOnSignal:
         # Only the main thread may say what happens at a signal.
@@ -44,8 +48,11 @@ class StopOnSignal(Hook):
             reader, self._writer = os.pipe()
             os.set_blocking(self._writer, False)
             self._previous_writer = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-            threading.Thread(target=_listen, args=(reader,), name="signals", daemon=True).start()
+            self._listener = threading.Thread(target=_listen, args=(reader,), name="signals", daemon=True)
+            self._listener.start()
             for number in _WATCHED:
+                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._previous[number] = signal.signal(number, self._stop)
         return self
 
@@ -57,6 +64,8 @@ class StopOnSignal(Hook):
         if self._writer >= 0:
             signal.set_wakeup_fd(self._previous_writer)
             os.close(self._writer)
+            # What was heard is said before the process ends, however fast that is.
+            self._listener.join(_LAST_WORDS)
         self._previous, self._writer = {}, -1
 
     def before_train(self, trainer: Trainer) -> None:

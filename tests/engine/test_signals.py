@@ -22,6 +22,7 @@ class Trainer:
 def say(text):
     print(text, flush=True)
 
+{before}
 with StopOnSignal() as stop:
     if "{begun}":
         stop.before_train(Trainer)
@@ -37,8 +38,8 @@ sys.exit(stop.exit_code)
 """
 
 
-def start(begun=True, busy=False):
-    program = PROGRAM.format(begun="x" if begun else "", busy="x" if busy else "")
+def start(begun=True, busy=False, before=""):
+    program = PROGRAM.format(begun="x" if begun else "", busy="x" if busy else "", before=before)
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -48,7 +49,7 @@ def start(begun=True, busy=False):
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("begun", [True, False])
 def test_a_signal_ends_the_run_with_its_code(number, begun):
     process = start(begun)
@@ -58,6 +59,23 @@ def test_a_signal_ends_the_run_with_its_code(number, begun):
     assert f"{number.name}: stopping" in output
     # Before the training there is nothing to save.
     assert ("saved" in output) == begun
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing():
+    process = start(before="signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143 and "SIGHUP" not in output
+
+
+def test_what_was_heard_is_said_however_slow_the_listener_is():
+    """The process ends by itself before the thread has its turn."""
+    process = start(before="log = logging.getLogger('src.engine.signals')\n"
+                           "log.addFilter(lambda record: time.sleep(0.5) or True)")  # fmt: skip
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143 and "SIGTERM: stopping" in output
 
 
 def test_a_second_ctrl_c_ends_it_at_once_whatever_it_waits_for():
