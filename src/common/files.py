@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,19 +25,20 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Gives a temporary name beside `path`; what was written to it becomes `path` at the end, or goes on an error.
 
     The temporary name is hidden, ends like `path` (libraries choose the format by the suffix), is one that UTF-8 can
-    write (libraries take no other) and holds the process number, so that processes do not disturb each other. The
-    content is on the disk before the name changes. Missing parent folders are made.
+    write (libraries take no other) and holds a number that no other writer has, on this machine or another. The content
+    is on the disk before the name changes. Missing parent folders are made. The file's mode follows the umask, whatever
+    mode a library gave it.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    beside = path.with_name(printable(f".{path.stem}.{os.getpid()}{path.suffix}"))
+    beside = path.with_name(printable(f".{path.stem}.{unique_number()}{path.suffix}"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         force_to_disk(beside)
-        beside.chmod(0o644)
+        follow_umask(beside)
         beside.replace(path)
         force_to_disk(path.parent)
     except OSError as error:
@@ -45,6 +47,25 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def unique_number() -> str:
+    """Digits for a temporary name: the process number, and more that no other process or thread has drawn."""
+    return f"{os.getpid()}{secrets.randbelow(10**12):012d}"
+
+
+def follow_umask(path: Path) -> None:
+    """Gives a file the mode that a new one gets, whatever mode a library gave it."""
+    path.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    # The system tells it only where it is set; a thread that makes a file meanwhile must not get another.
+    status = Path("/proc/self/status")
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+        return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    return 0o022
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from src.common.files import force_to_disk
+from src.common.files import force_to_disk, unique_number
 from src.errors import UserError
 
 _SCHEMES = ("obs://", "s3://")
@@ -205,4 +205,4 @@ def _into_place(beside: Path, target: Path) -> None:
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}")
+    return target.with_name(f".{target.name}.{unique_number()}")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from src.common.files import force_to_disk
+from src.common.files import follow_umask, force_to_disk, unique_number
+from src.common.folder_lock import LOCK_NAME, FolderInUse, FolderLock
 from src.common.names import is_encodable, printable
 from src.data.mindrecord import FORM, fingerprint, load_mindrecord
 from src.data.sample import DetectionDataset, Sample
@@ -49,30 +50,31 @@ def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards
     final = folder / split
     if final.exists():
         raise UserError(f"{final} exists already: MindRecord files are never written over; remove it first")
-    beside = folder / f".{split}.{os.getpid()}"
+    beside = folder / f".{split}.{unique_number()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_orphans(folder, split)
-        beside.mkdir()
-        names = _write_shards(dataset, beside, split, shards)
-        content = coco_of(dataset)
-        info = {
-            "form": FORM,
-            "fingerprint": fingerprint(dataset),
-            "split": split,
-            "shards": shards,
-            "images": len(dataset),
-            "made_from": str(dataset.ann_file),
-            "format": dataset.format,
-        }
-        write_coco({"info": info, **content}, beside / f"{split}.json")
-        _verify(beside, split, names)
-        for path in beside.iterdir():
-            path.chmod(0o644)
-            force_to_disk(path)
-        force_to_disk(beside)
-        beside.rename(final)
-        force_to_disk(folder)
+        with FolderLock(beside):
+            names = _write_shards(dataset, beside, split, shards)
+            content = coco_of(dataset)
+            info = {
+                "form": FORM,
+                "fingerprint": fingerprint(dataset),
+                "split": split,
+                "shards": shards,
+                "images": len(dataset),
+                "made_from": str(dataset.ann_file),
+                "format": dataset.format,
+            }
+            write_coco({"info": info, **content}, beside / f"{split}.json")
+            _verify(beside, split, names)
+            for path in beside.iterdir():
+                follow_umask(path)
+                force_to_disk(path)
+            force_to_disk(beside)
+            beside.rename(final)
+            (final / LOCK_NAME).unlink(missing_ok=True)
+            force_to_disk(folder)
     except OSError as error:
         raise UserError(f"{final} cannot be written: {error.strerror or error}") from error
     finally:
@@ -81,11 +83,13 @@ def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards
 
 
 def _remove_orphans(folder: Path, split: str) -> None:
-    """Removes what a killed process left behind; a living one keeps its own."""
+    """Removes what a killed process left behind; a living one, on whatever machine, holds its own."""
     for path in folder.glob(f".{split}.*"):
-        number = path.name.rpartition(".")[2]
-        if path.is_dir() and number.isdecimal() and not Path("/proc", number).exists():
-            shutil.rmtree(path, ignore_errors=True)
+        # Without the file of a lock somebody is about to make it.
+        if path.name.rpartition(".")[2].isdecimal() and (path / LOCK_NAME).exists():
+            with suppress(FolderInUse, OSError), FolderLock(path) as lock:
+                if lock.is_held:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_shards(dataset: DetectionDataset, folder: Path, split: str, shards: int) -> dict[str, tuple[int, int]]:

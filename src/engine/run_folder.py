@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import csv
-import errno
-import fcntl
-import json
-import logging
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime
@@ -17,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from src.common.files import make_folder
+from src.common.folder_lock import FolderInUse, FolderLock
 from src.engine.checkpoints import checkpoints_in, manifest_of, model_of, newest_whole
 from src.errors import UsageError, UserError
 
@@ -24,17 +20,9 @@ if TYPE_CHECKING:
     from src.config import Config
     from src.engine.runtime import Runtime
 
-log = logging.getLogger(__name__)
-
-_LOCK = ".lock"
-# A file system that knows no locks.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
-
 
 class RunFolder:
-    """A folder that no other process takes as the folder of its run while this one holds it.
-
-    The system drops the lock when the process ends, however it ends. A context manager, which lets it go.
+    """A folder that no other process takes as the folder of its run while this one holds it; see `FolderLock`.
 
     Args:
         path: the folder; made if it does not exist.
@@ -45,13 +33,13 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._handle = -1
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-            self._take()
+            self._lock = FolderLock(path)
+        except FolderInUse as error:
+            raise UserError(
+                f"{path} is in use by another training ({error}): wait for its end, or choose another --run_name"
+            ) from None
         except OSError as error:
-            self.close()
             raise UserError(f"{error.filename or path} cannot be written: {error.strerror or error}") from error
 
     @classmethod
@@ -62,29 +50,6 @@ class RunFolder:
             UserError: it cannot be written.
         """
         return cls(make_folder(root, name))
-
-    def _take(self) -> None:
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{self.path} is in use by another training ({self._holder()}): wait for its end, or choose another "
-                "--run_name"
-            ) from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            log.warning("%s lies where no file can be locked: start no second training in it", self.path)
-        holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-        os.truncate(self._handle, 0)
-        os.pwrite(self._handle, holder.encode(), 0)
-
-    def _holder(self) -> str:
-        try:
-            holder = json.loads(os.pread(self._handle, 1000, 0))
-            return f"process {int(holder['pid'])} on {holder['host']}"
-        except (ValueError, KeyError, TypeError):
-            return "a process that has just begun"
 
     def holds_run(self) -> bool:
         """Whether a training has left checkpoints or steps of its curves here."""
@@ -98,9 +63,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Lets another process take the folder."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        self._lock.close()
 
     def __enter__(self) -> RunFolder:
         return self

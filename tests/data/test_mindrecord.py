@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from src.common.folder_lock import FolderLock
 from src.data.assemble import ReadOptions, assemble
 from src.data.coco import read_coco
 from src.data.loader import BatchLoader
@@ -130,7 +131,8 @@ def test_nothing_is_written_over(files, made):
 
 
 def test_a_failure_leaves_nothing(files, tmp_path, monkeypatch):
-    (tmp_path / ".train.999999999").mkdir()
+    # Of a process that was killed: what it held is free.
+    FolderLock(tmp_path / ".train.999999999").close()
     samples = [*files.samples, replace(files.samples[0], image_path=files.image_dir / "absent.jpg")]
     with pytest.raises(UserError, match="absent.jpg"):
         write_mindrecord(replace(files, samples=samples), tmp_path, "train")
@@ -139,6 +141,27 @@ def test_a_failure_leaves_nothing(files, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="was not written as it was read"):
         write_mindrecord(files, tmp_path, "train")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_process_is_writing_is_left_alone(files, tmp_path, monkeypatch):
+    """On this machine or another, whose processes this one does not see."""
+    with FolderLock(tmp_path / ".train.4194305") as held:
+        (held.path / "train.mindrecord0").write_bytes(b"half")
+        (tmp_path / ".train.4194306").mkdir()  # it has just been made, and is about to be locked
+        write_mindrecord(files, tmp_path, "train", shards=2)
+        assert {path.name for path in tmp_path.iterdir()} == {".train.4194305", ".train.4194306", "train"}
+        assert (held.path / "train.mindrecord0").read_bytes() == b"half"
+    assert not (tmp_path / "train" / ".lock").exists()
+
+    def no_locks(handle, operation):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("src.common.folder_lock.fcntl.flock", no_locks)
+    with pytest.raises(UserError, match="absent.jpg"):
+        samples = [replace(files.samples[0], image_path=files.image_dir / "absent.jpg")]
+        write_mindrecord(replace(files, samples=samples), tmp_path / "other", "train")
+    write_mindrecord(files, tmp_path, "val", shards=2)
+    assert (tmp_path / ".train.4194305").exists()
 
 
 def test_a_changed_annotation_changes_the_fingerprint(files):

@@ -123,7 +123,8 @@ def test_a_copy_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.bin").write_bytes(b"x")
     LocalBucket(str(tmp_path / "in")).fetch(tmp_path / "out")
-    assert forced == [[f".a.bin.{os.getpid()}"]] and (tmp_path / "out" / "a.bin").read_bytes() == b"x"
+    ((name,),) = forced
+    assert name.startswith(f".a.bin.{os.getpid()}") and (tmp_path / "out" / "a.bin").read_bytes() == b"x"
 
 
 def test_what_is_unchanged_is_delivered_once(bucket, tmp_path, monkeypatch):

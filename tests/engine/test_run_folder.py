@@ -159,6 +159,6 @@ def test_where_files_cannot_be_locked_it_goes_on_with_a_warning(tmp_path, monkey
     def refuse(handle, operation):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("src.engine.run_folder.fcntl.flock", refuse)
+    monkeypatch.setattr("src.common.folder_lock.fcntl.flock", refuse)
     with RunFolder(tmp_path / "run"):
         assert "lies where no file can be locked" in caplog.text
