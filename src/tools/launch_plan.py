@@ -244,7 +244,7 @@ class _Planner:
             flags["ckpt_path"] = str(folder / "outputs")
             if "resume" not in self.typed:
                 # All ranks and all attempts write into one run, so its name is given here.
-                flags["run_name"] = f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}"
+                flags["run_name"] = f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}_{os.getpid()}"
         elif self.description.kind == "infer":
             flags["log_path"] = str(folder / self.description.folder)
         else:

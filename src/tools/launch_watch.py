@@ -3,6 +3,9 @@
 A rank that dies or stalls leaves the others waiting in a collective operation for minutes or for ever. So the launcher
 watches the notes of `rank.py`: when a rank has failed, or has not moved on for `stall_timeout`, the others are ended,
 the end of the log of the rank that failed first is shown, and the job ends or starts again from its newest checkpoint.
+
+A job holds the folder of its notes: a second one in the same place is refused, since its logs would be mixed with those
+of the first. Each attempt has notes of its own, so that only the processes of this attempt are believed.
 """
 
 from __future__ import annotations
@@ -16,13 +19,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
+from src.common.files import make_folder, unique_number
+from src.common.folder_lock import FolderInUse, FolderLock
 from src.errors import UserError
 from src.tools.launch_plan import Command, Plan
+from src.tools.rank import end_with_parent
 
 POLL = 0.3
 # Seconds between the request to end and the end by force: ranks that wait for a dead one cannot answer.
@@ -32,8 +38,9 @@ STOP_GRACE = 90.0
 # What msrun may need after its ranks have ended well, for its scheduler.
 ENGINE_GRACE = 60.0
 LINES = 30
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Exit codes after which another attempt makes no sense: typed wrongly, or asked to stop.
-_FINAL = (2, 130, 143)
+_FINAL = (2, *(128 + number for number in _STOPS))
 
 
 @dataclass
@@ -47,16 +54,24 @@ class Outcome:
 
 @dataclass
 class _Stop:
-    """Set by SIGTERM and SIGINT of the launcher itself."""
+    """Set by SIGTERM, SIGINT and SIGHUP of the launcher itself; the last is left alone where it is ignored (nohup).
+
+    Attributes:
+        number: of the first signal; 0 before one.
+        count: signals so far: the second one ends the wait for the ranks.
+    """
 
     number: int = 0
+    count: int = 0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         def note(number: int, frame: FrameType | None) -> None:
-            self.number = number
+            self.number = self.number or number
+            self.count += 1
 
-        previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        heard = [n for n in _STOPS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+        previous = {number: signal.signal(number, note) for number in heard}
         try:
             yield
         finally:
@@ -77,39 +92,66 @@ class _Follower:
             added = file.read()
             self.position += len(added)
             if added:
-                sys.stdout.write(added.decode("utf-8", errors="replace"))
-                sys.stdout.flush()
+                _say(sys.stdout, added.decode("utf-8", errors="replace"))
+
+
+def _say(stream: TextIO, text: str) -> None:
+    """Writes to the terminal; one that was closed meanwhile (SIGHUP) ends no job."""
+    with suppress(OSError):
+        stream.write(text)
+        stream.flush()
 
 
 def run(plan: Plan) -> int:
-    """Runs a plan, again after failures as often as it allows; returns the exit code."""
+    """Runs a plan, again after failures as often as it allows; returns the exit code.
+
+    Raises:
+        UserError: another job runs in the same place.
+    """
+    try:
+        lock = FolderLock(plan.notes)
+    except FolderInUse as error:
+        raise UserError(
+            f"{plan.log_of(plan.ranks[0])} is the log of a job that is running ({error}): wait for its end, or start "
+            "this one in another folder"
+        ) from None
+    with lock:
+        return _run(plan)
+
+
+def _run(plan: Plan) -> int:
     _put_old_logs_aside(plan)
     stop = _Stop()
     follower = _Follower(plan.log_of(plan.ranks[0]))
     with stop.listening():
-        for attempt in range(plan.options.max_restarts + 1):
-            outcome = _Attempt(plan, stop, follower).run()
+        for number in range(plan.options.max_restarts + 1):
+            attempt = _Attempt(plan, stop, follower)
+            outcome = attempt.run()
             if outcome.rank is not None:
-                sys.stderr.write(_report(plan, outcome))
+                _say(sys.stderr, _report(attempt.plan, outcome))
             if not outcome.code or stop.number or outcome.code in _FINAL or not plan.is_training:
                 break
-            if attempt < plan.options.max_restarts:
-                sys.stderr.write(f"restart {attempt + 1} of {plan.options.max_restarts}, from the newest checkpoint\n")
+            if number < plan.options.max_restarts:
+                restarts = plan.options.max_restarts
+                _say(sys.stderr, f"restart {number + 1} of {restarts}, from the newest checkpoint\n")
                 plan = plan.resumed()
     return outcome.code
 
 
 class _Attempt:
-    """One start of all processes."""
+    """One start of all processes, with a folder of notes of its own in that of the plan."""
 
     def __init__(self, plan: Plan, stop: _Stop, follower: _Follower) -> None:
-        self.plan, self.stop, self.follower = plan, stop, follower
+        self.earlier = [path for path in plan.notes.iterdir() if path.is_dir()]
+        self.plan = replace(plan, notes=make_folder(plan.notes, f"attempt_{unique_number()}"))
+        self.stop, self.follower = stop, follower
         self.processes: list[subprocess.Popen] = []
 
     def run(self) -> Outcome:
         plan = self.plan
-        shutil.rmtree(plan.notes, ignore_errors=True)
-        (plan.notes / "msrun").mkdir(parents=True)
+        for folder in self.earlier:
+            shutil.rmtree(folder, ignore_errors=True)
+        (plan.notes / "msrun").mkdir()
         self.started = time.time()
         try:
             for number, command in enumerate(plan.commands()):
@@ -187,7 +229,8 @@ class _Attempt:
                 process.kill()
         _signal([note["pids"][0] for note in notes], signal.SIGTERM)
         ranks = [pid for note in notes for pid in note["pids"]]
-        _wait(lambda: not any(map(_is_alive, ranks)), grace, self.follower.copy)
+        signals = self.stop.count
+        _wait(lambda: self.stop.count > signals or not any(map(_is_alive, ranks)), grace, self.follower.copy)
         _signal([pid for pid in everything if _is_alive(pid)], signal.SIGKILL)
         # Each of these leads a group of its own, which holds whatever else it started.
         for leader in [*(note["pids"][0] for note in notes), *(process.pid for process in self.processes)]:
@@ -217,6 +260,7 @@ def _start(command: Command, folder: Path, output: Path) -> subprocess.Popen:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
         except OSError as error:
             raise UserError(f"{command.argv[0]} cannot be started: {error.strerror}") from error

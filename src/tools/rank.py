@@ -11,6 +11,7 @@ It uses the standard library alone and is run as a file, so that it costs nothin
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -18,8 +19,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+
+_PR_SET_PDEATHSIG = 1
 
 
 def rank_number() -> int:
@@ -30,12 +34,19 @@ def rank_number() -> int:
     return 0
 
 
+def end_with_parent() -> None:
+    """Lets this process be asked to end (SIGTERM) when the one that started it is gone, which cannot watch it then."""
+    with suppress(OSError, AttributeError):  # Linux alone has it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def main(argv: Sequence[str]) -> int:
     folder, pattern, *command = argv
     command = [sys.executable, *command]
     if os.environ.get("MS_ROLE") == "MS_SCHED":
         # msrun's scheduler runs the same command line; it joins the ranks and computes nothing.
         os.execv(command[0], command)
+    end_with_parent()
     rank = rank_number()
     notes = Path(folder)
     beat = notes / f"beat_{rank}"
@@ -48,14 +59,16 @@ def main(argv: Sequence[str]) -> int:
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "RANK_BEAT_FILE": str(beat), "PYTHONUNBUFFERED": "1"},
+            preexec_fn=end_with_parent,
         )
 
     def forward(number: int, frame: FrameType | None) -> None:
         if child.poll() is None:
             child.send_signal(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, forward)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, forward)
     note = {"rank": rank, "pids": [os.getpid(), child.pid], "log": str(log)}
     write(notes / f"rank_{rank}.json", note)
     code = child.wait()

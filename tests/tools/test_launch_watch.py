@@ -151,23 +151,148 @@ def test_mpirun_ranks_are_watched_too(start, tmp_path, monkeypatch):
     monkeypatch.undo()
 
 
-def test_the_launcher_passes_a_stop_on(tmp_path):
-    """SIGTERM to a real launcher ends the ranks by SIGTERM, and then itself with 143."""
-    script = tmp_path / "training.py"
-    script.write_text(
-        "import os, signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit(143)))\n"
-        "print('running', flush=True)\n"
-        "time.sleep(100)\n"
-    )
+# A training that says what it hears, and then does what MODE says.
+PATIENT = """
+import os, signal, subprocess, sys, time
+mode = os.environ.get("MODE", "")
+def stop(number, frame):
+    print("saved", flush=True)
+    if mode != "slow":
+        sys.exit(128 + number)
+signal.signal(signal.SIGTERM, stop)
+if mode == "child":
+    child = subprocess.Popen([sys.executable, "-c", "import signal, time\\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\ntime.sleep(100)"])
+    print("child", child.pid, flush=True)
+print("running", os.getpid(), flush=True)
+time.sleep(1 if mode == "short" else 100)
+"""
+
+
+def launcher(folder, mode="", ignored=()):
+    """A real launcher of one rank, and the process number of its training."""
+    script = folder / "training.py"
+    script.write_text(PATIENT)
     program = (
-        "import sys; from dataclasses import replace; from pathlib import Path\n"
+        "import signal, sys; from dataclasses import replace; from pathlib import Path\n"
+        "from src.errors import run_command\n"
+        f"for number in {[int(n) for n in ignored]}: signal.signal(number, signal.SIG_IGN)\n"
         "from src.tools import launch_watch; from src.tools.launch_plan import make_plan\n"
-        f"plan = make_plan('run_standalone_train', ['yolov3', 'd', 'w'], Path({str(tmp_path)!r}))\n"
-        f"sys.exit(launch_watch.run(replace(plan, entry=({str(script)!r},))))\n"
+        f"plan = make_plan('run_standalone_train', ['yolov3', 'd', 'w'], Path({str(folder)!r}))\n"
+        f"plan = replace(plan, entry=({str(script)!r},))\n"
+        "sys.exit(run_command(lambda _: launch_watch.run(plan), []))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "running\n"
-    process.send_signal(signal.SIGTERM)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "MODE": mode},
+    )  # fmt: skip
+    return process
+
+
+def pid_in(line):
+    return int(line.split()[1])
+
+
+def wait_until_gone(pid):
+    deadline = time.monotonic() + 30
+    while launch_watch._is_alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} goes on"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_launcher_passes_a_stop_on(tmp_path, number):
+    """As SIGTERM, to the training; and ends with its own signal's code."""
+    process = launcher(tmp_path)
+    training = pid_in(process.stdout.readline())
+    process.send_signal(number)
     rest, _ = process.communicate(timeout=60)
-    assert rest == "saved\n" and process.returncode == 143
+    assert rest == "saved\n" and process.returncode == 128 + number
+    wait_until_gone(training)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_second_signal_ends_the_wait(tmp_path, number):
+    process = launcher(tmp_path, "slow")
+    training = pid_in(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "saved\n"
+    process.send_signal(number)
+    # Far less than the patience with ranks that save.
+    process.communicate(timeout=launch_watch.STOP_GRACE / 2)
+    assert process.returncode == 130
+    wait_until_gone(training)
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path):
+    process = launcher(tmp_path, "short", ignored=(signal.SIGHUP,))
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    rest, _ = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (0, "")
+
+
+def test_what_the_training_has_started_ends_with_it(tmp_path):
+    """A worker that hears no request and has lost its parent."""
+    process = launcher(tmp_path, "child")
+    worker = pid_in(process.stdout.readline())
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    wait_until_gone(worker)
+
+
+def test_a_training_does_not_go_on_without_its_launcher(tmp_path):
+    process = launcher(tmp_path)
+    training = pid_in(process.stdout.readline())
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until_gone(training)
+    assert (tmp_path / "train" / "log.txt").read_text().endswith("saved\n")
+
+
+def test_a_second_job_in_the_same_place_is_refused_and_the_first_undisturbed(tmp_path):
+    first = launcher(tmp_path, "short")
+    training = first.stdout.readline()
+    second = launcher(tmp_path)
+    _, error = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert (
+        f"log.txt is the log of a job that is running (process {first.pid} on " in error and "another folder" in error
+    )
+    rest, error = first.communicate(timeout=60)
+    assert (first.returncode, rest, error) == (0, "", "")
+    # Its log kept its name and its lines; the next job puts it aside.
+    assert (tmp_path / "train" / "log.txt").read_text() == training
+    assert not (tmp_path / "train" / "log.1.txt").exists()
+    third = launcher(tmp_path, "short")
+    third.communicate(timeout=60)
+    assert third.returncode == 0 and (tmp_path / "train" / "log.1.txt").read_text() == training
+
+
+def test_notes_of_another_job_are_not_believed(start, tmp_path, monkeypatch):
+    """What is left of one whose launcher was killed, and which notes that its ranks have ended well."""
+    notes = tmp_path / "train_parallel0" / "launch"
+    make = launch_watch._Attempt.__init__
+
+    def with_foreign_notes(self, plan, *others):
+        for folder in (notes, notes / "attempt_1"):
+            folder.mkdir(parents=True, exist_ok=True)
+            for rank in (0, 1):
+                (folder / f"rank_{rank}.json").write_text(f'{{"rank": {rank}, "pids": [1], "exit": 0, "time": 1}}')
+        make(self, plan, *others)
+
+    monkeypatch.setattr(launch_watch._Attempt, "__init__", with_foreign_notes)
+    assert start("die") == 1
+
+
+def test_jobs_of_one_second_have_runs_of_their_own(tmp_path):
+    program = (
+        "from pathlib import Path; from src.tools.launch_plan import make_plan\n"
+        f"print(make_plan('run_standalone_train', ['yolov3', 'd', 'w'], Path({str(tmp_path)!r})).entry)"
+    )
+    entries = {
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    }
+    assert len(entries) == 2
