@@ -165,7 +165,8 @@ if mode == "child":
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\ntime.sleep(100)"])
     print("child", child.pid, flush=True)
 print("running", os.getpid(), flush=True)
-time.sleep(1 if mode == "short" else 100)
+while not os.path.exists("go"):
+    time.sleep(0.05)
 """
 
 
@@ -225,9 +226,10 @@ def test_a_second_signal_ends_the_wait(tmp_path, number):
 
 
 def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path):
-    process = launcher(tmp_path, "short", ignored=(signal.SIGHUP,))
+    process = launcher(tmp_path, ignored=(signal.SIGHUP,))
     process.stdout.readline()
     process.send_signal(signal.SIGHUP)
+    (tmp_path / "go").touch()
     rest, _ = process.communicate(timeout=60)
     assert (process.returncode, rest) == (0, "")
 
@@ -252,20 +254,20 @@ def test_a_training_does_not_go_on_without_its_launcher(tmp_path):
 
 
 def test_a_second_job_in_the_same_place_is_refused_and_the_first_undisturbed(tmp_path):
-    first = launcher(tmp_path, "short")
+    first = launcher(tmp_path)
     training = first.stdout.readline()
     second = launcher(tmp_path)
     _, error = second.communicate(timeout=60)
     assert second.returncode == 1
-    assert (
-        f"log.txt is the log of a job that is running (process {first.pid} on " in error and "another folder" in error
-    )
+    assert f"log.txt is the log of a job that is running (process {first.pid} on " in error
+    assert "start this one in another folder" in error
+    (tmp_path / "go").touch()
     rest, error = first.communicate(timeout=60)
     assert (first.returncode, rest, error) == (0, "", "")
     # Its log kept its name and its lines; the next job puts it aside.
     assert (tmp_path / "train" / "log.txt").read_text() == training
     assert not (tmp_path / "train" / "log.1.txt").exists()
-    third = launcher(tmp_path, "short")
+    third = launcher(tmp_path)
     third.communicate(timeout=60)
     assert third.returncode == 0 and (tmp_path / "train" / "log.1.txt").read_text() == training
 
