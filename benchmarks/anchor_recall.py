@@ -1,7 +1,9 @@
 """How many ground truths EfficientDet's anchors can match: `python -m benchmarks.anchor_recall --annotations FILE`.
 
-A box that no anchor overlaps by `--iou` is never learnt, since nothing is forced on the nearest anchor. Boxes count at
-the scale of the network's input, `--size` px for the longer side of the image.
+A box that no anchor overlaps by `--iou` has no positive anchor, and is never learnt, unless its best anchor is forced
+on it (`force_match`). Boxes count at the scale of the network's input, `--size` px for the longer side of the image.
+The last two lines are the shares of boxes without a positive anchor by the matching itself; a small box has less than
+32^2 px^2 in its image.
 
 With `--keep_large FILE` the annotations are written again with the boxes below `--least` px marked as crowds, which
 evaluation neither expects nor holds against a detection.
@@ -13,16 +15,46 @@ import argparse
 import json
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 
 from src.common.boxes import cxcywh_to_xyxy, iou_matrix
 from src.data.geometry import plan_resize
 from src.efficientdet_d0.anchors import make_anchors
+from src.efficientdet_d0.matching import Matcher
 
 
 def side(box: np.ndarray) -> float:
     """Square root of the area of an xyxy box, in px: what COCO calls its size."""
     return float(np.sqrt(np.prod(box[2:] - box[:2])))
+
+
+def count_unmatched(coco: dict, size: int, iou: float) -> None:
+    """Prints the share of boxes that no anchor is positive for, without and with forced matches."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    columns = tuple(ms.Tensor(column) for column in np.ascontiguousarray(make_anchors(size, size).T))
+    found: dict[bool, list[tuple[bool, bool]]] = {False: [], True: []}
+    for image in coco["images"]:
+        rows = [a["bbox"] for a in coco["annotations"] if a["image_id"] == image["id"] and not a.get("iscrowd")]
+        if not rows:
+            continue
+        corners = np.array(rows, np.float64)
+        is_small = corners[:, 2] * corners[:, 3] < 32**2
+        corners[:, 2:] += corners[:, :2]
+        geometry = plan_resize(image["width"], image["height"], (size, size), "letterbox_top_left")
+        boxes = geometry.forward(corners).astype(np.float32)[None]
+        labels = np.arange(len(rows), dtype=np.int32)[None]
+        for forced, results in found.items():
+            best, _, label, is_forced = Matcher(forced)(columns, ms.Tensor(boxes), ms.Tensor(labels))
+            positive = (best.asnumpy() >= iou) | is_forced.asnumpy()
+            results += zip(is_small, ~np.isin(labels[0], label.asnumpy()[positive]), strict=True)
+    for forced, results in found.items():
+        small, lost = np.array(results).T
+        print(
+            f"force_match {forced}: {lost.sum()} of {len(lost)} boxes ({lost.mean():.1%}) have no positive anchor",
+            end="",
+        )
+        print(f", {lost[small].sum()} of the {small.sum()} small ones ({lost[small].mean():.1%})")
 
 
 def main() -> None:
@@ -51,6 +83,7 @@ def main() -> None:
     total = len(coco["annotations"])
     print(f"{large} of {total} boxes are at least {args.least:g} px at {args.size} px", end="; ")
     print(f"an anchor can match {matched} of them ({matched / max(large, 1):.3f})")
+    count_unmatched(json.loads(args.annotations.read_text(encoding="utf-8")), args.size, args.iou)
     if args.keep_large:
         args.keep_large.write_text(json.dumps(coco), encoding="utf-8")
 

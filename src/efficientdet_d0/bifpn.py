@@ -14,7 +14,7 @@ _FUSION_EPS = 1e-4
 
 
 class WeightedMean(Float32Cell):
-    """"Fast normalised fusion" (Tan et al., 2020, section 3.3): maps of one shape, weighted by relu(w) / (sum of
+    """ "Fast normalised fusion" (Tan et al., 2020, section 3.3): maps of one shape, weighted by relu(w) / (sum of
     relu(w) + 1e-4). In float32: the gradient of a weight is a sum over a whole map."""
 
     def construct(self, weights: ms.Tensor, maps: tuple) -> ms.Tensor:

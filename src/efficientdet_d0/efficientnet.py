@@ -21,6 +21,18 @@ _TAPPED = (2, 4, 6)
 _SQUEEZE = 0.25
 
 
+class Gate(Float32Cell):
+    """x (N, C, H, W) times sigmoid(gate), gate (N, C, 1, 1). In float32: the gradient of a gate is a sum over a map."""
+
+    def construct(self, x: ms.Tensor, gate: ms.Tensor) -> ms.Tensor:
+        gate = ops.sigmoid(gate)
+        if not self.training:
+            return x * gate
+        # On CPU a product that broadcasts by itself is slow and keeps an index of 16 bytes an element (measured in
+        # MindSpore 2.10).
+        return x * ops.broadcast_to(gate, x.shape)
+
+
 class SqueezeExcite(nn.Cell):
     """Scales every channel by a gate that depends on the means of all (Hu et al., 2018): shape kept.
 
@@ -35,16 +47,12 @@ class SqueezeExcite(nn.Cell):
         self.expand = nn.Conv2d(hidden, channels, 1, has_bias=True)
         self.swish = Swish()
         self.mean = SpatialMean()
+        self.gate = Gate()
         draw_by_fan_out(self.reduce)
         draw_by_fan_out(self.expand)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        gate = ops.sigmoid(self.expand(self.swish(self.reduce(self.mean(x)))))
-        if not self.training:
-            return x * gate
-        # On CPU a product that broadcasts by itself is slow and keeps an index of 16 bytes an element (measured in
-        # MindSpore 2.10).
-        return x * ops.broadcast_to(gate, x.shape)
+        return self.gate(x, self.expand(self.swish(self.reduce(self.mean(x)))))
 
 
 class RowHash(Float32Cell):

@@ -1,4 +1,4 @@
-"""Which ground truth each anchor answers for, for a whole batch, in the graph."""
+"""The assignment of ground truths to anchors, for a whole batch, in the graph."""
 
 from __future__ import annotations
 
@@ -50,12 +50,17 @@ class AnchorGrid(nn.Cell):
 
 
 class Matcher(nn.Cell):
-    """The ground truth that each anchor overlaps most.
+    """The ground truth that each anchor overlaps most, and on wish the anchor that each ground truth overlaps most.
 
     Overlaps are computed for a few boxes at a time, so that the whole (N, M, A) never exists.
     """
 
     _BOXES_AT_A_TIME = 16
+
+    def __init__(self, force_match: bool = False) -> None:
+        """Args: force_match: see `EfficientDetCriterion`."""
+        super().__init__()
+        self.force_match = force_match
 
     def construct(self, anchors: tuple, boxes: ms.Tensor, labels: ms.Tensor) -> tuple:
         """Matches.
@@ -67,7 +72,9 @@ class Matcher(nn.Cell):
 
         Returns:
             the IoU (N, A), -1 in an image without boxes; the box (N, A, 4) and its label (N, A) that has it, the first
-            of several. No gradient goes through them.
+            of several; whether the anchor is forced, bool (N, A): it is then the one that the box overlaps most, the
+            first of several, and of several such boxes it has the first. A box that overlaps no anchor forces none.
+            Without `force_match` all are False. No gradient goes through them.
         """
         batch, count = labels.shape
         boxes = ops.stop_gradient(boxes)
@@ -75,6 +82,9 @@ class Matcher(nn.Cell):
         size = sides[0].shape[0]
         best = ops.zeros((batch, size), ms.float32) - 2
         which = ops.zeros((batch, size), ms.int32)
+        rows = ops.reshape(count_up(batch), (-1, 1))
+        # count - number of the first box, counted from 0, that the anchor is the best for; 0 for none.
+        forced = ops.zeros((batch * size,), ms.int32)
         for first in range(0, count, self._BOXES_AT_A_TIME):
             last = min(first + self._BOXES_AT_A_TIME, count)
             # The next boxes wait for these, so that both need not be held at once.
@@ -84,7 +94,15 @@ class Matcher(nn.Cell):
             is_better = most > best
             best = ops.where(is_better, most, best)
             which = ops.where(is_better, ops.cast(place, ms.int32) + first, which)
-        row = which + ops.reshape(count_up(batch), (-1, 1)) * count
+            if self.force_match:
+                most, place = ops.max(overlap, 2)
+                rank = (count - first) - ops.expand_dims(count_up(last - first), 0)
+                rank = ops.where(most > 0, ops.broadcast_to(rank, most.shape), 0)
+                index = ops.reshape(ops.cast(place, ms.int32) + rows * size, (-1, 1))
+                forced = ops.tensor_scatter_max(forced, index, ops.reshape(rank, (-1,)))
+        forced = ops.reshape(forced, (batch, size))
+        is_forced = forced > 0
+        row = ops.where(is_forced, count - forced, which) + rows * count
         box = ops.gather(ops.reshape(boxes, (-1, 4)), row, 0)
         label = ops.gather(ops.reshape(labels, (-1,)), row, 0)
-        return ops.stop_gradient(best), ops.stop_gradient(box), label
+        return ops.stop_gradient(best), ops.stop_gradient(box), label, is_forced

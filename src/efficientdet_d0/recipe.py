@@ -63,6 +63,7 @@ class Recipe(DetectorRecipe):
             cfg.positive_iou,
             cfg.negative_iou,
             cfg.loss_normalizer,
+            cfg.force_match,
         )
 
     def build_decoder(self) -> nn.Cell:

@@ -111,6 +111,8 @@ class Upsample(nn.Cell):
             self.bn = batch_norm(channels, **norm)
         else:
             self.bias = Parameter(ms.Tensor(np.zeros(channels, np.float32)), name="bias")
+            # Not an addition that broadcasts: its gradient would be summed up in half precision.
+            self.bias_add = ops.BiasAdd()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         n, _, h, w = x.shape
@@ -118,7 +120,7 @@ class Upsample(nn.Cell):
         x = ops.reshape(ops.transpose(x, (0, 1, 4, 2, 5, 3)), (n, self.channels, 2 * h, 2 * w))
         if self.has_norm:
             return self.bn(x)
-        return x + ops.broadcast_to(ops.reshape(self.bias, (1, -1, 1, 1)), x.shape)
+        return self.bias_add(x, self.bias)
 
 
 def upsample_weight(weight: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def focal(x, present, gamma):
     return -0.25 * (1 - p) ** gamma * np.log(p) if present else -0.75 * p**gamma * np.log(1 - p)
 
 
-def slow_losses(regression, logits, boxes, labels, size, gamma=2.0, kind="smooth_l1", beta=1 / 9, per_image=True):
+def slow_losses(regression, logits, boxes, labels, size, gamma=2.0, kind="smooth_l1", beta=1 / 9, automl=False):
     """Anchor by anchor and class by class."""
     anchors = make_anchors(*size).astype(np.float64)
     sums, counts = [], []
@@ -53,12 +53,17 @@ def slow_losses(regression, logits, boxes, labels, size, gamma=2.0, kind="smooth
         real = boxes[n][labels[n] >= 0].astype(np.float64)
         classes = labels[n][labels[n] >= 0]
         iou = iou_matrix(cxcywh_to_xyxy(anchors), real) if len(real) else np.zeros((len(anchors), 1))
+        owner = iou.argmax(1)
+        forced = np.zeros(len(anchors), bool)
+        for m in reversed(range(len(real) if automl else 0)):
+            best = iou[:, m].argmax()
+            forced[best], owner[best] = True, m
         class_sum = box_sum = count = 0
         for a, (cx, cy, w, h) in enumerate(anchors):
-            best, overlap = iou[a].argmax(), iou[a].max()
-            if 0.4 <= overlap < 0.5:
+            best, overlap = owner[a], iou[a].max()
+            positive = overlap >= 0.5 or forced[a]
+            if 0.4 <= overlap < 0.5 and not automl:
                 continue
-            positive = overlap >= 0.5
             for c in range(CLASSES):
                 class_sum += focal(float(logits[n, a, c]), positive and classes[best] == c, gamma)
             if positive:
@@ -72,9 +77,9 @@ def slow_losses(regression, logits, boxes, labels, size, gamma=2.0, kind="smooth
         sums.append((class_sum, box_sum * 50 / 4))
         counts.append(count)
     sums = np.array(sums)
-    if per_image:
-        return (sums / np.maximum(counts, 1)[:, None]).mean(0), counts
-    return sums.sum(0) / max(sum(counts), 1), counts
+    if automl:
+        return sums.sum(0) / (sum(counts) + 1), counts
+    return (sums / np.maximum(counts, 1)[:, None]).mean(0), counts
 
 
 def drawn(boxes_an_image=(3, 0, 2), size=(128, 128), seed=0):
@@ -101,10 +106,16 @@ def test_the_loss_of_the_port_against_loops(port):
 
 
 def test_the_loss_of_automl_against_loops():
-    options = {"focal_gamma": 1.5, "box_loss": "huber", "box_loss_beta": 0.1, "loss_normalizer": "batch"}
-    inputs = drawn()
-    expected, _ = slow_losses(*inputs, gamma=1.5, kind="huber", beta=0.1, per_image=False)
-    np.testing.assert_allclose(compiled(EfficientDetCriterion(CLASSES, **options))(*inputs)[0], expected, rtol=2e-5)
+    """Also of small boxes, which only their forced anchors learn, and of a batch without any."""
+    options = {"focal_gamma": 1.5, "box_loss": "huber", "box_loss_beta": 0.1, "loss_normalizer": "batch",
+               "negative_iou": 0.5, "force_match": True}  # fmt: skip
+    run = compiled(EfficientDetCriterion(CLASSES, **options))
+    for boxes_an_image, side in (((3, 0, 2), 1.0), ((3, 0, 2), 0.1), ((0, 0, 0), 1.0)):
+        regression, logits, boxes, labels, size = drawn(boxes_an_image)
+        boxes[..., 2:] = boxes[..., :2] + side * (boxes[..., 2:] - boxes[..., :2])
+        expected, counts = slow_losses(regression, logits, boxes, labels, size, 1.5, "huber", 0.1, automl=True)
+        assert sum(counts) >= sum(boxes_an_image)
+        np.testing.assert_allclose(run(regression, logits, boxes, labels, size)[0], expected, rtol=2e-5)
 
 
 def sum_in_lanes(vector, lanes=8):
