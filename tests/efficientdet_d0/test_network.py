@@ -205,10 +205,10 @@ def test_drop_connect_leaves_out_the_share_it_should():
 
 
 @pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
-@pytest.mark.parametrize(("batch", "level"), [(1, "O0"), (2, "O0"), (5, "O0"), (2, "O3")])
+@pytest.mark.parametrize(("batch", "level"), [(1, "O0"), (3, "O0"), (2, "O3")])
 def test_drop_connect_behind_a_batch_norm(batch, level, mode):
     """Batch norm gives every batch of one image the same means: what is drawn must not depend on them alone."""
-    rate, draws = 0.3, 400
+    rate, draws = 0.3, 150
     rng = np.random.default_rng(batch)
     ms.set_context(mode=mode)
     norms = [nn.BatchNorm2d(4).set_train() for _ in range(2)]
@@ -255,13 +255,13 @@ def test_a_batch_of_one_image_keeps_its_branches():
         if block.is_residual and block.drop_connect.rate:
             block.drop_connect.register_forward_hook(watch(number))
     rng = np.random.default_rng(0)
-    for _ in range(120):
+    for _ in range(40):
         network.backbone(Tensor(rng.standard_normal((1, 3, 128, 128)).astype(np.float32)))
     ms.set_context(mode=ms.GRAPH_MODE)
     assert len(found) >= 2
     for number, kept in found.items():
         rate = blocks[number].drop_connect.rate
-        assert abs(np.mean(kept) - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / 120)
+        assert abs(np.mean(kept) - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / 40)
 
 
 def test_equal_images_of_a_batch_are_dropped_one_by_one():
