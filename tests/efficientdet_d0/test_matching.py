@@ -1,6 +1,5 @@
 """The assignment of boxes to anchors against a loop over both, with and without forced matches."""
 
-import mindspore as ms
 import numpy as np
 import pytest
 from hypothesis import example, given, settings

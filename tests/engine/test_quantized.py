@@ -126,12 +126,16 @@ def test_what_begins_at_which_step(step, weights, activations, frozen):
     flags = [*TINY[2:], *QUANT, "--quant_delay", "1,2", "--freeze_bn_step", "3", "--pretrained", "x.ckpt"]
     cfg = load_config(TINY[1], flags).replace(num_classes=2)
     network = get_recipe(cfg).build_network().set_train()
-    trainer = SimpleNamespace(cfg=cfg, step=step, train_step=SimpleNamespace(loss_cell=SimpleNamespace(network=network)))
+    trainer = SimpleNamespace(
+        cfg=cfg, step=step, train_step=SimpleNamespace(loss_cell=SimpleNamespace(network=network))
+    )
     QuantSchedule().before_train(trainer)
     cells = [cell for _, cell in network.cells_and_names()]
     assert {cell.is_active for cell in cells if isinstance(cell, FakeQuantConv)} == {weights}
     assert {cell.is_active for cell in cells if isinstance(cell, FakeQuant)} == {activations}
-    assert {cell.use_batch_statistics for cell in cells if isinstance(cell, nn.BatchNorm2d)} == {False if frozen else None}
+    assert {cell.use_batch_statistics for cell in cells if isinstance(cell, nn.BatchNorm2d)} == {
+        False if frozen else None
+    }
 
 
 @pytest.mark.slow
