@@ -1,8 +1,9 @@
 """How many ground truths EfficientDet's anchors can match: `python -m benchmarks.anchor_recall --annotations FILE`.
 
-A box that no anchor overlaps by `--iou` is learnt only with `force_match`, by its best anchor, if that is not the best
-of an earlier box of the image. Boxes count at the scale of the network's input, `--size` px for the longer side of the
-image; the last line counts them by their area in the image, as COCO does.
+A box that no anchor overlaps by `--iou` has no positive anchor, and is never learnt, unless its best anchor is forced
+on it (`force_match`). Boxes count at the scale of the network's input, `--size` px for the longer side of the image.
+The last two lines are the shares of boxes without a positive anchor by the matching itself; a small box has less than
+32^2 px^2 in its image.
 
 With `--keep_large FILE` the annotations are written again with the boxes below `--least` px marked as crowds, which
 evaluation neither expects nor holds against a detection.
@@ -12,19 +13,48 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 
 from src.common.boxes import cxcywh_to_xyxy, iou_matrix
 from src.data.geometry import plan_resize
 from src.efficientdet_d0.anchors import make_anchors
+from src.efficientdet_d0.matching import Matcher
 
 
 def side(box: np.ndarray) -> float:
     """Square root of the area of an xyxy box, in px: what COCO calls its size."""
     return float(np.sqrt(np.prod(box[2:] - box[:2])))
+
+
+def count_unmatched(coco: dict, size: int, iou: float) -> None:
+    """Prints the share of boxes that no anchor is positive for, without and with forced matches."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    columns = tuple(ms.Tensor(column) for column in np.ascontiguousarray(make_anchors(size, size).T))
+    found: dict[bool, list[tuple[bool, bool]]] = {False: [], True: []}
+    for image in coco["images"]:
+        rows = [a["bbox"] for a in coco["annotations"] if a["image_id"] == image["id"] and not a.get("iscrowd")]
+        if not rows:
+            continue
+        corners = np.array(rows, np.float64)
+        is_small = corners[:, 2] * corners[:, 3] < 32**2
+        corners[:, 2:] += corners[:, :2]
+        geometry = plan_resize(image["width"], image["height"], (size, size), "letterbox_top_left")
+        boxes = geometry.forward(corners).astype(np.float32)[None]
+        labels = np.arange(len(rows), dtype=np.int32)[None]
+        for forced, results in found.items():
+            best, _, label, is_forced = Matcher(forced)(columns, ms.Tensor(boxes), ms.Tensor(labels))
+            positive = (best.asnumpy() >= iou) | is_forced.asnumpy()
+            results += zip(is_small, ~np.isin(labels[0], label.asnumpy()[positive]), strict=True)
+    for forced, results in found.items():
+        small, lost = np.array(results).T
+        print(
+            f"force_match {forced}: {lost.sum()} of {len(lost)} boxes ({lost.mean():.1%}) have no positive anchor",
+            end="",
+        )
+        print(f", {lost[small].sum()} of the {small.sum()} small ones ({lost[small].mean():.1%})")
 
 
 def main() -> None:
@@ -39,34 +69,21 @@ def main() -> None:
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
     anchors = cxcywh_to_xyxy(make_anchors(args.size, args.size).astype(np.float64))
     large, matched = 0, 0
-    best_anchors: dict[object, set[int]] = defaultdict(set)
-    # (small in COCO's sense, positive anchor by IoU, positive anchor with force_match)
-    found: list[tuple[bool, bool, bool]] = []
     for annotation in coco["annotations"]:
         if annotation.get("iscrowd"):
             continue
         geometry = plan_resize(*sizes[annotation["image_id"]], (args.size, args.size), "letterbox_top_left")
         x, y, w, h = annotation["bbox"]
         box = geometry.forward(np.array([[x, y, x + w, y + h]], np.float64))[0].astype(np.float64)
-        overlaps = iou_matrix(anchors, box[None])[:, 0]
-        is_met, best = bool(overlaps.max() >= args.iou), int(overlaps.argmax())
-        taken = best_anchors[annotation["image_id"]]
-        found.append((annotation.get("area", w * h) < 32**2, is_met, is_met or best not in taken))
-        taken.add(best)
         if side(box) < args.least:
             annotation["iscrowd"] = 1
             continue
         large += 1
-        matched += is_met
+        matched += bool(iou_matrix(anchors, box[None]).max() >= args.iou)
     total = len(coco["annotations"])
     print(f"{large} of {total} boxes are at least {args.least:g} px at {args.size} px", end="; ")
     print(f"an anchor can match {matched} of them ({matched / max(large, 1):.3f})")
-    table = np.array(found, bool).reshape(-1, 3)
-    for name, column in (("by IoU alone", 1), ("with force_match", 2)):
-        shares = [100 * (1 - rows[:, column].mean()) if len(rows) else 0 for rows in (table, table[table[:, 0]])]
-        print(
-            f"without a positive anchor {name}: {shares[0]:.1f} % of the objects, {shares[1]:.1f} % of the small ones"
-        )
+    count_unmatched(json.loads(args.annotations.read_text(encoding="utf-8")), args.size, args.iou)
     if args.keep_large:
         args.keep_large.write_text(json.dumps(coco), encoding="utf-8")
 

@@ -47,9 +47,10 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, default=128, help="ground truths an image")
     parser.add_argument("--size", type=int, default=512, help="px")
     parser.add_argument("--classes", type=int, default=90)
+    parser.add_argument("--force_match", action="store_true", help="as configs/efficientdet_d0.yaml")
     args = parser.parse_args()
     ms.set_context(mode=ms.GRAPH_MODE)
-    criterion = EfficientDetCriterion(args.classes)
+    criterion = EfficientDetCriterion(args.classes, force_match=args.force_match)
 
     def loss(regression: Tensor, logits: Tensor, boxes: Tensor, labels: Tensor, size: Tensor) -> Tensor:
         class_loss, box_loss = criterion((regression, logits), boxes, labels, size)

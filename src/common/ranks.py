@@ -16,10 +16,12 @@ class SharedCount(nn.Cell):
 
     Args:
         minimum: least count of the whole batch, against division by zero.
+        added: to the count of the whole batch.
     """
 
-    def __init__(self, minimum: float = 1.0) -> None:
+    def __init__(self, minimum: float = 1.0, added: float = 0.0) -> None:
         super().__init__()
+        self.added = added
         self.minimum = minimum
         self.group_size = get_group_size() if GlobalComm.INITED else 1
         if self.group_size > 1:
@@ -29,5 +31,5 @@ class SharedCount(nn.Cell):
         """float32 scalar -> float32 scalar; no gradient goes through it."""
         count = ops.stop_gradient(count)
         if self.group_size == 1:
-            return ops.maximum(count, self.minimum)
-        return ops.maximum(self.all_reduce(count), self.minimum) / self.group_size
+            return ops.maximum(count + self.added, self.minimum)
+        return ops.maximum(self.all_reduce(count) + self.added, self.minimum) / self.group_size

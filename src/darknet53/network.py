@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import nn
 from mindspore.common.initializer import TruncatedNormal, XavierUniform, initializer
 
-from src.common.layers import Add, Concat, ConvBnAct
+from src.common.layers import Add, Concat, ConvBnAct, SpatialMean
 
 # Of both networks: channels of the stem and of the five stages, and residual units in each stage.
 SHAPE = (32, 64, 128, 256, 512, 1024)
@@ -140,12 +140,11 @@ class Classifier(nn.Cell):
     def __init__(self, backbone: _DarkNet, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.mean = ops.ReduceMean(keep_dims=False)
+        self.mean = SpatialMean(keep_dims=False)
         self.fc = nn.Dense(backbone.out_channels[-1], num_classes, TruncatedNormal(0.01), "zeros")
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        # In float32: what float16 adds up overflows, and loses the small.
-        return self.fc(self.mean(ops.cast(self.backbone(x)[-1], ms.float32), (2, 3)))
+        return self.fc(self.mean(self.backbone(x)[-1]))
 
 
 def draw_xavier(network: nn.Cell) -> None:

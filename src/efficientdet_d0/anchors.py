@@ -12,6 +12,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from src.common.layers import widened
+
 STRIDES = (8, 16, 32, 64, 128)
 _SIDE = 4.0
 _SCALES = (2 ** (0 / 3), 2 ** (1 / 3), 2 ** (2 / 3))
@@ -51,10 +53,11 @@ class EfficientDetDecoder(nn.Cell):
         """Decodes.
 
         Args:
-            raw_maps: regression (N, A, 4) as dy, dx, dh, dw, classification logits (N, A, C).
+            raw_maps: regression (N, A, 4) as dy, dx, dh, dw, classification logits (N, A, C);
+                float16 is widened to float32.
             image_size: (height, width) in px, whole numbers known when the graph is compiled.
         """
-        regression, logits = raw_maps
+        regression, logits = widened(raw_maps)
         x, y, w, h = _anchor_columns(int(image_size[0]), int(image_size[1]))
         centre_y = regression[..., 0] * h + y
         centre_x = regression[..., 1] * w + x

@@ -7,16 +7,28 @@ from collections.abc import Sequence
 import mindspore as ms
 from mindspore import nn, ops
 
-from src.common.layers import UpsampleNearest2x
+from src.common.layers import Float32Cell, UpsampleNearest2x
 from src.efficientdet_d0.layers import ConvNorm, HalvingPool, SeparableConv, Swish
 
 _FUSION_EPS = 1e-4
 
 
-class Fusion(nn.Cell):
-    """A node of the pyramid: maps of one shape (N, C, h, w) -> their weighted mean, swish, convolution, batch norm.
+class WeightedMean(Float32Cell):
+    """ "Fast normalised fusion" (Tan et al., 2020, section 3.3): maps of one shape, weighted by relu(w) / (sum of
+    relu(w) + 1e-4). In float32: the gradient of a weight is a sum over a whole map."""
 
-    The weights are "fast normalised fusion" (equation 3.3 of the paper): relu(w) / (sum of relu(w) + 1e-4).
+    def construct(self, weights: ms.Tensor, maps: tuple) -> ms.Tensor:
+        """Args: weights (k,) before the relu; k maps."""
+        weights = ops.relu(weights)
+        weights = weights / (ops.reduce_sum(weights) + _FUSION_EPS)
+        mixed = maps[0] * weights[0]
+        for i in range(1, len(maps)):
+            mixed = mixed + maps[i] * weights[i]
+        return mixed
+
+
+class Fusion(nn.Cell):
+    """A node of the pyramid: maps of one shape (N, C, h, w) -> their `WeightedMean`, swish, convolution, batch norm.
 
     Args:
         inputs: number of maps.
@@ -26,19 +38,14 @@ class Fusion(nn.Cell):
 
     def __init__(self, inputs: int, channels: int, bn_momentum: float = 0.99, bn_eps: float = 1e-3) -> None:
         super().__init__()
-        self.inputs = inputs
         self.fusion = ms.Parameter(ms.ops.ones((inputs,), ms.float32), name="fusion")
+        self.mix = WeightedMean()
         self.swish = Swish()
         self.conv = SeparableConv(channels, channels)
         self.bn = nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum)
 
     def construct(self, *maps: ms.Tensor) -> ms.Tensor:
-        weights = ops.relu(self.fusion)
-        weights = ops.cast(weights / (ops.reduce_sum(weights) + _FUSION_EPS), maps[0].dtype)
-        mixed = maps[0] * weights[0]
-        for i in range(1, self.inputs):
-            mixed = mixed + maps[i] * weights[i]
-        return self.bn(self.conv(self.swish(mixed)))
+        return self.bn(self.conv(self.swish(self.mix(self.fusion, maps))))
 
 
 class PyramidInput(nn.Cell):

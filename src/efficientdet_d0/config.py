@@ -86,16 +86,20 @@ class EfficientDetConfig(Config):
     )
     box_loss_beta: float = key(1 / 9, "beta of box_loss, in units of the regression", above=0, maximum=10)
     box_loss_weight: float = key(50.0, "factor of the loss of the boxes", minimum=0)
-    positive_iou: float = key(0.5, "an anchor is positive from this IoU with a box on", minimum=0, maximum=1)
+    positive_iou: float = key(
+        0.5, "match threshold: an anchor is positive from this IoU with a box on", minimum=0, maximum=1
+    )
     negative_iou: float = key(
-        0.4, "an anchor is negative below this IoU with all boxes, and ignored from there to positive_iou",
-        minimum=0, maximum=1,
-    )  # fmt: skip
-    force_match: bool = key(False, "the best anchor of each box is positive whatever its IoU")
+        0.4,
+        "unmatched threshold: an anchor is negative below this IoU with all boxes, ignored from it to positive_iou",
+        minimum=0,
+        maximum=1,
+    )
+    force_match: bool = key(False, "the anchor that a box overlaps most is positive for it whatever the IoU")
     loss_normalizer: str = key(
         "image",
-        "losses are divided by the positive anchors of each image, then averaged; by those of the batch, or one more",
-        choices=("image", "batch", "batch_plus_one"),
+        "losses are divided by the positive anchors of each image, then averaged; or by those of the batch + 1",
+        choices=("image", "batch"),
     )
     compound_coef: int = key(
         0, "the seed's flag for the size of the network: D0 it is", minimum=0, maximum=0, affects_training=False

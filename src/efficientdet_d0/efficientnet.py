@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import mindspore as ms
 from mindspore import nn, ops
 
+from src.common.layers import Float32Cell, SpatialMean
+from src.common.matching import count_up
 from src.efficientdet_d0.layers import ConvNorm, Swish, draw_by_fan_out
 
 # Of B0: channels of the stem and of the seven stages, and blocks in each stage.
@@ -19,10 +21,20 @@ _TAPPED = (2, 4, 6)
 _SQUEEZE = 0.25
 
 
+class Gate(Float32Cell):
+    """x (N, C, H, W) times sigmoid(gate), gate (N, C, 1, 1). In float32: the gradient of a gate is a sum over a map."""
+
+    def construct(self, x: ms.Tensor, gate: ms.Tensor) -> ms.Tensor:
+        gate = ops.sigmoid(gate)
+        if not self.training:
+            return x * gate
+        # On CPU a product that broadcasts by itself is slow and keeps an index of 16 bytes an element (measured in
+        # MindSpore 2.10).
+        return x * ops.broadcast_to(gate, x.shape)
+
+
 class SqueezeExcite(nn.Cell):
     """Scales every channel by a gate that depends on the means of all (Hu et al., 2018): shape kept.
-
-    Means are taken in float32: float16 would overflow while it adds up the pixels of a large map.
 
     Args:
         channels: of the map.
@@ -34,53 +46,58 @@ class SqueezeExcite(nn.Cell):
         self.reduce = nn.Conv2d(channels, hidden, 1, has_bias=True)
         self.expand = nn.Conv2d(hidden, channels, 1, has_bias=True)
         self.swish = Swish()
+        self.mean = SpatialMean()
+        self.gate = Gate()
         draw_by_fan_out(self.reduce)
         draw_by_fan_out(self.expand)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        if not self.training:
-            means = ops.cast(ops.mean(ops.cast(x, ms.float32), (2, 3), True), x.dtype)
-            gate = self.expand(self.swish(self.reduce(means)))
-            return x * ops.sigmoid(gate)
-        # The same in half the time: on CPU a mean over the last axis alone is fast, and a product that broadcasts by
-        # itself is slow and keeps an index of 16 bytes an element (measured in MindSpore 2.10).
-        n, c, h, w = x.shape
-        wide = ops.cast(ops.reshape(x, (n, c, h * w)), ms.float32)
-        means = ops.cast(ops.reshape(ops.mean(wide, 2), (n, c, 1, 1)), x.dtype)
-        gate = self.expand(self.swish(self.reduce(means)))
-        return x * ops.broadcast_to(ops.sigmoid(gate), (n, c, h, w))
+        return self.gate(x, self.expand(self.swish(self.reduce(self.mean(x)))))
+
+
+class RowHash(Float32Cell):
+    """A number in [0, 1) for each row of a batch, a hash of its values: (N, C, H, W) -> (N,) float32."""
+
+    # A value, in units of the mean magnitude, times this is cut to a whole number, of which the last ten bits count.
+    # Means or sums of the values themselves would not do: batch norm makes them the same for every batch of one image.
+    _FINENESS = 65536.0
+    _LOW_BITS = 1023
+    # A multiplicative congruential generator (Fishman & Moore, 1986): both factors fit into 31 bits.
+    _FACTOR = 950706376
+    _PRIME = 2**31 - 1
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        values = ops.reshape(ops.stop_gradient(ops.cast(x, ms.float32)), (x.shape[0], -1))
+        unit = ops.mean(ops.abs(values), 1, True) + 1e-12
+        whole = ops.cast(values * ops.broadcast_to(self._FINENESS / unit, values.shape), ms.int32)
+        digits = ops.bitwise_and(whole, ops.full_like(whole, self._LOW_BITS))
+        # The number of the row tells two rows of equal values apart.
+        total = ops.cast(ops.reduce_sum(digits, 1), ms.int64) + count_up(x.shape[0]) + 1
+        return ops.cast(total * self._FACTOR % self._PRIME, ms.float32) / self._PRIME
 
 
 class DropConnect(nn.Cell):
-    """In training, leaves a residual branch out for some images of a batch and scales it up for the others (stochastic
+    """In training, drops a residual branch for some images of a batch and scales it up for the others (stochastic
     depth, Huang et al., 2016): (N, C, H, W) -> the same shape.
 
-    The choice is drawn from the digits of a number that changes with every step, block and image, the mean magnitude of
-    the branch over its root mean square: no generator has to be stored, and a training that is resumed from a
-    checkpoint draws as one that never stopped. (The mean itself is no such number: with one image in a batch, batch
-    norm makes it 0.)
+    The random numbers are a hash of the branch's own values, image by image: they change with every image and every
+    update of the weights, no state of a generator has to be stored, and a training that is resumed from a checkpoint
+    drops what an uninterrupted one drops. (The state of MindSpore's own generators cannot be saved.)
 
     Args:
-        rate: share of the images, in 0..1, for which the branch is left out.
+        rate: share of the images, in 0..1, for which the branch is dropped.
     """
-
-    # Images differ in the second or third digit of that number; 10 of the 24 bits of a float32 are left behind those.
-    _DIGITS = 16411.3
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
+        self.uniform = RowHash()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if not self.training or self.rate == 0:
             return x
-        values = ops.reshape(ops.stop_gradient(ops.cast(x, ms.float32)), (x.shape[0], -1))
-        root = ops.sqrt(ops.mean(ops.square(values), 1))
-        shape = ops.mean(ops.abs(values), 1) / (root + 1e-12)
-        digits = ops.reshape(shape, (-1, 1, 1, 1)) * self._DIGITS
-        uniform = digits - ops.floor(digits)
-        kept = ops.cast(uniform >= self.rate, x.dtype) / (1 - self.rate)
-        return x * ops.broadcast_to(kept, x.shape)
+        kept = ops.cast(self.uniform(x) >= self.rate, x.dtype) / (1 - self.rate)
+        return x * ops.broadcast_to(ops.reshape(kept, (-1, 1, 1, 1)), x.shape)
 
 
 class MBConv(nn.Cell):

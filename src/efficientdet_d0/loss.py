@@ -10,7 +10,7 @@ from src.efficientdet_d0.matching import AnchorGrid, Matcher
 from src.errors import UsageError
 
 BOX_LOSSES = ("smooth_l1", "huber")
-NORMALIZERS = ("image", "batch", "batch_plus_one")
+NORMALIZERS = ("image", "batch")
 
 
 def softplus(x: ms.Tensor) -> ms.Tensor:
@@ -62,14 +62,15 @@ def focal_of_present(logits: ms.Tensor, alpha: float, gamma: float) -> ms.Tensor
 class EfficientDetCriterion(nn.Cell):
     """Raw maps and padded ground truth -> losses "class", "box".
 
-    An anchor is matched to the ground truth that it overlaps most. From `positive_iou` on it is positive, below
-    `negative_iou` negative, in between ignored. With `force_match` every box has its best anchor as a positive besides;
-    without it a box that no anchor overlaps enough is not learnt.
+    An anchor takes the ground truth that it overlaps most: with an IoU from `positive_iou` on it is positive, below
+    `negative_iou` negative, in between it is ignored. With `force_match`, as in google/automl, the anchor that a ground
+    truth overlaps most is positive for it whatever the IoU; of several ground truths with the same anchor the first has
+    it. Without it, as in the published PyTorch port, a ground truth that no anchor overlaps enough is not learnt.
 
     Both losses are divided by the number of positive anchors (and the box loss by 4 besides, the numbers of a box):
     `image` by those of each image, at least 1, then averaged over the batch, as the published PyTorch port and the old
-    model zoo do; `batch` by those of the whole batch over all ranks, at least 1, where an image with many objects
-    weighs more than one with few; `batch_plus_one` by one more than those, as google/automl does.
+    model zoo do; `batch` by those of the whole batch over all ranks plus 1, as google/automl does, where an image with
+    many objects weighs more than one with few.
 
     Args:
         num_classes: C, object classes.
@@ -77,9 +78,8 @@ class EfficientDetCriterion(nn.Cell):
         box_loss: smooth_l1, d^2 / (2 beta) up to d = beta, then d - beta / 2; or huber, which is beta times that.
         box_loss_beta: beta, in the units of the regression.
         box_loss_weight: factor of the box loss.
-        positive_iou, negative_iou: see above.
-        loss_normalizer: image, batch or batch_plus_one.
-        force_match: see above.
+        positive_iou, negative_iou, force_match: see above.
+        loss_normalizer: image or batch.
 
     Raises:
         UsageError: an argument is out of its range.
@@ -111,9 +111,7 @@ class EfficientDetCriterion(nn.Cell):
         self.focal_of_absent = FocalOfAbsent(focal_alpha, focal_gamma)
         self.grid = AnchorGrid()
         self.match = Matcher(force_match)
-        self.shared_count = SharedCount()
-        # The ranks' counts are added up.
-        self.extra = 1 / self.shared_count.group_size if loss_normalizer == "batch_plus_one" else 0
+        self.shared_count = SharedCount(added=1.0)
 
     def construct(
         self, raw_maps: tuple, boxes: ms.Tensor, labels: ms.Tensor, image_size: ms.Tensor | tuple
@@ -132,8 +130,8 @@ class EfficientDetCriterion(nn.Cell):
         regression = ops.cast(raw_maps[0], ms.float32)
         logits = ops.cast(raw_maps[1], ms.float32)
         anchors = self.grid(image_size, regression.shape[1])
-        iou, box, label = self.match(anchors, ops.cast(boxes, ms.float32), labels)
-        positive = ops.cast(iou >= self.positive_iou, ms.float32)
+        iou, box, label, is_forced = self.match(anchors, ops.cast(boxes, ms.float32), labels)
+        positive = ops.cast(ops.logical_or(iou >= self.positive_iou, is_forced), ms.float32)
         asked = ops.maximum(positive, ops.cast(iou < self.negative_iou, ms.float32))
         count = ops.reduce_sum(positive, 1)
         class_loss = self._class_losses(logits, label, positive, asked)
@@ -141,7 +139,7 @@ class EfficientDetCriterion(nn.Cell):
         if self.is_per_image:
             count = ops.maximum(count, 1)
             return ops.reduce_mean(class_loss / count), ops.reduce_mean(box_loss / count)
-        total = self.shared_count(ops.reduce_sum(count) + self.extra)
+        total = self.shared_count(ops.reduce_sum(count))
         return ops.reduce_sum(class_loss) / total, ops.reduce_sum(box_loss) / total
 
     def _class_losses(self, logits: ms.Tensor, label: ms.Tensor, positive: ms.Tensor, asked: ms.Tensor) -> ms.Tensor:

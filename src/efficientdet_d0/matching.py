@@ -1,4 +1,4 @@
-"""Which ground truth each anchor answers for, for a whole batch, in the graph."""
+"""The assignment of ground truths to anchors, for a whole batch, in the graph."""
 
 from __future__ import annotations
 
@@ -50,18 +50,15 @@ class AnchorGrid(nn.Cell):
 
 
 class Matcher(nn.Cell):
-    """The ground truth that each anchor overlaps most.
+    """The ground truth that each anchor overlaps most, and on wish the anchor that each ground truth overlaps most.
 
     Overlaps are computed for a few boxes at a time, so that the whole (N, M, A) never exists.
-
-    Args:
-        force_match: the anchor that overlaps a box most gets this box, whatever the IoU and whichever box it overlaps
-            most itself; of several boxes the first (google/automl, ArgMaxMatcher's force_match_for_each_row).
     """
 
     _BOXES_AT_A_TIME = 16
 
     def __init__(self, force_match: bool = False) -> None:
+        """Args: force_match: see `EfficientDetCriterion`."""
         super().__init__()
         self.force_match = force_match
 
@@ -74,17 +71,19 @@ class Matcher(nn.Cell):
             labels: int32 (N, M), -1 for padding.
 
         Returns:
-            the IoU (N, A), -1 in an image without boxes, 1 where the match is forced; the box (N, A, 4) and its label
-            (N, A) that has it, the first of several. No gradient goes through them.
+            the IoU (N, A), -1 in an image without boxes; the box (N, A, 4) and its label (N, A) that has it, the first
+            of several; whether the anchor is forced, bool (N, A): it is then the one that the box overlaps most, the
+            first of several, and of several such boxes it has the first. A box that overlaps no anchor forces none.
+            Without `force_match` all are False. No gradient goes through them.
         """
         batch, count = labels.shape
-        rows = ops.reshape(count_up(batch), (-1, 1))
         boxes = ops.stop_gradient(boxes)
         sides = sides_of(anchors)
         size = sides[0].shape[0]
         best = ops.zeros((batch, size), ms.float32) - 2
         which = ops.zeros((batch, size), ms.int32)
-        # Number of the first box that the anchor is the best for, counted down from M; 0 for none.
+        rows = ops.reshape(count_up(batch), (-1, 1))
+        # count - number of the first box, counted from 0, that the anchor is the best for; 0 for none.
         forced = ops.zeros((batch * size,), ms.int32)
         for first in range(0, count, self._BOXES_AT_A_TIME):
             last = min(first + self._BOXES_AT_A_TIME, count)
@@ -97,14 +96,13 @@ class Matcher(nn.Cell):
             which = ops.where(is_better, ops.cast(place, ms.int32) + first, which)
             if self.force_match:
                 most, place = ops.max(overlap, 2)
-                number = ops.where(most > 0, count - first - count_up(last - first) + ops.cast(place * 0, ms.int32), 0)
+                rank = (count - first) - ops.expand_dims(count_up(last - first), 0)
+                rank = ops.where(most > 0, ops.broadcast_to(rank, most.shape), 0)
                 index = ops.reshape(ops.cast(place, ms.int32) + rows * size, (-1, 1))
-                forced = ops.tensor_scatter_max(forced, index, ops.reshape(number, (-1,)))
-        if self.force_match:
-            forced = ops.reshape(forced, (batch, size))
-            which = ops.where(forced > 0, count - forced, which)
-            best = ops.where(forced > 0, ops.ones_like(best), best)
-        row = which + rows * count
+                forced = ops.tensor_scatter_max(forced, index, ops.reshape(rank, (-1,)))
+        forced = ops.reshape(forced, (batch, size))
+        is_forced = forced > 0
+        row = ops.where(is_forced, count - forced, which) + rows * count
         box = ops.gather(ops.reshape(boxes, (-1, 4)), row, 0)
         label = ops.gather(ops.reshape(labels, (-1,)), row, 0)
-        return ops.stop_gradient(best), ops.stop_gradient(box), label
+        return ops.stop_gradient(best), ops.stop_gradient(box), label, is_forced

@@ -12,6 +12,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from src.common.layers import widened
+
 STRIDES = (8, 16, 32, 64)
 _SIDE = 4.0
 _RATIOS = (1.0, 2.0, 0.5)
@@ -95,10 +97,11 @@ class RefineDetDecoder(nn.Cell):
         """Decodes.
 
         Args:
-            raw_maps: arm_loc (N, P, 4), arm_conf (N, P, 2), odm_loc (N, P, 4), odm_conf (N, P, C + 1) logits.
+            raw_maps: arm_loc (N, P, 4), arm_conf (N, P, 2), odm_loc (N, P, 4), odm_conf (N, P, C + 1) logits;
+                float16 is widened to float32.
             image_size: (height, width) in px, whole numbers known when the graph is compiled.
         """
-        arm_loc, arm_conf, odm_loc, odm_conf = raw_maps
+        arm_loc, arm_conf, odm_loc, odm_conf = widened(raw_maps)
         anchors = anchor_columns(int(image_size[0]), int(image_size[1]), self.clip)
         x, y, w, h = move(move(anchors, arm_loc), odm_loc)
         boxes = ops.stack((x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h), 2)

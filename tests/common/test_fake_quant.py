@@ -145,6 +145,14 @@ def test_ranges_follow_the_first_image(symmetric):
     assert observer.low.asnumpy() == before
 
 
+def test_later_images_of_a_batch_are_not_observed():
+    observer = RangeObserver(0.5).set_train()
+    x = np.stack((RANDOM[0], 1000 * RANDOM[1]))
+    observer(Tensor(x))
+    np.testing.assert_allclose(observer.low.asnumpy(), -3 + 0.5 * RANDOM[0].min(), rtol=1e-5)
+    np.testing.assert_allclose(observer.high.asnumpy(), 3 + 0.5 * RANDOM[0].max(), rtol=1e-5)
+
+
 def _follow(observer, name, x, symmetric):
     low, high = -6.0, 6.0
     observer.low.set_data(scalar(low))

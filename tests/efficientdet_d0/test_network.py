@@ -205,26 +205,69 @@ def test_drop_connect_leaves_out_the_share_it_should():
 
 
 @pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
-@pytest.mark.parametrize("batch", [1, 3])
-def test_drop_connect_behind_batch_norm(batch, mode):
-    """With one image batch norm makes the mean of each channel 0; smooth images, as the maps of real ones are."""
-    ms.set_context(mode=mode)
+@pytest.mark.parametrize(("batch", "level"), [(1, "O0"), (3, "O0"), (2, "O3")])
+def test_drop_connect_behind_a_batch_norm(batch, level, mode):
+    """Batch norm gives every batch of one image the same means: what is drawn must not depend on them alone."""
+    rate, draws = 0.3, 150
     rng = np.random.default_rng(batch)
-    norm = nn.BatchNorm2d(4).set_train()
-    layer = DropConnect(0.3).set_train()
-    kept = []
-    for _ in range(400 if mode == ms.GRAPH_MODE else 100):
-        coarse = rng.standard_normal((batch, 4, 4, 4)).cumsum(2).cumsum(3).astype(np.float32)
-        x = norm(Tensor(np.repeat(np.repeat(coarse, 4, 2), 4, 3)))
-        y = layer(x).asnumpy()
-        own = np.abs(y).sum((1, 2, 3)) > 0
-        np.testing.assert_allclose(y[own], x.asnumpy()[own] / 0.7, rtol=1e-5)
-        kept += own.tolist()
+    ms.set_context(mode=mode)
+    norms = [nn.BatchNorm2d(4).set_train() for _ in range(2)]
+    layers = [nn.SequentialCell(norm, DropConnect(rate)).set_train() for norm in norms]
+    if level != "O0":
+        layers = [amp.auto_mixed_precision(layer, level) for layer in layers]
+    kept, gains = [], []
+    for _ in range(draws):
+        x = rng.standard_normal((batch, 4, 4, 4)).astype(np.float32)
+        # A second block meets the same images with other weights.
+        for norm, layer in zip(norms, layers, strict=True):
+            out = layer(Tensor(x * (1 + len(gains) % 2))).asnumpy()
+            plain = norm(Tensor(x)).asnumpy()
+            here = np.abs(out).sum((1, 2, 3)) > 0
+            gains += np.abs(out[here]).mean((1, 2, 3)).tolist()
+            np.testing.assert_allclose(out[here], plain[here] / (1 - rate), rtol=0.02, atol=0.02)
+            kept.append(here)
+            x = x + rng.standard_normal(x.shape).astype(np.float32)
     ms.set_context(mode=ms.GRAPH_MODE)
-    assert np.mean(kept) == pytest.approx(0.7, abs=4 * np.sqrt(0.21 / len(kept)))
-    # One draw says nothing of the next.
-    kept = np.array(kept)
-    assert np.mean(kept[1:] == kept[:-1]) == pytest.approx(0.58, abs=4 * np.sqrt(0.25 / len(kept)))
+    kept = np.array(kept).reshape(draws, 2 * batch)
+    # Five standard deviations of a share.
+    deviation = 5 * np.sqrt(rate * (1 - rate) / draws)
+    assert np.abs(kept.mean(0) - (1 - rate)).max() < deviation
+    # Neither a later step nor another image or block repeats the choice of the one before.
+    together = np.corrcoef(kept.T.astype(float))
+    assert np.abs(together[~np.eye(2 * batch, dtype=bool)]).max(initial=0) < 5 / np.sqrt(draws)
+    assert abs(np.mean(kept[1:] == kept[:-1]) - (rate**2 + (1 - rate) ** 2)) < deviation
+
+
+def test_a_batch_of_one_image_keeps_its_branches():
+    """The whole network, step by step: the share of kept branches, block by block."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    network = tiny("--drop_connect", "0.5").set_train()
+    found = {}
+
+    def watch(number):
+        def look(cell, inputs, output):
+            found.setdefault(number, []).append(float(np.abs(output.asnumpy()).max()) > 0)
+
+        return look
+
+    blocks = network.backbone.blocks
+    for number, block in enumerate(blocks):
+        if block.is_residual and block.drop_connect.rate:
+            block.drop_connect.register_forward_hook(watch(number))
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        network.backbone(Tensor(rng.standard_normal((1, 3, 128, 128)).astype(np.float32)))
+    ms.set_context(mode=ms.GRAPH_MODE)
+    assert len(found) >= 2
+    for number, kept in found.items():
+        rate = blocks[number].drop_connect.rate
+        assert abs(np.mean(kept) - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / 40)
+
+
+def test_equal_images_of_a_batch_are_dropped_one_by_one():
+    x = np.tile(np.random.default_rng(0).standard_normal((1, 2, 3, 3)).astype(np.float32), (2000, 1, 1, 1))
+    kept = np.abs(DropConnect(0.3).set_train()(Tensor(x)).asnumpy()).sum((1, 2, 3)) > 0
+    assert abs(kept.mean() - 0.7) < 0.05
 
 
 def test_drop_connect_rises_with_the_depth():

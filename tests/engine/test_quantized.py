@@ -2,18 +2,22 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import nn
 
 import eval as evaluation
 import train as training
+from src.common.fake_quant import FakeQuant
+from src.common.quantize import FakeQuantConv
 from src.config import load_config
 from src.data.shapes import render_shapes
 from src.data.shapes_draw import SHAPE_NAMES
 from src.engine.checkpoints import load_snapshot
-from src.engine.quantized import has_ranges
+from src.engine.quantized import QuantSchedule, has_ranges
 from src.engine.weights_file import load_weights, save_weights, tensors_of
 from src.errors import run_command
 from src.recipe import get_recipe
@@ -111,6 +115,27 @@ def test_what_cannot_be_trained(dataset, tmp_path, capsys, flags, message):
     assert train(dataset, tmp_path, *flags) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("*/ckpt_0"))
+
+
+@pytest.mark.parametrize(
+    ("step", "weights", "activations", "frozen"),
+    [(0, False, False, False), (1, True, False, False), (2, True, True, False), (3, True, True, True)],
+)
+def test_what_begins_at_which_step(step, weights, activations, frozen):
+    """From the keys to the roundings: quant_delay is of weights, then of activations."""
+    flags = [*TINY[2:], *QUANT, "--quant_delay", "1,2", "--freeze_bn_step", "3", "--pretrained", "x.ckpt"]
+    cfg = load_config(TINY[1], flags).replace(num_classes=2)
+    network = get_recipe(cfg).build_network().set_train()
+    trainer = SimpleNamespace(
+        cfg=cfg, step=step, train_step=SimpleNamespace(loss_cell=SimpleNamespace(network=network))
+    )
+    QuantSchedule().before_train(trainer)
+    cells = [cell for _, cell in network.cells_and_names()]
+    assert {cell.is_active for cell in cells if isinstance(cell, FakeQuantConv)} == {weights}
+    assert {cell.is_active for cell in cells if isinstance(cell, FakeQuant)} == {activations}
+    assert {cell.use_batch_statistics for cell in cells if isinstance(cell, nn.BatchNorm2d)} == {
+        False if frozen else None
+    }
 
 
 @pytest.mark.slow

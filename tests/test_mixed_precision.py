@@ -1,0 +1,130 @@
+"""Losses and gradients of every model in half precision against float32, with large activations and black pixels."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, amp, nn, ops
+
+from src.common.layers import Float32Cell, SpatialMean
+from src.config import load_config
+from src.efficientdet_d0.bifpn import WeightedMean
+from src.efficientdet_d0.efficientnet import Gate
+from src.engine.starts import freeze_batch_norm
+from src.engine.train_step import LossCell
+from src.recipe import get_recipe
+
+pytestmark = pytest.mark.usefixtures("at_root")
+
+YOLO = ["--backbone_shape=4,8,8,16,16,16", "--backbone_layers=1,1,1,1,1", "--training_shape=64"]
+REFINEDET = ["--testing_shape=64", "--pyramid_channels=8"]
+# model -> configuration, flags of a tiny network, side of its input in px
+MODELS = {
+    "yolov3": ("yolov3_shapes", YOLO, 64),
+    "yolov4": ("yolov4", YOLO, 64),
+    "yolov4 mish_tanh": ("yolov4", [*YOLO, "--activation=mish_tanh"], 64),
+    "efficientdet_d0": (
+        "efficientdet_d0",
+        ["--label_map=dense", "--training_shape=128", "--backbone_shape=8,4,4,8,8,8,8,16",
+         "--backbone_layers=1,1,1,1,1,1,1", "--pyramid_channels=8", "--pyramid_repeats=1", "--head_repeats=1"],
+        128,
+    ),
+    "refinedet vgg16": (
+        "refinedet_vgg16_320", [*REFINEDET, "--backbone_shape=8,8,8,8,8,16", "--backbone_layers=1,1,1,1,1"], 64
+    ),
+    "refinedet resnet101": (
+        "refinedet_resnet101_320", [*REFINEDET, "--backbone_shape=8,8,8,8,8", "--backbone_layers=1,1,1,1"], 64
+    ),
+    "darknet53": ("darknet53_imagenet", [*YOLO[:2], "--num_classes=3"], 64),
+    "cspdarknet53": ("cspdarknet53_imagenet", [*YOLO[:2], "--num_classes=3"], 64),
+}  # fmt: skip
+
+
+def batch(side, task):
+    """Two images, one of them half black, and what belongs to them."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, side, side, 3)).astype(np.uint8)
+    images[1, : side // 2] = 0
+    arrays = [images, np.int32([[side, side]] * 2)]
+    if task == "classify":
+        return [Tensor(a) for a in (*arrays, np.int32([0, 2]))]
+    corner = rng.uniform(0, side / 2, (2, 4, 2))
+    boxes = np.concatenate((corner, corner + rng.uniform(4, side / 2, (2, 4, 2))), 2).astype(np.float32)
+    labels = np.int32([[0, 1, 2, -1], [1, 0, -1, -1]])
+    boxes[labels < 0] = 0
+    return [Tensor(a) for a in (*arrays, boxes, labels, np.float32([side, side]))]
+
+
+def losses_and_gradients(model, level, gain):
+    config, flags, side = MODELS[model]
+    ms.set_seed(0)
+    recipe = get_recipe(load_config(f"configs/{config}.yaml", flags).replace(num_classes=3))
+    network = recipe.build_network()
+    rng = np.random.default_rng(0)
+    for p in network.get_parameters():
+        if p.name.endswith("beta"):
+            # Or activations would vanish on their way, and be on one side of 0 in float32 and exactly 0 in float16.
+            p.set_data(Tensor(rng.normal(0, 0.5, p.shape).astype(np.float32)))
+        # The first convolution alone has three input channels.
+        if p.name.endswith("weight") and p.ndim == 4 and p.shape[1] == 3:
+            p.set_data(p * gain)
+    network.set_train()
+    # Statistics of the few pixels of a tiny map would magnify any rounding.
+    freeze_batch_norm(network)
+    network = amp.auto_mixed_precision(network, level)
+    cell = LossCell(recipe.build_preprocess(), network, recipe.build_criterion())
+    run = ms.value_and_grad(cell, None, cell.trainable_params(), has_aux=True)
+    (_, losses), gradients = run(*batch(side, recipe.task))
+    return np.array([float(loss) for loss in losses]), [g.asnumpy().astype(np.float64) for g in gradients]
+
+
+# With the first kernel a hundred times as large, channels are of several hundred.
+@pytest.mark.parametrize(("gain", "level"), [(100.0, "O2"), pytest.param(1.0, "O3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("model", MODELS)
+def test_half_precision_has_the_losses_of_float32(uncompiled, model, gain, level):
+    expected, gradients = losses_and_gradients(model, "O0", gain)
+    losses, half = losses_and_gradients(model, level, gain)
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(losses, expected, rtol=0.05)
+    assert all(np.isfinite(g).all() for g in gradients) and all(np.isfinite(g).all() for g in half)
+    away = sum(((one - other) ** 2).sum() for one, other in zip(half, gradients, strict=True))
+    assert np.sqrt(away / sum((g**2).sum() for g in gradients)) < 0.2
+
+
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
+@pytest.mark.parametrize("training", [False, True])
+def test_means_over_large_maps_are_those_of_float32(training, mode):
+    """Their sum is 1.2 million, which half precision does not hold."""
+    x = np.random.default_rng(0).uniform(250, 350, (1, 2, 64, 64)).astype(np.float16)
+    ms.set_context(mode=mode)
+    try:
+        for keep_dims in (False, True):
+            cell = amp.auto_mixed_precision(nn.SequentialCell(SpatialMean(keep_dims)).set_train(training), "O3")
+            means = cell.set_train(training)(Tensor(x)).asnumpy()
+            assert means.shape == ((1, 2, 1, 1) if keep_dims else (1, 2))
+            np.testing.assert_allclose(means.ravel(), x.astype(np.float64).mean((2, 3)).ravel(), rtol=1e-3)
+    finally:
+        ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@pytest.mark.parametrize("cell", [WeightedMean(), Gate()])
+def test_gradients_of_a_factor_of_a_large_map(uncompiled, cell):
+    """They are sums over the map: 64 * 64 * 300."""
+    x = Tensor(np.full((1, 2, 64, 64), 300, np.float16))
+    cell = amp.auto_mixed_precision(cell.set_train(), "O3")
+
+    def loss(factor):
+        out = cell(factor, (x, 0 * x)) if factor.ndim == 1 else cell(x, factor)
+        return ops.reduce_sum(ops.cast(out, ms.float32))
+
+    factor = np.ones(2, np.float32) if isinstance(cell._backbone, WeightedMean) else np.zeros((1, 2, 1, 1), np.float32)
+    gradient = ms.grad(loss)(Tensor(factor)).asnumpy()
+    total = 64 * 64 * 300
+    expected = total * np.array([1, -1]) / 2 if factor.ndim == 1 else total / 4
+    np.testing.assert_allclose(gradient, np.broadcast_to(expected, factor.shape), rtol=1e-2)
+
+
+@pytest.mark.parametrize("level", ["O2", "O3"])
+def test_mixed_precision_leaves_float32_cells_alone(level):
+    network = amp.auto_mixed_precision(nn.SequentialCell(SpatialMean(), nn.ReLU()), level)
+    cells = [cell for _, cell in network.cells_and_names() if isinstance(cell, Float32Cell)]
+    assert cells and all(cell.fp32 and not cell.fp16 for cell in cells)
