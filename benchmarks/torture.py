@@ -1,13 +1,17 @@
-"""Kills a training again and again, damages its files, fills its disk, and holds what comes out against a run in peace.
+"""Kills a training again and again, damages its files, fills its disk, and compares what comes out with an
+uninterrupted run.
 
     python benchmarks/torture.py                  # everything; about ten minutes on two quiet cores
-    python benchmarks/torture.py --only flips     # one of: kills, flips, disk
+    python benchmarks/torture.py --only flips     # one of: kills, evaluation, jobs, batch, flips, disk
 
 `kills`: SIGKILL at seeded moments of one training: while it starts, between steps, and inside the writing of a
 checkpoint. After each it goes on with `--resume auto`. Then a data worker is held for ten seconds, one is killed, an
 image is deleted, and SIGTERM and SIGINT are sent. The final weights, averages and optimiser state must equal those of
-the run in peace bit for bit. `flips`: one byte in a checkpoint file, 200 times. `disk`: a tmpfs of a few checkpoints,
-mounted in a user namespace of its own (no rights are needed), or a limit on file sizes where that is not allowed.
+the uninterrupted run bit for bit. `evaluation`: SIGKILL inside the first evaluation; the epoch is there, and the
+evaluation is made up for. `jobs`: two trainings in one folder, named and unnamed. `batch`: goes on with another batch
+size in the middle of an epoch; the learning rates follow the epochs. `flips`: one byte in a checkpoint file, 200 times.
+`disk`: a tmpfs of a few checkpoints, mounted in a user namespace of its own (no rights are needed), or a limit on file
+sizes where that is not allowed.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,15 +40,17 @@ import cv2  # noqa: E402 (the root of the project has to be found first)
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 
-EPOCHS, STEPS = 30, 6  # steps of an epoch
+EPOCHS, STEPS = 40, 6  # steps of an epoch
 _STEP = re.compile(r"iter\[(\d+)\]")
 _HOLD = 10.0
 FLAGS = [
     "--config", "configs/yolov3_shapes.yaml", "--training_shape", "64", "--backbone_shape", "4,8,8,16,16,16",
     "--backbone_layers", "1,1,1,1,1", "--per_batch_size", "4", "--num_parallel_workers", "1", "--warmup_epochs", "0",
     "--progress", "off", "--log_interval", "1", "--lr", "0.02", "--ema_decay", "0.9", "--num_classes", "0",
-    "--max_epoch", str(EPOCHS), "--run_eval", "0", "--keep_checkpoint_max", "5",
+    "--max_epoch", str(EPOCHS), "--t_max", str(EPOCHS), "--run_eval", "0", "--keep_checkpoint_max", "5",
 ]  # fmt: skip
+# What a process that starts says, one after the other: a kill at the start comes after one of them.
+_STARTS = ("annotations of the form", "resumed from", "compiling the training graph")
 
 
 def write_data(folder: Path) -> None:
@@ -72,16 +78,21 @@ def write_data(folder: Path) -> None:
 class Run:
     """One process of train.py; `step` is the last step it has logged."""
 
-    def __init__(self, work: Path, output: Path, name: str, *flags: str, limit: int = 0) -> None:
+    def __init__(
+        self, work: Path, output: Path, name: str, *flags: str, limit: int = 0, has_same_graph: bool = True
+    ) -> None:
         self.folder = output / name
         self.lines: list[str] = []
         self.step = -1
         self.unfinished = unfinished(self.folder / "ckpt_0")
-        # The graph is the same every time: compiled once, the processes need not do it again.
-        cache = {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(work / "graphs")}
+        # The graph is the same nearly every time: compiled once, the processes need not do it again. (MindSpore's cache
+        # does not see that a process compiles another one.)
+        cache = (
+            {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(work / "graphs")} if has_same_graph else {}
+        )
         self.process = subprocess.Popen(
             [sys.executable, "train.py", *FLAGS, "--data_dir", str(work / "data"), "--ckpt_path", str(output),
-             "--run_name", name, *flags],
+             *(["--run_name", name] if name else []), *flags],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **cache},
             preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None,
         )  # fmt: skip
@@ -93,6 +104,14 @@ class Run:
             self.lines.append(line)
             if match := _STEP.search(line):
                 self.step = int(match[1])
+
+    def wait_for_text(self, text: str) -> bool:
+        """Until a line that holds a text is logged; False if the process ends before."""
+        while self.process.poll() is None:
+            if any(text in line for line in self.lines):
+                return True
+            time.sleep(0.001)
+        return any(text in line for line in self.lines)
 
     def wait_for(self, step: int) -> bool:
         """Until a step is logged; False if the process ends before."""
@@ -159,32 +178,32 @@ def steps_logged(folder: Path) -> list[list[str]]:
 
 
 def in_peace(work: Path) -> Path:
-    """The run that nobody disturbs."""
+    """The uninterrupted run."""
     folder = work / "runs" / "peace"
     if not list(folder.glob(f"ckpt_0/*-{EPOCHS}_*.state.json")):
         shutil.rmtree(folder, ignore_errors=True)
         run = Run(work, work / "runs", "peace")
-        check(run.end() == 0, "the run in peace", run)
+        check(run.end() == 0, "the uninterrupted run", run)
     return folder
 
 
 def torture_by_kills(work: Path, count: int, seed: int) -> None:
-    """SIGKILL at `count` moments, then the faults that have a message; the end must be that of the run in peace."""
+    """SIGKILL at `count` moments, then the faults that have a message; the end must be the uninterrupted run's."""
     peace = in_peace(work)
     rng = np.random.default_rng(seed)
-    # A quarter hits the start, a third a write, the rest a moment between the steps.
+    # A sixth hits the start, a third a write, the rest a moment between the steps: each by what the process has
+    # reached, since how fast it does depends on the machine.
     kinds = rng.permutation([("start", "write", "write", "step", "step", "step")[i % 6] for i in range(count)])
-    targets = np.sort(rng.integers(2, int(0.8 * EPOCHS * STEPS), count))
+    targets = np.sort(rng.integers(2, int(0.6 * EPOCHS * STEPS), count))
     inside = 0
     for number, (kind, target) in enumerate(zip(kinds, targets.tolist(), strict=True), 1):
         run = Run(work, work / "runs", "tortured", "--resume", "auto")
         if kind == "start":
-            time.sleep(rng.uniform(0.2, 6))
-        elif kind == "step":
-            run.wait_for(target)
-            time.sleep(rng.uniform(0, 0.2))
+            # A new run does not say that it was resumed.
+            run.wait_for_text(_STARTS[int(rng.integers(3)) if checkpoint_steps(run.folder) else 0])
         else:
             run.wait_for(target)
+        if kind == "write":
             run.wait_for_write()
             time.sleep(rng.uniform(0, 0.004))
         check(run.end(signal.SIGKILL) == -signal.SIGKILL, "the process ended before it was killed", run)
@@ -202,7 +221,81 @@ def torture_by_kills(work: Path, count: int, seed: int) -> None:
     check(steps_logged(peace) == steps_logged(tortured), "train.csv is another")
     left = [path.name for path in (tortured / "ckpt_0").iterdir() if path.name.startswith(".")]
     check(not left, f"left behind: {left}")
-    print(f"{count} of {count} kills survived: {len(final_state(peace))} tensors and train.csv equal the run in peace")
+    equal = f"{len(final_state(peace))} tensors and train.csv equal the uninterrupted run"
+    print(f"{count} of {count} kills survived: {equal}")
+
+
+def checkpoint_steps(run: Path) -> list[int]:
+    """Steps of the checkpoints of a run, the newest first."""
+    from src.engine.checkpoints import checkpoints_in, load_snapshot
+
+    return [load_snapshot(path).progress["step"] for path in checkpoints_in(run / "ckpt_0")]
+
+
+def torture_evaluation(work: Path) -> None:
+    """SIGKILL inside the first evaluation, twice; then the run goes on, and has scored every epoch once."""
+    flags = "--run_eval", "1", "--eval_start_epoch", "1", "--eval_interval", "1", "--max_epoch", "4"
+    flags += "--ckpt_interval", "3", "--testing_shape", "64", "--resume", "auto"
+    link = work / "data" / "val"
+    if not link.exists():
+        link.symlink_to("train")
+        shutil.copy(work / "data" / "annotations" / "train.json", work / "data" / "annotations" / "val.json")
+    run = Run(work, work / "runs", "scored_peace", *flags, has_same_graph=False)
+    check(run.end() == 0, "the uninterrupted run with evaluations", run)
+    for text in ("saved", "resumed from"):
+        run = Run(work, work / "runs", "scored", *flags, has_same_graph=False)
+        run.wait_for_text(text)
+        check(run.end(signal.SIGKILL) == -signal.SIGKILL, "the process ended before it was killed", run)
+        check("AP:" not in run.text, "the evaluation was over before the process was killed", run)
+        check(checkpoint_steps(run.folder) == [STEPS], "the first epoch is lost", run)
+    run = Run(work, work / "runs", "scored", *flags, has_same_graph=False)
+    check(run.end() == 0, "going on after a kill in the evaluation", run)
+    rows = [(work / "runs" / name / "summary" / "eval.csv").read_text() for name in ("scored_peace", "scored")]
+    check(rows[0] == rows[1], f"eval.csv is another: {rows}", run)
+    kept = sorted(path.name for path in (run.folder / "eval").glob("*detections_*"))
+    check(len(kept) <= 2, f"detections were kept: {kept}")
+    check(checkpoint_steps(run.folder) == [4 * STEPS, 3 * STEPS], "checkpoints of the interval", run)
+    print("2 of 2 kills inside the first evaluation: no epoch lost, every epoch scored once, the same scores")
+
+
+def torture_by_two_jobs(work: Path) -> None:
+    """A second training of the same name, new and resumed, and two without a name: none disturbs another."""
+    peace = in_peace(work)
+    first = Run(work, work / "runs", "shared")
+    first.wait_for(STEPS + 1)
+    for flags in ((), ("--resume", "auto")):
+        second = Run(work, work / "runs", "shared", *flags)
+        check(second.end() in (1, 2) and "is in use by another training" in second.text, "a second job", second)
+    check(first.process.poll() is None, "the first job ended before the others were tried: make it longer", first)
+    check(first.end() == 0, "the first of two jobs", first)
+    different = differences(peace, first.folder)
+    check(not different and steps_logged(peace) == steps_logged(first.folder), "the first job was disturbed", first)
+    output = work / "runs" / "unnamed"
+    pair = [Run(work, output, "", "--max_epoch", "1") for _ in range(2)]
+    check([run.end() for run in pair] == [0, 0], "two jobs without a name", pair[0])
+    check(len(list(output.glob("*/ckpt_0/*-1_*.state.json"))) == 2, "two jobs without a name share a folder")
+    print("two jobs of one name: the second is refused, the first undisturbed; two without: a folder each")
+
+
+def torture_by_another_batch_size(work: Path) -> None:
+    """Stops inside an epoch and goes on with half, then with twice the batch size; the rates follow the epochs."""
+    name, steps = "batches", {4: STEPS, 2: 2 * STEPS, 8: STEPS // 2}
+    for stop_at, batch in ((2 * STEPS + 3, 4), (6 * STEPS, 2), (0, 8)):
+        run = Run(work, work / "runs", name, "--resume", "auto", "--resume_force", "1",
+                  "--per_batch_size", str(batch), has_same_graph=False)  # fmt: skip
+        if stop_at:
+            run.wait_for(stop_at)
+        check(run.end(signal.SIGTERM if stop_at else None) == (143 if stop_at else 0), f"a batch size of {batch}", run)
+    rows = steps_logged(work / "runs" / name)
+    places = [rows[0].index(column) for column in ("step", "epoch", "lr")]
+    logged = [(int(row[places[0]]), int(row[places[1]]), float(row[places[2]])) for row in rows[1:]]
+    check([step for step, _, _ in logged] == list(range(1, len(logged) + 1)), "train.csv lacks steps")
+    for step, epoch, rate in logged:
+        wanted = 0.02 * (1 + np.cos(np.pi * epoch / EPOCHS)) / 2
+        check(abs(rate - wanted) < 1e-9, f"step {step} of epoch {epoch}: learning rate {rate}, not {wanted}")
+    check(logged[-1][1] == EPOCHS - 1, f"the run ends in epoch {logged[-1][1]}")
+    check(sum(epoch == EPOCHS - 1 for _, epoch, _ in logged) == steps[8], "steps of the last epoch")
+    print(f"another batch size twice: {len(logged)} steps, learning rates follow the {EPOCHS} epochs")
 
 
 def unfinished(folder: Path) -> set[str]:
@@ -214,7 +307,7 @@ def unfinished(folder: Path) -> set[str]:
 
 def torture_by_faults(work: Path, rng: np.random.Generator) -> None:
     """A worker held for ten seconds, a dead worker, a deleted image, SIGTERM, SIGINT; each goes on afterwards."""
-    step = int(0.8 * EPOCHS * STEPS)
+    step = int(0.65 * EPOCHS * STEPS)
     image = work / "data" / "train" / "7.jpg"
 
     run = Run(work, work / "runs", "tortured", "--resume", "auto")
@@ -320,7 +413,7 @@ def fill_disk(work: Path) -> None:
     check(run.end() == 0, "going on with room", run)
     different = differences(work / "runs" / "peace", run.folder)
     check(not different, f"{len(different)} tensors differ after the full disk")
-    print("with room again it went on, and the final tensors equal the run in peace")
+    print("with room again it went on, and the final tensors equal those of the uninterrupted run")
 
 
 def _check_full(run: Run, code: int, reason: str) -> None:
@@ -336,13 +429,23 @@ def _check_full(run: Run, code: int, reason: str) -> None:
     print(f"a full disk at step {run.step}: exit code 1, {len(manifests)} older checkpoints whole: {told.strip()}")
 
 
+PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
+    "flips": lambda work, args: torture_by_flips(work, args.flips, args.seed),
+    "disk": lambda work, _: torture_by_full_disk(work),
+    "evaluation": lambda work, _: torture_evaluation(work),
+    "jobs": lambda work, _: torture_by_two_jobs(work),
+    "batch": lambda work, _: torture_by_another_batch_size(work),
+    "kills": lambda work, args: torture_by_kills(work, args.kills, args.seed),
+}
+
+
 def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--flips", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where to work, kept afterwards; by default a temporary one")
-    parser.add_argument("--only", choices=("kills", "flips", "disk", "inside"), help="one part")
+    parser.add_argument("--only", choices=(*PARTS, "inside"), help="one part")
     args = parser.parse_args(argv)
     if args.only == "inside":
         fill_disk(args.folder)
@@ -351,12 +454,9 @@ def main(argv: Sequence[str]) -> None:
     if not (work / "data").is_dir():
         write_data(work / "data")
     begin = time.monotonic()
-    if args.only in (None, "flips"):
-        torture_by_flips(work, args.flips, args.seed)
-    if args.only in (None, "disk"):
-        torture_by_full_disk(work)
-    if args.only in (None, "kills"):
-        torture_by_kills(work, args.kills, args.seed)
+    for name, part in PARTS.items():
+        if args.only in (None, name):
+            part(work, args)
     print(f"survived, in {(time.monotonic() - begin) / 60:.1f} min")
     if args.folder is None:
         shutil.rmtree(work)

@@ -187,7 +187,8 @@ def parse_command_line(argv: Sequence[str], script: str) -> Config:
 
 
 def diff_configs(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Keys that influence the trained weights and differ: key -> (old, new). A key one side lacks counts as None there.
+    """Keys that influence the trained weights and differ: key -> (old, new). A key that the old side lacks, as what an
+    earlier version saved lacks new ones, counts as its default there; one that the new side lacks as None.
 
     Args:
         old, new: configurations, or what `to_dict` made of them.
@@ -197,6 +198,8 @@ def diff_configs(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any
         name for cls in classes for name, k in keys_of(cls).items() if not k.affects_training or name in cls.UNUSED
     }
     before, after = (side.to_dict() if isinstance(side, Config) else dict(side) for side in (old, new))
+    defaults = {name: _plain(k.default) for cls in classes for name, k in keys_of(cls).items()}
+    before = {**{name: defaults[name] for name in after if name in defaults}, **before}
     names = [name for name in {**before, **after} if name not in silent]
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
 

@@ -215,11 +215,17 @@ class OptimizerKeys:
 
     per_batch_size: int = key(16, "training images a step and process", minimum=1, maximum=65536)
     max_epoch: int = key(135, "epochs to train", minimum=1)
-    lr: float = key(0.001, "learning rate after the warm-up", minimum=0)
+    lr: float = key(0.001, "learning rate after the warm-up", above=0)
     lr_scheduler: str = key(
         "cosine_annealing",
         "course of the learning rate",
-        choices=("exponential", "cosine_annealing", "cosine_annealing_V2", "cosine_annealing_sample"),
+        choices=(
+            "exponential",
+            "cosine_annealing",
+            "cosine_annealing_V2",
+            "cosine_annealing_sample",
+            "cosine_per_step",
+        ),
     )
     lr_epochs: tuple[int, ...] = key(
         (92, 105), "exponential: epochs at which the rate is multiplied by lr_gamma", minimum=0
@@ -229,7 +235,8 @@ class OptimizerKeys:
     t_max: int = key(
         135, "cosine: epochs of the half period; at least max_epoch is used by cosine_annealing", minimum=1
     )
-    warmup_epochs: float = key(0.0, "epochs of linear rise from 0 to lr; fractions count", minimum=0)
+    warmup_epochs: float = key(0.0, "epochs of linear rise to lr; fractions count", minimum=0)
+    lr_warmup_init: float = key(0.0, "rate of the first step of the warm-up; 0: that of one step's rise", minimum=0)
     momentum: float = key(0.9, "momentum of SGD", minimum=0, maximum=1)
     weight_decay: float = key(
         5e-4, "L2 penalty on convolution weights; on biases and batch norm only with decay_norm_and_bias", minimum=0
@@ -247,6 +254,9 @@ class OptimizerKeys:
         affects_training=False,
     )
     clip_grad_norm: float = key(0.0, "largest global norm of the gradient after loss_weight; 0: no limit", minimum=0)
+    clip_grad_norm_each: float = key(
+        0.0, "largest norm of the gradient of each weight, applied before clip_grad_norm; 0: no limit", minimum=0
+    )
     accumulate_steps: int = key(1, "batches whose gradients make one step", minimum=1)
     ema_decay: float = key(0.0, "decay per step of the averaged weights; 0: no averaging", minimum=0, maximum=0.999999)
     amp_level: str = key("O0", "mixed precision: none, fp16 but for batch norm, all fp16", choices=("O0", "O2", "O3"))
@@ -294,7 +304,10 @@ class OutputKeys:
     log_interval: int = key(100, "steps between log lines", minimum=1, affects_training=False)
     log_path: str = key("outputs/", "folder of the logs of an evaluation", path=True, affects_training=False)
     summary_dir: str = key(
-        "", "folder of TensorBoard events and CSV; empty: in the run's folder", path=True, affects_training=False
+        "",
+        "folder of TensorBoard events and CSV, in it one with the name of each run; empty: in the run's folder",
+        path=True,
+        affects_training=False,
     )
     progress: str = key(
         "auto", "auto: a bar in a terminal, else lines", choices=("auto", "bar", "lines", "off"), affects_training=False

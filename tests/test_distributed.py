@@ -248,6 +248,7 @@ ms.set_context(mode=ms.GRAPH_MODE)
 init()
 from src.common.ranks import SharedCount
 from src.engine.runtime import Runtime
+from src.errors import UserError
 runtime = Runtime("CPU", get_rank(), 2)
 rank = runtime.rank
 shared = SharedCount()
@@ -260,7 +261,13 @@ def mean(w):
 loss, gradient = ms.value_and_grad(mean)(weight)
 print("loss", runtime.gather_numbers([float(loss), float(gradient)]).mean(0).tolist())
 print("none", float(shared(Tensor(np.float32(0)))))
-print("bytes", runtime.gather([b"", b"abcde"][rank]), runtime.of_master(["x-é", "y"][rank]))
+print("bytes", runtime.gather([b"", b"abcde"][rank]), runtime.by_master(lambda: ["x-é", rank]))
+def refuse():
+    raise UserError("no: x-é")
+try:
+    runtime.by_master(refuse)
+except UserError as error:
+    print("refused", error)
 print("exact", runtime.gather_numbers([1 / 3 + rank, float("nan")])[:, 0].tolist() == [1 / 3, 1 / 3 + 1])
 """
 
@@ -278,4 +285,4 @@ def test_a_count_is_shared_and_every_bit_is_gathered(tmp_path):
         lines = (tmp_path / f"worker_{rank}.log").read_text().splitlines()
         # All ranks: sum 2 * 16 over 4 counted; the gradient is 16 / 4.
         assert "loss [8.0, 4.0]" in lines and "none 0.5" in lines
-        assert "bytes [b'', b'abcde'] x-é" in lines and "exact True" in lines
+        assert "bytes [b'', b'abcde'] ['x-é', 0]" in lines and "refused no: x-é" in lines and "exact True" in lines

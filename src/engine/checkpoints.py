@@ -66,14 +66,21 @@ class CheckpointFolder:
         self.name = name
         self.keep = keep
 
-    def save(self, snapshot: Snapshot, card: Mapping[str, Any]) -> Path:
+    def save(
+        self, snapshot: Snapshot, card: Mapping[str, Any], is_extra: bool = False, replaces: Path | None = None
+    ) -> Path:
         """Writes one checkpoint, prunes the oldest, and returns the path of the weights.
+
+        Args:
+            snapshot: what it holds.
+            card: of the weights.
+            is_extra: it does not count among the `keep` that stay.
+            replaces: manifest of a checkpoint that is removed once this one is whole.
 
         Raises:
             UserError: the disk is full or the folder cannot be written; older checkpoints stay whole.
         """
-        stem = f"{self.name}-{snapshot.progress['epoch']}_{snapshot.progress['step']}"
-        manifest = self.folder / f"{stem}.state.json"
+        manifest = self.manifest(snapshot.progress["epoch"], snapshot.progress["step"])
         weights, _, state = _parts(manifest)
         with _explained(self.folder):
             self._remove_leftovers()
@@ -92,11 +99,24 @@ class CheckpointFolder:
             }
             write_sealed(manifest, content)
             _aside(manifest).unlink(missing_ok=True)
-            for old in list(checkpoints_in(self.folder, self.name))[self.keep :]:
-                # Without the manifest the rest is no checkpoint, whenever this is interrupted.
-                old.unlink()
-                _remove_parts(old)
+            if replaces is not None and replaces != manifest:
+                _remove(replaces)
+            for old in list(checkpoints_in(self.folder, self.name))[self.keep + is_extra :]:
+                _remove(old)
         return weights
+
+    def manifest(self, epoch: int, step: int) -> Path:
+        """Path of the manifest of the checkpoint after so many epochs and steps."""
+        return self.folder / f"{self.name}-{epoch}_{step}.state.json"
+
+    def note(self, manifest: Path, progress: Mapping[str, Any]) -> None:
+        """Adds to the progress of a checkpoint what was learnt about it after it was written.
+
+        Raises:
+            UserError: the folder cannot be written; the checkpoint stays as it was.
+        """
+        content = read_sealed(manifest, must_be_sealed=True)
+        write_sealed(manifest, {**content, "progress": {**content["progress"], **progress}})
 
     def _remove_leftovers(self) -> None:
         """Removes what a process that was killed while it wrote or pruned has left."""
@@ -122,6 +142,12 @@ class CheckpointFolder:
 
 def _aside(manifest: Path) -> Path:
     return manifest.with_name(f"{manifest.name}.set_aside")
+
+
+def _remove(manifest: Path) -> None:
+    # Without the manifest the rest is no checkpoint, whenever this is interrupted.
+    manifest.unlink(missing_ok=True)
+    _remove_parts(manifest)
 
 
 def _remove_parts(manifest: Path) -> None:
@@ -201,6 +227,15 @@ def load_snapshot(manifest: Path) -> Snapshot:
         config=described["config"],
         dataset=described["dataset"],
     )
+
+
+def model_of(manifest: Path) -> str | None:
+    """The model that a checkpoint is of, from its manifest alone; None if that is damaged."""
+    try:
+        config = read_sealed(manifest, must_be_sealed=True).get("config")
+    except UserError:
+        return None
+    return config.get("model") if isinstance(config, dict) else None
 
 
 @contextlib.contextmanager

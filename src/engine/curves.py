@@ -37,8 +37,11 @@ class Curves(Hook):
     def before_train(self, trainer: Trainer) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._columns = ["step", "epoch", "lr", "loss", *trainer.loss_names, "gradient_norm", "loss_scale"]
-        self._train = _open_csv(self.folder / "train.csv", self._columns, trainer.step)
-        self._eval = _open_csv(self.folder / "eval.csv", ["step", "epoch", *self.score_names], trainer.step)
+        done = {"step": trainer.step}
+        self._train = _open_csv(self.folder / "train.csv", self._columns, done)
+        # An evaluation that was cut short before the checkpoint knew of it is made up for.
+        scored = {**done, "epoch": trainer.scored_epoch}
+        self._eval = _open_csv(self.folder / "eval.csv", ["step", "epoch", *self.score_names], scored)
         self._events = Events(self.folder, trainer.step + 1)
 
     def after_step(self, trainer: Trainer) -> None:
@@ -132,24 +135,26 @@ def _named(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _open_csv(path: Path, columns: list[str], up_to_step: int) -> TextIO:
-    """A file to append to, with the rows of steps that are not done again; whole at every moment until then."""
+def _open_csv(path: Path, columns: list[str], done: Mapping[str, int]) -> TextIO:
+    """A file to append to, with the rows whose values in some columns are at most what is `done` and not done again;
+    whole at every moment until then."""
     kept = []
     if path.is_file():
         # A process that was killed may have left half a line, or zeros where its blocks were not written yet.
         text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
         rows = list(csv.reader(text.splitlines()))
+        limits = [(columns.index(name), limit) for name, limit in done.items()]
         kept = [
-            row for row in rows[1:] if rows[0] == columns and len(row) == len(columns) and _is_done(row, up_to_step)
+            row
+            for row in rows[1:]
+            if rows[0] == columns
+            and len(row) == len(columns)
+            and all(row[place].isdecimal() and int(row[place]) <= limit for place, limit in limits)
         ]
     with atomic_path(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *kept])
     with _named(path):
         return path.open("a", newline="", encoding="utf-8")
-
-
-def _is_done(row: list[str], up_to_step: int) -> bool:
-    return row[0].isdecimal() and int(row[0]) <= up_to_step
 
 
 def draw_curves(folder: Path) -> Path | None:

@@ -6,7 +6,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,10 +56,13 @@ class Heartbeat(Hook):
     def __init__(self, interval: float = 10.0) -> None:
         self.interval = interval
         self._done = threading.Event()
+        self._is_started = False
 
-    def before_train(self, trainer: Trainer) -> None:
-        log.info("compiling the training graph; the first step takes from seconds to a few minutes")
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+        if not self._is_started:
+            self._is_started = True
+            log.info("compiling the training graph; the first step takes from seconds to a few minutes")
+            threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def _beat(self) -> None:
         start = time.monotonic()
@@ -123,9 +127,16 @@ class LogLines(Hook):
             log.warning("cut_boxes left out %d boxes of crowded images so far", trainer.loader.boxes_cut)
         self._epoch_since, self._epoch_steps = time.monotonic(), 0
 
-    def restart_clock(self) -> None:
-        """Leaves the time since the last line (an evaluation) out of the next speed."""
-        self._since = self._epoch_since = time.monotonic()
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves the time that something else than training takes (an evaluation) out of speeds and times."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = time.monotonic() - begin
+            self._since += spent
+            self._epoch_since += spent
 
 
 class AnnounceCompiles(Hook):
@@ -185,7 +196,7 @@ class ProgressBar(Hook):
     """One bar over the whole training, on a terminal only."""
 
     def before_train(self, trainer: Trainer) -> None:
-        total = trainer.cfg.max_epoch * trainer.steps_per_epoch
+        total = trainer.step + trainer.steps_left
         self._bar = tqdm(total=total, initial=trainer.step, unit="step", dynamic_ncols=True, file=sys.stderr)
 
     def after_step(self, trainer: Trainer) -> None:
@@ -200,7 +211,8 @@ class ProgressBar(Hook):
 class SaveCheckpoints(Hook):
     """A checkpoint every `interval` epochs and at the end, which may lie inside an epoch.
 
-    Where a batch cannot be made, that is the end too: what was trained until then is saved.
+    Where a batch cannot be made, that is the end too: what was trained until then is saved. A checkpoint between two of
+    the interval, which an evaluation asks for, is removed when the next is whole, and pushes none out.
 
     Args:
         checkpoints: where to.
@@ -213,13 +225,22 @@ class SaveCheckpoints(Hook):
         self.interval = interval
         self.is_writer = is_writer
         self._saved_step: int | None = None
+        self._extra: Path | None = None
 
     def before_train(self, trainer: Trainer) -> None:
         self._saved_step = trainer.step
+        manifest = self.checkpoints.manifest(trainer.epoch, trainer.step)
+        # One that somebody named stays.
+        if trainer.cfg.resume == "auto" and not self._is_due(trainer) and manifest.is_file():
+            self._extra = manifest
 
     def after_epoch(self, trainer: Trainer) -> None:
-        if trainer.epoch % self.interval == 0 or trainer.epoch == trainer.cfg.max_epoch:
+        if self._is_due(trainer):
             self.save(trainer)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        is_end = trainer.epoch == trainer.cfg.max_epoch
+        return trainer.step_in_epoch == 0 and (trainer.epoch % self.interval == 0 or is_end)
 
     def after_last_step(self, trainer: Trainer) -> None:
         self.save(trainer)
@@ -227,9 +248,17 @@ class SaveCheckpoints(Hook):
     def save(self, trainer: Trainer) -> None:
         """Saves now, unless this step is saved already."""
         if self.is_writer and self._saved_step != trainer.step:
-            path = self.checkpoints.save(trainer.snapshot(), trainer.card)
+            is_extra = not self._is_due(trainer)
+            path = self.checkpoints.save(trainer.snapshot(), trainer.card, is_extra, self._extra)
+            self._extra = self.checkpoints.manifest(trainer.epoch, trainer.step) if is_extra else None
             self._saved_step = trainer.step
             log.info("saved %s", path)
+
+    def note_score(self, trainer: Trainer) -> None:
+        """Tells the checkpoint of this step, if there is one, that it was scored."""
+        manifest = self.checkpoints.manifest(trainer.epoch, trainer.step)
+        if self.is_writer and manifest.is_file():
+            self.checkpoints.note(manifest, trainer.scores())
 
 
 class AfterEpochs(Hook):
@@ -252,11 +281,13 @@ class AfterEpochs(Hook):
 class Evaluate(Hook):
     """Scores the validation images from `start_epoch` on every `interval` epochs, and keeps the best weights.
 
-    An evaluation that a signal cut short is made up for when the run goes on.
+    A checkpoint is written first, so that whatever ends an evaluation costs no trained epoch. One that was cut short is
+    made up for when the run goes on.
 
     Args:
         evaluate: weights by name -> scores by name, each in 0..1; the best weights are those of the first. None if it
             was stopped.
+        saver: writes the checkpoint; it stands before this hook.
         start_epoch: first epoch, counted from 1, after which it scores.
         interval: epochs between two.
         best_path: file of the best weights; None keeps none.
@@ -266,12 +297,14 @@ class Evaluate(Hook):
     def __init__(
         self,
         evaluate: Callable[[dict], Mapping[str, float] | None],
+        saver: SaveCheckpoints,
         start_epoch: int,
         interval: int,
         best_path: Path | None,
         on_scored: list[Callable[[Trainer, Mapping[str, float]], None]],
     ) -> None:
         self.evaluate = evaluate
+        self.saver = saver
         self.start_epoch = start_epoch
         self.interval = interval
         self.best_path = best_path
@@ -292,6 +325,7 @@ class Evaluate(Hook):
             trainer.scored_epoch = trainer.epoch
 
     def _score(self, trainer: Trainer) -> None:
+        self.saver.save(trainer)
         weights = trainer.weights_to_use()
         scores = self.evaluate(weights)
         if scores is None:
@@ -301,8 +335,9 @@ class Evaluate(Hook):
         log.info("epoch: %d, %s", trainer.epoch, ", ".join(f"{name}: {score:.4f}" for name, score in scores.items()))
         main = next(iter(scores.values()))
         if trainer.best_score is None or main > trainer.best_score:
-            trainer.best_score = main
+            trainer.best_score, trainer.best_epoch = main, trainer.epoch
             if self.best_path is not None:
                 save_weights(self.best_path, weights, {**trainer.card, "epoch": trainer.epoch, **scores})
         for tell in self.on_scored:
             tell(trainer, scores)
+        self.saver.note_score(trainer)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
 import numpy as np
@@ -57,9 +58,25 @@ class Runtime:
             return own[None]
         return self._gather_words(own.view(np.int32)).view(np.float64)
 
-    def of_master(self, text: str) -> str:
-        """The text that rank 0 gives, on all ranks."""
-        return self.gather(text.encode() if self.is_master else b"")[0].decode()
+    def by_master(self, work: Callable[[], Any]) -> Any:
+        """What rank 0 computes (a value that JSON can hold), on all ranks.
+
+        Raises:
+            UserError: rank 0 met one; on all ranks, so that none waits for it.
+        """
+        share, failure = b"", None
+        if self.is_master:
+            try:
+                share = b"+" + json.dumps(work()).encode()
+            except UserError as error:
+                failure, share = error, b"-" + json.dumps(str(error)).encode()
+        share = self.gather(share)[0]
+        if failure is not None:
+            raise failure
+        value = json.loads(share[1:])
+        if share.startswith(b"-"):
+            raise UserError(value)
+        return value
 
     def _gather_words(self, words: np.ndarray) -> np.ndarray:
         # As int32, so that every bit arrives on every back end: that of the CPU knows no float64 and no uint8.

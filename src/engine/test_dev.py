@@ -40,7 +40,7 @@ def test_dev(cfg: Config) -> int:
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to test with --pretrained")
     runtime = start(cfg)
-    stamp = runtime.of_master(f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}")
+    stamp = runtime.by_master(lambda: f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}")
     folder = Path(cfg.log_path if "log_path" in cfg.places else _FOLDER) / stamp
     start_logging(folder / "log.txt" if runtime.is_master else None, runtime.rank)
     source = Path(cfg.pretrained)

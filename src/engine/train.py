@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, nn
 
-from src.common.schedules import build_schedule
+from src.common.schedules import build_schedule, unfinished_parts
 from src.config import diff_configs
 from src.engine.cards import apply_backbone_card, apply_card
-from src.engine.checkpoints import CheckpointFolder, Snapshot, load_snapshot, manifest_of, newest_whole
+from src.engine.checkpoints import CheckpointFolder, Snapshot, load_snapshot
 from src.engine.classify import ClassEvaluator
 from src.engine.curves import Curves
 from src.engine.datasets import fingerprint, open_dataset, training_loader
@@ -36,13 +36,14 @@ from src.engine.hooks import (
 from src.engine.merge import with_masters_statistics
 from src.engine.modelarts import on_modelarts, try_to_deliver
 from src.engine.quantized import QuantSchedule, calibrate, has_ranges, require_float_weights, with_ranges
+from src.engine.run_folder import take_run_folder
 from src.engine.runtime import Runtime, start, start_logging
 from src.engine.signals import StopOnSignal
 from src.engine.starts import freeze_batch_norm, start_from
 from src.engine.train_step import LossCell, MeanOverRanks, StepOptions, TrainStep
 from src.engine.trainer import Trainer
 from src.engine.weights_file import load_weights
-from src.errors import UsageError, UserError
+from src.errors import UserError
 from src.recipe import Recipe, get_recipe, task_of
 
 if TYPE_CHECKING:
@@ -67,15 +68,27 @@ def train(cfg: Config) -> int:
 def _train(cfg: Config, stop: StopOnSignal) -> int:
     runtime = start(cfg)
     notes: list[str] = []
-    folder, resumed = _run_folder(cfg, runtime, notes)
-    start_logging(folder / (f"log_{runtime.rank}.txt" if runtime.rank else "log.txt"), runtime.rank)
-    for note in notes:
-        log.warning(note)
+    with ExitStack() as stack:
+        path, manifest = take_run_folder(cfg, runtime, notes, stack)
+        start_logging(path / (f"log_{runtime.rank}.txt" if runtime.rank else "log.txt"), runtime.rank)
+        for note in notes:
+            log.warning(note)
+        _train_in(path, cfg, runtime, manifest, stop)
+    return stop.exit_code
+
+
+def _train_in(folder: Path, cfg: Config, runtime: Runtime, manifest: Path | None, stop: StopOnSignal) -> None:
+    """Trains in the folder of the run, from a checkpoint if its manifest is given."""
+    resumed = load_snapshot(manifest) if manifest else None
     require_float_weights(cfg)
     weights, card = load_weights(Path(cfg.pretrained)) if cfg.pretrained else ({}, {})
     cfg = apply_card(cfg, card, Path(cfg.pretrained), with_classes=False)
     if cfg.pretrained_backbone:
         cfg = apply_backbone_card(cfg, Path(cfg.pretrained_backbone))
+    for sentence in unfinished_parts(
+        cfg.lr_scheduler, cfg.max_epoch, cfg.warmup_epochs, lr_epochs=cfg.lr_epochs, t_max=cfg.t_max
+    ):
+        log.warning("%s", sentence)
     dataset, cfg = open_dataset(cfg, "train")
     recipe = get_recipe(cfg)
     network = recipe.build_network()
@@ -89,7 +102,7 @@ def _train(cfg: Config, stop: StopOnSignal) -> int:
     with training_loader(cfg, dataset, recipe.train_pipeline(), runtime) as loader:
         trainer = _trainer(cfg, runtime, recipe, network, dataset, loader, folder)
         if resumed is not None:
-            _resume(trainer, *resumed)
+            _resume(trainer, manifest, resumed)
         else:
             trainer.skip_epochs(recipe.first_epoch())
         evaluator = _evaluator(cfg, runtime) if cfg.run_eval else None
@@ -100,52 +113,6 @@ def _train(cfg: Config, stop: StopOnSignal) -> int:
                 evaluator.loader.close()
     log.info("checkpoints: %s", folder / f"ckpt_{runtime.rank}")
     log.info("curves: %s", _summary_folder(cfg, folder) / "curves.png")
-    return stop.exit_code
-
-
-def _run_folder(cfg: Config, runtime: Runtime, notes: list[str]) -> tuple[Path, tuple[Path, Snapshot] | None]:
-    """The folder of this run; with `resume` that of the run which goes on, and the checkpoint to go on from.
-
-    Args:
-        notes: gets what the log is to say about the search, as the log stands in that folder.
-
-    Raises:
-        UserError: ranks on several machines do not see the same checkpoints.
-    """
-    # The clocks of several ranks need not agree.
-    name = runtime.of_master(cfg.run_name or f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}")
-    folder, resumed = _find_run(cfg, Path(cfg.ckpt_path) / name, notes)
-    found = resumed[0].name if resumed else ""
-    if runtime.of_master(found) != found:
-        raise UserError(
-            f"rank {runtime.rank} would go on from {found or 'nothing'}, rank 0 from another checkpoint: "
-            f"ckpt_path {cfg.ckpt_path} must be one folder that all machines see"
-        )
-    return folder, resumed
-
-
-def _find_run(cfg: Config, fresh: Path, notes: list[str]) -> tuple[Path, tuple[Path, Snapshot] | None]:
-    root = Path(cfg.ckpt_path)
-    if not cfg.resume:
-        if cfg.run_name and any(fresh.glob("ckpt_*/*.state.json")):
-            raise UsageError(
-                f"{fresh} already holds a run: set --resume=auto to continue it, or choose another --run_name"
-            )
-        return fresh, None
-    if cfg.resume != "auto":
-        manifest = manifest_of(Path(cfg.resume))
-        # The file may be named from within its folder.
-        return manifest.absolute().parent.parent, (manifest, load_snapshot(manifest))
-    runs = [fresh] if cfg.run_name else sorted(root.glob("*/"), key=_newest_state, reverse=True)
-    found = newest_whole([folder for run in [*runs, root] for folder in sorted(run.glob("ckpt_*/"))], notes)
-    if found is None:
-        notes.append(f"resume=auto: {root} holds no whole checkpoint; training starts anew")
-        return fresh, None
-    return found[0].parent.parent, found
-
-
-def _newest_state(run: Path) -> float:
-    return max((path.stat().st_mtime for path in run.glob("ckpt_*/*.state.json")), default=0.0)
 
 
 def _trainer(
@@ -168,6 +135,7 @@ def _trainer(
         cfg.lr_gamma,
         cfg.eta_min,
         cfg.t_max,
+        cfg.lr_warmup_init,
     )
     card = recipe.card(list(dataset.category_ids))
     return Trainer(cfg, runtime, step, loss_names, loader, schedule, folder, card, fingerprint(dataset))
@@ -193,6 +161,7 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
         decay_norm_and_bias=cfg.decay_norm_and_bias,
         loss_weight=cfg.loss_weight,
         clip_norm=cfg.clip_grad_norm,
+        clip_norm_each=cfg.clip_grad_norm_each,
         accumulate_steps=cfg.accumulate_steps,
         ema_decay=cfg.ema_decay,
         # A scale guards half precision only; in float32 it would change nothing but the rounding.
@@ -244,6 +213,12 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
     for reason in reasons:
         log.warning("resumed although %s", reason)
     log.info("resumed from %s: epoch %d, step %d", manifest, trainer.epoch, trainer.step)
+    if trainer.steps_left == 0:
+        log.warning(
+            "this run is finished: epoch %d of max_epoch %d is done. To train on, set --max_epoch higher, with "
+            "--resume_force True",
+            *(trainer.epoch, trainer.cfg.max_epoch),
+        )
 
 
 def _evaluator(cfg: Config, runtime: Runtime) -> Evaluator:
@@ -255,15 +230,17 @@ def _evaluator(cfg: Config, runtime: Runtime) -> Evaluator:
 
 
 def _summary_folder(cfg: Config, folder: Path) -> Path:
-    return Path(cfg.summary_dir) if cfg.summary_dir else folder / "summary"
+    """In a folder for the curves of several runs each has one of its own, as TensorBoard shows them."""
+    return Path(cfg.summary_dir) / folder.name if cfg.summary_dir else folder / "summary"
 
 
 def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) -> list[Hook]:
-    """The visible list. Evaluation stands before saving, so that a checkpoint knows the best score so far, and so do
-    the curves, so that no step before a checkpoint is missing in them."""
+    """The visible list. A checkpoint is saved before it is scored, so that no evaluation costs a trained epoch; the
+    curves stand before both, so that no step before a checkpoint is missing in them."""
     cfg, folder, master = trainer.cfg, trainer.folder, trainer.runtime.is_master
     is_writer = cfg.save_checkpoint and (master or not cfg.is_save_on_master)
     checkpoints = CheckpointFolder(folder / f"ckpt_{trainer.runtime.rank}", cfg.model, cfg.keep_checkpoint_max)
+    saver = SaveCheckpoints(checkpoints, cfg.ckpt_interval, is_writer)
     lines = LogLines(cfg.log_interval)
     hooks: list[Hook] = [stop, Beat(), Heartbeat(), lines]
     if task_of(cfg) == "detect":
@@ -278,25 +255,48 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) ->
     curves = Curves(_summary_folder(cfg, folder), evaluator.SCORES if evaluator else Evaluator.SCORES)
     if master:
         hooks.append(curves)
+    hooks.append(saver)
     if evaluator is not None:
         best = checkpoints.folder / f"{cfg.model}-best.ckpt" if cfg.save_best_ckpt and is_writer else None
+        tell = [curves.write_evaluation, _prune_detections] if master else []
+        score = _scoring(trainer, evaluator, lines)
+        hooks.append(Evaluate(score, saver, cfg.eval_start_epoch, cfg.eval_interval, best, tell))
+    if cfg.enable_modelarts and is_writer:
+        hooks.append(AfterEpochs(lambda: try_to_deliver(cfg), cfg.ckpt_interval))
+    return hooks
 
-        evaluator.is_stopped = lambda: trainer.stop_requested
 
-        def score(weights: Mapping[str, np.ndarray]) -> dict[str, float] | None:
-            evaluator.load(with_masters_statistics(weights, trainer.trainable_names(), trainer.runtime), folder)
+def _scoring(
+    trainer: Trainer, evaluator: Evaluator, lines: LogLines
+) -> Callable[[Mapping[str, np.ndarray]], dict[str, float] | None]:
+    """Function from weights to the scores of the validation images, alike on all ranks; None if it was stopped."""
+    evaluator.is_stopped = lambda: trainer.stop_requested
+
+    def score(weights: Mapping[str, np.ndarray]) -> dict[str, float] | None:
+        with lines.paused():
+            evaluator.load(with_masters_statistics(weights, trainer.trainable_names(), trainer.runtime), trainer.folder)
             try:
-                result = evaluator.score(folder / "eval" / f"detections_{trainer.epoch}.json")
+                result = evaluator.score(detections_file(trainer.folder, trainer.epoch))
             except EvaluationStopped:
                 return None
-            lines.restart_clock()
             # What rank 0 has scored, on all ranks.
             numbers = trainer.runtime.gather_numbers(evaluator.numbers(result))[0].tolist()
             return dict(zip(evaluator.SCORES, numbers, strict=True))
 
-        tell = [curves.write_evaluation] if master else []
-        hooks.append(Evaluate(score, cfg.eval_start_epoch, cfg.eval_interval, best, tell))
-    hooks.append(SaveCheckpoints(checkpoints, cfg.ckpt_interval, is_writer))
-    if cfg.enable_modelarts and is_writer:
-        hooks.append(AfterEpochs(lambda: try_to_deliver(cfg), cfg.ckpt_interval))
-    return hooks
+    return score
+
+
+def detections_file(folder: Path, epoch: int) -> Path:
+    """Where a run keeps the detections of the validation images after an epoch."""
+    return folder / "eval" / f"detections_{epoch}.json"
+
+
+def _prune_detections(trainer: Trainer, scores: Mapping[str, float]) -> None:
+    """Keeps the detections of the newest and of the best epoch: those of one on COCO take hundreds of megabytes."""
+    del scores
+    kept = {detections_file(trainer.folder, epoch) for epoch in (trainer.epoch, trainer.best_epoch)}
+    folder = detections_file(trainer.folder, 0).parent
+    # Hidden ones were being written by a process that was killed: nobody else writes to the folder of this run.
+    for path in [*folder.glob("detections_*.json"), *folder.glob(".detections_*")]:
+        if path not in kept:
+            path.unlink(missing_ok=True)

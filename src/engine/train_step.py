@@ -16,6 +16,8 @@ _slice = ops.Slice()
 
 _flatten = ops.MultitypeFuncGraph("flatten")
 _descend = ops.MultitypeFuncGraph("descend")
+_clip = ops.MultitypeFuncGraph("clip")
+_write = ops.MultitypeFuncGraph("write")
 
 
 @_flatten.register("Tensor")
@@ -28,6 +30,23 @@ def _descend_one(rate: Tensor, velocity: Tensor, weight: Tensor, start: tuple, s
     return _apply_rate(weight, rate, _reshape(_slice(velocity, start, size), shape))
 
 
+@_clip.register("Number", "Tensor", "Tensor", "Tuple", "Tuple")
+def _clip_one(limit: float, vector: Tensor, weight: Tensor, start: tuple, size: tuple) -> Tensor:
+    # The weight is there for the map alone, which would go into tuples that come first.
+    part = _slice(vector, start, size)
+    return part * ops.minimum(limit / (_norm(part) + 1e-6), Tensor(1.0, ms.float32))
+
+
+@_write.register("Tensor", "Tensor", "Tuple", "Tuple", "Tuple")
+def _write_one(vector: Tensor, parameter: Tensor, start: tuple, size: tuple, shape: tuple) -> Tensor:
+    return ops.assign(parameter, ops.cast(_reshape(_slice(vector, start, size), shape), parameter.dtype))
+
+
+def _norm(vector: Tensor) -> Tensor:
+    # Not L2Loss: on CPU it adds up one by one in float32 and is 2% off for 20 million elements.
+    return ops.sqrt(ops.reduce_sum(ops.square(vector)))
+
+
 @dataclass(frozen=True)
 class StepOptions:
     """What a training step does to its gradient.
@@ -37,6 +56,7 @@ class StepOptions:
         weight_decay: added to the gradient as weight_decay * w, except on biases and batch norm's gamma and beta.
         loss_weight: multiplies the unscaled float32 gradient.
         clip_norm: largest L2 norm of the whole gradient after `loss_weight`; 0 = off.
+        clip_norm_each: largest L2 norm of the gradient of each weight, applied before `clip_norm`; 0 = off.
         accumulate_steps: batches whose mean gradient makes one update.
         ema_decay: of the exponential moving average of weights and batch-norm statistics; 0 = off.
         loss_scale: multiplies the loss before the backward pass, and is divided out again.
@@ -48,6 +68,7 @@ class StepOptions:
     weight_decay: float = 0.0
     loss_weight: float = 1.0
     clip_norm: float = 0.0
+    clip_norm_each: float = 0.0
     accumulate_steps: int = 1
     ema_decay: float = 0.0
     loss_scale: float = 1.0
@@ -110,6 +131,9 @@ class TrainStep(nn.Cell):
     that is still open) it is carried out with rate 0, momentum 1 and a zero gradient, which changes nothing.
     An overflow inside a window discards the whole window.
 
+    A step with an overflow changes nothing else either: what its forward pass has written (the statistics of batch
+    norm, the ranges of observers) is set back, on every rank. Only a dynamic loss scale follows the overflow.
+
     Args:
         loss_cell: returns (total loss, tuple of losses); its attribute `network` holds the weights.
         options: see `StepOptions`.
@@ -134,6 +158,9 @@ class TrainStep(nn.Cell):
         self.velocity = _vector("velocity", count)
         if options.accumulate_steps > 1:
             self.buffer = _vector("buffer", count)
+        # What the forward pass itself may write.
+        self.statistics = ms.ParameterTuple([p for p in loss_cell.network.get_parameters() if not p.requires_grad])
+        self.statistics_layout = _layout(self.statistics)
         # Moving averages cover the batch-norm statistics too: averaged weights do not fit the raw statistics.
         self.averaged = ms.ParameterTuple(loss_cell.network.get_parameters() if options.ema_decay else [])
         if options.ema_decay > 0:
@@ -159,36 +186,50 @@ class TrainStep(nn.Cell):
 
         Returns:
             losses (tuple of float32 scalars, unscaled and unweighted), gradient norm before clipping (float32 scalar,
-            of the window so far), ok (bool scalar: False if this step's loss or gradient was not finite), scale
-            (float32 scalar, the loss scale this step used).
+            of the window so far; of this step alone, and not finite, where its gradient is not), ok (bool scalar:
+            False if loss, gradient or batch-norm statistics of this step were not finite), scale (float32 scalar, the
+            loss scale this step used).
         """
         scale = self.scale * 1
-        (total, losses), gradients = self.grad(scale, *batch)
+        before = self._read_statistics(scale)
+        # The forward pass overwrites the statistics: it has to wait until they are read.
+        images = ops.depend(batch[0], before)
+        (total, losses), gradients = self.grad(scale, images, *batch[1:])
         gradient = ops.concat(_map(_flatten, gradients))
+        after = self._read_statistics(gradient)
         if self.mean_over_ranks is not None:
             gradient = self.mean_over_ranks(gradient)
-        ok = ops.logical_and(ops.isfinite(self._norm(gradient)), self._is_finite_everywhere(total))
+        own_norm = _norm(gradient) * (self.options.loss_weight / scale)
+        ok = ops.logical_and(ops.isfinite(own_norm), self._is_finite_everywhere(total, after))
+        restored = self._write_statistics(ops.select(ok, after, before))
         gradient = self._gated(gradient, ok, self.options.loss_weight / scale)
         update = ok
         if self.options.accumulate_steps > 1:
             gradient, update = self._accumulate_window(gradient, ok, position)
-        norm = self._norm(gradient)
-        done = self._update_weights(gradient, norm, update, rate, ema_decay)
+        norm = _norm(gradient)
+        done = self._update_weights(gradient, norm, update, ops.depend(rate, restored), ema_decay)
         self._update_scale(ok)
         # The compiler drops an assignment to a weight that nothing waits for.
-        norm = ops.depend(norm, done)
+        norm = ops.depend(ops.select(ok, norm, own_norm), (done, restored))
         return losses, norm, ok, scale
 
-    def _is_finite_everywhere(self, total: Tensor) -> Tensor:
-        """Whether the loss is, on all ranks: a gradient can be finite where the loss is not (a limit, a logarithm)."""
-        finite = ops.cast(ops.isfinite(total), ms.float32)
+    def _read_statistics(self, ready: Tensor) -> Tensor:
+        """A copy of the statistics as one vector, taken once `ready` is computed; one zero where there are none."""
+        if len(self.statistics) == 0:
+            return ops.zeros((1,), ms.float32)
+        return ops.concat(_map(_flatten, ops.depend(self.statistics, ready)))
+
+    def _write_statistics(self, vector: Tensor) -> tuple:
+        starts, sizes, shapes = self.statistics_layout
+        return _map(ops.partial(_write, vector), self.statistics, starts, sizes, shapes)
+
+    def _is_finite_everywhere(self, total: Tensor, statistics: Tensor) -> Tensor:
+        """Whether loss and statistics are, on all ranks: a gradient can be finite where the loss is not (a limit, a
+        logarithm), and both where a variance is not (what it normalises becomes 0)."""
+        finite = ops.cast(ops.isfinite(total + ops.reduce_sum(statistics * 0)), ms.float32)
         if self.mean_over_ranks is not None:
             finite = self.mean_over_ranks(finite)
         return finite > 0.999
-
-    def _norm(self, vector: Tensor) -> Tensor:
-        # Not L2Loss: on CPU it adds up one by one in float32 and is 2% off for 20 million elements.
-        return ops.sqrt(ops.reduce_sum(ops.square(vector)))
 
     def _gated(self, vector: Tensor, is_open: Tensor, factor: Tensor) -> Tensor:
         """factor * vector, or zeros where the gate is shut: a product alone would keep NaN and inf."""
@@ -204,6 +245,10 @@ class TrainStep(nn.Cell):
 
     def _update_weights(self, gradient: Tensor, norm: Tensor, update: Tensor, rate: Tensor, ema_decay: Tensor) -> tuple:
         on = ops.cast(update, ms.float32)
+        if self.options.clip_norm_each > 0:
+            clip = ops.partial(_clip, self.options.clip_norm_each, gradient)
+            gradient = ops.concat(_map(clip, self.weights, self.starts, self.sizes))
+            norm = _norm(gradient)
         if self.options.clip_norm > 0:
             gradient = gradient * ops.minimum(self.options.clip_norm / (norm + 1e-6), ops.ones_like(norm))
         if self.options.weight_decay > 0:
@@ -231,16 +276,26 @@ class TrainStep(nn.Cell):
         vectors = {f"{v.name}.{n}": part for v in self._vectors() for n, part in _parts(v, self.weights).items()}
         return {**vectors, **{p.name: p.asnumpy().copy() for p in self._scalars()}}
 
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+    def load_state(self, state: Mapping[str, np.ndarray], with_window: bool = True) -> None:
         """Takes back what `state` gave.
+
+        Args:
+            state: of this step, or of one with other options.
+            with_window: False begins a new accumulation window, as where their number of steps is another.
 
         Raises:
             KeyError: a tensor is missing.
             ValueError: a shape differs.
         """
-        for vector in self._vectors():
+        for vector in self._vectors() if with_window else (self.velocity,):
             _fill(vector, {p.name: state[f"{vector.name}.{p.name}"] for p in self.weights}, self.weights)
-        for scalar in self._scalars():
+        scalars = [self.good_steps]
+        if with_window:
+            scalars.append(self.window_ok)
+        if self.options.dynamic_loss_scale:
+            # One that does not follow overflows is what the options say.
+            scalars.append(self.scale)
+        for scalar in scalars:
             scalar.set_data(Tensor(np.float32(np.reshape(state[scalar.name], ()))))
 
     def averages(self) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from src.engine.checkpoints import Snapshot
 from src.engine.failed_step import save_failed_step
 from src.engine.train_step import TrainStep
 from src.engine.weights_file import fill_network, tensors_of
-from src.errors import UserError
+from src.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from src.common.schedules import Schedule
@@ -61,6 +61,8 @@ class Trainer:
         result: of the newest step; None before the first.
         stop_requested: a hook sets it to end the run after the running step.
         should_stop: the run ends now; all ranks agree on it at each step, so that none waits for another for ever.
+        window: finished steps of the running accumulation window.
+        best_score, best_epoch: highest score of the validation images so far, and after which epoch; None before one.
         skipped, skipped_in_a_row: steps whose update was left out because of an overflow.
         scored_epoch: the newest epoch after which the validation images were scored, or need not be.
 
@@ -70,7 +72,7 @@ class Trainer:
         train_step: the compiled step; its loss cell holds the network.
         loss_names: names of the criterion's losses.
         loader: training batches.
-        schedule: step -> learning rate.
+        schedule: (epoch, step of the epoch) -> learning rate.
         folder: of the run.
         card: what the cards of the checkpoints say.
         dataset: fingerprint of the training data.
@@ -101,7 +103,9 @@ class Trainer:
         self.epoch = 0
         self.step = 0
         self.step_in_epoch = 0
+        self.window = 0
         self.best_score: float | None = None
+        self.best_epoch: int | None = None
         self.scored_epoch = 0
         self.skipped = 0
         self.skipped_in_a_row = 0
@@ -114,8 +118,18 @@ class Trainer:
         self.epoch, self.step = count, count * self.steps_per_epoch
         self.scored_epoch = count
 
+    @property
+    def steps_left(self) -> int:
+        """Steps from here to the end of the last epoch."""
+        return max((self.cfg.max_epoch - self.epoch) * self.steps_per_epoch - self.step_in_epoch, 0)
+
     def fit(self, hooks: Sequence[Hook]) -> None:
-        """Trains from where it stands to the last epoch."""
+        """Trains from where it stands to the last epoch.
+
+        Raises:
+            UsageError: there are too few steps for a single update.
+        """
+        self._check_windows()
         self.loader.start()
         # One process need not wait for a batch when it is to stop; several have to do the next step together.
         self.loader.is_stopped = lambda: self.stop_requested and self.runtime.group_size == 1
@@ -129,6 +143,20 @@ class Trainer:
             for hook in hooks:
                 hook.after_last_step(self)
 
+    def _check_windows(self) -> None:
+        """Gradients that are accumulated and never applied would be lost without a word."""
+        updates, lost = divmod(self.window + self.steps_left, self.cfg.accumulate_steps)
+        if self.step == 0 and updates == 0:
+            raise UsageError(
+                f"accumulate_steps {self.cfg.accumulate_steps} is more than the {self.steps_left} steps of this "
+                "training: no weight would be updated. Set it lower, or train longer"
+            )
+        if lost and self.steps_left:
+            log.warning(
+                "accumulate_steps %d does not divide the steps to do: the last %d make no update",
+                *(self.cfg.accumulate_steps, lost),
+            )
+
     def _one_epoch(self, hooks: Sequence[Hook]) -> None:
         batches = self.loader.epoch(self.epoch, self.step_in_epoch)
         while (batch := self._next(batches, hooks)) is not None:
@@ -137,6 +165,7 @@ class Trainer:
             self.result = self._one_step(batch)
             self.step += 1
             self.step_in_epoch += 1
+            self.window = (self.window + 1) % self.cfg.accumulate_steps
             for hook in hooks:
                 hook.after_step(self)
             self._heed_request()
@@ -164,10 +193,10 @@ class Trainer:
         self.should_stop |= self.stop_requested and self.runtime.group_size == 1
 
     def _one_step(self, batch: Batch) -> StepResult:
-        rate = self.schedule(self.step)
+        rate = self.schedule(self.epoch, self.step_in_epoch)
         losses, norm, ok, scale = self.train_step(
             Tensor(rate, ms.float32),
-            Tensor(self.step % self.cfg.accumulate_steps, ms.int32),
+            Tensor(self.window, ms.int32),
             Tensor(self._ema_decay(), ms.float32),
             *[Tensor(np.array(array)) for array in batch.arrays()],
         )
@@ -215,8 +244,9 @@ class Trainer:
                 "epoch": self.epoch,
                 "step": self.step,
                 "step_in_epoch": self.step_in_epoch,
-                "best_score": self.best_score,
-                "scored_epoch": self.scored_epoch,
+                "steps_per_epoch": self.steps_per_epoch,
+                "window": self.window,
+                **self.scores(),
                 "skipped": self.skipped,
                 "skipped_in_a_row": self.skipped_in_a_row,
                 "group_size": self.runtime.group_size,
@@ -225,22 +255,33 @@ class Trainer:
             dataset=self.dataset,
         )
 
+    def scores(self) -> dict[str, Any]:
+        """What the evaluations so far have found, as a part of the progress."""
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch, "scored_epoch": self.scored_epoch}
+
     def restore(self, snapshot: Snapshot, source: Path) -> None:
-        """Takes back a snapshot.
+        """Takes back a snapshot; also one of another batch size, dataset, number of processes or optimiser.
+
+        The share of the running epoch that was done stays the same where an epoch has another number of steps.
 
         Raises:
             UserError: its tensors do not fit this network.
         """
         fill_network(self.train_step.loss_cell.network, snapshot.weights, source)
+        has_window = snapshot.config.get("accumulate_steps", 1) == self.cfg.accumulate_steps
         try:
-            self.train_step.load_state(snapshot.state)
-            self.train_step.load_averages(snapshot.averages)
+            self.train_step.load_state(snapshot.state, with_window=has_window)
+            if snapshot.averages:
+                self.train_step.load_averages(snapshot.averages)
+            else:
+                self.train_step.restart_averages()
         except (KeyError, ValueError) as error:
             raise UserError(f"{source} does not fit the optimiser of this configuration: {error}") from error
         progress = snapshot.progress
         self.epoch, self.step = int(progress["epoch"]), int(progress["step"])
-        self.step_in_epoch = int(progress["step_in_epoch"])
-        self.best_score = progress["best_score"]
+        self.step_in_epoch = _step_of_share(progress, self.steps_per_epoch)
+        self.window = int(progress.get("window", self.step % self.cfg.accumulate_steps)) if has_window else 0
+        self.best_score, self.best_epoch = progress["best_score"], progress.get("best_epoch")
         self.scored_epoch = int(progress.get("scored_epoch", self.epoch))
         self.skipped = int(progress.get("skipped", 0))
         self.skipped_in_a_row = int(progress.get("skipped_in_a_row", 0))
@@ -254,9 +295,19 @@ class Trainer:
         return self.train_step.averages() or tensors_of(self.train_step.loss_cell.network)
 
 
+def _step_of_share(progress: Mapping[str, Any], steps_per_epoch: int) -> int:
+    """The step of an epoch of `steps_per_epoch` at which the same share of it is done as the progress says."""
+    step = int(progress["step_in_epoch"])
+    if "steps_per_epoch" in progress:
+        return step * steps_per_epoch // int(progress["steps_per_epoch"])
+    # A checkpoint of an earlier version.
+    return min(step, steps_per_epoch - 1)
+
+
 def _not_finite(trainer: Trainer, result: StepResult, batch: Batch) -> str:
     terms = ", ".join(f"{name} {value:g}" for name, value in result.losses.items())
-    what = "the loss" if not math.isfinite(result.loss) else "the gradient"
+    finite = math.isfinite(result.loss), math.isfinite(result.gradient_norm)
+    what = {(True, True): "the variance of a batch norm", (True, False): "the gradient"}.get(finite, "the loss")
     often = f" for the {trainer.skipped_in_a_row}th time in a row" if trainer.skipped_in_a_row > 1 else ""
     scale = f", loss scale {result.loss_scale:g}" if result.loss_scale != 1 else ""
     images = ", ".join(map(str, batch.image_ids))

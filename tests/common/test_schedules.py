@@ -7,16 +7,22 @@ import math
 import numpy as np
 import pytest
 
-from src.common.schedules import build_schedule
+from src.common.schedules import build_schedule, unfinished_parts
 from src.errors import UsageError
 
 COSINES = ("cosine_annealing", "cosine_annealing_V2", "cosine_annealing_sample")
 KINDS = ("exponential", *COSINES)
 
 
+def by_step(kind, lr, steps_per_epoch, max_epoch, *others, **named):
+    """The schedule as a function of the steps since the start."""
+    rate = build_schedule(kind, lr, steps_per_epoch, max_epoch, *others, **named)
+    return lambda step: rate(*divmod(step, steps_per_epoch))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_warm_up_rises_linearly_to_lr(kind):
-    rate = build_schedule(kind, 0.012, steps_per_epoch=10, max_epoch=130, warmup_epochs=2.5, lr_epochs=(1,))
+    rate = by_step(kind, 0.012, steps_per_epoch=10, max_epoch=130, warmup_epochs=2.5, lr_epochs=(1,))
     np.testing.assert_allclose([rate(s) for s in range(25)], 0.012 * np.arange(1, 26) / 25, rtol=1e-12)
     assert rate(0) > 0
     assert rate(24) == pytest.approx(0.012)
@@ -34,7 +40,7 @@ def test_warm_up_rises_linearly_to_lr(kind):
     ],
 )
 def test_yolov4_log(steps_per_epoch, warmup_epochs, step, logged):
-    rate = build_schedule("cosine_annealing", 0.012, steps_per_epoch, 320, warmup_epochs, t_max=320)
+    rate = by_step("cosine_annealing", 0.012, steps_per_epoch, 320, warmup_epochs, t_max=320)
     assert rate(step) == pytest.approx(logged, rel=1e-6)
 
 
@@ -44,19 +50,19 @@ def test_yolov4_log(steps_per_epoch, warmup_epochs, step, logged):
 )
 def test_yolov3_quant_log(epoch, step, logged):
     # The logged iteration is counted over all of the training; 641 steps an epoch.
-    rate = build_schedule("cosine_annealing", 0.012, 641, 135, warmup_epochs=5, t_max=135)
+    rate = by_step("cosine_annealing", 0.012, 641, 135, warmup_epochs=5, t_max=135)
     assert step // 641 == epoch
     assert rate(step) == pytest.approx(logged, rel=1e-6)
 
 
 def test_epochs_of_the_warm_up_count_as_epochs_of_the_curve():
-    rate = build_schedule("cosine_annealing", 0.012, 10, 320, warmup_epochs=20)
+    rate = by_step("cosine_annealing", 0.012, 10, 320, warmup_epochs=20)
     assert rate(200) == pytest.approx(0.012 * (1 + math.cos(math.pi * 20 / 320)) / 2)
     assert rate(200) == pytest.approx(0.01188, abs=5e-6)
 
 
 def test_exponential_falls_at_each_milestone():
-    rate = build_schedule("exponential", 0.1, 10, 12, lr_epochs=(9, 4), lr_gamma=0.5)
+    rate = by_step("exponential", 0.1, 10, 12, lr_epochs=(9, 4), lr_gamma=0.5)
     values = [rate(10 * epoch + 9) for epoch in range(12)]
     np.testing.assert_allclose(values, [0.1] * 4 + [0.05] * 5 + [0.025] * 3)
     assert rate(39) == 0.1
@@ -64,16 +70,16 @@ def test_exponential_falls_at_each_milestone():
 
 
 def test_cosine_is_constant_within_an_epoch_and_ends_above_eta_min():
-    rate = build_schedule("cosine_annealing", 1.0, 4, 10, eta_min=0.2)
+    rate = by_step("cosine_annealing", 1.0, 4, 10, eta_min=0.2)
     values = np.array([rate(step) for step in range(40)]).reshape(10, 4)
     assert (values == values[:, :1]).all()
     np.testing.assert_allclose(values[:, 0], 0.2 + 0.8 * (1 + np.cos(np.pi * np.arange(10) / 10)) / 2)
 
 
 def test_cosine_does_not_rise_again():
-    short = build_schedule("cosine_annealing", 1.0, 1, 10, t_max=5)  # raised to max_epoch
-    full = build_schedule("cosine_annealing", 1.0, 1, 10, t_max=10)
-    longer = build_schedule("cosine_annealing", 1.0, 1, 10, t_max=20)
+    short = by_step("cosine_annealing", 1.0, 1, 10, t_max=5)  # raised to max_epoch
+    full = by_step("cosine_annealing", 1.0, 1, 10, t_max=10)
+    longer = by_step("cosine_annealing", 1.0, 1, 10, t_max=20)
     assert [short(s) for s in range(10)] == [full(s) for s in range(10)]
     assert longer(9) == pytest.approx((1 + math.cos(math.pi * 9 / 20)) / 2)
     assert full(10) == full(15) == 0
@@ -96,7 +102,7 @@ def slow_v2(lr, eta_min, steps_per_epoch, max_epoch, t_max):
 
 @pytest.mark.parametrize(("max_epoch", "t_max"), [(9, 9), (10, 10), (11, 14), (135, 135), (3, 3)])
 def test_v2_equals_the_loop_over_steps(max_epoch, t_max):
-    rate = build_schedule("cosine_annealing_V2", 0.4, 5, max_epoch, eta_min=0.01, t_max=t_max)
+    rate = by_step("cosine_annealing_V2", 0.4, 5, max_epoch, eta_min=0.01, t_max=t_max)
     expected = slow_v2(0.4, 0.01, 5, max_epoch, t_max)
     np.testing.assert_allclose([rate(step) for step in range(5 * max_epoch)], expected, rtol=1e-12)
     assert rate(5 * max_epoch - 1) == pytest.approx(0.01)
@@ -104,12 +110,12 @@ def test_v2_equals_the_loop_over_steps(max_epoch, t_max):
 
 @pytest.mark.parametrize("max_epoch", [1, 2])
 def test_v2_of_very_few_epochs(max_epoch):
-    rate = build_schedule("cosine_annealing_V2", 0.4, 5, max_epoch)
+    rate = by_step("cosine_annealing_V2", 0.4, 5, max_epoch)
     assert rate(0) == 0.4
 
 
 def test_sample_leaves_out_every_other_epoch_of_a_stretch():
-    rate = build_schedule("cosine_annealing_sample", 0.1, 2, 135)
+    rate = by_step("cosine_annealing_sample", 0.1, 2, 135)
     kept = [epoch for epoch in range(195) if not (60 <= epoch < 180 and epoch % 2 == 0)]
     assert len(kept) == 135
     expected = 0.1 * (1 + np.cos(np.pi * np.array(kept) / 195)) / 2
@@ -118,14 +124,14 @@ def test_sample_leaves_out_every_other_epoch_of_a_stretch():
 
 @pytest.mark.parametrize("max_epoch", [119, 200])
 def test_sample_has_an_epoch_for_every_epoch(max_epoch):
-    rate = build_schedule("cosine_annealing_sample", 0.1, 1, max_epoch)
+    rate = by_step("cosine_annealing_sample", 0.1, 1, max_epoch)
     values = [rate(step) for step in range(max_epoch)]
     assert (np.diff(values) < 0).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_warm_up_it_starts_at_lr(kind):
-    assert build_schedule(kind, 0.3, 7, 120)(0) == pytest.approx(0.3)
+    assert by_step(kind, 0.3, 7, 120)(0) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +142,8 @@ def test_without_warm_up_it_starts_at_lr(kind):
         ({"max_epoch": 0}, "epochs"),
         ({"steps_per_epoch": 0}, "steps"),
         ({"lr": -1.0}, "lr"),
+        ({"lr": 0.0}, "lr: a number above 0"),
+        ({"lr_warmup_init": -1.0}, "lr_warmup_init"),
         ({"lr": float("nan")}, "lr"),
         ({"warmup_epochs": -1}, "warmup_epochs"),
         ({"t_max": -5}, "t_max"),
@@ -145,4 +153,48 @@ def test_without_warm_up_it_starts_at_lr(kind):
 def test_wrong_arguments_are_usage_errors(change, message):
     arguments = {"kind": "exponential", "lr": 0.1, "steps_per_epoch": 10, "max_epoch": 200} | change
     with pytest.raises(UsageError, match=message):
-        build_schedule(**arguments)
+        by_step(**arguments)
+
+
+def test_cosine_per_step_is_google_automls():
+    """Its rule by global steps: warm-up from lr_warmup_init; then a cosine over the steps that are no warm-up, of which
+    those of the warm-up count as the first."""
+    steps_per_epoch, max_epoch, lr, init = 7, 30, 0.08, 0.008
+    rate = by_step("cosine_per_step", lr, steps_per_epoch, max_epoch, warmup_epochs=1, lr_warmup_init=init)
+    total, warm = steps_per_epoch * max_epoch, steps_per_epoch
+    for step in range(total):
+        cosine = 0.5 * lr * (1 + math.cos(math.pi * step / (total - warm)))
+        expected = init + step / warm * (lr - init) if step < warm else cosine
+        assert rate(step) == pytest.approx(expected, rel=1e-9), step
+    assert rate(0) == init and rate(warm) < lr
+    assert rate(total - 1) < 3e-3 * lr
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "cosine_per_step"])
+def test_the_rate_follows_the_share_of_the_epoch_whatever_its_number_of_steps(kind):
+    few = build_schedule(kind, 0.1, 4, 120, warmup_epochs=2, lr_epochs=(60,))
+    many = build_schedule(kind, 0.1, 40, 120, warmup_epochs=2, lr_epochs=(60,))
+    for epoch in range(120):
+        for quarter in range(4):
+            if epoch < 2:  # at the end of the same quarter
+                assert few(epoch, quarter) == pytest.approx(many(epoch, 10 * quarter + 9)), (epoch, quarter)
+            else:
+                assert few(epoch, quarter) == pytest.approx(many(epoch, 10 * quarter)), (epoch, quarter)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cosine_annealing", 30, 4, (), 320), "t_max 320 is longer than max_epoch 30: the rate ends at 98 % of lr"),
+        (("cosine_annealing", 30, 30, (), 30), "the rate only rises"),
+        (("exponential", 30, 4, (92, 105), 0), "lr_epochs 92, 105 lie beyond max_epoch 30: the rate never falls"),
+        (("exponential", 100, 4, (92, 105), 0), "lr_epochs 105 lie beyond max_epoch 100: the rate does not fall there"),
+        (("cosine_annealing", 30, 4, (92,), 30), None),
+        (("cosine_annealing_V2", 30, 4, (), 320), None),
+        (("exponential", 120, 4, (92, 105), 320), None),
+    ],
+)
+def test_a_course_that_is_cut_short_is_told_with_the_remedy(arguments, said):
+    sentences = list(unfinished_parts(*arguments))
+    assert len(sentences) == (said is not None)
+    assert said is None or (said in sentences[0] and "Set --" in sentences[0])

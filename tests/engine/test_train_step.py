@@ -33,6 +33,21 @@ def numpy_gradient(w, b, x):
     return d.T @ x, d.sum(0) + 0.5
 
 
+class Normalised(nn.Cell):
+    """A layer with batch norm, and an observer of the largest input; the loss is the mean of its squared output."""
+
+    def __init__(self):
+        super().__init__(auto_prefix=False)
+        self.network = nn.SequentialCell(nn.Dense(4, 3), nn.BatchNorm1d(3))
+        self.network[0].weight.set_data(Tensor(START))
+        self.network.largest = ms.Parameter(Tensor(0.0, ms.float32), name="largest", requires_grad=False)
+
+    def construct(self, images):
+        largest = ops.assign(self.network.largest, ops.maximum(self.network.largest, ops.reduce_max(images)))
+        loss = ops.reduce_mean(ops.square(self.network(images) + 1)) + 0 * ops.stop_gradient(largest)
+        return loss, (loss,)
+
+
 class Slow:
     """The same optimiser, written out tensor by tensor in float64."""
 
@@ -54,6 +69,9 @@ class Slow:
             return
         gw, gb = (np.mean([pair[i] for pair in self.window], 0) for i in (0, 1))
         norm = np.sqrt((gw**2).sum() + (gb**2).sum())
+        if self.o.clip_norm_each:
+            gw, gb = (g * min(1, self.o.clip_norm_each / (np.sqrt((g**2).sum()) + 1e-6)) for g in (gw, gb))
+            norm = np.sqrt((gw**2).sum() + (gb**2).sum())
         factor = min(1, self.o.clip_norm / (norm + 1e-6)) if self.o.clip_norm else 1
         self.vw = self.o.momentum * self.vw + gw * factor + self.o.weight_decay * self.w
         bias_decay = self.o.weight_decay if self.o.decay_norm_and_bias else 0
@@ -86,6 +104,8 @@ CASES = {
     "decay on biases too": StepOptions(weight_decay=0.01, decay_norm_and_bias=True),
     "loss weight": StepOptions(weight_decay=0.01, loss_weight=1 / 64),
     "clip": StepOptions(clip_norm=0.5),
+    "clip each": StepOptions(clip_norm_each=0.3),
+    "clip each, then all": StepOptions(clip_norm_each=0.4, clip_norm=0.45, weight_decay=0.01, accumulate_steps=2),
     "average": StepOptions(ema_decay=0.8),
     "loss scale": StepOptions(loss_scale=1024.0, weight_decay=0.01, ema_decay=0.8),
     "accumulation": StepOptions(accumulate_steps=4, weight_decay=0.01, clip_norm=0.5, ema_decay=0.8),
@@ -139,6 +159,46 @@ def test_an_overflow_changes_nothing_but_the_dynamic_scale():
     np.testing.assert_array_equal(step.average.asnumpy(), average)
     _, results = run(options, BATCHES[:3], step=step)
     assert [float(r[3]) for r in results] == [32.0, 32.0, 64.0]
+
+
+def everything(step):
+    """All that a step may change, by name."""
+    network = {p.name: p.asnumpy().copy() for p in step.loss_cell.network.get_parameters()}
+    return {**network, **step.state(), **{f"average of {name}": value for name, value in step.averages().items()}}
+
+
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
+@pytest.mark.parametrize("broken", [np.inf, np.nan, 1e30], ids=str)
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_skipped_step_changes_nothing_at_all(broken, steps, mode):
+    """Neither what the forward pass writes itself. (The variance of 1e30 overflows, the loss and gradient do not; the
+    buffer of a window is begun anew.)"""
+    options = StepOptions(ema_decay=0.8, weight_decay=0.01, accumulate_steps=steps)
+    ms.set_context(mode=mode)
+    step, _ = run(options, BATCHES[:2], mode, TrainStep(Normalised(), options))
+    before = everything(step)
+    assert np.isfinite(before["1.moving_mean"]).all() and before["1.moving_mean"].any() and before["largest"] > 0
+    batch = BATCHES[2].copy()
+    batch[0, 0] = broken
+    _, ((_, _, ok, _),) = run(options, [batch], mode, step)
+    assert not bool(ok)
+    after = everything(step)
+    for name, value in before.items():
+        if not name.startswith(("scaler.window_ok", "buffer")):
+            np.testing.assert_array_equal(after[name], value, err_msg=name)
+    # A good step does.
+    run(options, BATCHES[2 : 2 + steps], mode, step)
+    after = everything(step)
+    for name in ("0.weight", "1.gamma", "1.moving_mean", "velocity.0.weight", "average of 1.moving_variance"):
+        assert not np.array_equal(after[name], before[name]), name
+
+
+def test_the_norm_of_a_gradient_that_is_not_finite_is_reported():
+    options = StepOptions(loss_scale=8.0, dynamic_loss_scale=True, accumulate_steps=2)
+    broken = BATCHES[0].copy()
+    broken[0, 0] = np.inf
+    _, ((_, norm, ok, _), (_, good, _, _)) = run(options, [broken, BATCHES[1]])
+    assert not bool(ok) and not np.isfinite(float(norm)) and np.isfinite(float(good))
 
 
 @pytest.mark.parametrize("position", range(4))

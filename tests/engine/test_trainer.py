@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
+from src.common.schedules import build_schedule
 from src.config import load_config
 from src.data.batch import Batch
+from src.engine import hooks
 from src.engine.checkpoints import CheckpointFolder, checkpoints_in, load_snapshot
 from src.engine.evaluate import EvaluationStopped, Evaluator
 from src.engine.hooks import Evaluate, Hook, LogLines, SaveCheckpoints
 from src.engine.runtime import Runtime
 from src.engine.train_step import StepOptions, TrainStep
 from src.engine.trainer import Trainer
-from src.errors import UserError
+from src.errors import UsageError, UserError
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
 
@@ -71,17 +73,29 @@ class Loader:
             )  # fmt: skip
 
 
-def trainer(folder, loader, *flags, options=None):
+def trainer(folder, loader, *flags, options=None, schedule=None):
     cfg = load_config("configs/yolov3_shapes.yaml", ["--max_epoch", "2", *flags])
     step = TrainStep(OneLayer(), options or StepOptions())
     step.set_train()
-    schedule = lambda step: 0.01  # noqa: E731
+    schedule = schedule or (lambda epoch, step: 0.01)
     return Trainer(cfg, Runtime("CPU"), step, ("mean", "peak"), loader, schedule, folder, {"model": "yolov3",
                    "class_names": ["red", "blue"]}, "data")  # fmt: skip
 
 
-def saving(folder):
-    return SaveCheckpoints(CheckpointFolder(folder / "ckpt_0", "yolov3", 9), 1)
+def saving(folder, interval=1, keep=9):
+    return SaveCheckpoints(CheckpointFolder(folder / "ckpt_0", "yolov3", keep), interval)
+
+
+def scoring(saver, evaluate, best=None):
+    """The two hooks that save each epoch and score it."""
+    return [saver, Evaluate(evaluate, saver, 1, 1, best, [])]
+
+
+def resumed(folder, loader, *flags, **options):
+    newest = next(checkpoints_in(folder / "ckpt_0"))
+    mine = trainer(folder, loader, *flags, **options)
+    mine.restore(load_snapshot(newest), newest)
+    return mine
 
 
 def steps_in(folder):
@@ -185,18 +199,177 @@ def test_an_evaluation_that_was_stopped_is_made_up_for(tmp_path):
         calls.append(weights)
         return answers[len(calls) - 1]
 
-    def hooks():
-        return [Evaluate(evaluate, 1, 1, tmp_path / "best.ckpt", []), saving(tmp_path)]
-
-    trainer(tmp_path, Loader()).fit(hooks())
+    trainer(tmp_path, Loader()).fit(scoring(saving(tmp_path), evaluate, tmp_path / "best.ckpt"))
     assert len(calls) == 2
-    newest = next(checkpoints_in(tmp_path / "ckpt_0"))
-    assert load_snapshot(newest).progress["scored_epoch"] == 1
-    again = trainer(tmp_path, Loader())
-    again.restore(load_snapshot(newest), newest)
-    again.fit(hooks())
+    assert load_snapshot(next(checkpoints_in(tmp_path / "ckpt_0"))).progress["scored_epoch"] == 1
+    again = resumed(tmp_path, Loader())
+    again.fit(scoring(saving(tmp_path), evaluate, tmp_path / "best.ckpt"))
     assert len(calls) == 3 and again.scored_epoch == 2 and again.best_score == 0.5
     np.testing.assert_array_equal(calls[2]["weight"], calls[1]["weight"])
+
+
+def test_an_evaluation_that_fails_costs_no_trained_epoch(tmp_path):
+    """Whatever fails: the checkpoint is there, and the evaluation is made up for, which the checkpoint learns of."""
+
+    def fails(weights):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        trainer(tmp_path, Loader()).fit(scoring(saving(tmp_path, interval=5), fails))
+    newest = next(checkpoints_in(tmp_path / "ckpt_0"))
+    progress = load_snapshot(newest).progress
+    assert (progress["step"], progress["scored_epoch"], progress["best_score"]) == (4, 0, None)
+
+    scores = iter((0.5, 0.25))
+    again = resumed(tmp_path, Loader())
+    again.fit(scoring(saving(tmp_path), lambda weights: {"AP": next(scores)}, tmp_path / "best.ckpt"))
+    progress = [load_snapshot(path).progress for path in checkpoints_in(tmp_path / "ckpt_0")]
+    assert [(p["epoch"], p["scored_epoch"], p["best_score"], p["best_epoch"]) for p in progress] == [
+        (2, 2, 0.5, 1), (1, 1, 0.5, 1)
+    ]  # fmt: skip
+    assert next(scores, None) is None
+
+
+def test_checkpoints_between_two_of_the_interval_give_way(tmp_path):
+    """An evaluation every epoch, a checkpoint every third, of which two are kept."""
+    seen = []
+
+    def evaluate(weights):
+        seen.append(steps_in(tmp_path))
+        return {"AP": 0.5}
+
+    mine = trainer(tmp_path, Loader(steps=1), "--max_epoch", "10")
+    mine.fit(scoring(saving(tmp_path, interval=3, keep=2), evaluate))
+    assert seen == [[1], [2], [3], [3, 4], [3, 5], [3, 6], [3, 6, 7], [3, 6, 8], [6, 9], [9, 10]]
+    assert steps_in(tmp_path) == [9, 10]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_checkpoint_inside_an_epoch_gives_way_when_the_run_goes_on_by_itself(tmp_path, named):
+    class StopInside(Hook):
+        def after_step(self, trainer):
+            trainer.stop_requested = trainer.step == 6
+
+    trainer(tmp_path, Loader()).fit([StopInside(), saving(tmp_path)])
+    assert steps_in(tmp_path) == [4, 6]
+    flags = ("--resume", "some.ckpt" if named else "auto")
+    resumed(tmp_path, Loader(), *flags).fit([saving(tmp_path)])
+    assert steps_in(tmp_path) == ([4, 6, 8] if named else [4, 8])
+
+
+def rates(mine):
+    """Learning rate of each step, by (epoch, step of the epoch)."""
+    found = {}
+
+    class Notes(Hook):
+        def before_step(self, trainer, batch):
+            self.place = trainer.epoch, trainer.step_in_epoch
+
+        def after_step(self, trainer):
+            found[self.place] = trainer.result.rate
+
+    mine.fit([Notes()])
+    return found
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 2), (4, 8), (4, 3), (8, 1), (4, 4)])
+def test_a_run_goes_on_at_the_same_share_of_the_epoch_with_other_steps(tmp_path, before, after):
+    """As with another batch size: the rate follows the epochs, and the run ends with the last one."""
+
+    def schedule(steps):
+        return build_schedule("cosine_per_step", 0.1, steps, 4, warmup_epochs=1)
+
+    class StopInside(Hook):
+        def after_step(self, trainer):
+            trainer.stop_requested = trainer.step == before + 3 * before // 4
+
+    flags = "--max_epoch", "4"
+    mine = trainer(tmp_path, Loader(before), *flags, schedule=schedule(before))
+    mine.fit([StopInside(), saving(tmp_path)])
+    assert (mine.epoch, mine.step_in_epoch) == (1, 3 * before // 4)
+    again = resumed(tmp_path, Loader(after), *flags, schedule=schedule(after))
+    assert (again.epoch, again.step_in_epoch) == (1, 3 * after // 4)
+    assert again.steps_left == 3 * after - 3 * after // 4
+    wanted = [(epoch, step) for epoch in (1, 2, 3) for step in range(after)][3 * after // 4 :]
+    assert rates(again) == {place: schedule(after)(*place) for place in wanted}
+    assert again.epoch == 4 and again.step == 7 * before // 4 + len(wanted)
+
+
+def test_windows_go_on_over_epochs_and_checkpoints(tmp_path):
+    """Three steps of an epoch, windows of two: the window that an epoch leaves open is closed in the next."""
+    flags, options = ("--accumulate_steps", "2"), StepOptions(accumulate_steps=2, momentum=0.5)
+
+    def weights_after_each(mine):
+        seen = []
+
+        class Notes(Hook):
+            def after_step(self, trainer):
+                seen.append(trainer.train_step.loss_cell.network.weight.asnumpy().tolist())
+                trainer.stop_requested = trainer.step == stop_at
+
+        mine.fit([Notes(), saving(tmp_path)])
+        return seen
+
+    stop_at = 3
+    start = trainer(tmp_path, Loader(3), *flags, options=options)
+    first = start.train_step.loss_cell.network.weight.asnumpy().tolist()
+    one = weights_after_each(start)
+    assert one[0] == first and one[1] != first and one[2] == one[1]
+    stop_at = 0
+    two = weights_after_each(resumed(tmp_path, Loader(3), *flags, options=options))
+    assert two[0] != one[2] and two[1] == two[0] and two[2] != two[1]
+
+
+def test_a_run_goes_on_with_other_windows_and_averages(tmp_path):
+    def run(mine):
+        mine.fit([saving(tmp_path)])
+        return mine
+
+    run(trainer(tmp_path, Loader(3), "--accumulate_steps", "2", options=StepOptions(accumulate_steps=2)))
+    changed = StepOptions(accumulate_steps=3, ema_decay=0.9, loss_scale=2.0)
+    mine = resumed(tmp_path, Loader(3), "--accumulate_steps", "3", "--max_epoch", "4", options=changed)
+    assert mine.window == 0 and float(mine.train_step.scale.asnumpy()) == 2
+    np.testing.assert_array_equal(
+        mine.train_step.averages()["weight"], mine.train_step.loss_cell.network.weight.asnumpy()
+    )
+    run(mine)
+    again = resumed(tmp_path, Loader(3), "--max_epoch", "6")
+    assert run(again).epoch == 6
+
+
+def test_gradients_that_would_never_be_applied_are_told(tmp_path, caplog):
+    with pytest.raises(UsageError, match="accumulate_steps 9 is more than the 8 steps of this training"):
+        trainer(tmp_path, Loader(), "--accumulate_steps", "9", options=StepOptions(accumulate_steps=9)).fit([])
+    trainer(tmp_path, Loader(), "--accumulate_steps", "3", options=StepOptions(accumulate_steps=3)).fit([])
+    assert "accumulate_steps 3 does not divide the steps to do: the last 2 make no update" in caplog.text
+    caplog.clear()
+    trainer(tmp_path, Loader(), "--accumulate_steps", "4", options=StepOptions(accumulate_steps=4)).fit([])
+    assert "accumulate_steps" not in caplog.text
+
+
+def test_speeds_and_times_leave_evaluations_out(tmp_path, caplog, monkeypatch):
+    """A second a step of two images, an hour an evaluation; one is made up for before the first step."""
+    now = [1000.0]
+    monkeypatch.setattr(hooks, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
+    lines, saver = LogLines(3), saving(tmp_path)
+
+    class Second(Hook):
+        def before_step(self, trainer, batch):
+            now[0] += 1
+
+    def evaluate(weights):
+        with lines.paused():
+            now[0] += 3600
+        return {"AP": 0.5}
+
+    caplog.set_level("INFO")
+    mine = trainer(tmp_path, Loader(), "--max_epoch", "4")
+    mine.epoch, mine.step, mine.scored_epoch = 1, 4, 0
+    mine.fit([Second(), lines, saver, Evaluate(evaluate, saver, 1, 1, None, [])])
+    speeds = [line.split("imgs/sec")[0].split()[-1] for line in caplog.messages if "imgs/sec" in line]
+    assert speeds == ["2.00"] * len(speeds) and len(speeds) == 4
+    times = [line for line in caplog.messages if line.startswith("epoch time")]
+    assert times == ["epoch time: 4000.0 ms, per step time: 1000.00 ms"] * 3
 
 
 def test_one_stopped_rank_stops_the_evaluation_on_all():
