@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Jpeg2KImagePlugin, PpmImagePlugin
 
 from src.data.file_kinds import still_image_kind, video_kind
-from src.data.image_header import ImageHeader, has_hole, image_format, is_truncated, read_header
+from src.data.image_damage import has_hole, is_truncated
+from src.data.image_header import ImageHeader, image_format, read_header
 from src.data.image_notes import exif_note, is_collecting, keeps_stored, range_note, tell
 from src.errors import UserError
 

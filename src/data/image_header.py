@@ -10,7 +10,6 @@ image when asked for EXIF, TIFF exchanges the sides, and JPEG 2000 believes the 
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -19,11 +18,6 @@ from PIL import PpmImagePlugin
 
 # Start-of-frame markers: C4 (Huffman tables), C8 and CC (arithmetic coding) share their range and are none.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# In entropy-coded data FF is followed by 00 (a data byte) or D0-D7 (restart); anything else is the next marker.
-_JPEG_NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_JPEG_END = b"\xff\xd9"
-# 256 zero bits of entropy-coded data.
-_HOLE = bytes(32)
 
 _SIGNATURES = (
     ("jpeg", b"\xff\xd8"),
@@ -99,7 +93,7 @@ def read_header(data: bytes, tail: bytes | None = None) -> ImageHeader | None:
 
 def _jpeg_header(data: bytes) -> ImageHeader | None:
     orientation = 0
-    for marker, start, end in _jpeg_segments(data):
+    for marker, start, end in jpeg_segments(data):
         if marker == 0xE1 and not orientation and data[start : start + 6] == b"Exif\0\0":
             orientation = _exif_orientation(data[start:end])
         if marker in _JPEG_FRAMES:
@@ -108,7 +102,7 @@ def _jpeg_header(data: bytes) -> ImageHeader | None:
     return None
 
 
-def _jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
+def jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
     """Markers with the ends of their contents, up to and with the first scan."""
     segments = []
     position = 2
@@ -291,57 +285,3 @@ _READERS = {
     "jpeg2000": _jpeg2000_header,
     "pnm": _pnm_header,
 }
-
-
-def is_truncated(data: bytes, header: ImageHeader) -> bool:
-    """True if the file ends before its image does. Decoders fill the rest with grey and say nothing."""
-    if header.format == "jpeg":
-        return not data.endswith(_JPEG_END) and not _jpeg_has_end(data)
-    if header.format == "png":
-        return data.rfind(b"IEND") < 0
-    if header.format == "webp":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if header.format == "gif":
-        return b";" not in data[-16:]
-    if header.format == "bmp":
-        return len(data) < int.from_bytes(data[2:6], "little")
-    return False
-
-
-def _jpeg_has_end(data: bytes, end: int | None = None) -> bool:
-    # The first end marker may belong to a thumbnail inside EXIF, so the search starts behind the first scan's header.
-    segments = _jpeg_segments(data)
-    if not segments or segments[-1][0] != 0xDA:
-        return False
-    position, end = segments[-1][2], len(data) if end is None else end
-    while (match := _JPEG_NEXT_MARKER.search(data, position, end)) is not None:
-        if match.group() == _JPEG_END:
-            return True
-        position = match.start() + 2 + int.from_bytes(data[match.start() + 2 : match.start() + 4], "big")
-    return False
-
-
-def has_hole(data: bytes) -> bool:
-    """True if a part of a JPEG's pixels was lost and is zero, as bad sectors and broken downloads leave it.
-
-    Decoders show grey or stripes there and say little. So many zero bits pass through every table of an interleaved
-    scan, and where one of them means more than "nothing follows", no image has them. Progressive files are not judged.
-    """
-    segments = _jpeg_segments(data)
-    if not segments or segments[-1][0] != 0xDA:
-        return False
-    place = data.find(_HOLE, segments[-1][2])
-    if place < 0 or any(marker in _JPEG_FRAMES - {0xC0, 0xC1} for marker, _, _ in segments):
-        return False
-    firsts = [first for marker, start, end in segments if marker == 0xC4 for first in _first_symbols(data[start:end])]
-    return any(firsts) and not _jpeg_has_end(data, place)
-
-
-def _first_symbols(tables: bytes) -> list[int]:
-    """The symbol that zero bits stand for in each AC table of a DHT segment; 0 is the end of a block."""
-    symbols, position = [], 0
-    while position + 17 <= len(tables):
-        if tables[position] >> 4:
-            symbols += tables[position + 17 : position + 18]
-        position += 17 + sum(tables[position + 1 : position + 17])
-    return symbols

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from src.data.decode import decode_image, read_image_size
-from src.data.image_header import is_truncated, read_header
+from src.data.image_damage import is_truncated
+from src.data.image_header import read_header
 from src.errors import UserError
 
 FORMATS = [".jpg", ".png", ".bmp", ".webp", ".tiff"]
