@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -11,14 +12,14 @@ from PIL import Jpeg2KImagePlugin, PpmImagePlugin
 
 from src.data.file_kinds import still_image_kind, video_kind
 from src.data.image_damage import has_hole, is_truncated
-from src.data.image_header import ImageHeader, image_format, read_header
+from src.data.image_header import PNG_TAIL, ImageHeader, image_format, read_header
 from src.data.image_notes import exif_note, is_collecting, keeps_stored, range_note, tell
 from src.errors import UserError
 
 # Twice Pillow's limit: about what a decompression bomb starts at, and far above any camera.
 MAX_IMAGE_PIXELS = 89_478_485 * 2
-# Enough for the header of any file without a preview; longer files are read whole.
-_HEADER_BYTES = 65_536
+# Enough for most headers, and for those with a preview or a colour profile; where that is too little, all is read.
+_HEADER_BYTES = (4096, 65_536)
 # OpenCV 4.11 decodes to RGB at no cost; earlier ones need a pass over the pixels.
 _DECODES_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
 _FLAGS = (cv2.IMREAD_COLOR_RGB if _DECODES_RGB else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
@@ -34,17 +35,8 @@ def read_image_size(path: Path, ann_file: Path | None = None) -> tuple[int, int]
         UserError: the file is missing or no image.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_HEADER_BYTES)
-            tail = None
-            if image_format(data) == "png" and len(data) == _HEADER_BYTES:
-                file.seek(max(_HEADER_BYTES, file.seek(0, 2) - _HEADER_BYTES))
-                tail = file.read()
-            header = read_header(data, tail)
-            if header is None and image_format(data):
-                file.seek(0)
-                data = file.read()
-                header = read_header(data)
+        with path.open("rb", buffering=0) as file:
+            data, header = _read_header(file)
     except OSError as error:
         raise UserError(_message(path, ann_file, _reason(error))) from error
     if header is None:
@@ -52,6 +44,21 @@ def read_image_size(path: Path, ann_file: Path | None = None) -> tuple[int, int]
     if header.width < 1 or header.height < 1:
         raise UserError(_message(path, ann_file, f"has {header.width}x{header.height} pixels"))
     return header.size
+
+
+def _read_header(file: IO[bytes]) -> tuple[bytes, ImageHeader | None]:
+    """As much of the beginning of a file as its header needs, and the header."""
+    data, tail, header = file.read(_HEADER_BYTES[0]), None, None
+    if image_format(data) == "png" and len(data) == _HEADER_BYTES[0]:
+        file.seek(max(len(data), file.seek(0, 2) - PNG_TAIL))
+        tail = file.read(PNG_TAIL)
+        file.seek(len(data))
+    for more in (*_HEADER_BYTES[1:], None):
+        header = read_header(data, tail)
+        if header is not None or not image_format(data):
+            return data, header
+        data += file.read() if more is None else file.read(more)
+    return data, read_header(data)
 
 
 def decode_image(

@@ -33,6 +33,8 @@ _SIGNATURES = (
     ("jpeg2000", b"\xff\x4f\xff\x51"),
     *(("pnm", b"P%d" % number) for number in range(1, 7)),
 )
+# Where PNG may have EXIF behind its pixels: enough for one without a preview.
+PNG_TAIL = 16_384
 # Beyond this a writer is out to harm: OpenJPEG keeps some 9 kB for each tile before it has read the first one.
 _MOST_TILES = 10_000
 
@@ -121,12 +123,14 @@ def jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
     return segments
 
 
-def _png_header(data: bytes, tail: bytes | None = None) -> ImageHeader:
+def _png_header(data: bytes, tail: bytes | None = None) -> ImageHeader | None:
     width, height, bits = struct.unpack(">IIB", data[16:25])
     exif = _png_exif(data, 8)
+    if exif is None and tail is not None and b"IDAT" not in data:
+        return None
     if exif is None:
         # eXIf may also follow the pixels; whether the bytes are a chunk and no pixels, its checksum tells.
-        tail = data if tail is None else tail
+        tail = data[-PNG_TAIL:] if tail is None else tail
         place = tail.rfind(b"eXIf")
         exif = _png_exif(tail, place - 4) if place >= 4 else None
     return ImageHeader("png", width, height, 1 if exif is None else _exif_orientation(exif), bits)
