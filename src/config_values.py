@@ -17,6 +17,10 @@ from pathlib import Path
 import yaml
 
 _NONE_WORDS = ("", "None", "none", "null", "~")
+# The surrogates that Python has for the bytes of a name that is no UTF-8, and private characters for the YAML parser,
+# which refuses surrogates.
+_STAND_INS = {code: 0x100000 + code for code in range(0xDC80, 0xDD00)}
+_SURROGATES = {stand_in: code for code, stand_in in _STAND_INS.items()}
 
 
 @dataclass(frozen=True)
@@ -158,12 +162,19 @@ def _split_list(text: str) -> list:
     """`92,105`, `[92, 105]`, `traffic light,person` or `[[10,13],[16,30]]` as lists of texts."""
     flow = text.strip() if text.strip().startswith("[") else f"[{text}]"
     try:
-        items = yaml.load(flow, Loader=yaml.BaseLoader)  # builds texts, lists and dicts only
+        items = yaml.load(flow.translate(_STAND_INS), Loader=yaml.BaseLoader)  # builds texts, lists and dicts only
     except (yaml.YAMLError, RecursionError):
         raise ValueError("not a list") from None
     if not isinstance(items, list):
         raise ValueError("not a list")
-    return items
+    return _with_surrogates(items)
+
+
+def _with_surrogates(value: object) -> typing.Any:
+    """A text or list with the characters back that `_STAND_INS` stand for."""
+    if isinstance(value, list):
+        return [_with_surrogates(item) for item in value]
+    return value.translate(_SURROGATES) if isinstance(value, str) else value
 
 
 @functools.cache

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from src.common.names import json_text, printable
 from src.errors import UserError
 
 _SEAL = frozenset(("sealed", "checksum"))
@@ -20,15 +22,15 @@ _EMPTY_CHECKSUM = '"checksum": ""'
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Gives a temporary name beside `path`; what was written to it becomes `path` at the end, or goes on an error.
 
-    The temporary name is hidden, ends like `path` (libraries choose the format by the suffix) and holds the process
-    number, so that processes do not disturb each other. The content is on the disk before the name changes. Missing
-    parent folders are made.
+    The temporary name is hidden, ends like `path` (libraries choose the format by the suffix), is one that UTF-8 can
+    write (libraries take no other) and holds the process number, so that processes do not disturb each other. The
+    content is on the disk before the name changes. Missing parent folders are made.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    beside = path.with_name(printable(f".{path.stem}.{os.getpid()}{path.suffix}"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
@@ -47,13 +49,22 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file that is whole or absent."""
     with atomic_path(path) as beside:
-        beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.write_text(json_text(value, indent=1) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Writes a table that is whole or absent; what UTF-8 cannot write of a name is escaped."""
+    with (
+        atomic_path(path) as beside,
+        beside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        csv.writer(file).writerows(rows)
 
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON object that carries the sha256 of its own text, so that no flipped byte in it goes unnoticed."""
     content = {"sealed": True, **{key: item for key, item in value.items() if key not in _SEAL}}
-    text = json.dumps({**content, "checksum": ""}, indent=1, ensure_ascii=False) + "\n"
+    text = json_text({**content, "checksum": ""}, indent=1) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
     start, end = text.rsplit(_EMPTY_CHECKSUM, 1)
     with atomic_path(path) as beside:

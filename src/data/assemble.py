@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from src.data.areas import read_areas
 from src.data.box_check import BoxCheck, missing_files, nearest_name
 from src.data.content import SHOWN, BoxEntry, Content, ImageEntry, Problems, leaves_folder
 from src.data.decode import read_image_size
@@ -27,8 +28,6 @@ LABEL_MAPS = ("dense", "coco_id_minus_1")
 UNUSED_CLASS = "(unused)"
 # Under coco_id_minus_1 each id up to the largest costs an output of the network.
 _LARGEST_ID = 10_000
-# COCO's range of all sizes, px^2: an object beyond it would never be asked for.
-_LARGEST_AREA = 1e10
 
 
 @dataclass(frozen=True)
@@ -115,38 +114,11 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
         report,
         content.format,
         store=content.store,
-        areas=_areas(content, order),
+        areas=read_areas(content, order),
         xywh=measured.xywh[order],
         left_out=left_out,
         other_categories=frozenset(category.id for category in content.categories) - frozenset(label_of),
     )
-
-
-def _areas(content: Content, order: np.ndarray) -> np.ndarray | None:
-    """float64 areas in px^2 of the annotations at `order`, NaN where one tells none that can be used; None if none of
-    all does. Which do not is told once."""
-    positions = order.tolist()
-    entries = [content.annotations[position] for position in positions]
-    values = np.array([float(entry.area) if is_area(entry.area) else np.nan for entry in entries], np.float64)
-    unusable = [position for position, entry in zip(positions, entries, strict=True)
-                if entry.area is not None and not is_area(entry.area)]  # fmt: skip
-    unknown = int(np.isnan(values).sum())
-    if unusable:
-        first = f"{content.place(unusable[0])}: {str(content.annotations[unusable[0]].area)[:40]!r}"
-        logger.warning(
-            "%s: %d of %d areas are missing or no number of px from 0 to %g (%s); width x height of the box counts",
-            *(content.source, unknown, len(values), _LARGEST_AREA, first),
-        )
-    elif unknown and content.format == "coco":
-        logger.info(
-            "%s: %d of %d areas are missing; width x height of the box counts", content.source, unknown, len(values)
-        )
-    return None if unknown == len(values) else values
-
-
-def is_area(value: Any) -> bool:
-    """Whether an area of an annotation can be used: a number of px^2 that scores by size know."""
-    return type(value) in (int, float) and 0 <= value <= _LARGEST_AREA
 
 
 def map_classes(content: Content, options: ReadOptions) -> tuple[list[str], list[int], dict[int, int]]:

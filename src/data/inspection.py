@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from src.data.assemble import annotation_problem, is_area, is_whole
+from src.data.areas import is_area
+from src.data.assemble import annotation_problem, is_whole
 from src.data.box_check import BoxCheck, known_defect, nearest_name
 from src.data.content import BoxEntry, Category, Content, ImageEntry, leaves_folder
 from src.data.findings import SplitReport

@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from src.common.names import printable
 from src.data.assemble import UNUSED_CLASS
 from src.data.coco import decode_coco
 from src.data.content import Content
@@ -62,8 +63,8 @@ def read_card(inner: Path, split: str) -> dict[str, Any]:
             "with python -m src.tools.create_data"
         )
     try:
-        info = msgspec.json.decode(path.read_bytes(), type=_Head).info
-    except (msgspec.DecodeError, OSError) as error:
+        info = _head(path.read_bytes()).info
+    except (msgspec.DecodeError, ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error})") from error
     if not isinstance(info, dict) or info.get("form") != FORM:
         raise UserError(f"{path} is not of a form that is known here: make it again with create_data")
@@ -72,6 +73,14 @@ def read_card(inner: Path, split: str) -> dict[str, Any]:
 
 class _Head(msgspec.Struct):
     info: Any = None
+
+
+def _head(raw: bytes) -> _Head:
+    """The fast decoder refuses the escapes of names that are no UTF-8."""
+    try:
+        return msgspec.json.decode(raw, type=_Head)
+    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(raw), _Head)
 
 
 def load_mindrecord(inner: Path, split: str) -> tuple[Content, ImageStore]:
@@ -90,7 +99,7 @@ def load_mindrecord(inner: Path, split: str) -> tuple[Content, ImageStore]:
     file = decode_coco(path, raw)
     content = Content(path, inner, file.images, file.annotations, file.categories, "mindrecord", raw)
     store = ImageStore.open(inner, shard_paths(inner, split), info)
-    absent = [image.file_name for image in content.images if image.file_name not in store.rows]
+    absent = [image.file_name for image in content.images if printable(str(image.file_name)) not in store.rows]
     if absent or len(store.rows) != len(content.images):
         raise UserError(
             f"{inner}: {path.name} lists {len(content.images)} images, the shards hold {len(store.rows)}"
@@ -106,7 +115,7 @@ class ImageStore:
     Attributes:
         folder: that image paths start from.
         shards: the files.
-        rows: file name -> shard, offset in the file, bytes, crc32.
+        rows: file name, as it is printable, -> shard, offset in the file, bytes, crc32.
     """
 
     folder: Path
@@ -137,7 +146,7 @@ class ImageStore:
         Raises:
             UserError: the shard cannot be read, or its bytes are not those that were written.
         """
-        shard, offset, size, crc = self.rows[path.relative_to(self.folder).as_posix()]
+        shard, offset, size, crc = self.rows[self._row(path)]
         try:
             data = os.pread(self._descriptor(shard), size, offset)
         except OSError as error:
@@ -148,7 +157,10 @@ class ImageStore:
 
     def size(self, path: Path) -> int:
         """Bytes of an image."""
-        return self.rows[path.relative_to(self.folder).as_posix()][2]
+        return self.rows[self._row(path)][2]
+
+    def _row(self, path: Path) -> str:
+        return printable(path.relative_to(self.folder).as_posix())
 
     def _descriptor(self, shard: int) -> int:
         opened = self.__dict__.setdefault("_opened", {})
@@ -170,7 +182,7 @@ def _index(shard: Path) -> Iterator[tuple[str, int, int, int]]:
         page, start, total = header["page_size"], header["header_size"], shard.stat().st_size
         if not database.is_file():
             raise UserError(f"{database}, the index of {shard.name}, is missing")
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             found = connection.execute(_QUERY).fetchall()
     except (OSError, ValueError, KeyError, struct.error, sqlite3.Error) as error:
         raise UserError(f"{shard} or its index is damaged ({error}): make it again with create_data") from error

@@ -144,7 +144,7 @@ def _format_of_file(path: Path) -> str:
     if suffix != ".txt":
         return "coco"
     # A list of VOC holds names alone; a list of boxes holds some box.
-    for line in read_lines(path)[:1000]:
+    for line in read_lines(path, with_file_names=True)[:1000]:
         name, boxes = split_line(line)
         if boxes or "/" in name or "." in name:
             return "txt"

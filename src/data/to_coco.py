@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from src.common.files import atomic_path
+from src.common.names import json_text
 from src.data.assemble import UNUSED_CLASS
 from src.data.sample import DetectionDataset, Sample
 
@@ -64,9 +64,9 @@ def write_coco(content: dict[str, Any], path: Path) -> None:
     parts = []
     for key, entries in content.items():
         if isinstance(entries, dict):
-            parts.append(f"{json.dumps(key)}: {json.dumps(entries, ensure_ascii=False)}")
+            parts.append(f"{json_text(key)}: {json_text(entries)}")
             continue
-        rows = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-        parts.append(f"{json.dumps(key)}: [\n{rows}\n]")
+        rows = ",\n".join(map(json_text, entries))
+        parts.append(f"{json_text(key)}: [\n{rows}\n]")
     with atomic_path(path) as beside:
         beside.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")

@@ -36,7 +36,7 @@ def load_txt(
     annotations: list[BoxEntry] = []
     places: list[str] = []
     problems: list[Problem] = []
-    for number, line in enumerate(read_lines(ann_file), 1):
+    for number, line in enumerate(read_lines(ann_file, with_file_names=True), 1):
         path, tokens = split_line(line)
         if not path:
             if tokens:
@@ -62,14 +62,21 @@ def load_txt(
     return Content(ann_file, image_dir, images, annotations, numbered(names), "txt", b"", places, problems)
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file.
+def read_lines(path: Path, with_file_names: bool = False) -> list[str]:
+    """Lines of a text file in UTF-8.
+
+    Args:
+        path: the file.
+        with_file_names: the lines name files, whose names are whatever bytes the system knows them by.
 
     Raises:
         UserError: it is missing or no text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        data = path.read_bytes()
+        # A zero byte stands in texts of 16 bits a letter and in what is no text, and in no name.
+        errors = "surrogateescape" if with_file_names and b"\0" not in data else "strict"
+        return data.decode("utf-8-sig", errors).splitlines()
     except FileNotFoundError as error:
         raise UserError(f"annotation file {path} is missing") from error
     except OSError as error:

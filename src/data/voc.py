@@ -10,6 +10,7 @@ from pathlib import Path
 from src.common.class_lists import VOC_NAMES
 from src.data.content import BoxEntry, Content, ImageEntry, Problem, numbered
 from src.data.image_files import IMAGE_SUFFIXES, find_image
+from src.data.txt_lines import read_lines
 from src.data.xml_tree import Node, parse_xml
 from src.errors import UserError
 
@@ -163,14 +164,8 @@ def listed_names(list_file: Path) -> list[str]:
     Raises:
         UserError: the file cannot be read, or a name leads out of the folder.
     """
-    try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"the list of images {list_file} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"the list of images {list_file} is no text: byte {error.start} is not UTF-8") from error
     names = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(list_file, with_file_names=True), 1):
         words = line.split()
         if not words or words[1:] == ["-1"]:
             continue

@@ -252,7 +252,7 @@ def _images(place: Path, source: Path) -> Iterator[Path]:
             inner.sort()
             yield from (Path(folder, name) for name in sorted(names) if is_image_name(name))
     elif place.suffix == ".txt" and place.is_file():
-        for line in read_lines(place):
+        for line in read_lines(place, with_file_names=True):
             if line.strip():
                 yield Path(os.path.normpath(place.parent / line.strip()))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from src.common.files import atomic_path, sha256_of
+from src.common.names import writable_path
 from src.deploy.form import DeployCell, Finish, Form, as_arrays
 from src.deploy.onnx_graph import polish
 from src.deploy.quantized_export import kind_of, session_options, tolerance_of, with_int8_kernels, write_int8_onnx
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 SUFFIXES = {"MINDIR": ".mindir", "ONNX": ".onnx", "AIR": ".air"}
 # Images of a comparison where the file takes any number: more than one, and an odd one.
 _ANY_BATCH = 3
+# MindSpore's export refuses a path with a space or letters of other scripts.
+_MINDSPORE_TAKES = re.compile(r"[0-9a-zA-Z@_.:/-]+")
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,8 @@ def export(cfg: Config) -> int:
     prepared = prepare(cfg)
     kind_of(prepared.cfg)
     form = form_of(prepared)
-    with atomic_path(target) as beside:
-        agreement = write_and_verify(prepared, form, beside)
+    with atomic_path(target) as beside, writable_path(beside, _MINDSPORE_TAKES.fullmatch) as file:
+        agreement = write_and_verify(prepared, form, Path(file))
     write_sidecar(target, sidecar_of(prepared, form, agreement))
     log.info("%s: %.1f MB; %s", target, target.stat().st_size / 1e6, agreement or "AIR cannot be loaded to verify it")
     log.info("its sidecar: %s", sidecar_path(target))

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from src.common.listing import some_of
+from src.common.names import readable_path
 from src.data.decode import decode_image
 from src.data.file_kinds import still_image_kind, video_kind
 from src.data.image_files import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, READABLE_SUFFIXES, is_litter
@@ -167,7 +168,8 @@ def _pictures(files: list[Path], max_pixels: int) -> Media:
 def _video(source: str, max_pixels: int, max_frames: int) -> Media:
     is_camera = not Path(source).is_file()
     # Without FFmpeg named, OpenCV tries its own readers of images on what FFmpeg does not open.
-    capture = cv2.VideoCapture(int(source)) if is_camera else cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+    with readable_path(Path(source)) as name:
+        capture = cv2.VideoCapture(int(source)) if is_camera else cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     problem = _capture_problem(capture, is_camera, max_pixels)
     if problem:
         capture.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from src.common.class_lists import COCO_CATEGORIES, COCO_NAMES
 from src.common.files import atomic_path
+from src.common.names import json_text, writable_path
 from src.deploy.media import Frame, Media, open_media
 from src.deploy.runners import Runner, open_runner
 from src.engine.draw import draw_boxes, draw_lines, save_image
@@ -195,7 +195,7 @@ class Output:
         if frame.number is not None:
             record["frame"] = frame.number
         record |= self._record(found)
-        self._file.write(("," if self.pictures else "") + "\n" + json.dumps(record, ensure_ascii=False))
+        self._file.write(("," if self.pictures else "") + "\n" + json_text(record))
         self.pictures += 1
         if "classes" in record and frame.number is None:
             best = ", ".join(f"{item['class']} {item['probability']:.3f}" for item in record["classes"])
@@ -250,7 +250,8 @@ class Output:
         if self._video is None:
             beside = self._stack.enter_context(atomic_path(self.folder / f"{stem}.mp4"))
             code = cv2.VideoWriter.fourcc(*"mp4v")
-            self._video = cv2.VideoWriter(str(beside), code, self.media.frames_a_second, (width, height))
+            name = self._stack.enter_context(writable_path(beside))
+            self._video = cv2.VideoWriter(name, code, self.media.frames_a_second, (width, height))
             if not self._video.isOpened():
                 raise UserError(f"{self.folder / stem}.mp4: OpenCV cannot write this video; set --save_pictures=False")
             self._stack.callback(self._video.release)

@@ -12,6 +12,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from src.common.names import readable_path
 from src.deploy.form import DeployCell, Finish, Form, as_arrays
 from src.deploy.quantized_export import session_options
 from src.deploy.sidecar import read_sidecar
@@ -151,7 +152,8 @@ class MindirRunner(_ExportedRunner):
     def __init__(self, path: Path, cfg: Config) -> None:
         super().__init__(path, cfg)
         try:
-            self.cell = nn.GraphCell(ms.load(str(path)))
+            with readable_path(path, copy=True) as name:
+                self.cell = nn.GraphCell(ms.load(name))
         except (RuntimeError, ValueError, TypeError) as error:
             raise _unloadable(path, error) from error
 
@@ -167,9 +169,8 @@ class OnnxRunner(_ExportedRunner):
         import onnxruntime
 
         try:
-            self.session = onnxruntime.InferenceSession(
-                str(path), session_options(), providers=["CPUExecutionProvider"]
-            )
+            with readable_path(path) as name:
+                self.session = onnxruntime.InferenceSession(name, session_options(), providers=["CPUExecutionProvider"])
         except _onnx_errors() as error:
             raise _unloadable(path, error) from error
         self.names = [value.name for value in self.session.get_inputs()]
@@ -196,7 +197,8 @@ class LiteRunner(_ExportedRunner):
         if cfg.device_target == "Ascend":
             context.ascend.device_id = cfg.device_id
         self.model = lite.Model()
-        self.model.build_from_file(str(path), lite.ModelType.MINDIR, context)
+        with readable_path(path, copy=True) as name:
+            self.model.build_from_file(name, lite.ModelType.MINDIR, context)
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         inputs = self.model.get_inputs()

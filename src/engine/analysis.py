@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import re
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.common.files import atomic_path
+from src.common.files import atomic_path, write_csv
+from src.common.names import printable
 from src.engine.coco_score import file_rows, pycocotools_evaluation
 from src.engine.coco_truth import GroundTruth
 
@@ -114,11 +114,8 @@ def recommend_thresholds(truth: GroundTruth, detections: Path | str, folder: Pat
         the curves.
     """
     curves = class_curves(truth, detections)
-    with atomic_path(folder / "thresholds.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "boxes", "threshold", "precision", "recall", "F1"])
-        for curve in curves:
-            writer.writerow([curve.name, curve.boxes, *(f"{value:.4f}" for value in curve.best() or ())])
+    rows = [[curve.name, curve.boxes, *(f"{value:.4f}" for value in curve.best() or ())] for curve in curves]
+    write_csv(folder / "thresholds.csv", [["class", "boxes", "threshold", "precision", "recall", "F1"], *rows])
     for number, curve in enumerate(curves):
         if curve.best() is not None:
             # Names of classes may hold characters that names of files may not.
@@ -136,7 +133,9 @@ def _draw(curve: ClassCurve, path: Path) -> None:
     best = curve.best()
     axis.plot(curve.recall, curve.precision)
     axis.plot(best.recall, best.precision, "o", label=f"score {best.threshold:.3f}: F1 {best.f1:.3f}")
-    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"{curve.name}, IoU {_IOU}")
+    axis.set(
+        xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"{printable(curve.name)}, IoU {_IOU}"
+    )
     axis.legend(loc="lower left")
     with atomic_path(path) as beside:
         figure.savefig(beside, dpi=80)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from mindspore import Tensor
 
-from src.common.files import atomic_path
+from src.common.files import atomic_path, write_csv
+from src.common.names import printable
 from src.engine.cards import apply_card
 from src.engine.datasets import open_dataset
 from src.engine.evaluate import Evaluator
@@ -159,14 +159,10 @@ def evaluate_classifier(cfg: Config) -> int:
 def report_classes(result: ClassResult, folder: Path) -> None:
     """Logs the accuracy, and writes per_class.csv, confusion.csv (rows true, columns predicted) and confusion.png."""
     confusion = result.confusion()
-    with atomic_path(folder / "per_class.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "images", "top_1_accuracy", "top_5_accuracy", "precision", "most_taken_for"])
-        writer.writerows(_class_rows(result, confusion))
-    with atomic_path(folder / "confusion.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true class", *result.class_names])
-        writer.writerows([name, *row] for name, row in zip(result.class_names, confusion.tolist(), strict=True))
+    head = ["class", "images", "top_1_accuracy", "top_5_accuracy", "precision", "most_taken_for"]
+    write_csv(folder / "per_class.csv", [head, *_class_rows(result, confusion)])
+    rows = [[name, *row] for name, row in zip(result.class_names, confusion.tolist(), strict=True)]
+    write_csv(folder / "confusion.csv", [["true class", *result.class_names], *rows])
     draw_confusion(confusion, result.class_names, folder / "confusion.png")
     log.info("\n%s", result.summary_text)
     log.info("table of the classes, confusion matrix and log: %s", folder)
@@ -206,8 +202,9 @@ def draw_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
     picture = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     axis.set(xlabel="predicted class", ylabel="true class", title="share of the true class")
     if len(class_names) <= _NAMED_CLASSES:
-        axis.set_xticks(range(len(class_names)), class_names, rotation=90, fontsize="small")
-        axis.set_yticks(range(len(class_names)), class_names, fontsize="small")
+        names = [printable(name) for name in class_names]
+        axis.set_xticks(range(len(names)), names, rotation=90, fontsize="small")
+        axis.set_yticks(range(len(names)), names, fontsize="small")
     figure.colorbar(picture)
     with atomic_path(path) as beside:
         figure.savefig(beside, dpi=100)

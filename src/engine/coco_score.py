@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import logging
 import math
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from src.common.files import atomic_path
+from src.common.files import write_csv
 from src.engine.coco_truth import GroundTruth, read_ground_truth
 from src.engine.detections import checked_records, iter_detections
 from src.engine.result_rows import read_rows
@@ -264,8 +263,8 @@ def format_per_class(result: CocoResult) -> str:
 
 def write_per_class_csv(result: CocoResult, path: Path | str) -> None:
     """Writes class, boxes, AP, AP50 with all digits; an empty field where a class has no ground truth."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "boxes", "AP", "AP50"])
-        for name, ap, ap50, boxes in result.per_class:
-            writer.writerow([name, boxes, *("" if math.isnan(value) else repr(value) for value in (ap, ap50))])
+    rows = [
+        [name, boxes, *("" if math.isnan(value) else repr(value) for value in (ap, ap50))]
+        for name, ap, ap50, boxes in result.per_class
+    ]
+    write_csv(Path(path), [["class", "boxes", "AP", "AP50"], *rows])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from src.common.boxes import xyxy_to_xywh
+from src.common.names import printable
 from src.data.assemble import UNUSED_CLASS
 from src.data.coco import read_coco
 from src.data.sample import DetectionDataset
@@ -54,7 +55,7 @@ class GroundTruth:
 
     def category_records(self) -> list[dict[str, Any]]:
         """The categories as a COCO dataset lists them."""
-        return [{"id": number, "name": name} for number, name in enumerate(self.names, 1)]
+        return [{"id": number, "name": printable(name)} for number, name in enumerate(self.names, 1)]
 
     def annotation_records(self) -> list[dict[str, Any]]:
         """The annotations as a COCO dataset lists them."""

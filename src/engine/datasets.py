@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from src.config import resolve_classes
 from src.data.assemble import UNUSED_CLASS, ReadOptions, assemble
 from src.data.folder_records import read_folder_records, whole_images
@@ -22,6 +24,7 @@ from src.data.loader import BatchLoader
 from src.data.mindrecord import fingerprint as annotations_fingerprint
 from src.data.mindrecord import has_split, load_mindrecord, read_card
 from src.data.sources import NO_RECORDS, SourceOptions, load_content
+from src.engine.coco_truth import ground_truth
 from src.engine.fast_check import fast_findings
 from src.engine.mindrecord_writer import write_mindrecord
 from src.engine.modelarts import locked
@@ -102,14 +105,19 @@ def _through_mindrecord(cfg: Config, split: str, need_images: bool) -> Detection
                 write_mindrecord(read_files(cfg, split), folder, split)
     if not has_split(folder, split):
         return read_files(cfg, split, need_images)
-    _refuse_stale(cfg, split)
-    log.info("images of %s come from MindRecord files in %s", split, folder / split)
     content, content.store = load_mindrecord(folder / split, split)
-    return assemble(content, _read_options(cfg))
+    records = assemble(content, _read_options(cfg))
+    _refuse_stale(cfg, split, records)
+    log.info("images of %s come from MindRecord files in %s", split, folder / split)
+    return records
 
 
-def _refuse_stale(cfg: Config, split: str) -> None:
-    """Holds MindRecord files against the annotations, where those are there."""
+def _refuse_stale(cfg: Config, split: str, records: DetectionDataset) -> None:
+    """Holds MindRecord files against the annotations, where those are there.
+
+    Raises:
+        UserError: images, boxes, classes or areas are others.
+    """
     inner = Path(cfg.mindrecord_dir) / split
     card = read_card(inner, split)
     if not getattr(cfg, f"{split}_ann_file") and not (cfg.data_dir and Path(cfg.data_dir).is_dir()):
@@ -118,10 +126,17 @@ def _refuse_stale(cfg: Config, split: str) -> None:
     content = load_content(source_options(cfg, split), split)
     # Lists of boxes tell no sizes of images, which boxes are cut to: those stand in the files.
     needs_files = any(not image.width or not image.height for image in content.images)
-    if annotations_fingerprint(assemble(content, _read_options(cfg, needs_files))) != card.get("fingerprint"):
+    files = assemble(content, _read_options(cfg, needs_files))
+    if annotations_fingerprint(files) != card.get("fingerprint") or not _areas_agree(files, records):
         raise UserError(
             f"{inner} was made from other annotations or classes than those of {card.get('made_from')} now: {_REMEDY}"
         )
+
+
+def _areas_agree(files: DetectionDataset, records: DetectionDataset) -> bool:
+    """Areas decide the scores by size; they are no part of the fingerprint. Widths are rounded on the way."""
+    theirs, ours = ground_truth(files).areas, ground_truth(records).areas
+    return len(theirs) == len(ours) and np.allclose(theirs, ours, rtol=1e-4, atol=1e-2)
 
 
 def source_options(cfg: Config, split: str, need_images: bool = True) -> SourceOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from src.common.files import force_to_disk
+from src.common.names import is_encodable, printable
 from src.data.mindrecord import FORM, fingerprint, load_mindrecord
 from src.data.sample import DetectionDataset, Sample
 from src.data.to_coco import coco_of, write_coco
@@ -91,8 +93,18 @@ def _write_shards(dataset: DetectionDataset, folder: Path, split: str, shards: i
     # MindSpore takes seconds to import, and whoever only reads does without it.
     from mindspore.mindrecord import FileWriter
 
+    if is_encodable(str(folder.absolute())):
+        return _write_records(dataset, FileWriter(str(folder / f"{split}.mindrecord"), shards), shards)
+    # MindSpore takes no other folder; what it writes is moved.
+    with tempfile.TemporaryDirectory() as elsewhere:
+        written = _write_records(dataset, FileWriter(f"{elsewhere}/{split}.mindrecord", shards), shards)
+        for path in Path(elsewhere).iterdir():
+            shutil.move(path, folder / path.name)
+    return written
+
+
+def _write_records(dataset: DetectionDataset, writer: Any, shards: int) -> dict[str, tuple[int, int]]:
     total, largest = _image_bytes(dataset)
-    writer = FileWriter(str(folder / f"{split}.mindrecord"), shards, overwrite=False)
     # A page holds whole records; a shard is as large as its pages, filled or not.
     page = max(1 << 20, min(1 << 25, _power_of_two(total // shards // 8)), _power_of_two(2 * largest + (1 << 16)))
     writer.set_page_size(min(page, 1 << 28))
@@ -123,7 +135,7 @@ def _record(dataset: DetectionDataset, sample: Sample) -> dict[str, Any]:
         # A record must have a row: MindSpore writes no empty array.
         "annotation": annotation if len(annotation) else np.array([[0, 0, 0, 0, -1]], np.float32),
         "image": image,
-        "file_name": name,
+        "file_name": printable(name),
         "image_id": json.dumps(sample.image_id),
         "image_size": len(image),
         "crc32": zlib.crc32(image),
@@ -152,5 +164,5 @@ def _verify(folder: Path, split: str, written: dict[str, tuple[int, int]]) -> No
     content, store = load_mindrecord(folder, split)
     for image in content.images:
         data = store.read(folder / image.file_name)
-        if (len(data), zlib.crc32(data)) != written[image.file_name]:
+        if (len(data), zlib.crc32(data)) != written[printable(image.file_name)]:
             raise UserError(f"{folder}: image {image.file_name} was not written as it was read")

@@ -154,7 +154,7 @@ def start_logging(file: Path | None, rank: int = 0) -> None:
     if file is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(_LogFile(file, encoding="utf-8"))
+            handlers.append(_LogFile(file, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
             raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
     for handler in handlers:

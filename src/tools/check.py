@@ -6,7 +6,6 @@ python -m src.tools.check --config configs/yolov4.yaml --data_dir DIR [--html FI
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import time
@@ -70,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
 def _fix(checked: Sequence[Checked], folder: Path) -> None:
     """Writes the cleaned annotations and what was changed."""
     from src.common.files import atomic_path
+    from src.common.names import json_text
     from src.data.sample import DetectionDataset
     from src.data.to_coco import coco_of, write_coco
 
@@ -82,7 +82,7 @@ def _fix(checked: Sequence[Checked], folder: Path) -> None:
             raise UsageError(f"{path} exists already: nothing is written over; choose another folder for --fix")
         write_coco(coco_of(split.dataset), path)
         changes = [f for f in split.report.findings if f.fix]
-        lines = [json.dumps({"change": f.fix, "kind": f.kind, "text": f.text}, ensure_ascii=False) for f in changes]
+        lines = [json_text({"change": f.fix, "kind": f.kind, "text": f.text}) for f in changes]
         with atomic_path(path.with_suffix(".changes.jsonl")) as beside:
             beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         name = split.report.split

@@ -14,6 +14,7 @@ import numpy as np
 
 from src.common import files
 from src.common.files import atomic_path
+from src.common.names import printable
 from src.data.findings import SEVERITIES, Finding, SplitReport, by_kind
 from src.data.sample import DetectionDataset, Sample
 from src.data.statistics import BoxTable
@@ -75,7 +76,7 @@ def write_html(cfg: Config, checked: Sequence[Checked], path: Path) -> None:
         + "\n</body></html>\n"
     )
     with atomic_path(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+        beside.write_text(printable(page), encoding="utf-8")
 
 
 _STYLE = (
@@ -116,7 +117,7 @@ def _plots(cfg: Config, checked: Checked) -> Iterator[str]:
     figure = Figure(figsize=(13, 4.5), layout="constrained")
     first, second, third = figure.subplots(1, 3)
     classes = sorted(checked.report.classes, key=lambda row: -row["boxes"])[:_CLASSES_SHOWN]
-    first.barh([row["name"] for row in classes][::-1], [row["boxes"] for row in classes][::-1])
+    first.barh([printable(row["name"]) for row in classes][::-1], [row["boxes"] for row in classes][::-1])
     first.set_title(
         "boxes of a class" + (f" (the {_CLASSES_SHOWN} most frequent)" if len(classes) == _CLASSES_SHOWN else "")
     )

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from src.common.names import readable_path
 from src.errors import UserError
 from src.weights.darknet_file import read_bytes
 from src.weights.pickle_data import Name, PickleReader, RefusedPickle, plain_dict
@@ -100,7 +101,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
-        with safe_open(str(path), framework="numpy") as file:
+        with readable_path(path) as name, safe_open(name, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, TypeError, AttributeError) as error:
         raise UserError(

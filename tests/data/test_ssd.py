@@ -145,3 +145,36 @@ def test_the_same_generator_gives_the_same_sample():
     results = [ExpandCrop()(image, boxes, np.array([1]), canvas, rng_of(7)) for canvas in canvases]
     np.testing.assert_array_equal(*canvases)
     np.testing.assert_array_equal(results[0][0], results[1][0])
+
+
+def test_boxes_whose_centre_lies_outside_are_dropped():
+    """However much of them is still seen."""
+    rng = rng_of(3)
+    dropped_in_sight = 0
+    place = ExpandCrop(interpolation="nearest")
+    for seed in range(60):
+        start = rng.uniform(0, 60, (6, 2))
+        boxes = np.concatenate((start, start + rng.uniform(15, 50, (6, 2))), 1).astype(np.float32)
+        labels = np.arange(6)
+        _, kept, geometry = place(
+            gradient_image(110, 110), boxes, labels, np.zeros((64, 64, 3), np.uint8), rng_of(seed)
+        )
+        whole = geometry.forward(boxes)
+        centres = (whole[:, :2] + whole[:, 2:]) / 2
+        inside = ((centres > 0) & (centres < 64)).all(axis=1)
+        seen = np.clip(whole, 0, 64)
+        large = (seen[:, 2:] - seen[:, :2] > 1).all(axis=1)
+        assert kept.tolist() == labels[inside & large].tolist()
+        dropped_in_sight += int((large & ~inside).sum())
+    assert dropped_in_sight > 20
+
+
+def test_a_crop_that_overlaps_a_box_shows_its_centre_or_another():
+    """Wide crops over tall boxes overlap without a centre inside; such are drawn again."""
+    boxes = np.array([[0, 0, 110, 8], [0, 92, 110, 100]], np.float64)
+    place = ExpandCrop(expand_probability=0.0, overlaps=(0.05,) * 20, scale=(0.3, 0.5))
+    rng = rng_of(1)
+    for _ in range(200):
+        crop = place.draw((100, 110), boxes, rng)
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        assert ((centres > crop[:2]) & (centres < crop[2:])).all(axis=1).any()

@@ -1,6 +1,7 @@
 """Exported files: every form is loaded again and does what the checkpoint does; what does not is not kept."""
 
 import json
+import os
 
 import mindspore as ms
 import numpy as np
@@ -40,6 +41,23 @@ def run(checkpoint, target, *flags):
 def truth(checkpoint, images, valid):
     runner = CheckpointRunner(checkpoint, load_config(CONFIG, ["--testing_shape=64"]))
     return runner.predict(images, valid)
+
+
+@pytest.mark.parametrize(
+    ("name", "file_format"),
+    [
+        ("my nets/net 1", "MINDIR"),
+        ("模型/网络", "ONNX"),
+        *((os.fsdecode(b"caf\xe9/n\xe9t"), f) for f in ("MINDIR", "ONNX")),
+    ],
+)
+def test_a_file_may_have_any_name(checkpoint, tmp_path, name, file_format):
+    assert run(checkpoint, tmp_path / name, "--file_format", file_format) == 0
+    path = (tmp_path / name).with_name(f"{(tmp_path / name).name}.{file_format.lower()}")
+    assert sorted(found.name for found in path.parent.iterdir()) == [path.name, f"{path.name}.json"]
+    with open_runner(path, load_config(CONFIG)) as runner:
+        boxes, scores = runner.predict(*sample_images(1, (64, 64)))
+    assert np.isfinite(boxes).all() and scores.max() > 0.1
 
 
 @pytest.mark.parametrize("file_format", ["MINDIR", "ONNX"])

@@ -403,3 +403,34 @@ def test_the_script_works_without_a_display(checkpoint, pictures, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "1 pictures" in done.stdout
     assert (tmp_path / "out" / "b.jpg").is_file()
+
+
+def test_of_equally_probable_classes_the_first_are_told(runner, pictures, tmp_path, monkeypatch):
+    runner.probabilities = [0.1, 0.2, 0.1, 0.1, 0.2, 0.1, 0.1, 0.1]
+    runner.card = {"class_names": [f"kind {i}" for i in range(8)], "num_classes": 8}
+    recipe = SimpleNamespace(task="classify", eval_pipeline=plain_pipeline)
+    monkeypatch.setattr(prediction, "get_recipe", lambda _: recipe)
+    _, records = run("w.ckpt", pictures / "b.jpg", tmp_path / "out")
+    assert [item["label"] for item in records[0]["classes"]] == [1, 4, 0, 2, 3]
+
+
+def test_boxes_are_cut_to_their_picture(runner, pictures, tmp_path, monkeypatch):
+    """A network may see more of an object than the picture shows."""
+    far = np.float32([[[-20, -9, 500, 300], [40, 30, 99, 70]]])
+    scores = np.float32([[[0.9, 0.1], [0.1, 0.8]]])
+    monkeypatch.setattr(runner, "predict", lambda *_: (far, scores))
+    _, records = run("w.ckpt", pictures / "b.jpg", tmp_path / "out")
+    whole, corner = records[0]["detections"]
+    assert whole["box"] == [0, 0, 80, 60]
+    assert corner["box"][2:] == [80, 60]
+
+
+def test_a_drawn_video_has_the_colours_of_its_source(runner, tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (96, 64))
+    for _ in range(3):
+        writer.write(np.full((64, 96, 3), (20, 60, 220), np.uint8))
+    writer.release()
+    assert run("w.ckpt", tmp_path / "v.mp4", tmp_path / "out", "--draw_threshold", "1")[0] == 0
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "v.mp4"))
+    _, frame = capture.read()
+    np.testing.assert_allclose(frame.reshape(-1, 3).mean(0), (20, 60, 220), atol=15)

@@ -14,7 +14,7 @@ from src.engine.runtime import Runtime
 from src.errors import UsageError, UserError
 from src.tools import create_data
 from tests.data import formats
-from tests.data.conftest import write_image
+from tests.data.conftest import CocoFolder, write_image
 
 CONFIG = "configs/yolov3_shapes.yaml"
 
@@ -78,6 +78,23 @@ def test_mindrecord_is_made_once_used_and_refused_when_stale(tmp_path):
         open_dataset(config(*alone, "--dataset=mindrecord"), "val")
     with pytest.raises(UserError, match="the category 'hot dog' is not among the classes"):
         open_dataset(config(*alone, "--class_names=cat"), "train")
+
+
+def test_areas_that_changed_make_mindrecord_files_stale(tmp_path):
+    """Scores by size go by them."""
+    coco = CocoFolder(tmp_path / "data")
+    coco.add_image(1, boxes=[[1.1, 2.2, 30.3, 20.7]])
+    coco.add_box(1, [5, 5, 20, 20], area=123.4)
+    coco.write()
+    flags = [f"--data_dir={coco.root}", f"--mindrecord_dir={tmp_path}/records"]
+    made = ground_truth(open_dataset(config(*flags), "train")[0])
+    assert made.areas.tolist() == [30.3 * 20.7, 123.4]
+    np.testing.assert_array_equal(made.boxes, ground_truth(open_dataset(config(flags[0]), "train")[0]).boxes)
+    open_dataset(config(*flags), "train")
+    coco.content["annotations"][1]["area"] = 2000
+    coco.write()
+    with pytest.raises(UserError, match="was made from other annotations or classes"):
+        open_dataset(config(*flags), "train")
 
 
 @pytest.mark.parametrize("form", ["mindrecord", "coco"])

@@ -220,3 +220,25 @@ def test_the_statistics_of_rank_0_are_scored():
     np.testing.assert_array_equal(merged["w"], own["w"])
     np.testing.assert_array_equal(merged["mean"], np.ones(3))
     np.testing.assert_array_equal(merged["var"], np.ones((1, 2)))
+
+
+class FindsNothing(ClassEvaluator):
+    """Holds all classes equally probable but the last, which is less so."""
+
+    def _build(self, recipe):
+        """No network."""
+
+    def _classify(self, batch):
+        return np.tile(np.float32([0.3, 0.3, 0.3, 0.1]), (len(batch.images), 1))
+
+
+def test_of_equally_probable_classes_the_first_is_the_answer(tmp_path):
+    """Whatever sorts them: an accuracy is the same on every machine."""
+    for number, name in enumerate(("ant", "bee", "cow", "dog")):
+        write_image(tmp_path / name / "a.jpg", 40, 40, seed=number)
+    cfg = load_config("configs/darknet53_imagenet.yaml", ["--num_classes=4", *FLAGS[3:]], "eval")
+    with FindsNothing(cfg, get_recipe(cfg), read_image_folder(tmp_path), Runtime("CPU")) as unsure:
+        result = unsure.score()
+    assert result.predicted.tolist() == [0, 0, 0, 0]
+    assert result.places.tolist() == [0, 1, 2, 3]
+    assert [result.accuracy(k) for k in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1]

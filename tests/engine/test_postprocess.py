@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.config import load_config
 from src.engine.postprocess import Detections, PostprocessOptions, postprocess, warm_up
 from src.errors import UserError
+from src.recipe import get_recipe
 
 OPTIONS = st.builds(
     PostprocessOptions,
@@ -149,3 +151,38 @@ def test_warm_up_says_what_it_did(caplog):
     with caplog.at_level(logging.INFO):
         assert warm_up() > 0
     assert "post-processing is compiled" in caplog.text
+
+
+KEYS = {
+    "eval_ignore_threshold": ("score_threshold", {"0.25": 0.25, "0.125": 0.125}),
+    "nms_thresh": ("nms_threshold", {"0.25": 0.25, "0.75": 0.75}),
+    "nms_type": ("nms_type", {"soft": "soft", "diou": "diou"}),
+    "max_detections": ("max_detections", {"17": 17, "18": 18}),
+    "multi_label": ("multi_label", {"0": False, "1": True}),
+    "nms_top_k": ("pre_nms_top_k_per_class", {"13": 13, "14": 14}),
+}
+
+
+@pytest.mark.parametrize("config", ["yolov3", "yolov4", "efficientdet_d0", "refinedet_vgg16_320"])
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.usefixtures("at_root")
+def test_keys_of_the_configuration_reach_it(config, key):
+    name, values = KEYS[key]
+    if key not in load_config(f"configs/{config}.yaml").to_dict():
+        assert key == "nms_top_k"
+        return
+    for text, value in values.items():
+        cfg = load_config(f"configs/{config}.yaml", [f"--{key}={text}"])
+        assert getattr(get_recipe(cfg).postprocess_options(), name) == value
+
+
+def test_only_the_best_candidates_of_a_class_take_part():
+    """Of seven boxes apart from each other, two of a class; of equal scores the first."""
+    corner = np.arange(7, dtype=np.float32)[:, None] * 20
+    boxes = np.concatenate([corner, corner, corner + 10, corner + 10], axis=1)
+    scores = np.zeros((7, 2), np.float32)
+    scores[[0, 1, 2, 3], 0] = [0.5, 0.9, 0.5, 0.5]
+    scores[[4, 5, 6], 1] = 0.7
+    found = postprocess(boxes, scores, PostprocessOptions(0.1, 0.5, pre_nms_top_k_per_class=2))
+    assert found.boxes[:, 0].tolist() == [20, 80, 100, 0]
+    assert len(postprocess(boxes, scores, PostprocessOptions(0.1, 0.5))) == 7

@@ -365,3 +365,19 @@ def test_real_data(data_dir, capsys):
     assert "images: 215" in text
     assert "images: 206" in text
     assert "0 errors" in text
+
+
+@pytest.mark.parametrize(("left", "kept"), [(59.1, False), (59, True), (54.5, True), (69, False)])
+def test_a_box_is_cut_if_half_of_it_remains(tmp_path, left, kept):
+    """Of 10 x 10 px in an image of 64 px, 4.9, 5 or 9.5 px remain, or none."""
+    folder = good(tmp_path / "data")
+    folder.add_box(2, [left, 10, 10, 10], 7, area=77)
+    folder.write()
+    out = tmp_path / "fixed"
+    check.main([*arguments(tmp_path / "data"), f"--fix={out}", "--splits=train"])
+    boxes = [a for a in json.loads((out / "train.json").read_text())["annotations"] if a["bbox"][1] == 10]
+    assert len(boxes) == kept
+    if kept:
+        assert boxes[0]["bbox"] == pytest.approx([left, 10, 64 - left, 10])
+        # That of a mask is no longer known where half of it may be gone.
+        assert boxes[0]["area"] == pytest.approx(77 if left == 54.5 else 10 * (64 - left))
