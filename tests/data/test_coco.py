@@ -376,3 +376,40 @@ def test_the_size_of_coco_is_read_in_seconds(tmp_path):
     begin = time.process_time()
     pickle.loads(pickle.dumps(dataset))
     assert time.process_time() - begin < 10
+
+
+@pytest.mark.parametrize(("overhang", "clipped"), [(0.004, 1), (1e-7, 0)])
+def test_a_small_overhang_is_cut_and_told_and_that_of_a_sum_is_not(coco, overhang, clipped):
+    coco.add_image(1, boxes=[[44.5, 8, 19.5 + overhang, 20]])
+    dataset = read_coco(*coco.write())
+    assert dataset.report.clipped == clipped
+    expected = [44.5, 8, 19.5, 20] if clipped else [44.5, 8, 19.5 + overhang, 20]
+    assert dataset.xywh.tolist() == [expected]
+
+
+def test_what_only_scorers_need_does_not_travel_to_workers(many):
+    dataset = read_coco(many.ann_file, many.image_dir)
+    assert dataset.xywh is not None
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again.xywh is None and again.areas is None
+
+
+def test_without_difficult_objects_and_without_images_all_columns_agree(coco):
+    coco.add_image(1, boxes=[[1, 2, 10, 20]], category_id=7)
+    coco.add_box(1, [2, 2, 11, 21], difficult=1, area=5)
+    coco.add_box(1, [3, 2, 12, 22], iscrowd=1, area=6)
+    coco.add_image(2, boxes=[[4, 2, 13, 23]])
+    coco.add_box(2, [5, 2, 14, 24], difficult=1, iscrowd=1, area=7)
+    dataset = read_coco(*coco.write())
+    easy = dataset.without_difficult()
+    assert [sample.boxes[:, 0].tolist() for sample in easy.samples] == [[1, 3], [4]]
+    assert [sample.iscrowd.tolist() for sample in easy.samples] == [[False, True], [False]]
+    assert [sample.labels.tolist() for sample in easy.samples] == [[1, 0], [0]]
+    assert not any(sample.difficult.any() for sample in easy.samples)
+    assert easy.xywh[:, 0].tolist() == [1, 3, 4]
+    np.testing.assert_array_equal(easy.areas, [np.nan, 6, np.nan])
+    second = dataset.without_images([0])
+    assert [sample.image_id for sample in second.samples] == [2] and second.left_out == {1}
+    assert second.xywh[:, 0].tolist() == [4, 5]
+    np.testing.assert_array_equal(second.areas, [np.nan, 7])
+    assert dataset.without_images([]) is dataset

@@ -185,3 +185,23 @@ def test_real_images(data_dir):
     for path in sorted((data_dir / "demo_images").glob("*.jpg")):
         image = decode_image(path)
         assert read_image_size(path) == (image.shape[1], image.shape[0])
+
+
+def test_a_bitmap_from_top_to_bottom_has_its_size(tmp_path):
+    """A negative height says so."""
+    path = save(tmp_path / "a.bmp", picture())
+    data = bytearray(path.read_bytes())
+    rows = np.frombuffer(data, np.uint8, 40 * 180, 54).reshape(40, 180)[::-1].tobytes()
+    data[22:26], data[54 : 54 + len(rows)] = struct.pack("<i", -40), rows
+    path.write_bytes(data)
+    assert read_image_size(path) == (60, 40)
+    np.testing.assert_array_equal(decode_image(path, size=(60, 40)), picture())
+
+
+def test_a_jpeg_with_fill_bytes_before_its_markers(tmp_path):
+    """Any number of FF may stand there (ITU-T T.81, B.1.1.2)."""
+    data = save(tmp_path / "a.jpg", picture()).read_bytes()
+    padded = data[:2] + b"\xff\xff" + data[2:]
+    header = read_header(padded)
+    assert (header.width, header.height) == (60, 40)
+    assert not is_truncated(padded, header) and is_truncated(padded[:-2], header)

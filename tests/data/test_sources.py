@@ -232,3 +232,13 @@ def test_yolo_without_any_labels(tmp_path):
     for path in (root / "labels" / "train").iterdir():
         path.unlink()
     assert "not one of 3 images has a label file, e.g." in message(root)
+
+
+def test_a_fault_is_named_by_its_line_where_images_before_it_are_skipped(tmp_path):
+    root = formats.write_txt(tmp_path / "data")
+    (root / "images" / "a.jpg").unlink()
+    path = root / "train.txt"
+    path.write_text(path.read_text().replace("0,0,32,64,1", "0,0,99,64,1"))
+    content = load_content(SourceOptions(str(root), ann_file="train.txt"), "train")
+    with pytest.raises(UserError, match=r"train\.txt:3: image 'images/c d\.jpg'"):
+        assemble(content, ReadOptions(on_bad_image="skip"))

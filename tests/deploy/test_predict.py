@@ -129,7 +129,8 @@ def test_records_and_pictures(runner, pictures, tmp_path):
     factor = drawn.shape[1] // 80
     edge = drawn[20 * factor, BOX[0] * factor].astype(int)
     assert np.ptp(edge) > 50, "the box is drawn in a colour; the picture is grey"
-    assert np.ptp(drawn[9 * factor, 4 * factor].astype(int)) < 30, "what is unsure is not drawn"
+    unsure = drawn[: 7 * factor, : 9 * factor].astype(int)
+    assert np.ptp(unsure, axis=2).max() < 30, "what is unsure is not drawn"
     code, _ = run("w.ckpt", pictures / "b.jpg", tmp_path / "bare", "--save_pictures", "False")
     assert [file.name for file in (tmp_path / "bare").iterdir()] == ["predictions.json"]
 
@@ -434,3 +435,10 @@ def test_a_drawn_video_has_the_colours_of_its_source(runner, tmp_path):
     capture = cv2.VideoCapture(str(tmp_path / "out" / "v.mp4"))
     _, frame = capture.read()
     np.testing.assert_allclose(frame.reshape(-1, 3).mean(0), (20, 60, 220), atol=15)
+
+
+@pytest.mark.parametrize(("most", "count"), [(0, 7), (3, 3), (99, 7)])
+def test_a_video_tells_how_many_frames_are_to_come(video, most, count):
+    media = open_media(str(video), 10**6, most)
+    assert media.count == count and len(list(media)) == count
+    assert not media.broken

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ import pytest
 import eval as evaluation
 from src.config import load_config
 from src.data.imagefolder import read_image_folder
+from src.engine import pictures
 from src.engine.classify import ClassEvaluator
 from src.engine.coco_score import CocoResult
 from src.engine.coco_truth import ground_truth
 from src.engine.datasets import open_dataset
+from src.engine.detections import DetectionWriter
 from src.engine.evaluate import Evaluator
+from src.engine.hooks import Evaluate
 from src.engine.left_out import without_left_out
 from src.engine.merge import pack_detections, unpack_detections, with_masters_statistics
 from src.engine.postprocess import Detections
@@ -242,3 +246,35 @@ def test_of_equally_probable_classes_the_first_is_the_answer(tmp_path):
     assert result.predicted.tolist() == [0, 0, 0, 0]
     assert result.places.tolist() == [0, 1, 2, 3]
     assert [result.accuracy(k) for k in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1]
+
+
+def test_pictures_show_detections_from_a_score_of_0_3_on(folder, tmp_path, monkeypatch):
+    drawn, real = [], pictures.draw_boxes
+    monkeypatch.setattr(pictures, "draw_boxes", lambda *args: (drawn.append(args[1:]), real(*args))[1])
+    dataset, _ = opened(folder)
+    boxes = np.float32([[0, 0, 10, 10], [10, 10, 30, 30], [5, 5, 9, 9]])
+    with DetectionWriter(tmp_path / "found.json", dataset.category_ids) as writer:
+        writer.write(1, Detections(boxes, np.float32([0.31, 0.29, 0.9]), np.int32([0, 0, 1])))
+    (path,) = pictures.draw_results(dataset, tmp_path / "found.json", tmp_path / "out", 1)
+    assert path.name == "1.jpg"
+    (shown, labels, names, scores), (truth, own, *_) = drawn
+    np.testing.assert_allclose(shown, boxes[[0, 2]])
+    np.testing.assert_allclose(scores, [0.31, 0.9])
+    assert labels.tolist() == [0, 1] and names == ["cat", "dog"]
+    np.testing.assert_allclose(truth, [[0, 0, 40, 30]])
+    assert own.tolist() == [0]
+
+
+def test_the_best_weights_are_those_of_the_best_ap():
+    """Not of the best AP50, nor of the newest."""
+    answers = iter([(0.2, 0.5), (0.3, 0.4), (0.25, 0.9)])
+    hook = Evaluate.__new__(Evaluate)
+    hook.evaluate = lambda _: dict(zip(Evaluator.SCORES, next(answers), strict=True))
+    hook.best_path, hook.on_scored = None, []
+    hook.saver = SimpleNamespace(save=lambda _: None, note_score=lambda _: None)
+    trainer = SimpleNamespace(weights_to_use=dict, best_score=None, epoch=0, card={})
+    best = []
+    for trainer.epoch in (1, 2, 3):
+        hook._score(trainer)
+        best.append(trainer.best_score)
+    assert best == [0.2, 0.3, 0.3]

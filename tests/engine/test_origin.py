@@ -85,3 +85,18 @@ def test_other_images_and_weights_are_named(made, tmp_path, caplog):
     (folder / "origin.json").unlink()
     assert earlier_detections(tmp_path / "log", before) is None
     assert "no origin.json beside them" in caplog.text
+
+
+def test_another_threshold_of_objectness_is_named(made, tmp_path, caplog):
+    """A key that RefineDet alone has."""
+    weights, dataset, folder = made
+
+    def of_refinedet(*flags):
+        flags = ["--num_classes=2", "--class_names=cat,dog", *flags]
+        return origin_of(get_recipe(load_config("configs/refinedet_vgg16_320.yaml", flags, "eval")), dataset, weights)
+
+    save_origin(folder, of_refinedet())
+    assert earlier_detections(tmp_path / "log", of_refinedet()) == folder / "detections.json"
+    caplog.set_level("INFO")
+    assert earlier_detections(tmp_path / "log", of_refinedet("--objectness_threshold=0.2")) is None
+    assert "objectness_threshold was 0.01, is 0.2" in caplog.text

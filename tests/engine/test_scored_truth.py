@@ -189,3 +189,14 @@ def test_a_missing_image_of_voc_that_is_skipped_is_not_scored(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "mAP: 1.0" in text
     assert np.isclose(float(next(line for line in text.splitlines() if "area=   all | maxDets=100" in line)[-5:]), 1)
+
+
+def test_detections_of_a_category_that_is_no_class_count_for_nothing(folder, capsys):
+    """The file has it, the configuration does without: no word is due, even where nothing else was found."""
+    folder.content["categories"].append({"id": 9, "name": "owl"})
+    folder.write()
+    owl = {"image_id": 10, "category_id": 9, "bbox": [1, 2, 20, 20], "score": 0.99}
+    write_found(folder, [owl])
+    assert score(folder, capsys, "--class_names=cat,dog") == PERFECT
+    (folder.root / "found.json").write_text(json.dumps([owl]))
+    assert score(folder, capsys, "--class_names=cat,dog")[0] == 0

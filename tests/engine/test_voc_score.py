@@ -139,3 +139,18 @@ def test_no_detections_score_nothing():
 def test_detections_of_another_dataset_are_refused():
     with pytest.raises(UserError, match="'c'.*list.txt"):
         score_voc(make_dataset(), [record("c", [0, 0, 1, 1], 0.5)])
+
+
+def test_half_an_overlap_finds_an_object():
+    """An IoU of exactly 0.5 does, a little less does not."""
+    assert score_voc(make_dataset(), [record("a", [0, 0, 10, 5], 0.9)]).map_all == 0.5
+    assert score_voc(make_dataset(), [record("a", [0, 0, 10, 4.99], 0.9)]).map_all == 0
+
+
+def test_a_crowd_is_neither_missed_nor_found():
+    dataset = make_dataset()
+    dataset.samples[1].iscrowd[:] = True
+    records = [record("a", [0, 0, 10, 10], 0.9)]
+    for more in ([], [record("b", [5, 5, 20, 20], 0.95)]):
+        result = score_voc(dataset, [*records, *more])
+        assert result.map_all == 1 and result.per_class[0].objects == 1
