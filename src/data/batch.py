@@ -10,6 +10,7 @@ import numpy as np
 
 from src.data.decode import MAX_IMAGE_PIXELS
 from src.data.geometry import Geometry
+from src.data.image_notes import ImageNote, collected_notes
 from src.data.pipeline import Pipeline
 from src.data.sample import DetectionDataset
 from src.data.sampling import sample_rng
@@ -90,13 +91,15 @@ class BatchTask:
 @dataclass(slots=True)
 class Targets:
     """What a batch is besides its pixels: see `Batch`; `cut` counts boxes that `cut_boxes` left out, `bad` says what is
-    wrong with the images that the batch goes without, by their positions in the dataset."""
+    wrong with the images that the batch goes without, by their positions in the dataset, and `notes` what is odd about
+    those that it has."""
 
     boxes: np.ndarray
     labels: np.ndarray
     geometry: list[Geometry]
     cut: int
     bad: dict[int, str] = field(default_factory=dict)
+    notes: list[ImageNote] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,12 @@ class BatchMaker:
         Raises:
             UserError: an image of the batch cannot be used, and nothing may take its place.
         """
+        with collected_notes() as notes:
+            targets = self._make(task, images)
+        targets.notes = notes
+        return targets
+
+    def _make(self, task: BatchTask, images: np.ndarray) -> Targets:
         boxes, labels, geometry = [], [], []
         cut, bad = 0, {}
         load = functools.partial(self._load_or_stand_in, bad=bad)

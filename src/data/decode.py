@@ -1,42 +1,64 @@
-"""Reading image files: always RGB, always whole, and an error that names the file where it is not."""
+"""Reading image files: always RGB, always whole and upright, and an error that names the file where it is not."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
+from PIL import Jpeg2KImagePlugin, PpmImagePlugin
 
-from src.data.image_header import ImageHeader, exif_orientation, is_truncated, read_header
+from src.data.file_kinds import still_image_kind, video_kind
+from src.data.image_damage import has_hole, is_truncated
+from src.data.image_header import PNG_TAIL, ImageHeader, image_format, read_header
+from src.data.image_notes import exif_note, is_collecting, keeps_stored, range_note, tell
 from src.errors import UserError
 
 # Twice Pillow's limit: about what a decompression bomb starts at, and far above any camera.
 MAX_IMAGE_PIXELS = 89_478_485 * 2
-# Enough for the header of any file without a preview; longer files are read whole.
-_HEADER_BYTES = 65_536
+# Enough for most headers, and for those with a preview or a colour profile; where that is too little, all is read.
+_HEADER_BYTES = (4096, 65_536)
 # OpenCV 4.11 decodes to RGB at no cost; earlier ones need a pass over the pixels.
 _DECODES_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
 _FLAGS = (cv2.IMREAD_COLOR_RGB if _DECODES_RGB else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+# OpenCV's own reader of JPEG 2000 writes outside its memory (CVE-2025-53644), and PNM of more than 8 bits comes out
+# dark there. The classes are called by name, as `Image.open` would try every format that Pillow knows.
+_PILLOW = {"jpeg2000": Jpeg2KImagePlugin.Jpeg2KImageFile, "pnm": PpmImagePlugin.PpmImageFile}
 
 
 def read_image_size(path: Path, ann_file: Path | None = None) -> tuple[int, int]:
-    """Width and height in stored pixels, from the header alone where the format is a common one.
+    """Width and height of the upright image, from the header alone.
 
     Raises:
         UserError: the file is missing or no image.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_HEADER_BYTES)
-            header = read_header(data)
-            if header is None:
-                header = read_header(data + file.read())
+        with path.open("rb", buffering=0) as file:
+            data, header = _read_header(file)
     except OSError as error:
         raise UserError(_message(path, ann_file, _reason(error))) from error
-    if header is not None:
-        return header.width, header.height
-    image = decode_image(path, ann_file=ann_file)
-    return image.shape[1], image.shape[0]
+    if header is None:
+        raise UserError(_message(path, ann_file, _no_image(data)))
+    if header.width < 1 or header.height < 1:
+        raise UserError(_message(path, ann_file, f"has {header.width}x{header.height} pixels"))
+    return header.size
+
+
+def _read_header(file: IO[bytes]) -> tuple[bytes, ImageHeader | None]:
+    """As much of the beginning of a file as its header needs, and the header."""
+    data, tail, header = file.read(_HEADER_BYTES[0]), None, None
+    if image_format(data) == "png" and len(data) == _HEADER_BYTES[0]:
+        file.seek(max(len(data), file.seek(0, 2) - PNG_TAIL))
+        tail = file.read(PNG_TAIL)
+        file.seek(len(data))
+    for more in (*_HEADER_BYTES[1:], None):
+        header = read_header(data, tail)
+        if header is not None or not image_format(data):
+            return data, header
+        data += file.read() if more is None else file.read(more)
+    return data, read_header(data)
 
 
 def decode_image(
@@ -47,15 +69,15 @@ def decode_image(
     max_pixels: int = MAX_IMAGE_PIXELS,
     data: bytes | None = None,
 ) -> np.ndarray:
-    """Reads an image file of any depth and number of channels as uint8 (H, W, 3) RGB.
+    """Reads an image file of up to 16 bits a channel and any number of channels as uint8 (H, W, 3) RGB.
 
-    EXIF orientation is ignored, as annotations ignore it, with one exception: where only the rotated image has the
-    annotated size, the boxes were drawn on the rotated one, and it is rotated.
+    It is turned upright as its EXIF orientation says, with one exception: where only the stored image has the annotated
+    size, the boxes were drawn on the stored one, and it is left as it is. What is doubtful goes to `collected_notes`.
 
     Args:
         path: the file.
         ann_file: the annotation file that named the image; part of every error message.
-        size: annotated (width, height), with which the image must agree; None or zeros if unknown.
+        size: annotated (width, height), with which the image must agree; zeros if unknown, None if there are no boxes.
         max_pixels: larger images are refused before they are decoded.
         data: the bytes of the file, if it has been read.
 
@@ -64,32 +86,86 @@ def decode_image(
     """
     data, header = _read_checked(path, ann_file, max_pixels, data)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS) if data else None
-    except cv2.error as error:
-        raise UserError(_message(path, ann_file, f"cannot be decoded ({error.err})")) from error
+        image = _decoded(data, header, path)
+    except (cv2.error, OSError, ValueError, SyntaxError) as error:
+        raise UserError(_message(path, ann_file, "is damaged: it cannot be decoded")) from error
     if image is None:
-        raise UserError(_message(path, ann_file, _undecodable(data, header)))
-    if image.shape[0] * image.shape[1] > max_pixels:
-        raise UserError(_message(path, ann_file, _too_large(image.shape[1], image.shape[0], max_pixels)))
-    if not _DECODES_RGB:
-        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    if size is not None and all(size) and (image.shape[1], image.shape[0]) != tuple(size):
-        return _rotated_to(image, data, size, path, ann_file)
+        raise UserError(_message(path, ann_file, "is damaged"))
+    if image.shape[:2] != (header.height, header.width):
+        raise UserError(_message(path, ann_file, "is damaged: its header tells another size than its pixels have"))
+    if size is not None:
+        if all(size) and tuple(size) not in ((header.width, header.height), header.size):
+            told = f"has {header.size[0]}x{header.size[1]} pixels, its annotation says {size[0]}x{size[1]}"
+            raise UserError(_message(path, ann_file, told) + ": boxes of another size would be wrong")
+        tell(exif_note(path, header, size))
+    if header.orientation == 1 or (size is not None and keeps_stored(header, size)):
+        return np.ascontiguousarray(image)
+    return np.ascontiguousarray(apply_orientation(image, header.orientation))
+
+
+def _decoded(data: bytes, header: ImageHeader, path: Path) -> np.ndarray | None:
+    """Stored pixels uint8 (H, W, 3) RGB, or None where the decoder gives none."""
+    if header.format in _PILLOW:
+        image, deep = _by_pillow(data, header)
+    else:
+        encoded = np.frombuffer(data, np.uint8)
+        image = cv2.imdecode(encoded, _FLAGS)
+        wants_range = image is not None and header.bits > 8 and is_collecting()
+        deep = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if wants_range else None
+        if image is not None and not _DECODES_RGB:
+            cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+        if image is not None and header.format == "tiff":
+            # OpenCV turns TIFF whatever it is told.
+            image = apply_orientation(image, {6: 8, 8: 6}.get(header.orientation, header.orientation))
+    if deep is not None and deep.dtype == np.uint16:
+        tell(range_note(path, deep))
     return image
 
 
-def read_encoded(path: Path, max_pixels: int = MAX_IMAGE_PIXELS, data: bytes | None = None) -> np.ndarray:
-    """The bytes of an image file, uint8 (n,), for another decoder; the same files are refused as by `decode_image`.
+def _by_pillow(data: bytes, header: ImageHeader) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Pixels uint8 (H, W, 3) RGB, and those of a grey image of more than 8 bits, uint16 (H, W)."""
+    image = _PILLOW[header.format](io.BytesIO(data))
+    if image.size != (header.width, header.height):
+        return None, None
+    if not image.mode.startswith("I"):
+        return np.asarray(image.convert("RGB")), None
+    deep = np.asarray(image).astype(np.uint16)
+    return np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2), deep
+
+
+def apply_orientation(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns stored pixels (H, W, 3) upright for an EXIF orientation, 1 to 8; a view."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image
+
+
+def read_encoded(
+    path: Path, max_pixels: int = MAX_IMAGE_PIXELS, data: bytes | None = None
+) -> tuple[np.ndarray, ImageHeader]:
+    """The bytes of an image file, uint8 (n,), for another decoder, and its header; the same files are refused as by
+    `decode_image`.
 
     `data` are they, if the file has been read.
 
     Raises:
         UserError: the file is missing, unreadable, empty, truncated or too large.
     """
-    data, _ = _read_checked(path, None, max_pixels, data)
-    if not data:
-        raise UserError(_message(path, None, "is empty"))
-    return np.frombuffer(data, np.uint8)
+    data, header = _read_checked(path, None, max_pixels, data)
+    return np.frombuffer(data, np.uint8), header
+
+
+def check_header(path: Path, data: bytes, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageHeader:
+    """The header of an image whose bytes have been read.
+
+    Raises:
+        UserError: `decode_image` would refuse the file without decoding it.
+    """
+    return _read_checked(path, None, max_pixels, data)[1]
 
 
 def read_bytes(path: Path, ann_file: Path | None = None) -> bytes:
@@ -106,54 +182,50 @@ def read_bytes(path: Path, ann_file: Path | None = None) -> bytes:
 
 def _read_checked(
     path: Path, ann_file: Path | None, max_pixels: int, data: bytes | None = None
-) -> tuple[bytes, ImageHeader | None]:
+) -> tuple[bytes, ImageHeader]:
+    """The bytes and the header of a file that may be given to a decoder."""
     data = read_bytes(path, ann_file) if data is None else data
     header = read_header(data)
-    if header is not None:
-        _check_header(path, ann_file, data, header, max_pixels)
+    problem = _no_image(data) if header is None else _header_problem(data, header, max_pixels)
+    if problem:
+        raise UserError(_message(path, ann_file, problem))
     return data, header
 
 
-def _check_header(path: Path, ann_file: Path | None, data: bytes, header: ImageHeader, max_pixels: int) -> None:
+def _header_problem(data: bytes, header: ImageHeader, max_pixels: int) -> str:
+    if header.width < 1 or header.height < 1:
+        return f"has {header.width}x{header.height} pixels"
     if header.width * header.height > max_pixels:
-        raise UserError(_message(path, ann_file, _too_large(header.width, header.height, max_pixels)))
+        return f"has {header.width}x{header.height} pixels, more than max_image_pixels={max_pixels} allows"
+    if header.buffer > max_pixels:
+        return f"has tiles or strips of {header.buffer} pixels, more than max_image_pixels={max_pixels} allows"
+    if header.problem:
+        return header.problem
+    if header.format == "tiff" and (not header.is_unsigned or header.bits > 16):
+        return (
+            f"holds {'whole' if header.is_unsigned else 'signed or floating-point'} numbers of {header.bits} bits, of "
+            "which nothing says what is black and white: convert it to 8 bits"
+        )
     if is_truncated(data, header):
-        raise UserError(_message(path, ann_file, f"is truncated: the {header.format} ends after {len(data)} bytes"))
-
-
-def _rotated_to(image: np.ndarray, data: bytes, size: tuple[int, int], path: Path, ann_file: Path | None) -> np.ndarray:
-    height, width = image.shape[:2]
-    orientation = exif_orientation(data)
-    if orientation >= 5 and (height, width) == tuple(size):
-        return np.ascontiguousarray(_apply_orientation(image, orientation))
-    raise UserError(
-        _message(path, ann_file, f"has {width}x{height} pixels, its annotation says {size[0]}x{size[1]}: boxes of")
-        + " another size would be wrong"
-    )
-
-
-def _apply_orientation(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns stored pixels upright for the EXIF orientations that swap the axes (5 to 8)."""
-    swapped = image.transpose(1, 0, 2)
-    if orientation == 5:
-        return swapped
-    if orientation == 6:
-        return swapped[:, ::-1]
-    if orientation == 7:
-        return swapped[::-1, ::-1]
-    return swapped[::-1]
-
-
-def _undecodable(data: bytes, header: ImageHeader | None) -> str:
-    if header is None:
-        return "is no image that can be decoded" if data else "is empty"
+        return f"is truncated: the {header.format} ends after {len(data)} bytes"
     if header.format == "gif":
         return "is a GIF, which OpenCV's packages do not decode: convert it to PNG"
-    return "is damaged"
+    if header.format == "jpeg" and has_hole(data):
+        return "is damaged: a part of its pixels is lost and filled with zeros"
+    return ""
 
 
-def _too_large(width: int, height: int, max_pixels: int) -> str:
-    return f"has {width}x{height} pixels, more than max_image_pixels={max_pixels} allows"
+def _no_image(data: bytes) -> str:
+    """What is wrong with a file of which no header can be read."""
+    if not data:
+        return "is empty"
+    if name := image_format(data):
+        return f"is truncated or damaged: it has no whole header of a {name}"
+    if name := still_image_kind(data):
+        return f"is a file of {name}, which is not read: convert it to JPEG or PNG"
+    if name := video_kind(data):
+        return f"is no image that can be decoded but a video ({name})"
+    return "is no image that can be decoded"
 
 
 def _reason(error: OSError) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-# What OpenCV's decoder reads and data sets are made of, most frequent first; and GIF, which its packages do not decode:
+# What the decoders read and data sets are made of, most frequent first; and GIF, which OpenCV's packages do not decode:
 # one that is listed ends in a message, not in silence.
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jpe", ".jfif", ".jp2", ".ppm", ".pgm", ".gif",
@@ -15,9 +15,22 @@ UNREADABLE_SUFFIXES = (".gif",)
 READABLE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in UNREADABLE_SUFFIXES)
 
 
+# Images of phones, cameras and drawing programs that are not read: beside others they are named in a warning.
+FOREIGN_SUFFIXES = (
+    ".heic", ".heif", ".hif", ".avif", ".jxl", ".jxr", ".j2k", ".j2c", ".jpf", ".jpx", ".psd", ".svg", ".ico", ".tga",
+    ".exr", ".hdr", ".pfm", ".pnm", ".pbm", ".pam", ".ras", ".sr", ".dcm", ".fits", ".dng", ".cr2", ".cr3", ".nef",
+    ".arw", ".raf", ".orf", ".rw2", ".apng", ".mpo", ".dib", ".eps", ".pdf",
+)  # fmt: skip
+
+
+def is_litter(name: str) -> bool:
+    """True for what file managers leave behind (`._x.jpg`, `__MACOSX`, `Thumbs.db`) and for all that is hidden."""
+    return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir")
+
+
 def is_image_name(name: str) -> bool:
     """True for a file name that ends as images do and is not hidden."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_litter(name)
 
 
 def image_names(folder: Path) -> list[str]:

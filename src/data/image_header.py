@@ -1,20 +1,42 @@
-"""Sizes and orientation from the first bytes of an image file, without decoding it.
+"""Sizes, orientation and depth from the first bytes of an image file, without decoding it.
 
-Formats: JPEG (ITU-T T.81, EXIF 2.3 for the orientation), PNG (ISO 15948), GIF89a, BMP, TIFF 6.0 and WebP (RFC 9649).
-Other formats give no header, and the decoder has the last word on them.
+Formats, told by their signatures: JPEG (ITU-T T.81, EXIF 2.3), PNG (ISO 15948), GIF89a, BMP, TIFF 6.0 and BigTIFF, WebP
+(RFC 9649), JPEG 2000 (ITU-T T.800) and PNM. Nothing else is given to a decoder.
+
+PNM alone is read by Pillow. Its other readers do more than read a header: WebP allocates two canvases, PNG decodes the
+image when asked for EXIF, TIFF exchanges the sides, and JPEG 2000 believes the container and not the codestream.
 """
 
 from __future__ import annotations
 
-import re
+import io
 import struct
+import zlib
 from dataclasses import dataclass
+
+from PIL import PpmImagePlugin
 
 # Start-of-frame markers: C4 (Huffman tables), C8 and CC (arithmetic coding) share their range and are none.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# In entropy-coded data FF is followed by 00 (a data byte) or D0-D7 (restart); anything else is the next marker.
-_JPEG_NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_JPEG_END = b"\xff\xd9"
+
+_SIGNATURES = (
+    ("jpeg", b"\xff\xd8"),
+    ("png", b"\x89PNG\r\n\x1a\n"),
+    ("gif", b"GIF87a"),
+    ("gif", b"GIF89a"),
+    ("bmp", b"BM"),
+    ("tiff", b"II*\0"),
+    ("tiff", b"MM\0*"),
+    ("tiff", b"II+\0"),
+    ("tiff", b"MM\0+"),
+    ("jpeg2000", b"\0\0\0\x0cjP  \r\n\x87\n"),
+    ("jpeg2000", b"\xff\x4f\xff\x51"),
+    *(("pnm", b"P%d" % number) for number in range(1, 7)),
+)
+# Where PNG may have EXIF behind its pixels: enough for one without a preview.
+PNG_TAIL = 16_384
+# Beyond this a writer is out to harm: OpenJPEG keeps some 9 kB for each tile before it has read the first one.
+_MOST_TILES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,50 +44,67 @@ class ImageHeader:
     """What the header of an image file says.
 
     Attributes:
-        format: `jpeg`, `png`, `gif`, `bmp`, `tiff` or `webp`.
+        format: `jpeg`, `png`, `gif`, `bmp`, `tiff`, `webp`, `jpeg2000` or `pnm`.
         width, height: stored pixels, before any EXIF rotation.
+        orientation: of EXIF, 1 to 8; 1 is upright, 5 to 8 swap width and height.
+        bits: of a channel.
+        is_unsigned: its values are whole numbers from 0.
+        buffer: pixels of the largest part that is decoded at once, where the file chooses that.
+        problem: why it must not be decoded; empty if it may.
     """
 
     format: str
     width: int
     height: int
+    orientation: int = 1
+    bits: int = 8
+    is_unsigned: bool = True
+    buffer: int = 0
+    problem: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright image."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
-def read_header(data: bytes) -> ImageHeader | None:
+def image_format(data: bytes) -> str:
+    """The format that a file's first bytes announce; empty if it is none of those that are read."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    found = next((name for name, start in _SIGNATURES if data.startswith(start)), "")
+    return "" if found == "pnm" and not data[2:3].isspace() and data[2:3] != b"#" else found
+
+
+def read_header(data: bytes, tail: bytes | None = None) -> ImageHeader | None:
     """Header of an image file, or None if the format is not known or the header is cut off.
 
     Args:
         data: the file, or its beginning (of a JPEG as far as the frame header, which EXIF can push back by 64 kB and
             more).
+        tail: the end of the file, where `data` is only its beginning: PNG may tell its orientation there.
     """
+    reader = _READERS.get(image_format(data))
+    if reader is None:
+        return None
     try:
-        if data[:2] == b"\xff\xd8":
-            return _jpeg_header(data)
-        if data[:8] == b"\x89PNG\r\n\x1a\n":
-            return ImageHeader("png", *struct.unpack(">II", data[16:24]))
-        if data[:6] in (b"GIF87a", b"GIF89a"):
-            return ImageHeader("gif", *struct.unpack("<HH", data[6:10]))
-        if data[:2] == b"BM":
-            width, height = struct.unpack("<ii", data[18:26])
-            return ImageHeader("bmp", width, abs(height))
-        if data[:4] in (b"II*\0", b"MM\0*"):
-            return _tiff_header(data)
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _webp_header(data)
+        return _png_header(data, tail) if reader is _png_header else reader(data)
     except (struct.error, IndexError):
         return None
-    return None
 
 
 def _jpeg_header(data: bytes) -> ImageHeader | None:
-    for marker, start, end in _jpeg_segments(data):
+    orientation = 0
+    for marker, start, end in jpeg_segments(data):
+        if marker == 0xE1 and not orientation and data[start : start + 6] == b"Exif\0\0":
+            orientation = _exif_orientation(data[start:end])
         if marker in _JPEG_FRAMES:
-            height, width = struct.unpack(">HH", data[start + 1 : start + 5])
-            return ImageHeader("jpeg", width, height) if end <= len(data) else None
+            bits, height, width = struct.unpack(">BHH", data[start : start + 5])
+            return ImageHeader("jpeg", width, height, orientation or 1, bits) if end <= len(data) else None
     return None
 
 
-def _jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
+def jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
     """Markers with the ends of their contents, up to and with the first scan."""
     segments = []
     position = 2
@@ -84,25 +123,107 @@ def _jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
     return segments
 
 
+def _png_header(data: bytes, tail: bytes | None = None) -> ImageHeader | None:
+    width, height, bits = struct.unpack(">IIB", data[16:25])
+    exif = _png_exif(data, 8)
+    if exif is None and tail is not None and b"IDAT" not in data:
+        return None
+    if exif is None:
+        # eXIf may also follow the pixels; whether the bytes are a chunk and no pixels, its checksum tells.
+        tail = data[-PNG_TAIL:] if tail is None else tail
+        place = tail.rfind(b"eXIf")
+        exif = _png_exif(tail, place - 4) if place >= 4 else None
+    return ImageHeader("png", width, height, 1 if exif is None else _exif_orientation(exif), bits)
+
+
+def _png_exif(data: bytes, position: int) -> bytes | None:
+    """Contents of the first eXIf chunk from `position`, where a chunk begins, to the pixels."""
+    while position + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        kind, end = data[position + 4 : position + 8], position + 8 + length
+        if kind == b"eXIf" and data[end : end + 4] == struct.pack(">I", zlib.crc32(data[position + 4 : end])):
+            return data[position + 8 : end]
+        if kind == b"IDAT":
+            return None
+        position = end + 4
+    return None
+
+
+def _gif_header(data: bytes) -> ImageHeader:
+    return ImageHeader("gif", *struct.unpack("<HH", data[6:10]))
+
+
+def _bmp_header(data: bytes) -> ImageHeader:
+    is_old = struct.unpack("<I", data[14:18]) == (12,)
+    width, height = struct.unpack("<HH", data[18:22]) if is_old else struct.unpack("<ii", data[18:26])
+    return ImageHeader("bmp", width, abs(height))
+
+
 def _tiff_header(data: bytes) -> ImageHeader | None:
-    """Of the first picture in the file; its directory may stand anywhere."""
+    """Of the first image in the file; its directory may stand anywhere."""
+    tags = _tiff_tags(data)
+    if 256 not in tags or 257 not in tags:
+        return None
+    width, height = tags[256], tags[257]
+    # A tile, or a strip of rows, is decoded as a whole, whatever part of it the image has.
+    columns, rows = tags.get(322, width), tags.get(323, min(tags.get(278, height), 2**31))
+    whole = 0 if rows >= 2**31 - 1 else columns * rows
+    orientation = tags.get(274, 1)
+    return ImageHeader(
+        *("tiff", width, height),
+        orientation=orientation if 1 <= orientation <= 8 else 1,
+        bits=tags.get(258, 1),
+        is_unsigned=tags.get(339, 1) in (1, 4),
+        buffer=whole,
+    )
+
+
+def _tiff_tags(data: bytes) -> dict[int, int]:
+    """First value of each whole-number tag of the first directory of a TIFF or BigTIFF."""
     order = "<" if data[:2] == b"II" else ">"
-    (directory,) = struct.unpack_from(f"{order}I", data, 4)
-    (entries,) = struct.unpack_from(f"{order}H", data, directory)
-    sides = {}
-    for entry in range(entries):
-        place = directory + 2 + 12 * entry
-        tag, kind = struct.unpack_from(f"{order}HH", data, place)
-        if tag in (256, 257) and kind in (3, 4):
-            (sides[tag],) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", data, place + 8)
-    return ImageHeader("tiff", sides[256], sides[257]) if len(sides) == 2 else None
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    offset, count, entry, inline = ("Q", "Q", "HHQ", 8) if is_big else ("I", "H", "HHI", 4)
+    (directory,) = struct.unpack_from(order + offset, data, 8 if is_big else 4)
+    (entries,) = struct.unpack_from(order + count, data, directory)
+    step = struct.calcsize(order + entry) + inline
+    place = directory + struct.calcsize(order + count)
+    tags: dict[int, int] = {}
+    for _ in range(min(entries, 4096)):
+        tag, kind, values = struct.unpack_from(order + entry, data, place)
+        value = place + step - inline
+        form = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)
+        if form is not None:
+            if values * struct.calcsize(order + form) > inline:
+                (value,) = struct.unpack_from(order + offset, data, value)
+            if tag in _TIFF_TAGS:
+                (tags[tag],) = struct.unpack_from(order + form, data, value)
+        place += step
+    return tags
+
+
+# Width, height, bits, orientation, rows of a strip, sides of a tile, kind of number.
+_TIFF_TAGS = frozenset((256, 257, 258, 274, 278, 322, 323, 339))
+
+
+def _exif_orientation(exif: bytes) -> int:
+    """Orientation of an EXIF block, which is a TIFF of its own; 1 if it tells none."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    if exif[:4] not in (b"II*\0", b"MM\0*"):
+        return 1
+    try:
+        orientation = _tiff_tags(exif).get(274, 1)
+    except struct.error:
+        return 1
+    return orientation if 1 <= orientation <= 8 else 1
 
 
 def _webp_header(data: bytes) -> ImageHeader | None:
     kind = data[12:16]
     if kind == b"VP8X":
         width = int.from_bytes(data[24:27], "little") + 1
-        return ImageHeader("webp", width, int.from_bytes(data[27:30], "little") + 1)
+        height = int.from_bytes(data[27:30], "little") + 1
+        exif = _webp_exif(data) if data[20] & 8 else b""
+        return None if exif is None else ImageHeader("webp", width, height, _exif_orientation(exif))
     if kind == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
         return ImageHeader("webp", (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1)
@@ -112,55 +233,59 @@ def _webp_header(data: bytes) -> ImageHeader | None:
     return None
 
 
-def is_truncated(data: bytes, header: ImageHeader) -> bool:
-    """True if the file ends before its image does. Decoders fill the rest with grey and say nothing."""
-    if header.format == "jpeg":
-        return not data.endswith(_JPEG_END) and not _jpeg_has_end(data)
-    if header.format == "png":
-        return data.rfind(b"IEND") < 0
-    if header.format == "webp":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if header.format == "gif":
-        return b";" not in data[-16:]
-    if header.format == "bmp":
-        return len(data) < int.from_bytes(data[2:6], "little")
-    return False
+def _webp_exif(data: bytes) -> bytes | None:
+    """Contents of the EXIF chunk, which follows the pixels; None if the data end before the file does."""
+    position = 12
+    while position + 8 <= len(data):
+        (length,) = struct.unpack_from("<I", data, position + 4)
+        if data[position : position + 4] == b"EXIF":
+            return data[position + 8 : position + 8 + length]
+        position += 8 + length + length % 2
+    return b"" if len(data) >= 8 + int.from_bytes(data[4:8], "little") else None
 
 
-def _jpeg_has_end(data: bytes) -> bool:
-    # The first end marker may belong to a thumbnail inside EXIF, so the search starts behind the first scan's header.
-    segments = _jpeg_segments(data)
-    if not segments or segments[-1][0] != 0xDA:
-        return False
-    position = segments[-1][2]
-    while (match := _JPEG_NEXT_MARKER.search(data, position)) is not None:
-        if match.group() == _JPEG_END:
-            return True
-        position = match.start() + 2 + int.from_bytes(data[match.start() + 2 : match.start() + 4], "big")
-    return False
+def _jpeg2000_header(data: bytes) -> ImageHeader | None:
+    """From the SIZ segment of the codestream: what a container says of it need not be so."""
+    start = 0 if data[:2] == b"\xff\x4f" else _jpeg2000_codestream(data)
+    if start is None or len(data) < start + 43:
+        return None
+    right, below, left, top, tile_w, tile_h, first_x, first_y, _, bits = struct.unpack_from(">8IHB", data, start + 8)
+    tiles = -(-(right - first_x) // max(tile_w, 1)) * -(-(below - first_y) // max(tile_h, 1))
+    problem = f"has {tiles} tiles, more than {_MOST_TILES}" if tiles > _MOST_TILES or not tile_w or not tile_h else ""
+    return ImageHeader("jpeg2000", right - left, below - top, bits=(bits & 0x7F) + 1, problem=problem)
 
 
-def exif_orientation(data: bytes) -> int:
-    """EXIF orientation of a JPEG, 1 to 8; 1 (upright) where there is none. 5 to 8 swap width and height."""
-    if data[:2] != b"\xff\xd8":
-        return 1
-    for marker, start, end in _jpeg_segments(data):
-        if marker == 0xE1 and data[start : start + 6] == b"Exif\0\0":
-            return _tiff_orientation(data[start + 6 : end])
-    return 1
+def _jpeg2000_codestream(data: bytes) -> int | None:
+    position = 0
+    while position + 16 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        header = 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, position + 8)
+            header = 16
+        if kind == b"jp2c":
+            return position + header if data[position + header : position + header + 4] == b"\xff\x4f\xff\x51" else None
+        if length < header:
+            return None
+        position += length
+    return None
 
 
-def _tiff_orientation(tiff: bytes) -> int:
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
+def _pnm_header(data: bytes) -> ImageHeader | None:
     try:
-        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
-        for entry in range(entries):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * entry)
-            if tag == 0x0112:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        return 1
-    return 1
+        image = PpmImagePlugin.PpmImageFile(io.BytesIO(data))
+    except (SyntaxError, ValueError, OSError):
+        return None
+    return ImageHeader("pnm", *image.size)
+
+
+_READERS = {
+    "jpeg": _jpeg_header,
+    "png": _png_header,
+    "gif": _gif_header,
+    "bmp": _bmp_header,
+    "tiff": _tiff_header,
+    "webp": _webp_header,
+    "jpeg2000": _jpeg2000_header,
+    "pnm": _pnm_header,
+}

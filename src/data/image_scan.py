@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.data.decode import MAX_IMAGE_PIXELS, decode_image
-from src.data.image_header import exif_orientation, read_header
+from src.data.decode import MAX_IMAGE_PIXELS, check_header, decode_image
+from src.data.decoder_messages import captured_complaints
+from src.data.image_header import ImageHeader
+from src.data.image_notes import DAMAGE, ImageNote, collected_notes
 from src.data.sample import ImageSource
 from src.errors import UserError
+
+# Images that are decoded again if one of them is damaged.
+_CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +24,9 @@ class ImageFacts:
     """What an image file is.
 
     Attributes:
-        width, height: stored pixels; 0 where it cannot be read.
-        orientation: of EXIF, 1 to 8; 1 is upright.
+        width, height: pixels of the upright image; 0 where it cannot be read.
+        header: its header; None where it cannot be read.
+        notes: what is odd about it.
         digest: of its bytes; empty where it cannot be read.
         error: why it cannot be used; empty if it can.
         missing: whether there is no such file.
@@ -28,19 +34,16 @@ class ImageFacts:
 
     width: int = 0
     height: int = 0
-    orientation: int = 1
+    header: ImageHeader | None = None
+    notes: tuple[ImageNote, ...] = ()
     digest: str = ""
     error: str = ""
     missing: bool = False
 
     def fits(self, width: int, height: int) -> bool:
-        """Whether an annotated size is that of the image, as stored or as EXIF turns it."""
-        return (width, height) == (self.width, self.height) or self.is_turned(width, height)
-
-    def is_turned(self, width: int, height: int) -> bool:
-        """Whether an annotated size is that of the turned image alone."""
-        stored = (self.width, self.height)
-        return (width, height) != stored and self.orientation >= 5 and (height, width) == stored
+        """Whether an annotated size is that of the image, as EXIF turns it or as stored."""
+        stored = None if self.header is None else (self.header.width, self.header.height)
+        return (width, height) in ((self.width, self.height), stored)
 
 
 def scan_images(
@@ -68,7 +71,27 @@ def scan_images(
         return _look(folder / name, decode, store, max_pixels)
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        yield from pool.map(look, names)
+        for start in range(0, len(names), _CHUNK):
+            some = names[start : start + _CHUNK]
+            with captured_complaints() as complaints:
+                facts = list(pool.map(look, some))
+            # Which of them libjpeg meant is found by decoding them again one by one: a damaged file is rare.
+            yield from (_judged(look, folder, *pair) for pair in zip(some, facts, strict=True)) if complaints else facts
+
+
+def _judged(look: Callable[[str], ImageFacts], folder: Path, name: str, facts: ImageFacts) -> ImageFacts:
+    """The facts of an image among whose neighbours at least one is a damaged JPEG."""
+    if facts.header is None or facts.header.format != "jpeg":
+        return facts
+    with captured_complaints() as complaints:
+        look(name)
+    if not complaints:
+        return facts
+    what = f"image {folder / name} is damaged: libjpeg says {complaints[0]!r}"
+    # Bytes too many are also what careless writers leave; anything else shows in the pixels.
+    if all("extraneous bytes" in complaint for complaint in complaints):
+        return replace(facts, notes=(*facts.notes, ImageNote(DAMAGE, what)))
+    return replace(facts, error=what)
 
 
 def _look(path: Path, decode: bool, store: ImageSource | None, max_pixels: int) -> ImageFacts:
@@ -81,13 +104,11 @@ def _look(path: Path, decode: bool, store: ImageSource | None, max_pixels: int) 
     except UserError as error:
         return ImageFacts(error=str(error))
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    header = read_header(data)
     try:
-        if decode or header is None:
-            image = decode_image(path, data=data, max_pixels=max_pixels)
-            height, width = image.shape[:2]
-        else:
-            width, height = header.width, header.height
+        with collected_notes() as notes:
+            header = check_header(path, data, max_pixels)
+            if decode:
+                decode_image(path, data=data, max_pixels=max_pixels)
     except UserError as error:
         return ImageFacts(error=str(error), digest=digest)
-    return ImageFacts(width, height, exif_orientation(data), digest)
+    return ImageFacts(*header.size, header, tuple(notes), digest)

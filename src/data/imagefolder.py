@@ -16,7 +16,8 @@ import numpy as np
 from src.common.listing import some_of
 from src.data.batch import BatchTask, ImageBatch, next_samples
 from src.data.decode import MAX_IMAGE_PIXELS, decode_image
-from src.data.image_files import IMAGE_SUFFIXES, READABLE_SUFFIXES
+from src.data.image_files import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, READABLE_SUFFIXES, is_litter
+from src.data.image_notes import ImageNote, collected_notes
 from src.data.loader import BatchLoader
 from src.data.pipeline import Pipeline
 from src.data.sample import ImageSource
@@ -96,7 +97,7 @@ def class_folders(root: Path) -> list[str]:
     if not root.is_dir():
         raise UserError(f"{root} is no folder: it should hold a folder a class, with the class's pictures in it")
     with os.scandir(root) as entries:
-        found = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+        found = [(entry.name, entry.is_dir()) for entry in entries if not is_litter(entry.name)]
     names = sorted(name for name, is_dir in found if is_dir)
     if not names:
         pictures = sum(name.lower().endswith(IMAGE_SUFFIXES) for name, _ in found)
@@ -139,7 +140,11 @@ def read_image_folder(root: Path, class_names: Sequence[str] = ()) -> ImageFolde
     if left_out:
         kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in left_out)
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        log.warning("%s: %d files are not read as pictures (%s): %s", root, len(left_out), counts, some_of(left_out))
+        is_image = any(name.lower().endswith(FOREIGN_SUFFIXES) for name in left_out)
+        hint = "; convert the images among them to JPEG or PNG" if is_image else ""
+        log.warning(
+            "%s: %d files are not read as pictures (%s): %s%s", *(root, len(left_out), counts, some_of(left_out), hint)
+        )
     return ImageFolder(root, names, files, np.array(labels, np.int32))
 
 
@@ -162,9 +167,9 @@ def refuse_differing_classes(found: Sequence[str], wanted: Sequence[str], place:
 
 
 def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the pictures in a folder, and of its other files, both sorted; hidden ones are neither."""
+    """Names of the pictures in a folder, and of its other files, both sorted; hidden ones and litter are neither."""
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+        names = sorted(entry.name for entry in entries if not is_litter(entry.name) and entry.is_file())
     pictures = [name for name in names if name.lower().endswith(READABLE_SUFFIXES)]
     return pictures, [name for name in names if not name.lower().endswith(READABLE_SUFFIXES)]
 
@@ -218,11 +223,12 @@ class ClassBatch(ImageBatch):
 @dataclass(slots=True)
 class ClassTargets:
     """What a batch is besides its pixels: labels, and what is wrong with the pictures that it goes without, by their
-    positions in the folder; `cut` is for detectors."""
+    positions in the folder, and what is odd about those that it has; `cut` is for detectors."""
 
     labels: np.ndarray
     bad: dict[int, str] = field(default_factory=dict)
     cut: int = 0
+    notes: list[ImageNote] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -246,11 +252,12 @@ class ClassBatchMaker:
             UserError: a picture of the batch cannot be used, and nothing may take its place.
         """
         bad: dict[int, str] = {}
-        indices = [
-            self._fill(images[position], index, key, task.epoch, bad)
-            for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True))
-        ]
-        return ClassTargets(self.dataset.labels[indices], bad)
+        with collected_notes() as notes:
+            indices = [
+                self._fill(images[position], index, key, task.epoch, bad)
+                for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True))
+            ]
+        return ClassTargets(self.dataset.labels[indices], bad, notes=notes)
 
     def _fill(self, canvas: np.ndarray, index: int, key: int, epoch: int, bad: dict[int, str]) -> int:
         """Fills a canvas with a picture or what stands in for it; returns the position of the picture it shows."""

@@ -15,6 +15,7 @@ from src.data.assemble import annotation_problem, is_whole
 from src.data.box_check import BoxCheck, known_defect, nearest_name
 from src.data.content import BoxEntry, Category, Content, ImageEntry, leaves_folder
 from src.data.findings import SplitReport
+from src.data.image_notes import EXIF, exif_note
 from src.data.image_scan import ImageFacts
 
 # A box that sticks out is cut if at least this share of it remains.
@@ -142,13 +143,14 @@ class _Inspector:
         width, height = int(image.width or 0), int(image.height or 0)
         if fact is not None and not (width and height):
             width, height = fact.width, fact.height
-        if fact is not None and fact.orientation != 1:
-            turned = fact.is_turned(width, height)
-            rule = "the boxes were drawn on the turned image: it is turned when read" if turned else (
-                "the annotation has the stored size: it is read as it is stored"
-            )  # fmt: skip
-            text = f"image {self.content.image_dir / image.file_name} has EXIF orientation {fact.orientation}; {rule}"
-            self._add("EXIF rotation", "note", text, image=image.file_name)
+        if fact is not None and fact.header is not None:
+            path = self.content.image_dir / image.file_name
+            doubtful = exif_note(path, fact.header, (int(image.width or 0), int(image.height or 0)))
+            for note in (*fact.notes, *([doubtful] if doubtful else ())):
+                self._add(note.kind, "warning", note.text, image=image.file_name)
+            if fact.header.orientation != 1 and not doubtful:
+                text = f"image {path} has EXIF orientation {fact.header.orientation}: it is turned upright when read"
+                self._add(EXIF, "note", text, image=image.file_name)
         return ImageEntry(image.id, image.file_name, width, height)
 
     def _annotations(

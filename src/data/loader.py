@@ -12,6 +12,7 @@ import numpy as np
 
 from src.data.batch import Batch, BatchMaker, BatchTask, Targets
 from src.data.decode import MAX_IMAGE_PIXELS
+from src.data.image_notes import ImageNote
 from src.data.pipeline import Pipeline
 from src.data.sample import DetectionDataset
 from src.data.sampling import Shard, batch_size_px, epoch_order
@@ -97,6 +98,7 @@ class BatchLoader:
         stand_in = "none" if on_bad_image != "skip" else "next" if training else "grey"
         self._maker = BatchMaker(dataset, pipeline, seed, max_boxes, cut_boxes, max_image_pixels, stand_in)
         self.bad: dict[int, str] = {}
+        self._told: dict[str, set[str]] = {}
         self._seed, self._resize_rate = seed, resize_rate
         self._num_workers, self._prefetch, self._stall_timeout = num_workers, prefetch, stall_timeout
         self._slot_bytes = batch_size * 3 * max(height * width for height, width in self.sizes)
@@ -207,6 +209,7 @@ class BatchLoader:
 
     def _finished(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
         self.bad |= targets.bad
+        self._log_notes(targets.notes)
         return self._batch(task, images, targets)
 
     def _batch(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
@@ -222,6 +225,18 @@ class BatchLoader:
             epoch=task.epoch,
             number=task.number,
         )
+
+    def _log_notes(self, notes: Sequence[ImageNote]) -> None:
+        """Names images that are read but odd: each once, the first few of a kind."""
+        for note in notes:
+            told = self._told.setdefault(note.kind, set())
+            if len(told) > _SHOWN or note.text in told:
+                continue
+            told.add(note.text)
+            if len(told) <= _SHOWN:
+                logger.warning("%s", note.text)
+            else:
+                logger.warning("more images have such a fault (%s): src.tools.check names them all", note.kind)
 
     def _log_shares(self) -> None:
         shard = self._shard

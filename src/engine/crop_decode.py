@@ -19,10 +19,10 @@ import numpy as np
 from mindspore.dataset import vision
 
 from src.data.decode import decode_image, read_encoded
-from src.data.image_header import read_header
 from src.errors import UserError
 
-# MindSpore decodes just the part of a JPEG that the crop needs; WebP and others it does not decode at all.
+# MindSpore decodes just the part of a JPEG that the crop needs; WebP and others it does not decode at all, and it turns
+# no image upright.
 _DECODED_BY_MINDSPORE = ("jpeg", "png", "bmp")
 
 
@@ -50,13 +50,12 @@ class CropFlipColour:
         Raises:
             UserError: the file is missing, damaged, or no picture that MindSpore or OpenCV decodes.
         """
-        encoded = read_encoded(path, max_pixels, data)
+        encoded, header = read_encoded(path, max_pixels, data)
         # Operators with one seed would draw the same numbers: small crops would be mirrored, large ones not.
         crop_seed, colour_seed = rng.integers(0, 2**31 - 1, 2).tolist()
-        header = read_header(encoded.tobytes())
         # Both operators draw the same crop from one seed.
         crop, source = vision.RandomCropDecodeResize(canvas.shape[:2], self.area, self.aspect), encoded
-        if header is None or header.format not in _DECODED_BY_MINDSPORE:
+        if header.format not in _DECODED_BY_MINDSPORE or header.orientation != 1 or header.bits > 8:
             crop = vision.RandomResizedCrop(canvas.shape[:2], self.area, self.aspect)
             source = decode_image(path, max_pixels=max_pixels, data=encoded.tobytes())
         try:

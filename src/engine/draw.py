@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from src.errors import UserError
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN_RATIO = 0.618034
 _USUAL_SIDE = 640  # px, longer side
+_JPEG_SIDE = 65_500  # px, of libjpeg
 _BAR = 24  # px, height of a caption bar in a picture of usual size
 
 
@@ -62,8 +64,12 @@ def draw_boxes(
 
 
 def _scale(canvas: np.ndarray) -> float:
-    """Size of lines and letters relative to those of a usual picture; never too small to read."""
-    return max(0.75, max(canvas.shape[:2]) / _USUAL_SIDE)
+    """Size of lines and letters relative to those of a usual picture; never too small to read.
+
+    In a picture far longer than wide they go by its area: by its length they would be many times as high as it is.
+    """
+    height, width = canvas.shape[:2]
+    return max(0.75, min(max(height, width), 2 * math.sqrt(height * width)) / _USUAL_SIDE)
 
 
 def _ascii(text: str) -> str:
@@ -124,12 +130,18 @@ def side_by_side(
 def save_image(path: Path | str, image: np.ndarray) -> None:
     """Writes an RGB picture (H,W,3) uint8 as PNG or JPEG, by the suffix; the file appears only when it is complete.
 
+    A JPEG has at most 65,500 px a side: a longer picture is shrunk.
+
     Raises:
         UserError: the suffix is neither .png, .jpg nor .jpeg, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UserError(f"{path}: pictures are saved as .png, .jpg or .jpeg")
+    if path.suffix.lower() != ".png" and max(image.shape[:2]) > _JPEG_SIDE:
+        scale = _JPEG_SIDE / max(image.shape[:2])
+        height, width = (max(1, int(side * scale)) for side in image.shape[:2])
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())

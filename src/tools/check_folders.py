@@ -38,13 +38,14 @@ def _check_split(cfg: Config, split: str, decode: bool) -> Checked:
         return Checked(report, None, {})
     report.source = str(dataset.root)
     workers = max(1, cfg.num_parallel_workers)
-    scan = scan_images(
-        Path(dataset.root), dataset.files, decode=decode, workers=workers, max_pixels=cfg.max_image_pixels
-    )
+    scan = scan_images(Path(dataset.root), dataset.files, decode=decode, store=dataset.store, workers=workers,
+                       max_pixels=cfg.max_image_pixels)  # fmt: skip
     digests = {}
     for name, fact in zip(dataset.files, scan, strict=True):
         if fact.error:
             report.add("broken image", "error", fact.error, name)
+        for note in fact.notes:
+            report.add(note.kind, "warning", note.text, name)
         if fact.digest:
             digests[name] = fact.digest
     find_copies(digests, report)

@@ -170,7 +170,8 @@ def _picture(dataset: DetectionDataset, sample: Sample, text: str) -> str:
         return f"<figure><figcaption>{html.escape(str(error))}</figcaption></figure>"
     drawn = draw_boxes(image, sample.boxes, sample.labels, dataset.class_names)
     scale = min(1.0, _PICTURE_SIDE / max(drawn.shape[:2]))
-    small = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else drawn
+    height, width = (max(1, round(side * scale)) for side in drawn.shape[:2])
+    small = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA) if scale < 1 else drawn
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
     source = base64.b64encode(data.tobytes()).decode()
     picture = f"<img alt='{caption}' src='data:image/jpeg;base64,{source}'>"

@@ -13,7 +13,7 @@ from src.common.listing import some_of
 from src.data.assemble import ReadOptions, assemble
 from src.data.content import Content
 from src.data.findings import SplitReport
-from src.data.image_files import is_image_name
+from src.data.image_files import is_image_name, is_litter
 from src.data.image_scan import scan_images
 from src.data.inspection import inspect
 from src.data.sample import DetectionDataset
@@ -123,7 +123,7 @@ def find_strangers(content: Content, names: Sequence[str], report: SplitReport) 
             entries = sorted(entry.name for entry in os.scandir(content.image_dir / inner) if entry.is_file())
         except OSError:
             continue
-        paths = [f"{inner}/{name}" if inner else name for name in entries if not name.startswith(".")]
+        paths = [f"{inner}/{name}" if inner else name for name in entries if not is_litter(name)]
         unlisted += [path for path in paths if is_image_name(Path(path).name) and path not in known]
         others += [path for path in paths if not is_image_name(Path(path).name) and path not in known]
     others = [path for path in others if not path.endswith((".xml", ".txt", ".json", ".yaml"))]

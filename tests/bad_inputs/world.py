@@ -51,8 +51,8 @@ COMMANDS = {
 }  # fmt: skip
 # What the files of strangers would make in the current folder if anybody ran them.
 COMMANDS_OF_STRANGERS = ("here", "evil")
-# A run may leave its log and configuration, and the heads of tables without a row; nothing else.
-_HARMLESS = ("log.txt", "config.yaml", "train.csv", "eval.csv")
+# A run may leave its log, configuration and lock, and the heads of tables without a row; nothing else.
+_HARMLESS = ("log.txt", "config.yaml", ".lock", "train.csv", "eval.csv")
 
 
 @dataclass
@@ -200,5 +200,5 @@ def run_case(case: Case, good: World, root: Path, capsys: object) -> None:
     assert "Traceback" not in captured.err + captured.out, message
     for fragment in case.fragments:
         assert fragment in message, message
-    assert files_in(root) - before == set(), "files appeared"
+    assert files_in(root) - before == set(), f"files appeared: {files_in(root) - before}"
     assert not any(Path(name).exists() for name in COMMANDS_OF_STRANGERS), "a command was run"

@@ -121,10 +121,10 @@ def test_a_damaged_picture_is_named_when_its_batch_is_due(tmp_path):
     ):
         list(loader.epoch(0))
     with pytest.raises(UserError, match=r"dog/1\.png"):
-        read_encoded(path)
+        read_encoded(path)[0]
     path.write_bytes(b"")
     with pytest.raises(UserError, match="is empty"):
-        read_encoded(path)
+        read_encoded(path)[0]
 
 
 @settings(max_examples=40, deadline=None)
@@ -142,13 +142,44 @@ def test_the_resize_of_evaluation_is_mindspores_bit_for_bit(height, width, resiz
     np.testing.assert_allclose(middle, 16, atol=1)
 
 
+@pytest.mark.parametrize("shape", [(3, 900), (900, 3), (2, 601), (1, 500)])
+def test_of_a_long_image_the_middle_is_what_the_whole_would_show(shape):
+    coarse = np.random.default_rng(0).integers(0, 256, (1, 30, 3), np.uint8)
+    image = cv2.resize(coarse if shape[0] < shape[1] else coarse.transpose(1, 0, 2), shape[::-1])
+    canvas = np.zeros((32, 32, 3), np.uint8)
+    _, _, geometry = ResizeAndCrop()(image, *none(), canvas, np.random.default_rng(0))
+    new_h, new_w = (36, 36 * shape[1] // shape[0]) if shape[0] < shape[1] else (36 * shape[0] // shape[1], 36)
+    assert new_h * new_w > 64 * 32 * 32, "long enough"
+    whole = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+    top, left = (new_h - 32) // 2, (new_w - 32) // 2
+    # Half a pixel of the canvas apart at most: as far as neighbours differ.
+    off = np.abs(canvas.astype(int) - whole[top : top + 32, left : left + 32]).max()
+    assert off <= 1 + max(np.abs(np.diff(whole.astype(int), axis=axis)).max() for axis in (0, 1))
+    assert (geometry.pad_x, geometry.pad_y) == (-left, -top)
+
+
+def test_what_file_managers_leave_is_neither_class_nor_picture(tmp_path, caplog):
+    (tmp_path / "cat").mkdir()
+    cv2.imwrite(str(tmp_path / "cat" / "a.jpg"), np.zeros((8, 8, 3), np.uint8))
+    for name in ("__MACOSX", ".thumbnails", "@eaDir"):
+        (tmp_path / name).mkdir()
+    for name in ("._a.jpg", ".DS_Store", "Thumbs.db", "desktop.ini"):
+        (tmp_path / "cat" / name).write_bytes(b"x")
+    folder = read_image_folder(tmp_path)
+    assert (folder.class_names, folder.files) == (["cat"], ["cat/a.jpg"])
+    assert not caplog.records
+    (tmp_path / "cat" / "b.HEIC").write_bytes(b"x")
+    read_image_folder(tmp_path)
+    assert "b.HEIC; convert the images among them to JPEG or PNG" in caplog.text
+
+
 def test_real_pictures_are_decoded_and_resized_as_by_mindspore(data_dir):
     folder = read_image_folder(data_dir / "imagenet_mini" / "val")
     assert len(folder) == len(folder.class_names) == 100
     canvas = np.empty((256, 256, 3), np.uint8)
     for i in range(0, 100, 9):
         path = folder[i].image_path
-        image = vision.Decode()(read_encoded(path))
+        image = vision.Decode()(read_encoded(path)[0])
         np.testing.assert_array_equal(decode_image(path), image)
         ResizeAndCrop()(image, *none(), canvas, np.random.default_rng(0))
         np.testing.assert_array_equal(canvas, vision.CenterCrop(256)(vision.Resize(292)(image)))

@@ -11,14 +11,14 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import predict as command
 import src.deploy.predict as prediction
 from src.config import load_config
 from src.data.pipeline import plain_pipeline
 from src.data.shapes_draw import draw_picture
-from src.deploy.media import open_media, upright
+from src.deploy.media import open_media
 from src.deploy.predict import label_names
 from src.errors import UsageError, UserError, run_command
 
@@ -273,15 +273,87 @@ def test_a_camera_is_stopped_by_its_limit_or_by_ctrl_c(runner, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_upright(tmp_path, orientation):
-    path = write(tmp_path / "p.jpg", bright_box())
-    data = path.read_bytes()
-    tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation, 0, 0, 0]) + b"\0\0\0\0"
-    exif = b"Exif\0\0" + tiff
-    path.write_bytes(data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:])
-    (frame,) = open_media(str(path), 10**6)
-    np.testing.assert_array_equal(frame.image, cv2.imread(str(path))[:, :, ::-1])
-    np.testing.assert_array_equal(frame.image, upright(cv2.imdecode(np.frombuffer(data, np.uint8), 1), orientation))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+def test_pictures_are_turned_upright(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if suffix == "webp" else {}
+    Image.fromarray(bright_box()).save(tmp_path / f"p.{suffix}", exif=exif, **options)
+    (frame,) = open_media(str(tmp_path / f"p.{suffix}"), 10**6)
+    with Image.open(tmp_path / f"p.{suffix}") as image:
+        want = np.asarray(ImageOps.exif_transpose(image))
+    assert frame.image.shape == want.shape
+    assert np.abs(frame.image.astype(int) - want).max() <= (3 if suffix == "jpg" else 0)
+
+
+def test_what_a_folder_holds_besides_is_named(runner, pictures, tmp_path, capsys):
+    still = bytes.fromhex("00000018667479706865696300000000") + bytes(200)
+    for name in ("x.HEIC", "phone.bin"):
+        (pictures / name).write_bytes(still)
+    (pictures / "y.avif").write_bytes(still.replace(b"heic", b"avif"))
+    (pictures / "inner").mkdir()
+    shutil.copy(pictures / "b.jpg", pictures / "without_suffix")
+    (pictures / "labels.txt").write_text("0 0.5 0.5 0.1 0.1")
+    litter = ("._b.jpg", ".DS_Store", ".hidden.jpg", "Thumbs.db")
+    for name in litter:
+        (pictures / name).write_bytes(b"\0\5\x16\7 no picture")
+    (pictures / "__MACOSX").mkdir()
+    code, records = run("w.ckpt", pictures, tmp_path / "out")
+    assert (code, len(records)) == (0, 3)
+    said = capsys.readouterr().out
+    assert "phone.bin, x.HEIC, y.avif (convert these images to JPEG or PNG)" in said
+    assert "inner/ (sub-folders are not looked into" in said
+    assert "without_suffix (these are images" in said
+    assert not any(name in said for name in (*litter, "__MACOSX", "labels.txt"))
+    code, records = run("w.ckpt", pictures / "*", tmp_path / "again")
+    assert (code, len(records)) == (0, 3)
+    assert "x.HEIC" in capsys.readouterr().out
+
+
+def test_a_folder_of_foreign_images_alone_names_them(runner, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    assert run("w.ckpt", tmp_path / "photos", tmp_path / "out")[0] == 2
+    assert "a.heic (convert these images to JPEG or PNG)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["7", "2024"])
+def test_what_is_there_is_no_camera(pictures, tmp_path, monkeypatch, name):
+    pictures.rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert [Path(frame.source).name for frame in open_media(name, 10**6)] == ["a.png", "b.jpg", "c.bmp"]
+    (tmp_path / name / "b.jpg").rename(tmp_path / "12")
+    assert [frame.source for frame in open_media("12", 10**6)] == ["12"]
+
+
+@pytest.mark.parametrize("suffix", ["wmv", "flv", "ts", "m4v", "MPG", "dat"])
+def test_videos_are_told_by_suffix_and_by_content(runner, video, tmp_path, suffix):
+    path = video.rename(tmp_path / f"clip.{suffix}")
+    code, records = run("w.ckpt", path, tmp_path / "out")
+    assert (code, len(records)) == (0, 7)
+
+
+def test_a_video_without_frames_is_said_to_have_none(runner, tmp_path, capsys, monkeypatch):
+    class Empty(Camera):
+        def __init__(self, source, backend):
+            assert backend == cv2.CAP_FFMPEG, "OpenCV's readers of images are never tried"
+
+        def get(self, what):
+            return 0.0
+
+        def read(self):
+            return False, None
+
+    monkeypatch.setattr(cv2, "VideoCapture", Empty)
+    (tmp_path / "v.avi").write_bytes(b"RIFF....AVI ")
+    code, records = run("w.ckpt", tmp_path / "v.avi", tmp_path / "out")
+    assert (code, records) == (1, [])
+    assert "v.avi: the video has no frame that can be read" in capsys.readouterr().out
+
+
+def test_frames_above_the_limit_are_refused_before_the_first(runner, video, tmp_path, capsys):
+    assert run("w.ckpt", video, tmp_path / "out", "--max_image_pixels", "1000")[0] == 1
+    assert "frames have 96x64 pixels, more than max_image_pixels=1000" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -85,3 +85,13 @@ def test_lines_stand_on_a_bar_below_the_picture():
     bars = drawn[480:].reshape(2, -1, 640, 3)
     assert all(bar.max() > 200 and (bar == 32).mean() > 0.5 for bar in bars)
     assert draw_lines(np.zeros((30, 40, 3), np.uint8), ["a"]).shape[1] == 640
+
+
+@pytest.mark.parametrize("shape", [(2, 70_000), (2, 16_000)])
+def test_long_images_are_drawn_and_saved_in_little_memory(tmp_path, shape):
+    image = np.zeros((*shape, 3), np.uint8)
+    box, label = np.array([[0, 0, 100, 2]], np.float32), np.array([0])
+    drawn = draw_lines(draw_boxes(image, box, label, ["cat"]), ["cat 0.9", "dog 0.1"])
+    assert drawn.nbytes < 20 * image.nbytes + 1e7, "the bar does not grow with the length of the image"
+    save_image(tmp_path / "a.jpg", drawn)
+    assert cv2.imread(str(tmp_path / "a.jpg")).shape[1] == min(shape[1], 65_500)
