@@ -170,7 +170,7 @@ def _index(shard: Path) -> Iterator[tuple[str, int, int, int]]:
         page, start, total = header["page_size"], header["header_size"], shard.stat().st_size
         if not database.is_file():
             raise UserError(f"{database}, the index of {shard.name}, is missing")
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             found = connection.execute(_QUERY).fetchall()
     except (OSError, ValueError, KeyError, struct.error, sqlite3.Error) as error:
         raise UserError(f"{shard} or its index is damaged ({error}): make it again with create_data") from error
