@@ -6,6 +6,7 @@ the place and the remedy.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -26,12 +27,20 @@ class UsageError(UserError):
     exit_code = 2
 
 
+def _let_everything_be_printed() -> None:
+    """Escapes letters that the terminal, or a name that is no UTF-8, has no code for, where Python would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
     """Runs `main(argv)` and returns the exit code of the process.
 
     A `UserError` is printed as `error: ...` without a traceback, unless `--debug` is among the arguments.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    _let_everything_be_printed()
     debug = "--debug" in argv
     if debug:
         argv.remove("--debug")
