@@ -18,7 +18,7 @@ def some_of(names: Iterable[str], shown: int = 5) -> str:
 
 
 def one_line(name: str, longest: int = 40) -> str:
-    """A name as a chart can show it: without line breaks, and its middle taken out where it is longer than `longest`."""
+    """A name as a chart can show it: without line breaks, its middle taken out where it is longer than `longest`."""
     name = " ".join(name.split())
-    half = (longest - 1) // 2
-    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
+    half = (longest - 3) // 2
+    return name if len(name) <= longest else f"{name[:half]}...{name[-half:]}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import struct
 import zipfile
@@ -21,6 +22,8 @@ import numpy as np
 from src.errors import UserError
 from src.weights.darknet_file import read_bytes
 from src.weights.pickle_data import Name, PickleReader, RefusedPickle, plain_dict
+
+log = logging.getLogger(__name__)
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -48,7 +51,7 @@ _MOST_AXES = 16
 # Tensors may share a storage, but not so often that a small file fills the memory.
 _MOST_ELEMENTS_A_BYTE = 8
 # Under which key training programs keep the weights, the best choice first.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,15 @@ class _View:
     strides: tuple[int, ...]
 
 
-def read_torch(path: Path) -> dict[str, np.ndarray]:
+def read_torch(path: Path, container: str = "", others: list[str] | None = None) -> dict[str, np.ndarray]:
     """Tensors of a .pth or .pt file by name; bfloat16 becomes float32.
 
     A training checkpoint that keeps its weights under a key such as "state_dict" gives those.
+
+    Args:
+        path: the file.
+        container: the key to take, such as "state_dict_ema"; empty: the first of the usual ones.
+        others: is given the names of the tensors under other keys.
 
     Raises:
         UserError: the file is missing, damaged, holds anything but plain data, or no tensors.
@@ -81,7 +89,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     data = read_bytes(path)
     try:
         content, load = _read_zip(data) if data[:2] == b"PK" else _read_legacy(data)
-        views = _weights_in(content)
+        views = _weights_in(content, container, [] if others is None else others)
         elements = sum(math.prod(view.shape) for view in views.values())
         if elements > _MOST_ELEMENTS_A_BYTE * len(data):
             raise RefusedPickle(f"its tensors have {elements:,} elements, the whole file has {len(data):,} bytes")
@@ -267,17 +275,40 @@ def _array(view: _View, load: Callable[[_Storage], np.ndarray]) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(numbers[view.offset :], view.shape, strides).copy()
 
 
-def _weights_in(content: Any) -> dict[str, _View]:
-    """The dictionary of tensors: the file's own, or the one it keeps under a usual key."""
+def _weights_in(content: Any, container: str, others: list[str]) -> dict[str, _View]:
+    """The dictionary of tensors: the file's own, or the one it keeps under a key."""
     own = _tensors(content)
-    if own:
+    if own and not container:
         return own
-    inner = {key: _tensors(value) for key, value in content.items()} if isinstance(content, dict) else {}
-    inner = {key: found for key, found in inner.items() if found}
-    choice = next((key for key in _WRAPPERS if key in inner), next(iter(inner), None) if len(inner) == 1 else None)
-    if choice is None:
-        raise RefusedPickle(f"it holds no dictionary of tensors (but {type(content).__name__}: {list(inner) or '-'})")
-    return inner[choice]
+    found = _containers(content)
+    if container and container not in found:
+        raise RefusedPickle(f"it has no {container!r} with tensors, but {', '.join(found) or 'none'}")
+    usual = next((key for key in _WRAPPERS if key in found), next(iter(found), "") if len(found) == 1 else "")
+    choice = container or usual
+    if not choice:
+        raise RefusedPickle(
+            f"it holds no dictionary of tensors that is known (but {type(content).__name__}: "
+            f"{', '.join(found) or '-'}; --container takes one of them)"
+        )
+    others += [f"{key}: {name}" for key, tensors in found.items() if key != choice for name in tensors]
+    if others:
+        listed = ", ".join(f"{key} ({len(tensors)} tensors)" for key, tensors in found.items())
+        log.info("the file holds %s: %s is taken, --container takes another", listed, choice)
+    return found[choice]
+
+
+def _containers(content: Any) -> dict[str, dict[str, _View]]:
+    """Every dictionary of tensors in a file; under its key."""
+    found: dict[str, dict[str, _View]] = {}
+    # One dictionary under many keys is read once: a small file may refer to it very often.
+    seen: set[int] = set()
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if not isinstance(key, str) or not isinstance(value, dict) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if tensors := _tensors(value):
+            found[key] = tensors
+    return found
 
 
 def _tensors(value: Any) -> dict[str, _View]:

@@ -309,3 +309,26 @@ def test_calls_that_are_given_one_long_list_again_and_again_are_refused():
     call = b"ccollections\nOrderedDict\nh\x00\x85R0"
     with pytest.raises(RefusedPickle, match="again and again"):
         reader.read(io.BytesIO(pairs + b"q\x00" + call * 1000 + b"."))
+
+
+@pytest.mark.parametrize(
+    ("usual", "average"),
+    [
+        ("state_dict", "state_dict_ema"),
+        ("model", "ema"),
+        ("model", "model_ema"),
+        ("state_dict", "ema_state_dict"),
+        ("model_state", "ema_state"),
+    ],
+)
+def test_of_several_containers_the_trained_one_is_taken_or_the_one_asked_for(tmp_path, save, usual, average):
+    content = {average: {"a": files.tensor("1", KERNEL + 1)}, usual: {"a": files.tensor("0", KERNEL)}, "epoch": 3}
+    save(tmp_path / "w.pth", content)
+    others = []
+    np.testing.assert_array_equal(read_torch(tmp_path / "w.pth", others=others)["a"], KERNEL)
+    assert others == [f"{average}: a"]
+    others.clear()
+    np.testing.assert_array_equal(read_torch(tmp_path / "w.pth", average, others)["a"], KERNEL + 1)
+    assert others == [f"{usual}: a"]
+    with pytest.raises(UserError, match=f"no 'other'.*{average}"):
+        read_torch(tmp_path / "w.pth", "other")
