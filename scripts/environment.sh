@@ -8,7 +8,7 @@
 # Packages of another installation must not leak into .venv.
 unset PYTHONPATH PYTHONHOME
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(unset CDPATH && cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
 
 say() { printf '%s\n' "$*"; }

@@ -7,7 +7,7 @@
 # PYTHON=/path/to/python chooses the interpreter; else it is the first that has the packages: that of an active virtual
 # or conda environment, of .venv in the repository, or python3.
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(unset CDPATH && cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
 # Looks without importing, since MindSpore takes seconds, and not in the folder of the caller.
 has_packages() {

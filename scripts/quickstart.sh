@@ -62,7 +62,7 @@ trained=$((SECONDS - begun))
 
 checkpoint=$(newest_checkpoint)
 [ -n "$checkpoint" ] || die "training left no checkpoint in $output"
-run=$(cd "$(dirname "$checkpoint")/.." && pwd)
+run=$(unset CDPATH && cd -- "$(dirname -- "$checkpoint")/.." && pwd)
 checkpoint=$run/ckpt_0/$(basename "$checkpoint")
 
 say "scoring the held-out images"

@@ -1,6 +1,7 @@
 """Object-detection models on MindSpore.
 
-Importing this package makes one setting, before MindSpore is loaded: on x86-64 with AVX-512, oneDNN would run every
+Importing this package lets a process say what to do where a package is not installed (`src/missing_package.py`), and
+makes one setting, before MindSpore is loaded: on x86-64 with AVX-512, oneDNN would run every
 convolution larger than 1x1 with its reference kernel, hundreds of times slower, because MindSpore hands over plain NCHW
 tensors. Restricted to AVX2 it uses its fast kernel. A value the user has set stays.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
+
+from src.missing_package import explain_missing_packages
 
 ONEDNN_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 
@@ -39,3 +42,4 @@ def _cap_onednn() -> None:
 
 
 _cap_onednn()
+explain_missing_packages()

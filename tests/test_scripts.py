@@ -238,3 +238,14 @@ def test_the_test_script_reports_what_failed_after_doing_all(clone):
 def test_ci(clone, tmp_path):
     assert clone.run(".ci/run", shell="sh", cwd=tmp_path).returncode == 0
     assert clone.called()[-1] == "-m pytest -n 2"
+
+
+@pytest.mark.parametrize("name", ["environment.sh", "launch.sh"])
+def test_a_set_cdpath_changes_nothing(tmp_path, name):
+    """With it, `cd` prints the folder that it found, and may find one of the same name elsewhere."""
+    (tmp_path / "scripts").mkdir()
+    command = f'. scripts/{name} >/dev/null 2>&1; printf "%s" "$root"'
+    found = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env={**os.environ, "CDPATH": f"{tmp_path}:."}, capture_output=True, text=True
+    )
+    assert found.stdout == str(ROOT)

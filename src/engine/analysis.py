@@ -12,11 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from src.common.files import atomic_path, write_csv
+from src.common.listing import one_line
 from src.common.names import printable
 from src.engine.coco_score import file_rows, pycocotools_evaluation
 from src.engine.coco_truth import GroundTruth
 
 _IOU = 0.5
+_NAME_IN_FILE = 64  # letters of a class's name in that of its picture; file systems take 255 bytes
 _LIMIT = 100  # detections an image and class, as in COCO's AP
 
 
@@ -119,7 +121,7 @@ def recommend_thresholds(truth: GroundTruth, detections: Path | str, folder: Pat
     for number, curve in enumerate(curves):
         if curve.best() is not None:
             # Names of classes may hold characters that names of files may not.
-            _draw(curve, folder / f"{number:03d}_{re.sub(r'[^0-9A-Za-z-]+', '_', curve.name)}.png")
+            _draw(curve, folder / f"{number:03d}_{re.sub(r'[^0-9A-Za-z-]+', '_', curve.name)[:_NAME_IN_FILE]}.png")
     return curves
 
 
@@ -134,8 +136,13 @@ def _draw(curve: ClassCurve, path: Path) -> None:
     axis.plot(curve.recall, curve.precision)
     axis.plot(best.recall, best.precision, "o", label=f"score {best.threshold:.3f}: F1 {best.f1:.3f}")
     axis.set(
-        xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"{printable(curve.name)}, IoU {_IOU}"
+        xlabel="recall",
+        ylabel="precision",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+        title=f"{one_line(printable(curve.name))}, IoU {_IOU}",
     )
+    axis.title.set_parse_math(False)
     axis.legend(loc="lower left")
     with atomic_path(path) as beside:
         figure.savefig(beside, dpi=80)

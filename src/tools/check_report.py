@@ -14,6 +14,7 @@ import numpy as np
 
 from src.common import files
 from src.common.files import atomic_path
+from src.common.listing import one_line
 from src.common.names import printable
 from src.data.findings import SEVERITIES, Finding, SplitReport, by_kind
 from src.data.sample import DetectionDataset, Sample
@@ -117,11 +118,14 @@ def _plots(cfg: Config, checked: Checked) -> Iterator[str]:
     figure = Figure(figsize=(13, 4.5), layout="constrained")
     first, second, third = figure.subplots(1, 3)
     classes = sorted(checked.report.classes, key=lambda row: -row["boxes"])[:_CLASSES_SHOWN]
-    first.barh([printable(row["name"]) for row in classes][::-1], [row["boxes"] for row in classes][::-1])
+    first.barh(range(len(classes)), [row["boxes"] for row in classes][::-1])
+    first.set_yticks(range(len(classes)), [one_line(printable(row["name"])) for row in classes][::-1])
     first.set_title(
         "boxes of a class" + (f" (the {_CLASSES_SHOWN} most frequent)" if len(classes) == _CLASSES_SHOWN else "")
     )
     first.tick_params(axis="y", labelsize=6)
+    for label in first.get_yticklabels():
+        label.set_parse_math(False)
     sides = table.sides_at(cfg.testing_size, cfg.resize)
     some = sides[np.random.default_rng(0).permutation(len(sides))[:5000]]
     second.scatter(some[:, 0], some[:, 1], s=4, alpha=0.4)

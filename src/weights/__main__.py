@@ -27,13 +27,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path, required=True, help="the checkpoint to write, ending in .ckpt")
     parser.add_argument("--layout", default="", help="how the file names its tensors; found by itself if left out")
     parser.add_argument("--partial", default="", help="backbone: take only that, for --pretrained_backbone")
+    parser.add_argument(
+        "--container",
+        default="",
+        help="of a .pth that holds several dictionaries of tensors, the key of the one to take (state_dict_ema); "
+        "by default the trained weights (state_dict, model ...), not their averages",
+    )
     parser.add_argument("--quiet", action="store_true", help="print the sums only")
     args, keys = parser.parse_known_args(list(argv))
     cfg = parse_command_line(["--config", args.config, *keys], "weights")
 
     from src.weights.importer import describe, import_weights
 
-    lines = describe(import_weights(cfg, args.source, args.output, args.layout, args.partial))
+    lines = describe(import_weights(cfg, args.source, args.output, args.layout, args.partial, args.container))
     sys.stdout.write("\n".join(lines[-2:] if args.quiet else lines) + "\n")
     sys.stdout.write(f"{args.output} and its card {args.output.with_suffix('.json').name} written\n")
     return 0

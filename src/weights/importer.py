@@ -52,7 +52,9 @@ class Mapped:
     left_out: list[str] = field(default_factory=list)
 
 
-def import_weights(cfg: Config, source: Path, output: Path, layout: str = "", partial: str = "") -> Mapped:
+def import_weights(
+    cfg: Config, source: Path, output: Path, layout: str = "", partial: str = "", container: str = ""
+) -> Mapped:
     """Reads a file of another program and writes it as a checkpoint with its card.
 
     Args:
@@ -62,6 +64,7 @@ def import_weights(cfg: Config, source: Path, output: Path, layout: str = "", pa
         output: the checkpoint, ending in .ckpt.
         layout: name of one of the recipe's sources; empty: the one whose names fit.
         partial: "backbone" takes only the backbone; else empty.
+        container: of a .pth with several dictionaries of tensors, the key of the one to take.
 
     Raises:
         UserError: a tensor is missing, left over or of another shape, a number is not finite, the file is damaged or of
@@ -72,8 +75,9 @@ def import_weights(cfg: Config, source: Path, output: Path, layout: str = "", pa
         raise UsageError(f"--output is {output}: a checkpoint's name ends in .ckpt")
     if partial not in ("", "backbone"):
         raise UsageError(f"--partial is {partial!r}: only 'backbone' can be taken alone")
-    container, content = _read(source)
-    chosen = _choose(get_recipe(cfg), container, content, source, layout)
+    others: list[str] = []
+    kind, content = _read(source, container, others)
+    chosen = _choose(get_recipe(cfg), kind, content, source, layout)
     cfg = _with_classes(_with_settings(cfg, chosen.settings, chosen.name))
     recipe = get_recipe(cfg)
     network = recipe.build_network()
@@ -81,6 +85,7 @@ def import_weights(cfg: Config, source: Path, output: Path, layout: str = "", pa
         mapped = _map_darknet(network, chosen, content, partial)
     else:
         mapped = _map_named(network, chosen, content, source, partial)
+    mapped.left_out += others
     wanted = _part(network, partial)
     fill_network(wanted, mapped.tensors, source)
     _check_finite(mapped, source)
@@ -94,15 +99,18 @@ def import_weights(cfg: Config, source: Path, output: Path, layout: str = "", pa
     return mapped
 
 
-def _read(source: Path) -> tuple[str, Any]:
+def _read(source: Path, container: str, others: list[str]) -> tuple[str, Any]:
     """The kind of file, by content, and what it holds."""
     start = read_bytes(source)[:16]
     if not start:
         raise UserError(f"{source} is empty")
+    is_torch = source.suffix != ".safetensors" and (start[:2] == b"PK" or start[:1] == b"\x80")
+    if container and not is_torch:
+        raise UsageError(f"--container {container}: only .pth files hold several dictionaries; {source} is none")
     if source.suffix == ".safetensors":
         return "torch", read_safetensors(source)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
-        return "torch", read_torch(source)
+    if is_torch:
+        return "torch", read_torch(source, container, others)
     if source.suffix == ".ckpt":
         return "mindspore", load_tensors(source)
     if source.suffix in (".pth", ".pt", ".bin"):
@@ -320,7 +328,9 @@ def describe(mapped: Mapped) -> list[str]:
     """One line a tensor, and one for all that was left out."""
     lines = [f"{name} {tuple(value.shape)} <- {mapped.origin[name]}" for name, value in mapped.tensors.items()]
     if mapped.left_out:
-        lines.append(f"left out, since no layer of this part uses them: {', '.join(mapped.left_out)}")
+        lines.append(
+            f"left out, since no layer of this part uses them or of a container not taken: {', '.join(mapped.left_out)}"
+        )
     numbers = sum(value.size for value in mapped.tensors.values())
     lines.append(f"{len(mapped.tensors)} tensors, {numbers:,} numbers mapped; {len(mapped.left_out)} left out")
     return lines

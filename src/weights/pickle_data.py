@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-_MARK = object()
+# How much the calls of a pickle may be given for each of its operations. Files of tensors stay below 2; with references
+# to one long list, n operations could hand over n * n items.
+_ITEMS_PER_OPERATION = 16
 _PLAIN = frozenset(
     (
         "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
@@ -77,7 +79,10 @@ class PickleReader:
         self.names = names
         self.persistent = persistent
         self.stack: list[Any] = []
+        # What lies below each mark, so that a mark is found at once however many there are.
+        self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.allowance = 0
 
     def read(self, file: BinaryIO) -> Any:
         """The object that the pickle at the file's position describes; the position is behind it afterwards.
@@ -85,22 +90,23 @@ class PickleReader:
         Raises:
             RefusedPickle: it holds what is not allowed, or is damaged.
         """
-        self.stack, self.memo = [], {}
+        self.stack, self.below, self.memo = [], [], {}
+        self.allowance = 0
         try:
             for opcode, argument, _ in pickletools.genops(file):
                 if opcode.name == "STOP":
                     return self.stack.pop()
+                self.allowance += _ITEMS_PER_OPERATION
                 self._follow(opcode.name, argument)
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise RefusedPickle(f"the pickle is damaged: {error or type(error).__name__}") from error
         raise RefusedPickle("the pickle is cut short")
 
     def _follow(self, name: str, argument: Any) -> None:
-        stack = self.stack
         if name in _PLAIN:
-            stack.append(argument)
+            self.stack.append(argument)
         elif name in _EMPTY:
-            stack.append(_EMPTY[name]())
+            self.stack.append(_EMPTY[name]())
         elif name in _TUPLES:
             self._push_tuple(_TUPLES[name])
         elif name in ("PROTO", "FRAME"):
@@ -111,33 +117,37 @@ class PickleReader:
             raise RefusedPickle(f"the pickle uses the operation {name}, which plain tensors do not need")
 
     def _push_tuple(self, count: int) -> None:
-        if len(self.stack) < count or _MARK in [item for item in self.stack[-count:] if item is _MARK]:
+        if len(self.stack) < count:
             raise ValueError("a tuple has too few items")
         items = tuple(self.stack[-count:])
         del self.stack[-count:]
         self.stack.append(items)
 
     def _above_mark(self) -> list[Any]:
-        place = max(i for i, item in enumerate(self.stack) if item is _MARK)
-        items = self.stack[place + 1 :]
-        del self.stack[place:]
+        items, self.stack = self.stack, self.below.pop()
         return items
 
     def _mark(self, _: Any) -> None:
-        self.stack.append(_MARK)
+        self.below.append(self.stack)
+        self.stack = []
 
     def _tuple(self, _: Any) -> None:
-        self.stack.append(tuple(self._above_mark()))
+        items = tuple(self._above_mark())
+        self.stack.append(items)
 
     def _list(self, _: Any) -> None:
-        self.stack.append(self._above_mark())
+        items = self._above_mark()
+        self.stack.append(items)
 
     def _dict(self, _: Any) -> None:
         items = self._above_mark()
         self.stack.append(plain_dict(zip(items[::2], items[1::2], strict=True)))
 
     def _pop(self, _: Any) -> None:
-        self.stack.pop()
+        if self.stack:
+            self.stack.pop()
+        else:
+            self._above_mark()
 
     def _append(self, _: Any) -> None:
         item = self.stack.pop()
@@ -188,7 +198,13 @@ class PickleReader:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Name) or function.text not in self.calls or not isinstance(arguments, tuple):
             raise RefusedPickle(f"the file wants to call {getattr(function, 'text', type(function).__name__)}")
+        self._spend(arguments)
         self.stack.append(self.calls[function.text](*arguments))
+
+    def _spend(self, arguments: tuple) -> None:
+        self.allowance -= len(arguments) + sum(len(item) for item in arguments if isinstance(item, list | tuple | dict))
+        if self.allowance < 0:
+            raise RefusedPickle("its calls are given the same long lists again and again")
 
     def _build(self, _: Any) -> None:
         # The attributes of an ordered dictionary (PyTorch keeps version numbers there) are no tensors: left out.
@@ -199,7 +215,10 @@ class PickleReader:
     def _persistent_id(self, _: Any) -> None:
         if self.persistent is None:
             raise RefusedPickle("the pickle refers to data outside of it")
-        self.stack.append(self.persistent(self.stack.pop()))
+        identity = self.stack.pop()
+        if isinstance(identity, tuple):
+            self._spend(identity)
+        self.stack.append(self.persistent(identity))
 
 
 _HANDLERS: Mapping[str, Callable[[PickleReader, Any], None]] = {

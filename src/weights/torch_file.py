@@ -7,7 +7,10 @@ before that, five pickles and the storages one after the other. A tensor is a vi
 from __future__ import annotations
 
 import io
+import json
+import logging
 import math
+import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,10 +19,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from src.common.names import readable_path
 from src.errors import UserError
 from src.weights.darknet_file import read_bytes
 from src.weights.pickle_data import Name, PickleReader, RefusedPickle, plain_dict
+
+log = logging.getLogger(__name__)
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -35,6 +39,11 @@ _STORAGES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+_SAFE_KINDS = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+_LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
 _NAMES = frozenset(f"torch.{name}" for name in _STORAGES)
 # What no tensor of weights comes near; numpy takes 32 axes, and more of them end the process.
 _LARGEST = 2**40
@@ -42,7 +51,7 @@ _MOST_AXES = 16
 # Tensors may share a storage, but not so often that a small file fills the memory.
 _MOST_ELEMENTS_A_BYTE = 8
 # Under which key training programs keep the weights, the best choice first.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
 
 
 @dataclass(frozen=True)
@@ -64,10 +73,15 @@ class _View:
     strides: tuple[int, ...]
 
 
-def read_torch(path: Path) -> dict[str, np.ndarray]:
+def read_torch(path: Path, container: str = "", others: list[str] | None = None) -> dict[str, np.ndarray]:
     """Tensors of a .pth or .pt file by name; bfloat16 becomes float32.
 
     A training checkpoint that keeps its weights under a key such as "state_dict" gives those.
+
+    Args:
+        path: the file.
+        container: the key to take, such as "state_dict_ema"; empty: the first of the usual ones.
+        others: is given the names of the tensors under other keys.
 
     Raises:
         UserError: the file is missing, damaged, holds anything but plain data, or no tensors.
@@ -75,7 +89,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     data = read_bytes(path)
     try:
         content, load = _read_zip(data) if data[:2] == b"PK" else _read_legacy(data)
-        views = _weights_in(content)
+        views = _weights_in(content, container, [] if others is None else others)
         elements = sum(math.prod(view.shape) for view in views.values())
         if elements > _MOST_ELEMENTS_A_BYTE * len(data):
             raise RefusedPickle(f"its tensors have {elements:,} elements, the whole file has {len(data):,} bytes")
@@ -91,22 +105,43 @@ _REMEDY = "Save the weights alone: torch.save(model.state_dict(), FILE)."
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """Tensors of a .safetensors file by name.
+    """Tensors of a .safetensors file by name; bfloat16 becomes float32, exactly.
 
     Raises:
-        UserError: the file is missing or damaged, or a tensor has a type that numpy lacks (bfloat16, fp8).
+        UserError: the file is missing or damaged, or a tensor has a type that is not read (fp8, complex).
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise UserError(f"{path} does not exist")
+    data = read_bytes(path)
     try:
-        with readable_path(path) as name, safe_open(name, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} cannot be read as safetensors: {error}. Tensors must be float16 or float32."
-        ) from error
+        (size,) = struct.unpack_from("<Q", data)
+        if not 2 <= size <= min(len(data) - 8, _LONGEST_HEADER):
+            raise ValueError(f"its header of {size} bytes does not fit into the {len(data)} of the file")
+        header = json.loads(data[8 : 8 + size])
+        if not isinstance(header, dict):
+            raise ValueError("its header is no object")
+        header.pop("__metadata__", None)
+        body = memoryview(data)[8 + size :]
+        ends = sorted(tuple(entry["data_offsets"]) for entry in header.values())
+        # Gaps and overlaps let a small file claim large tensors.
+        if [0, *(end for _, end in ends)] != [*(start for start, _ in ends), len(body)]:
+            raise ValueError("its tensors do not fill the file one after the other")
+        return {name: _safe_tensor(name, entry, body) for name, entry in header.items()}
+    # RecursionError: lists in lists in the header.
+    except (struct.error, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _safe_tensor(name: str, entry: dict[str, Any], body: memoryview) -> np.ndarray:
+    kind = _SAFE_KINDS.get(entry["dtype"])
+    if kind is None:
+        raise ValueError(
+            f"the tensor {name} is of the type {entry['dtype']}, which is not read here. Save it as float32, float16 "
+            "or bfloat16"
+        )
+    start, end = entry["data_offsets"]
+    shape = tuple(entry["shape"])
+    if len(shape) > _MOST_AXES or not all(type(n) is int and 0 <= n < _LARGEST for n in shape):
+        raise ValueError(f"the shape of the tensor {name} is described wrongly")
+    return _numbers(bytes(body[start:end]), _Storage(name, kind, math.prod(shape))).reshape(shape)
 
 
 def _reader(persistent: Callable[[Any], Any] | None = None) -> PickleReader:
@@ -124,8 +159,9 @@ def _ordered_dict(items: Iterable[Any] = ()) -> dict:
 
 
 def _view(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _View:
-    is_number = all(type(n) is int and 0 <= n < _LARGEST for n in (offset, *shape, *strides))
-    if not isinstance(storage, _Storage) or not is_number or len(shape) != len(strides) or len(shape) > _MOST_AXES:
+    if not isinstance(storage, _Storage) or len(shape) != len(strides) or len(shape) > _MOST_AXES:
+        raise RefusedPickle("a tensor is described wrongly")
+    if not all(type(n) is int and 0 <= n < _LARGEST for n in (offset, *shape, *strides)):
         raise RefusedPickle("a tensor is described wrongly")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if math.prod(shape) and last >= storage.count:
@@ -239,17 +275,40 @@ def _array(view: _View, load: Callable[[_Storage], np.ndarray]) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(numbers[view.offset :], view.shape, strides).copy()
 
 
-def _weights_in(content: Any) -> dict[str, _View]:
-    """The dictionary of tensors: the file's own, or the one it keeps under a usual key."""
+def _weights_in(content: Any, container: str, others: list[str]) -> dict[str, _View]:
+    """The dictionary of tensors: the file's own, or the one it keeps under a key."""
     own = _tensors(content)
-    if own:
+    if own and not container:
         return own
-    inner = {key: _tensors(value) for key, value in content.items()} if isinstance(content, dict) else {}
-    inner = {key: found for key, found in inner.items() if found}
-    choice = next((key for key in _WRAPPERS if key in inner), next(iter(inner), None) if len(inner) == 1 else None)
-    if choice is None:
-        raise RefusedPickle(f"it holds no dictionary of tensors (but {type(content).__name__}: {list(inner) or '-'})")
-    return inner[choice]
+    found = _containers(content)
+    if container and container not in found:
+        raise RefusedPickle(f"it has no {container!r} with tensors, but {', '.join(found) or 'none'}")
+    usual = next((key for key in _WRAPPERS if key in found), next(iter(found), "") if len(found) == 1 else "")
+    choice = container or usual
+    if not choice:
+        raise RefusedPickle(
+            f"it holds no dictionary of tensors that is known (but {type(content).__name__}: "
+            f"{', '.join(found) or '-'}; --container takes one of them)"
+        )
+    others += [f"{key}: {name}" for key, tensors in found.items() if key != choice for name in tensors]
+    if others:
+        listed = ", ".join(f"{key} ({len(tensors)} tensors)" for key, tensors in found.items())
+        log.info("the file holds %s: %s is taken, --container takes another", listed, choice)
+    return found[choice]
+
+
+def _containers(content: Any) -> dict[str, dict[str, _View]]:
+    """Every dictionary of tensors in a file; under its key."""
+    found: dict[str, dict[str, _View]] = {}
+    # One dictionary under many keys is read once: a small file may refer to it very often.
+    seen: set[int] = set()
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if not isinstance(key, str) or not isinstance(value, dict) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if tensors := _tensors(value):
+            found[key] = tensors
+    return found
 
 
 def _tensors(value: Any) -> dict[str, _View]:

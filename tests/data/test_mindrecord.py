@@ -219,3 +219,16 @@ def test_annotations_are_missing_or_of_another_set(copy):
     assert "lists 22 images, the shards hold 23" in message(copy)
     path.write_text("{")
     assert "train.json cannot be read" in message(copy)
+
+
+@pytest.mark.parametrize("name", ["records #1", "which?", "set 100%", "a%25b", "a%3Fb", "a&b=c;d"])
+def test_a_folder_may_have_any_name(made, files, tmp_path, name):
+    folder = shutil.copytree(made, tmp_path / name)
+    assert fingerprint(read(folder)) == fingerprint(files)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_relative_folder_is_read(made, files, tmp_path, monkeypatch):
+    shutil.copytree(made, tmp_path / "records #2")
+    monkeypatch.chdir(tmp_path)
+    assert fingerprint(read("records #2")) == fingerprint(files)

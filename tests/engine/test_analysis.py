@@ -99,3 +99,15 @@ def test_a_result_file_of_other_images(files, tmp_path):
     with pytest.raises(UserError, match="99"):
         recommend_thresholds(read_ground_truth(files[0]), files[1], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["$x_{$", "50% {a} \\frac", "../..", "a/b", "x" * 300, "two\nlines", "$a$ $b"])
+def test_a_class_may_have_any_name(files, tmp_path, name):
+    truth = json.loads(files[0].read_text())
+    truth["categories"][0]["name"] = name
+    files[0].write_text(json.dumps(truth))
+    recommend_thresholds(*files, tmp_path / "out")
+    with (tmp_path / "out" / "thresholds.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1][0] == name
+    (picture,) = (tmp_path / "out").glob("*.png")
+    assert cv2.imread(str(picture)).std() > 5

@@ -3,8 +3,10 @@
 import collections
 import importlib.util
 import io
+import json
 import os
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 
@@ -256,3 +258,77 @@ def test_safetensors(tmp_path):
     for name in ("short.safetensors", "absent.safetensors"):
         with pytest.raises(UserError, match=name):
             read_safetensors(tmp_path / name)
+
+
+def safe_file(path, dtype, data, shape):
+    header = json.dumps({"layer.weight": {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    return path
+
+
+def test_safetensors_of_bfloat16_are_read_exactly(tmp_path):
+    halves = np.arange(2**16, dtype="<u2")
+    read = read_safetensors(safe_file(tmp_path / "w.safetensors", "BF16", halves.tobytes(), [256, 256]))["layer.weight"]
+    assert read.dtype == np.float32 and read.shape == (256, 256)
+    np.testing.assert_array_equal(read.view(np.uint32).ravel(), halves.astype(np.uint32) << 16)
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F4", "C64", "X"])
+def test_safetensors_of_other_types_are_refused_by_the_tensors_name(tmp_path, dtype):
+    with pytest.raises(UserError, match=rf"layer\.weight is of the type {dtype}"):
+        read_safetensors(safe_file(tmp_path / "w.safetensors", dtype, bytes(8), [2, 4]))
+
+
+class CountedStack(list):
+    """A stack that counts the items that were looked at one by one."""
+
+    looked_at = 0
+
+    def __iter__(self):
+        for item in super().__iter__():
+            CountedStack.looked_at += 1
+            yield item
+
+
+def test_many_open_marks_are_looked_through_once():
+    reader, count = PickleReader({}), 3000
+    reader.stack = CountedStack()
+    for name in ["MARK"] * count + ["TUPLE"] * count:
+        reader._follow(name, None)
+    assert CountedStack.looked_at < 10 * count
+    assert len(reader.stack) == 1
+
+
+def test_a_mark_is_popped_as_pickle_does():
+    assert PickleReader({}).read(io.BytesIO(b"K\x01(0.")) == 1
+
+
+def test_calls_that_are_given_one_long_list_again_and_again_are_refused():
+    reader = PickleReader({"collections.OrderedDict": _ordered_dict})
+    pairs = b"](" + b"]".join([b""] + [b"(K\x01K\x02e"] * 1000) + b"e"
+    call = b"ccollections\nOrderedDict\nh\x00\x85R0"
+    with pytest.raises(RefusedPickle, match="again and again"):
+        reader.read(io.BytesIO(pairs + b"q\x00" + call * 1000 + b"."))
+
+
+@pytest.mark.parametrize(
+    ("usual", "average"),
+    [
+        ("state_dict", "state_dict_ema"),
+        ("model", "ema"),
+        ("model", "model_ema"),
+        ("state_dict", "ema_state_dict"),
+        ("model_state", "ema_state"),
+    ],
+)
+def test_of_several_containers_the_trained_one_is_taken_or_the_one_asked_for(tmp_path, save, usual, average):
+    content = {average: {"a": files.tensor("1", KERNEL + 1)}, usual: {"a": files.tensor("0", KERNEL)}, "epoch": 3}
+    save(tmp_path / "w.pth", content)
+    others = []
+    np.testing.assert_array_equal(read_torch(tmp_path / "w.pth", others=others)["a"], KERNEL)
+    assert others == [f"{average}: a"]
+    others.clear()
+    np.testing.assert_array_equal(read_torch(tmp_path / "w.pth", average, others)["a"], KERNEL + 1)
+    assert others == [f"{usual}: a"]
+    with pytest.raises(UserError, match=f"no 'other'.*{average}"):
+        read_torch(tmp_path / "w.pth", "other")
