@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.data.geometry import INTERPOLATION_NAMES, RESIZE_MODES, choose_interpolation, plan_resize, resize_for_eval
+from src.data.transforms import Resize
 from src.errors import UsageError
 
 SIDE = st.integers(1, 2000)
@@ -113,3 +114,12 @@ def test_names_that_do_not_exist():
         plan_resize(10, 10, (32, 32), "squeeze")
     with pytest.raises(UsageError, match="interpolation 'bicubic'"):
         choose_interpolation("bicubic", (1, 1), (2, 2))
+
+
+@pytest.mark.parametrize("mode", RESIZE_MODES)
+def test_a_plan_needs_no_image(mode):
+    place, canvas = Resize(mode), np.zeros((96, 64, 3), np.uint8)
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+    for width, height in ((80, 60), (33, 100), (64, 96)):
+        _, _, geometry = place(np.zeros((height, width, 3), np.uint8), *none, canvas, np.random.default_rng(0))
+        assert place.plan(width, height, (96, 64)) == geometry
