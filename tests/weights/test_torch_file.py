@@ -273,10 +273,10 @@ def test_safetensors_of_bfloat16_are_read_exactly(tmp_path):
     np.testing.assert_array_equal(read.view(np.uint32).ravel(), halves.astype(np.uint32) << 16)
 
 
-@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F4", "C64", "X"])
-def test_safetensors_of_other_types_are_refused_by_the_tensors_name(tmp_path, dtype):
+@pytest.mark.parametrize(("dtype", "size"), [("F8_E4M3", 8), ("F8_E5M2", 8), ("F4", 4), ("C64", 64)])
+def test_safetensors_of_other_types_are_refused_by_the_tensors_name(tmp_path, dtype, size):
     with pytest.raises(UserError, match=rf"layer\.weight is of the type {dtype}"):
-        read_safetensors(safe_file(tmp_path / "w.safetensors", dtype, bytes(8), [2, 4]))
+        read_safetensors(safe_file(tmp_path / "w.safetensors", dtype, bytes(size), [2, 4]))
 
 
 class CountedStack(list):
