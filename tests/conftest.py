@@ -15,6 +15,8 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+from src.common.names import is_encodable, printable
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -33,6 +35,16 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What a test has printed or compared may hold names that are no UTF-8, which workers cannot send."""
+    report = yield
+    report.sections = [(name, printable(text)) for name, text in report.sections]
+    if report.longrepr is not None and not is_encodable(str(report.longrepr)):
+        report.longrepr = printable(str(report.longrepr))
+    return report
 
 
 def _outside_folder(variable: str, default: Path) -> Path:
