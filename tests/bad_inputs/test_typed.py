@@ -33,7 +33,7 @@ CONFIGS = [
     config("no number", M + "lr: .nan\n", "c.yaml:2: lr is '.nan'"),
     config("infinity", M + "lr: inf\n", "c.yaml:2: lr is 'inf'"),
     config("too large", M + "momentum: 2\n", "c.yaml:2: momentum is '2'; it takes a number from 0 to 1"),
-    config("negative", M + "lr: -1\n", "c.yaml:2: lr is '-1'", "at least 0"),
+    config("negative", M + "lr: -1\n", "c.yaml:2: lr is '-1'", "above 0"),
     config("no truth value", M + "augment: maybe\n", "c.yaml:2: augment is 'maybe'; it takes 0/1 or True/False"),
     config("not among the choices", M + "resize: squash\n", "c.yaml:2: resize", "takes one of 'stretch'"),
     config("nested keys", M + "lr:\n  value: 1\n", "c.yaml:2: lr: takes a value or a list, not nested keys"),

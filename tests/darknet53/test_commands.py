@@ -318,7 +318,7 @@ def test_training_a_detector_from_the_trained_classifier(weights, dataset, tmp_p
     (tmp_path / "a.json").write_text(json.dumps(content))
     flags = ["--config", "configs/yolov3.yaml", "--num_classes", "0", "--train_ann_file", tmp_path / "a.json",
              "--train_image_dir", dataset / "train", "--pretrained_backbone", weights, "--training_shape", "64",
-             "--per_batch_size", "3", "--max_epoch", "1", "--t_max", "1", "--warmup_epochs", "0", "--lr", "0",
+             "--per_batch_size", "3", "--max_epoch", "1", "--t_max", "1", "--warmup_epochs", "0", "--lr", "1e-30",
              "--ckpt_path", tmp_path, "--run_name", "r", "--mode", "pynative", "--num_parallel_workers", "0",
              "--progress", "off"]  # fmt: skip
     assert run_command(training.main, list(map(str, flags))) == 0

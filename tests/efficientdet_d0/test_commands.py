@@ -20,7 +20,7 @@ DATA = ["--config", "configs/efficientdet_d0.yaml", "--num_parallel_workers", "0
 TRAIN = [
     *DATA, "--num_classes", "5", "--backbone_shape", "8,4,4,8,8,8,8,16", "--backbone_layers", "1,1,1,1,1,2,1",
     "--pyramid_channels", "8", "--pyramid_repeats", "1", "--head_repeats", "1", "--training_shape", "128",
-    "--per_batch_size", "3", "--lr", "0.01", "--log_interval", "1", "--max_epoch", "2", "--drop_connect", "0.5",
+    "--per_batch_size", "3", "--lr", "0.01", "--lr_warmup_init", "0.002", "--log_interval", "1", "--max_epoch", "2", "--drop_connect", "0.5",
 ]  # fmt: skip
 
 
@@ -58,10 +58,10 @@ def test_a_run_and_its_card(trained):
     assert card["preprocess"]["resize"] == "letterbox_top_left" and card["network"]["pool_padding"] == "ignore"
     header, *steps = (trained / "summary" / "train.csv").read_text().splitlines()
     assert {"class", "box"} <= set(header.split(",")) and len(steps) == 4
-    # An epoch of two steps to warm up, then half a cosine over 300 epochs, of which this is the second.
+    # An epoch of two steps from lr_warmup_init to lr, then a cosine by the step whose half period is the other epoch.
     rates = [float(line.split(",")[header.split(",").index("lr")]) for line in steps]
-    second = 0.005 * (1 + np.cos(np.pi / 300))
-    np.testing.assert_allclose(rates, [0.005, 0.01, second, second], rtol=1e-6)
+    cosine = [0.005 * (1 + np.cos(np.pi * step / 2)) for step in (2, 3)]
+    np.testing.assert_allclose(rates, [0.002, 0.006, *cosine], rtol=1e-6, atol=1e-9)
 
 
 def test_training_begins_at_the_given_backbone_and_keeps_averages(trained):

@@ -55,7 +55,7 @@ def save_npz_as(container, state, path, monkeypatch):
         return path.with_suffix(".ckpt")
     path = path.with_suffix(".pth")
     path.write_bytes(b"PK stands for a PyTorch file")
-    monkeypatch.setattr("src.weights.importer.read_torch", lambda _: state)
+    monkeypatch.setattr("src.weights.importer.read_torch", lambda *_: state)
     return path
 
 

@@ -55,7 +55,7 @@ def imported(config, state, tmp_path, monkeypatch, partial="", flags=(), suffix=
         save_tensors(source, state)
     else:
         source.write_bytes(b"PK stands for a PyTorch file")
-        monkeypatch.setattr("src.weights.importer.read_torch", lambda _: state)
+        monkeypatch.setattr("src.weights.importer.read_torch", lambda *_: state)
     import_weights(load_config(config, [*flags]), source, tmp_path / "out.ckpt", partial=partial)
     return load_weights(tmp_path / "out.ckpt")
 
