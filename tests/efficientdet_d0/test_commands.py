@@ -20,7 +20,8 @@ DATA = ["--config", "configs/efficientdet_d0.yaml", "--num_parallel_workers", "0
 TRAIN = [
     *DATA, "--num_classes", "5", "--backbone_shape", "8,4,4,8,8,8,8,16", "--backbone_layers", "1,1,1,1,1,2,1",
     "--pyramid_channels", "8", "--pyramid_repeats", "1", "--head_repeats", "1", "--training_shape", "128",
-    "--per_batch_size", "3", "--lr", "0.01", "--lr_warmup_init", "0.002", "--log_interval", "1", "--max_epoch", "2", "--drop_connect", "0.5",
+    "--per_batch_size", "3", "--lr", "0.01", "--lr_warmup_init", "0.002", "--log_interval", "1", "--max_epoch", "2",
+    "--drop_connect", "0.5",
 ]  # fmt: skip
 
 
