@@ -7,11 +7,9 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, XavierUniform
 
-from src.common.layers import Float32Cell, draw
+from src.common.layers import draw
 
 _NORM_EPS = 1e-10
-# Square of a length that is taken for 0: the square root has no gradient there.
-_LEAST_SQUARE = 1e-20
 
 
 class Conv(nn.Cell):
@@ -60,12 +58,12 @@ class Conv(nn.Cell):
         return ops.relu(x) if self.has_relu else x
 
 
-class ChannelNorm(Float32Cell):
+class ChannelNorm(nn.Cell):
     """Scales the vector of channels at every pixel to length 1, then each channel by a learnt factor; shape kept.
 
-    Liu et al., ParseNet, 2015, section 3.2, where it is called L2 normalisation. Squares of 256 and more overflow in
-    half precision, and a pixel of zeros has the length `_NORM_EPS`, which is 0 there: so it computes in float32. A
-    pixel of zeros stays so, and gets no gradient.
+    Liu et al., ParseNet, 2015, section 3.2, where it is called L2 normalisation. It is computed in float32 also where
+    the network runs in float16, in which a square overflows from 256 on. Where all channels are 0 they stay so, and the
+    gradient passes as if the length were 1: that of the square root has no limit there.
 
     Args:
         channels: C.
@@ -77,16 +75,16 @@ class ChannelNorm(Float32Cell):
         self.weight = Parameter(ms.Tensor(np.full(channels, scale, np.float32)), name="weight")
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        square = ops.reduce_sum(ops.square(x), (1,))
+        wide = ops.cast(x, ms.float32)
+        weight = ops.cast(ops.reshape(self.weight, (1, -1, 1, 1)), ms.float32)
+        total = ops.reduce_sum(ops.square(wide), (1,))
         if not self.training:
-            length = ops.sqrt(square) + _NORM_EPS
-            return x / ops.expand_dims(length, 1) * ops.reshape(self.weight, (1, -1, 1, 1))
-        is_positive = square > _LEAST_SQUARE
-        length = ops.sqrt(ops.where(is_positive, square, 1.0)) + _NORM_EPS
-        inverse = ops.where(is_positive, ops.reciprocal(length), 0.0)
+            length = ops.sqrt(total) + _NORM_EPS
+            return ops.cast(wide / ops.expand_dims(length, 1) * weight, x.dtype)
+        length = ops.sqrt(total + ops.cast(total == 0, ms.float32)) + _NORM_EPS
         # Spread before multiplied, and not divided: on CPU either keeps an index of 16 bytes an element.
-        inverse = ops.broadcast_to(ops.expand_dims(inverse, 1), x.shape)
-        return x * inverse * ops.broadcast_to(ops.reshape(self.weight, (1, -1, 1, 1)), x.shape)
+        inverse = ops.broadcast_to(ops.expand_dims(ops.reciprocal(length), 1), x.shape)
+        return ops.cast(wide * inverse * ops.broadcast_to(weight, x.shape), x.dtype)
 
 
 class Upsample(nn.Cell):
@@ -111,8 +109,6 @@ class Upsample(nn.Cell):
             self.bn = batch_norm(channels, **norm)
         else:
             self.bias = Parameter(ms.Tensor(np.zeros(channels, np.float32)), name="bias")
-            # Not an addition that broadcasts: its gradient would be summed up in half precision.
-            self.bias_add = ops.BiasAdd()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         n, _, h, w = x.shape
@@ -120,7 +116,7 @@ class Upsample(nn.Cell):
         x = ops.reshape(ops.transpose(x, (0, 1, 4, 2, 5, 3)), (n, self.channels, 2 * h, 2 * w))
         if self.has_norm:
             return self.bn(x)
-        return self.bias_add(x, self.bias)
+        return x + ops.broadcast_to(ops.reshape(self.bias, (1, -1, 1, 1)), x.shape)
 
 
 def upsample_weight(weight: np.ndarray) -> np.ndarray:
