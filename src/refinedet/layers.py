@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, XavierUniform
 
-from src.common.layers import draw
+from src.common.layers import Float32Cell, draw
 
 _NORM_EPS = 1e-10
 
@@ -58,7 +58,7 @@ class Conv(nn.Cell):
         return ops.relu(x) if self.has_relu else x
 
 
-class ChannelNorm(nn.Cell):
+class ChannelNorm(Float32Cell):
     """Scales the vector of channels at every pixel to length 1, then each channel by a learnt factor; shape kept.
 
     Liu et al., ParseNet, 2015, section 3.2, where it is called L2 normalisation. It is computed in float32 also where
