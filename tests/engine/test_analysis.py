@@ -106,7 +106,7 @@ def test_a_class_may_have_any_name(files, tmp_path, name):
     truth = json.loads(files[0].read_text())
     truth["categories"][0]["name"] = name
     files[0].write_text(json.dumps(truth))
-    recommend_thresholds(*files, tmp_path / "out")
+    recommend_thresholds(read_ground_truth(files[0]), files[1], tmp_path / "out")
     with (tmp_path / "out" / "thresholds.csv").open(newline="") as file:
         assert list(csv.reader(file))[1][0] == name
     (picture,) = (tmp_path / "out").glob("*.png")
