@@ -85,13 +85,25 @@ def build_schedule(
     return rate
 
 
-def unfinished_parts(
-    kind: str, max_epoch: int, warmup_epochs: float, lr_epochs: Sequence[int], t_max: int
+def schedule_warnings(
+    kind: str,
+    lr: float,
+    max_epoch: int,
+    warmup_epochs: float,
+    lr_epochs: Sequence[int],
+    t_max: int,
+    lr_warmup_init: float,
 ) -> Iterator[str]:
-    """What of a schedule a training of `max_epoch` epochs does not reach, a sentence each with the remedy.
+    """What of a schedule a training of `max_epoch` epochs does not reach, and a warm-up that falls: a sentence each with
+    the remedy.
 
     Args: as those of `build_schedule`.
     """
+    if warmup_epochs > 0 and lr_warmup_init > lr:
+        yield (
+            f"lr_warmup_init {lr_warmup_init:g} is above lr {lr:g}: the rate falls in the warm-up. "
+            "Set --lr_warmup_init to a part of lr, or to 0"
+        )
     if warmup_epochs >= max_epoch:
         yield (
             f"warmup_epochs {warmup_epochs:g} is not shorter than max_epoch {max_epoch}: the rate only rises. "

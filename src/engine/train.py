@@ -13,7 +13,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, nn
 
-from src.common.schedules import build_schedule, unfinished_parts
+from src.common.schedules import build_schedule, schedule_warnings
 from src.config import diff_configs
 from src.engine.cards import apply_backbone_card, apply_card
 from src.engine.checkpoints import CheckpointFolder, Snapshot, load_snapshot
@@ -85,8 +85,8 @@ def _train_in(folder: Path, cfg: Config, runtime: Runtime, manifest: Path | None
     cfg = apply_card(cfg, card, Path(cfg.pretrained), with_classes=False)
     if cfg.pretrained_backbone:
         cfg = apply_backbone_card(cfg, Path(cfg.pretrained_backbone))
-    for sentence in unfinished_parts(
-        cfg.lr_scheduler, cfg.max_epoch, cfg.warmup_epochs, lr_epochs=cfg.lr_epochs, t_max=cfg.t_max
+    for sentence in schedule_warnings(
+        cfg.lr_scheduler, cfg.lr, cfg.max_epoch, cfg.warmup_epochs, cfg.lr_epochs, cfg.t_max, cfg.lr_warmup_init
     ):
         log.warning("%s", sentence)
     dataset, cfg = open_dataset(cfg, "train")

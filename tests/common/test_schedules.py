@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from src.common.schedules import build_schedule, unfinished_parts
+from src.common.schedules import build_schedule, schedule_warnings
 from src.errors import UsageError
 
 COSINES = ("cosine_annealing", "cosine_annealing_V2", "cosine_annealing_sample")
@@ -183,18 +183,28 @@ def test_the_rate_follows_the_share_of_the_epoch_whatever_its_number_of_steps(ki
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("change", "said"),
     [
-        (("cosine_annealing", 30, 4, (), 320), "t_max 320 is longer than max_epoch 30: the rate ends at 98 % of lr"),
-        (("cosine_annealing", 30, 30, (), 30), "the rate only rises"),
-        (("exponential", 30, 4, (92, 105), 0), "lr_epochs 92, 105 lie beyond max_epoch 30: the rate never falls"),
-        (("exponential", 100, 4, (92, 105), 0), "lr_epochs 105 lie beyond max_epoch 100: the rate does not fall there"),
-        (("cosine_annealing", 30, 4, (92,), 30), None),
-        (("cosine_annealing_V2", 30, 4, (), 320), None),
-        (("exponential", 120, 4, (92, 105), 320), None),
+        ({"t_max": 320}, "t_max 320 is longer than max_epoch 30: the rate ends at 98 % of lr"),
+        ({"warmup_epochs": 30}, "the rate only rises"),
+        ({"kind": "exponential"}, "lr_epochs 92, 105 lie beyond max_epoch 30: the rate never falls"),
+        (
+            {"kind": "exponential", "max_epoch": 100},
+            "lr_epochs 105 lie beyond max_epoch 100: the rate does not fall there",
+        ),
+        ({"lr_warmup_init": 0.2}, "lr_warmup_init 0.2 is above lr 0.1: the rate falls in the warm-up"),
+        ({}, None),
+        ({"lr_warmup_init": 0.05}, None),
+        ({"lr_warmup_init": 0.2, "warmup_epochs": 0}, None),
+        ({"kind": "cosine_annealing_V2", "t_max": 320}, None),
+        ({"kind": "exponential", "max_epoch": 120, "t_max": 320}, None),
     ],
 )
-def test_a_course_that_is_cut_short_is_told_with_the_remedy(arguments, said):
-    sentences = list(unfinished_parts(*arguments))
+def test_a_schedule_that_is_cut_short_or_falls_at_first_is_told_with_the_remedy(change, said):
+    arguments = {
+        "kind": "cosine_annealing", "lr": 0.1, "max_epoch": 30, "warmup_epochs": 4, "lr_epochs": (92, 105), "t_max": 30,
+        "lr_warmup_init": 0,
+    }  # fmt: skip
+    sentences = list(schedule_warnings(**{**arguments, **change}))
     assert len(sentences) == (said is not None)
     assert said is None or (said in sentences[0] and "Set --" in sentences[0])
