@@ -94,8 +94,7 @@ def schedule_warnings(
     t_max: int,
     lr_warmup_init: float,
 ) -> Iterator[str]:
-    """What of a schedule a training of `max_epoch` epochs does not reach, and a warm-up that falls: a sentence each with
-    the remedy.
+    """What of a schedule a training does not reach, and a warm-up that falls: a sentence each, with the remedy.
 
     Args: as those of `build_schedule`.
     """

@@ -86,7 +86,13 @@ def _train_in(folder: Path, cfg: Config, runtime: Runtime, manifest: Path | None
     if cfg.pretrained_backbone:
         cfg = apply_backbone_card(cfg, Path(cfg.pretrained_backbone))
     for sentence in schedule_warnings(
-        cfg.lr_scheduler, cfg.lr, cfg.max_epoch, cfg.warmup_epochs, cfg.lr_epochs, cfg.t_max, cfg.lr_warmup_init
+        cfg.lr_scheduler,
+        cfg.lr,
+        cfg.max_epoch,
+        warmup_epochs=cfg.warmup_epochs,
+        lr_epochs=cfg.lr_epochs,
+        t_max=cfg.t_max,
+        lr_warmup_init=cfg.lr_warmup_init,
     ):
         log.warning("%s", sentence)
     dataset, cfg = open_dataset(cfg, "train")
