@@ -38,8 +38,9 @@ def _clip_one(limit: float, vector: Tensor, weight: Tensor, start: tuple, size: 
     return part * ops.minimum(limit / (_norm(part) + 1e-6), Tensor(1.0, ms.float32))
 
 
-@_write.register("Tensor", "Tensor", "Tuple")
-def _write_one(parameter: Tensor, part: Tensor, shape: tuple) -> Tensor:
+@_write.register("Tensor", "Tensor", "Tuple", "Tuple", "Tuple")
+def _write_one(vector: Tensor, parameter: Tensor, start: tuple, size: tuple, shape: tuple) -> Tensor:
+    part = _slice(vector, start, size)
     return ops.assign(parameter, _reshape(part, shape) if len(shape) != 1 else part)
 
 
@@ -161,8 +162,7 @@ class TrainStep(nn.Cell):
             self.buffer = _vector("buffer", count)
         # What the forward pass itself may write.
         self.statistics = ms.ParameterTuple([p for p in loss_cell.network.get_parameters() if not p.requires_grad])
-        _, sizes, self.statistics_shapes = _layout(self.statistics)
-        self.statistics_sizes = [size for (size,) in sizes]
+        self.statistics_starts, self.statistics_sizes, self.statistics_shapes = _layout(self.statistics)
         # Moving averages cover the batch-norm statistics too: averaged weights do not fit the raw statistics.
         self.averaged = ms.ParameterTuple(loss_cell.network.get_parameters() if options.ema_decay else [])
         if options.ema_decay > 0:
@@ -224,7 +224,9 @@ class TrainStep(nn.Cell):
     def _write_statistics(self, vector: Tensor) -> tuple:
         if len(self.statistics) == 0:
             return ()
-        return _map(_write, self.statistics, ops.split(vector, self.statistics_sizes), self.statistics_shapes)
+        # Not ops.split: it loops in Python over the parts and exceeds the compiler's call depth from about 100 on.
+        write = ops.partial(_write, vector)
+        return _map(write, self.statistics, self.statistics_starts, self.statistics_sizes, self.statistics_shapes)
 
     def _is_finite_everywhere(self, total: Tensor, statistics: Tensor) -> Tensor:
         """Whether loss and statistics are, on all ranks: a gradient can be finite where the loss is not (a limit, a
