@@ -8,10 +8,10 @@ uninterrupted run.
 checkpoint. After each it goes on with `--resume auto`. Then a data worker is held for ten seconds, one is killed, an
 image is deleted, and SIGTERM and SIGINT are sent. The final weights, averages and optimiser state must equal those of
 the uninterrupted run bit for bit. `evaluation`: SIGKILL inside the first evaluation; the epoch is there, and the
-evaluation is made up for. `jobs`: two trainings in one folder, named and unnamed. `batch`: goes on with another batch
-size in the middle of an epoch; the learning rates follow the epochs. `flips`: one byte in a checkpoint file, 200 times.
-`disk`: a tmpfs of a few checkpoints, mounted in a user namespace of its own (no rights are needed), or a limit on file
-sizes where that is not allowed.
+evaluation is made up for. `jobs`: two trainings in one folder, named and unnamed; two launchers in one folder. `batch`:
+goes on with another batch size in the middle of an epoch; the learning rates follow the epochs. `flips`: one byte in a
+checkpoint file, 200 times. `disk`: a tmpfs of a few checkpoints, mounted in a user namespace of its own (no rights are
+needed), or a limit on file sizes where that is not allowed.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ import psutil  # noqa: E402
 EPOCHS, STEPS = 40, 6  # steps of an epoch
 _STEP = re.compile(r"iter\[(\d+)\]")
 _HOLD = 10.0
+CONFIG = "configs/yolov3_shapes.yaml"
 FLAGS = [
-    "--config", "configs/yolov3_shapes.yaml", "--training_shape", "64", "--backbone_shape", "4,8,8,16,16,16",
+    "--training_shape", "64", "--backbone_shape", "4,8,8,16,16,16",
     "--backbone_layers", "1,1,1,1,1", "--per_batch_size", "4", "--num_parallel_workers", "1", "--warmup_epochs", "0",
     "--progress", "off", "--log_interval", "1", "--lr", "0.02", "--ema_decay", "0.9", "--num_classes", "0",
     "--max_epoch", str(EPOCHS), "--t_max", str(EPOCHS), "--run_eval", "0", "--keep_checkpoint_max", "5",
@@ -76,10 +77,18 @@ def write_data(folder: Path) -> None:
 
 
 class Run:
-    """One process of train.py; `step` is the last step it has logged."""
+    """One process of train.py, or of the launcher where `launch_from` names the folder that it is started in; `step` is
+    the last step it has logged."""
 
     def __init__(
-        self, work: Path, output: Path, name: str, *flags: str, limit: int = 0, has_same_graph: bool = True
+        self,
+        work: Path,
+        output: Path,
+        name: str,
+        *flags: str,
+        limit: int = 0,
+        has_same_graph: bool = True,
+        launch_from: Path | None = None,
     ) -> None:
         self.folder = output / name
         self.lines: list[str] = []
@@ -90,10 +99,21 @@ class Run:
         cache = (
             {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(work / "graphs")} if has_same_graph else {}
         )
+        where = ["--data_dir", str(work / "data"), "--ckpt_path", str(output), *(["--run_name", name] if name else [])]
+        start = [sys.executable, "train.py", "--config", CONFIG]
+        if launch_from is not None:
+            launch_from.mkdir(exist_ok=True)
+            start = [
+                "bash",
+                str(ROOT / "scripts" / "run_standalone_train.sh"),
+                Path(CONFIG).stem,
+                str(work / "data"),
+                "",
+            ]
         self.process = subprocess.Popen(
-            [sys.executable, "train.py", *FLAGS, "--data_dir", str(work / "data"), "--ckpt_path", str(output),
-             *(["--run_name", name] if name else []), *flags],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **cache},
+            [*start, *FLAGS, *where, *flags],
+            cwd=launch_from or ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, **cache, "PYTHON": sys.executable},
             preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -275,6 +295,29 @@ def torture_by_two_jobs(work: Path) -> None:
     check([run.end() for run in pair] == [0, 0], "two jobs without a name", pair[0])
     check(len(list(output.glob("*/ckpt_0/*-1_*.state.json"))) == 2, "two jobs without a name share a folder")
     print("two jobs of one name: the second is refused, the first undisturbed; two without: a folder each")
+    torture_by_two_launchers(work)
+
+
+def torture_by_two_launchers(work: Path) -> None:
+    """A second launcher in the folder of a first; then the launcher is killed, and its training with it."""
+    place = work / "launched"
+    first = Run(work, work / "runs", "launched", launch_from=place)
+    first.wait_for(STEPS + 1)
+    second = Run(work, work / "runs", "other", launch_from=place)
+    check(second.end() == 1 and "the log of a job that is running" in second.text, "a second launcher", second)
+    check(not second.folder.exists(), "the second launcher has begun a training")
+    check(first.process.poll() is None, "the first launcher ended before the other was tried: make it longer", first)
+    check(first.end() == 0, "the first of two launchers", first)
+    different = differences(work / "runs" / "peace", first.folder)
+    check(not different, f"the first launcher's training was disturbed: {different[:3]}", first)
+    killed = Run(work, work / "runs", "orphan", launch_from=place)
+    killed.wait_for(STEPS + 1)
+    everything = psutil.Process(killed.process.pid).children(recursive=True)
+    launcher = next(p for p in [psutil.Process(killed.process.pid), *everything] if "src.tools.launch" in p.cmdline())
+    launcher.kill()
+    _, alive = psutil.wait_procs(everything, timeout=30)
+    check(not alive, f"processes outlive their launcher: {[p.cmdline() for p in alive]}", killed)
+    print("two launchers in one folder: the second is refused, the first undisturbed; a killed one takes all with it")
 
 
 def torture_by_another_batch_size(work: Path) -> None:
