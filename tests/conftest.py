@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from src.common.names import is_encodable, printable
+from tests.in_process import own_log
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,6 +46,13 @@ def pytest_runtest_makereport(item, call):
     if report.longrepr is not None and not is_encodable(str(report.longrepr)):
         report.longrepr = printable(str(report.longrepr))
     return report
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """No test writes to the log of another."""
+    with own_log():
+        yield
 
 
 def _outside_folder(variable: str, default: Path) -> Path:

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ from src.data.areas import read_areas
 from src.data.box_check import BoxCheck, missing_files, nearest_name
 from src.data.content import SHOWN, BoxEntry, Content, ImageEntry, Problems, leaves_folder
 from src.data.decode import read_image_size
+from src.data.faults import Described, Fault
+from src.data.file_names import log_renamed, settle_names, shared_files, where_else
 from src.data.sample import DetectionDataset, ReadReport, build_samples
+from src.data.text_lines import MAX_CLASSES
 from src.errors import UsageError, UserError
 
 logger = logging.getLogger(__name__)
@@ -80,10 +84,13 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
     """
     content.raise_problems()
     names, category_ids, label_of = map_classes(content, options)
-    check_images(content, options.check_images)
     report = ReadReport()
     # Boxes of YOLO are shares of an image: without it there are none.
     is_needed = options.check_images or content.format == "yolo"
+    if is_needed and content.store is None:
+        log_renamed(content, settle_names(content))
+    check_images(content, options.check_images)
+    _warn_of_shared_files(content)
     left_out = _check_files(content, options, is_needed) if content.store is None else frozenset()
     report.missing = len(left_out)
     rows, labels = _check_annotations(content, names, label_of)
@@ -121,12 +128,25 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
     )
 
 
+def _warn_of_shared_files(content: Content) -> None:
+    shared = shared_files(content)
+    if shared:
+        name, ids = shared[0]
+        logger.warning(
+            "%s: %d files stand under several image ids, such as %s (%s): each takes the objects of the others for "
+            "background. python -m src.tools.check --fix OUT puts them together",
+            *(content.source, len(shared), name, ", ".join(map(repr, ids))),
+        )
+
+
 def map_classes(content: Content, options: ReadOptions) -> tuple[list[str], list[int], dict[int, int]]:
     """Names and category ids by label, and the label of each category id of the file that the config knows."""
     problems = Problems(content)
     for position, category in enumerate(content.categories):
         if type(category.id) is not int or not isinstance(category.name, str):
             problems.add(f"category {position} needs an integer 'id' and a text 'name'")
+        elif abs(category.id) >= 2**31:
+            problems.add(f"category {category.name!r} has id {category.id}: ids lie below 2147483648")
         elif options.label_map == "coco_id_minus_1" and not 1 <= category.id <= _LARGEST_ID:
             problems.add(
                 f"category {category.name!r} has id {category.id}: label_map coco_id_minus_1 needs ids from 1 to "
@@ -134,9 +154,19 @@ def map_classes(content: Content, options: ReadOptions) -> tuple[list[str], list
             )
     problems.raise_if_any()
     _check_unique(content, "category id", [category.id for category in content.categories])
-    _check_unique(content, "category name", [category.name for category in content.categories])
+    _leave_out_empty_twins(content)
+    _check_unique(
+        content,
+        "category name",
+        [category.name for category in content.categories],
+        ". python -m src.tools.check --fix OUT makes one of them",
+    )
     id_of = {category.name: category.id for category in sorted(content.categories, key=lambda category: category.id)}
     known = list(options.class_names) or list(id_of)
+    if not known:
+        raise UserError(f"{content.title} has no categories: it names no class, so that there is nothing to learn")
+    if len(known) > MAX_CLASSES:
+        raise UserError(f"{content.title} has {len(known)} categories, more than {MAX_CLASSES}")
     if len(set(known)) < len(known):
         raise UsageError("class_names names a class twice")
     absent = [name for name in known if name not in id_of]
@@ -147,9 +177,28 @@ def map_classes(content: Content, options: ReadOptions) -> tuple[list[str], list
         ids = list(range(1, max(options.num_classes, *name_of, 0) + 1))
         return [name_of.get(number, UNUSED_CLASS) for number in ids], ids, {number: number - 1 for number in name_of}
     # A class the file does not have gets an id the file does not use, so that its detections score as nothing.
-    spare = iter(range(max(id_of.values(), default=0) + 1, 2**31))
+    used = set(id_of.values())
+    spare = (number for number in chain(range(max(used, default=0) + 1, 2**31), range(1, 2**31)) if number not in used)
     ids = [id_of[name] if name in id_of else next(spare) for name in known]
     return known, ids, {id_of[name]: label for label, name in enumerate(known) if name in id_of}
+
+
+def _leave_out_empty_twins(content: Content) -> None:
+    """Of categories of one name those without a box go, if another has boxes: exports call their root, the
+    supercategory of all classes, by the name of the project, which a class may have too."""
+    times = Counter(category.name for category in content.categories)
+    if all(count == 1 for count in times.values()):
+        return
+    used = {entry.category_id for entry in content.annotations if type(entry.category_id) is int}
+    twins = [c for c in content.categories if times[c.name] > 1 and c.id not in used]
+    with_boxes = {category.name for category in content.categories if category.id in used}
+    gone = [category for category in twins if category.name in with_boxes]
+    for category in gone:
+        logger.warning(
+            "%s: the category %r has two ids; %d, which no box has, is left out",
+            *(content.source, category.name, category.id),
+        )
+    content.categories = [category for category in content.categories if category not in gone]
 
 
 def check_images(content: Content, names_needed: bool = True) -> None:
@@ -174,14 +223,14 @@ def check_images(content: Content, names_needed: bool = True) -> None:
     _check_unique(content, "image id", [image.id for image in content.images])
 
 
-def _check_unique(content: Content, what: str, values: list[Any]) -> None:
+def _check_unique(content: Content, what: str, values: list[Any], remedy: str = "") -> None:
     if len(set(values)) == len(values):
         return
     problems = Problems(content)
     for value, times in Counter(values).items():
         if times > 1:
             problems.add(f"the {what} {value!r} occurs {times} times")
-    problems.raise_if_any()
+    problems.raise_if_any(remedy)
 
 
 def _check_files(content: Content, options: ReadOptions, is_needed: bool) -> frozenset[str | int]:
@@ -200,7 +249,7 @@ def _check_files(content: Content, options: ReadOptions, is_needed: bool) -> fro
     shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
     what = f"{len(missing)} of {len(content.images)} images named in {content.source} are missing in {folder}: {shown}"
     if options.on_bad_image != "skip" or len(missing) == len(content.images):
-        raise UserError(what)
+        raise UserError(what + where_else(folder, missing[0]))
     logger.warning("%s; they are left out", what)
     gone = set(missing)
     lost = {image.id for image in content.images if image.file_name in gone}
@@ -233,9 +282,9 @@ def _check_annotations(content: Content, names: list[str], label_of: dict[int, i
         name_of = {category.id: category.name for category in content.categories}
         problems = Problems(content)
         for position, annotation in enumerate(annotations):
-            what = annotation_problem(annotation, row_of, name_of, names, label_of)
-            if what:
-                problems.add(what, position)
+            found = annotation_problem(annotation, row_of, name_of, names, label_of)
+            if found:
+                problems.add(found.text, position)
         problems.raise_if_any()
     _check_unique(content, "annotation id", [annotation.id for annotation in annotations])
     return np.array(rows, np.int64), np.array(labels, np.int32)
@@ -247,8 +296,8 @@ def annotation_problem(
     name_of: dict[int, str],
     names: list[str],
     label_of: dict[int, int],
-) -> str:
-    """What is wrong with the ids of an annotation, besides its box; empty if nothing is.
+) -> Described | None:
+    """What is wrong with the ids of an annotation, besides its box; None if nothing is.
 
     Args:
         annotation: as in its file.
@@ -259,21 +308,22 @@ def annotation_problem(
     """
     absent = [key for key in ("id", "image_id", "category_id", "bbox") if getattr(annotation, key) is None]
     if absent:
-        return f"the key {' and '.join(map(repr, absent))} is missing"
+        return Described(Fault.LACKS_KEY, f"the key {' and '.join(map(repr, absent))} is missing")
     if type(annotation.id) not in (int, str):
-        return f"the id {annotation.id!r} is neither a number nor a text"
+        return Described(Fault.BROKEN, f"the id {annotation.id!r} is neither a number nor a text")
     image_id, category_id = annotation.image_id, annotation.category_id
     if type(image_id) not in (int, str) or image_id not in row_of:
         other = str(image_id) if isinstance(image_id, int) else _as_int(image_id)
         hint = f" (but one with id {other!r}: number and text differ)" if other in row_of else ""
-        return f"no image has the id {image_id!r}{hint}"
+        return Described(Fault.UNKNOWN_IMAGE, f"no image has the id {image_id!r}{hint}")
     if type(category_id) is not int or category_id not in name_of:
-        return f"image {image_id!r}: no category has the id {category_id!r}"
+        return Described(Fault.UNKNOWN_CATEGORY, f"image {image_id!r}: no category has the id {category_id!r}")
     if category_id not in label_of:
-        return f"image {image_id!r}: {_unknown_category(name_of[category_id], names)}"
+        text = f"image {image_id!r}: {_unknown_category(name_of[category_id], names)}"
+        return Described(Fault.UNKNOWN_CLASS, text)
     if annotation.iscrowd not in (0, 1):
-        return f"image {image_id!r}: iscrowd is {annotation.iscrowd!r}, not 0 or 1"
-    return ""
+        return Described(Fault.BAD_ISCROWD, f"image {image_id!r}: iscrowd is {annotation.iscrowd!r}, not 0 or 1")
+    return None
 
 
 def _unknown_category(name: str, names: list[str]) -> str:

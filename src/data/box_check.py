@@ -15,12 +15,16 @@ import numpy as np
 
 from src.common.boxes import xywh_to_xyxy, xyxy_to_xywh
 from src.data.content import Content, Problems
+from src.data.faults import BadBox, Fault
 from src.data.sample import ReadReport
+from src.errors import UserError
 
 # Sums of hundredths miss the border by less; that is no overhang worth a word.
 _ROUNDING = 1e-6
 # A box may stick out of its image by this many pixels: the rounding of corners to hundredths and of sizes to pixels.
 OVERHANG = 1.0
+# Boxes from 0 to 1 are shares of images that are larger than this, in px.
+_LEAST_SIDE = 16
 # The two boxes of zero height in COCO's own instances_train2014.json and instances_train2017.json, by annotation id
 # (cocodataset/cocoapi#355).
 _KNOWN_DEFECTS = {918: [296.65, 388.33, 1.03, 0.0], 2206849: [9.98, 188.56, 5.54, 0.0]}
@@ -67,14 +71,14 @@ class MeasuredBoxes(NamedTuple):
         xywh: float64 (n, 4) as their file has them, cut too where they stick out.
         keep: bool (n,): which are good.
         clipped: bool (n,): which of those were cut.
-        bad: position and description of each of the others.
+        bad: each of the others.
     """
 
     corners: np.ndarray
     xywh: np.ndarray
     keep: np.ndarray
     clipped: np.ndarray
-    bad: list[tuple[int, str]]
+    bad: list[BadBox]
 
 
 @dataclass
@@ -98,16 +102,31 @@ class BoxCheck:
             UserError: there are bad boxes and `on_bad_box` is not `skip`.
         """
         measured = self.measure()
+        if shares := self.shares(measured):
+            raise UserError(f"{self.content.title}: {shares}")
         report.clipped = int(measured.clipped.sum())
         problems, known = Problems(self.content), Problems(self.content)
-        for position, what in measured.bad:
-            annotation = self.content.annotations[position]
-            (known if known_defect(annotation.id, annotation.bbox) else problems).add(what, position)
+        for box in measured.bad:
+            annotation = self.content.annotations[box.position]
+            (known if known_defect(annotation.id, annotation.bbox) else problems).add(box.text, box.position)
         if on_bad_box != "skip":
             problems.raise_if_any(". Mend the file, or set on_bad_box=skip to leave such boxes out")
         report.skipped = problems.count + known.count
         report.notes = [note.message() for note in (problems, known) if note.count]
         return measured
+
+    def shares(self, measured: MeasuredBoxes) -> str:
+        """A sentence where all boxes look like shares of their images instead of pixels; else empty."""
+        boxes = measured.xywh
+        sides = self.sizes[self.rows].min(axis=1, initial=2**31)
+        # A box of less than a pixel in the corner of an image may be one; all of a data set are none.
+        is_small = (boxes[:, :2] + boxes[:, 2:] <= 1.001).all() and (boxes[:, 2:] > 0).all()
+        if len(boxes) and is_small and (sides >= _LEAST_SIDE).all():
+            return (
+                f"all {len(boxes)} boxes lie between 0 and 1, as shares of an image do ({self._written(0)}): pixels "
+                "are due. Multiply them by width and height of their images"
+            )
+        return ""
 
     def measure(self) -> MeasuredBoxes:
         """Cuts and judges every box."""
@@ -128,7 +147,7 @@ class BoxCheck:
         keep = finite & with_area & (overhang <= OVERHANG)
         sticks_out = overhang > _ROUNDING
         bad = [
-            (position, self._describe(position, finite[position], xywh[position], overhang[position]))
+            self._describe(position, finite[position], xywh[position], overhang[position])
             for position in np.flatnonzero(~keep).tolist()
         ]
         exact = np.where(sticks_out[:, None], xyxy_to_xywh(cut), xywh)
@@ -152,17 +171,20 @@ class BoxCheck:
                     xywh[position] = values
         return xywh
 
-    def _describe(self, position: int, finite: bool, xywh: np.ndarray, overhang: float) -> str:
+    def _written(self, position: int) -> str:
+        annotation = self.content.annotations[position]
+        return annotation.text or f"{annotation.bbox} (left, top, width, height)"
+
+    def _describe(self, position: int, finite: bool, xywh: np.ndarray, overhang: float) -> BadBox:
         image = self.content.images[self.rows[position]]
         width, height = self.sizes[self.rows[position]]
-        annotation = self.content.annotations[position]
-        written = annotation.text or f"{annotation.bbox} (left, top, width, height)"
         if not finite:
-            what = "is not four finite numbers"
+            fault, what = Fault.NO_NUMBERS, "is not four finite numbers"
         elif (xywh[2:] < 0).any():
-            what = "has a negative width or height"
+            fault, what = Fault.NEGATIVE_SIZE, "has a negative width or height"
         elif (xywh[2:] == 0).any() or overhang <= OVERHANG:
-            what = "has no area"
+            fault, what = Fault.NO_AREA, "has no area"
         else:
-            what = f"sticks out of its image of {width}x{height} by {overhang:.4g} px"
-        return f"image {image.id!r} ({image.file_name}): the box {written} {what}"
+            fault, what = Fault.OUTSIDE, f"sticks out of its image of {width}x{height} by {overhang:.4g} px"
+        text = f"image {image.id!r} ({image.file_name}): the box {self._written(position)} {what}"
+        return BadBox(position, fault, text)

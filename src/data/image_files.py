@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # What the decoders read and data sets are made of, most frequent first; and GIF, which OpenCV's packages do not decode:
@@ -40,6 +40,22 @@ def image_names(folder: Path) -> list[str]:
             return sorted(entry.name for entry in entries if is_image_name(entry.name))
     except OSError:
         return []
+
+
+def walk_images(folder: Path) -> Iterator[Path]:
+    """Images of a folder and of all folders in it, links to folders included, by sorted names.
+
+    A folder that can be reached in several ways is read once, so that a link upwards ends nowhere.
+    """
+    seen = {os.path.realpath(folder)}
+    for inner, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in list(folders):
+            real = os.path.realpath(Path(inner, name))
+            if real in seen or is_litter(name):
+                folders.remove(name)
+            seen.add(real)
+        yield from (Path(inner, name) for name in sorted(names) if is_image_name(name))
 
 
 def find_image(folder: Path) -> Callable[[str], str]:

@@ -14,6 +14,8 @@ from src.data.areas import is_area
 from src.data.assemble import annotation_problem, is_whole
 from src.data.box_check import BoxCheck, known_defect, nearest_name
 from src.data.content import BoxEntry, Category, Content, ImageEntry, leaves_folder
+from src.data.faults import BadBox, Fault
+from src.data.file_names import shared_files
 from src.data.findings import SplitReport
 from src.data.image_notes import EXIF, exif_note
 from src.data.image_scan import ImageFacts
@@ -46,6 +48,7 @@ class _Inspector:
         for problem in self.content.problems:
             self.report.add(problem.kind, "error", str(problem), fix="left out")
         categories, renamed = self._categories()
+        self._owner = self._owners()
         images = self._images()
         kept, rows = self._annotations(images, categories, renamed)
         sizes = np.array([(image.width or 0, image.height or 0) for image in images], np.int64).reshape(-1, 2)
@@ -103,10 +106,26 @@ class _Inspector:
         self._add("unknown class", "error", text, f"becomes {means!r}" if means else "its boxes are left out")
         return means
 
+    def _owners(self) -> dict[Any, Any]:
+        """For each id of a file that stands under several: the first of them, which gets all boxes."""
+        owner: dict[Any, Any] = {}
+        for name, ids in shared_files(self.content):
+            usable = [number for number in dict.fromkeys(ids) if type(number) in (int, str)]
+            if len(usable) > 1:
+                text = (
+                    f"{name} stands under the image ids {', '.join(map(repr, usable))}: each takes the objects of the "
+                )
+                text += "others for background"
+                self._add("file under several ids", "error", text, f"its boxes go to {usable[0]!r}", name)
+                owner |= dict.fromkeys(usable[1:], usable[0])
+        return owner
+
     def _images(self) -> list[ImageEntry]:
         """Sound entries of images that can be read, with their sizes."""
         kept, seen = [], set()
         for position, image in enumerate(self.content.images):
+            if type(image.id) in (int, str) and image.id in self._owner:
+                continue
             problem = self._image_problem(position, image, seen)
             if problem:
                 self._add(*problem, fix="left out with its boxes", image=str(image.file_name))
@@ -163,17 +182,18 @@ class _Inspector:
         name_of = {category.id: category.name for category in self.content.categories if type(category.id) is int}
         kept, rows, seen = [], [], set()
         for position, entry in enumerate(self.content.annotations):
-            what = annotation_problem(entry, every, name_of, [], dict.fromkeys(name_of, 0))
-            if what:
-                self._add(_kind_of(what), "error", f"{self.content.place(position)}: {what}", "left out")
+            found = annotation_problem(entry, every, name_of, [], dict.fromkeys(name_of, 0))
+            if found:
+                self._add(found.fault.value, "error", f"{self.content.place(position)}: {found.text}", "left out")
             elif entry.id in seen:
                 text = f"{self.content.place(position)}: the annotation id {entry.id!r} occurs twice"
                 self._add("duplicated annotation id", "error", text, "gets another id")
-            if what or entry.image_id not in row_of or entry.category_id not in becomes:
+            image_id = entry.image_id if found else self._owner.get(entry.image_id, entry.image_id)
+            if found or image_id not in row_of or entry.category_id not in becomes:
                 continue
             seen.add(entry.id)
             kept.append(position)
-            rows.append(row_of[entry.image_id])
+            rows.append(row_of[image_id])
         self._becomes = becomes
         return kept, rows
 
@@ -187,11 +207,14 @@ class _Inspector:
             places=None if self.content.places is None else [self.content.places[position] for position in kept],
         )
         check = BoxCheck(some, np.array(rows, np.int64), sizes)
-        boxes, xywh, good, clipped, bad = check.measure()
+        measured = check.measure()
+        boxes, xywh, good, clipped, bad = measured
+        if shares := check.shares(measured):
+            self._add("boxes as shares of the image", "error", f"{self.content.source}: {shares}")
         cut = set()
-        for index, what in bad:
-            good[index] = self._judge(some, index, images[rows[index]], boxes[index], what)
-            cut.add(index)
+        for box in bad:
+            good[box.position] = self._judge(some, box, images[rows[box.position]], boxes[box.position])
+            cut.add(box.position)
         if clipped.any():
             text = f"{int(clipped.sum())} boxes stick out of their images by at most a pixel, as rounding does"
             self._add("box cut by less than a pixel", "note", text, "cut")
@@ -209,9 +232,7 @@ class _Inspector:
             bbox = xywh[index].tolist()
             area = None if index in cut else self._area(some, index, image.file_name)
             entries.append(
-                BoxEntry(
-                    len(entries) + 1, entry.image_id, category, bbox, area, entry.iscrowd, entry.difficult, entry.text
-                )
+                BoxEntry(len(entries) + 1, image.id, category, bbox, area, entry.iscrowd, entry.difficult, entry.text)
             )
         return entries
 
@@ -224,40 +245,22 @@ class _Inspector:
         self._add("unusable area", "warning", text, "width x height of the box counts", image)
         return None
 
-    def _judge(self, some: Content, index: int, image: ImageEntry, box: np.ndarray, what: str) -> bool:
+    def _judge(self, some: Content, bad: BadBox, image: ImageEntry, box: np.ndarray) -> bool:
         """Notes a bad box; whether the part of it inside the image is kept."""
-        entry = some.annotations[index]
-        kind = next((kind for words, kind in _BOX_KINDS if words in what), "bad box")
+        entry = some.annotations[bad.position]
+        kind, text = bad.fault.value, f"{some.place(bad.position)}: {bad.text}"
         if known_defect(entry.id, entry.bbox):
-            self._add(kind, "note", f"{some.place(index)}: {what}; a known defect of COCO", "left out", image.file_name)
+            self._add(kind, "note", f"{text}; a known defect of COCO", "left out", image.file_name)
             return False
         keeps = False
-        if "sticks out" in what:
+        if bad.fault is Fault.OUTSIDE:
             remainder = float((box[2] - box[0]) * (box[3] - box[1]))
             keeps = remainder > 0 and remainder >= _LEAST_REMAINDER * float(entry.bbox[2]) * float(entry.bbox[3])
-        self._add(kind, "error", f"{some.place(index)}: {what}", "cut" if keeps else "left out", image.file_name)
+        self._add(kind, "error", text, "cut" if keeps else "left out", image.file_name)
         return keeps
 
     def _add(self, kind: str, severity: str, text: str, fix: str = "", image: str = "") -> None:
         self.report.add(kind, severity, text, image, fix)
-
-
-_BOX_KINDS = (
-    ("is not four finite numbers", "box without four numbers"),
-    ("negative width", "box of negative size"),
-    ("has no area", "box of zero area"),
-    ("sticks out", "box outside its image"),
-)
-_ANNOTATION_KINDS = (
-    ("is missing", "annotation lacks a key"),
-    ("no image has the id", "annotation of an unknown image"),
-    ("no category has the id", "annotation of an unknown category"),
-    ("iscrowd", "bad iscrowd"),
-)
-
-
-def _kind_of(what: str) -> str:
-    return next((kind for words, kind in _ANNOTATION_KINDS if words in what), "broken annotation")
 
 
 def _plain(name: str) -> str:

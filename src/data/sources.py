@@ -9,9 +9,11 @@ from pathlib import Path
 
 from src.data.coco import load_coco
 from src.data.content import Content
+from src.data.image_files import is_image_name
 from src.data.layouts import LAYOUTS, find_split
 from src.data.mindrecord import has_split, load_mindrecord
-from src.data.txt_lines import load_txt, read_lines, split_line
+from src.data.text_lines import read_lines
+from src.data.txt_lines import load_txt, split_line
 from src.data.voc import VocPart, load_voc
 from src.data.voc_layouts import find_voc, is_voc
 from src.data.yolo_layouts import find_yolo, is_yolo
@@ -32,8 +34,8 @@ class SourceOptions:
 
     Attributes:
         data_dir: folder of the data set; may be empty where both next ones are given.
-        ann_file: COCO file, list of boxes, list of VOC images or folder of XML files, data.yaml; relative to data_dir
-            or absolute; empty: found in data_dir.
+        ann_file: COCO file, list of boxes, list of VOC images or folder of XML files, data.yaml or list of YOLO images;
+            relative to data_dir or absolute; empty: found in data_dir.
         image_dir: folder of the images; the same.
         dataset: a name of `FORMATS` or `OLD_NAMES`, or `auto`.
         layout: of COCO files; see `find_split`.
@@ -143,12 +145,14 @@ def _format_of_file(path: Path) -> str:
         return "yolo"
     if suffix != ".txt":
         return "coco"
-    # A list of VOC holds names alone; a list of boxes holds some box.
-    for line in read_lines(path, with_file_names=True)[:1000]:
+    # A list of boxes holds some box, a list of YOLO images by their paths, a list of VOC names alone.
+    has_paths = False
+    for line in read_lines(path, with_file_names=True):
         name, boxes = split_line(line)
-        if boxes or "/" in name or "." in name:
+        if boxes:
             return "txt"
-    return "voc"
+        has_paths |= "/" in name or "\\" in name or is_image_name(name)
+    return "yolo" if has_paths else "voc"
 
 
 def _load_coco(options: SourceOptions, split: str) -> Content:
@@ -168,7 +172,7 @@ def _load_voc(options: SourceOptions, split: str) -> Content:
         options.data_dir, split, options.ann_file, options.image_dir, plus=options.dataset == "voc0712plus"
     )
     _log_parts(parts)
-    return load_voc(source, root, parts, options.class_names, options.voc_first_pixel)
+    return load_voc(source, root, parts, options.class_names, options.voc_first_pixel, options.num_classes)
 
 
 def _log_parts(parts: Sequence[VocPart]) -> None:
@@ -178,7 +182,8 @@ def _log_parts(parts: Sequence[VocPart]) -> None:
 
 def _load_yolo(options: SourceOptions, split: str) -> Content:
     found = find_yolo(options.data_dir, split, options.ann_file, options.image_dir)
-    return load_yolo(found.source, found.root, found.places, found.names or tuple(options.class_names))
+    names = found.names or tuple(options.class_names)
+    return load_yolo(found.source, found.root, found.places, names, found.key_points)
 
 
 def _load_txt(options: SourceOptions, split: str) -> Content:

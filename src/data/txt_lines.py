@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.data.content import BoxEntry, Content, ImageEntry, Problem, numbered
+from src.data.text_lines import MAX_CLASSES, class_names_in, read_lines
 from src.errors import UserError
 
 
@@ -23,14 +24,15 @@ def load_txt(
     Args:
         ann_file: the list; empty lines do not count.
         image_dir: folder that the paths start from.
-        class_names: of the numbers, in their order. Empty: from a file `classes.txt` beside the list, a name a line;
-            without it the numbers themselves are the names, as many as `num_classes` or the largest number tells.
+        class_names: of the numbers, in their order. Empty: from a file `classes.txt` beside the list or in `image_dir`,
+            a name a line; without it the numbers themselves are the names, as many as `num_classes` or the largest
+            number tells.
         num_classes: see there; 0 if unknown.
         order: `xyxy`, or `yxyx` where the first number of a box is its top.
         first_class: number of the first class: 0, or 1 in lists that count a background as 0.
 
     Raises:
-        UserError: the file cannot be read, or lists no image.
+        UserError: the file cannot be read, lists no image, or not one box.
     """
     images: list[ImageEntry] = []
     annotations: list[BoxEntry] = []
@@ -54,35 +56,17 @@ def load_txt(
             places.append(f"{ann_file}:{number}")
     if not images and not problems:
         raise UserError(f"annotation file {ann_file} lists no images")
-    names = list(class_names) or names_beside(ann_file)
+    if not annotations and not problems:
+        raise UserError(
+            f"annotation file {ann_file} lists {len(images)} images and not one box (path x1,y1,x2,y2,class ...). "
+            "Where the labels of its images are YOLO's text files, set --dataset yolo"
+        )
+    names = list(class_names) or class_names_in([ann_file.parent, image_dir])
     largest = max((entry.category_id for entry in annotations), default=-1)
     if not names:
         names = [str(label + first_class) for label in range(num_classes or largest + 1)]
     _number_classes(annotations, places, problems, names, first_class)
     return Content(ann_file, image_dir, images, annotations, numbered(names), "txt", b"", places, problems)
-
-
-def read_lines(path: Path, with_file_names: bool = False) -> list[str]:
-    """Lines of a text file in UTF-8.
-
-    Args:
-        path: the file.
-        with_file_names: the lines name files, whose names are whatever bytes the system knows them by.
-
-    Raises:
-        UserError: it is missing or no text.
-    """
-    try:
-        data = path.read_bytes()
-        # A zero byte stands in texts of 16 bits a letter and in what is no text, and in no name.
-        errors = "surrogateescape" if with_file_names and b"\0" not in data else "strict"
-        return data.decode("utf-8-sig", errors).splitlines()
-    except FileNotFoundError as error:
-        raise UserError(f"annotation file {path} is missing") from error
-    except OSError as error:
-        raise UserError(f"annotation file {path} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"annotation file {path} is no text: byte {error.start} is not UTF-8") from error
 
 
 def split_line(line: str) -> tuple[str, list[str]]:
@@ -125,8 +109,12 @@ def _entry(token: str, order: str, first_class: int) -> BoxEntry:
     left, top, right, bottom = numbers if order == "xyxy" else (numbers[1], numbers[0], numbers[3], numbers[2])
     try:
         label = int(parts[4])
+        if abs(label) > MAX_CLASSES:
+            raise ValueError
     except ValueError:
-        raise ValueError(f"the class of the box {token!r} is {parts[4]!r}, not a whole number") from None
+        raise ValueError(
+            f"the class of the box {token!r} is {parts[4]!r}, not a whole number up to {MAX_CLASSES}"
+        ) from None
     names = "left, top, right, bottom, class" if order == "xyxy" else "top, left, bottom, right, class"
     return BoxEntry(
         category_id=label - first_class, bbox=[left, top, right - left, bottom - top], text=f"{token} ({names})"
@@ -157,9 +145,3 @@ def _number_classes(
         places[:] = [places[position] for position in good]
     for entry in annotations:
         entry.category_id = ids[entry.category_id]
-
-
-def names_beside(ann_file: Path) -> list[str]:
-    """Names of the classes from `classes.txt` in the folder of a list; none without that file."""
-    path = ann_file.parent / "classes.txt"
-    return [line.strip() for line in read_lines(path) if line.strip()] if path.is_file() else []

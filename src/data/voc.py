@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from src.common.class_lists import VOC_NAMES
 from src.data.content import BoxEntry, Content, ImageEntry, Problem, numbered
 from src.data.image_files import IMAGE_SUFFIXES, find_image
-from src.data.txt_lines import read_lines
+from src.data.text_lines import read_lines
 from src.data.xml_tree import Node, parse_xml
 from src.errors import UserError
 
+logger = logging.getLogger(__name__)
+
+# What VOC's own files say of themselves; labelling programs write other words there.
+_VOCS_DATABASE = re.compile(r"The VOC20\d\d Database")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -33,7 +40,12 @@ class VocPart:
 
 
 def load_voc(
-    source: Path, root: Path, parts: Sequence[VocPart], class_names: Sequence[str] = (), first_pixel: int = 1
+    source: Path,
+    root: Path,
+    parts: Sequence[VocPart],
+    class_names: Sequence[str] = (),
+    first_pixel: int = 1,
+    num_classes: int = 0,
 ) -> Content:
     """What the XML files of a split say.
 
@@ -41,8 +53,9 @@ def load_voc(
         source: stands for the annotations in messages.
         root: folder that file names start from; it holds the image folders of all parts.
         parts: where the images are listed.
-        class_names: the classes, in the order that they are numbered in; empty takes VOC's twenty if no other class
-            occurs, else those that occur in alphabetical order.
+        class_names: the classes, in the order that they are numbered in; empty takes those that occur in alphabetical
+            order, or VOC's twenty for VOC's own files and where `num_classes` is 20, if no other class occurs.
+        num_classes: wanted; 0 if unknown.
         first_pixel: number of the leftmost and topmost pixel: 1 in VOC's own files, 0 in those of some programs. A box
             reaches from the outer edge of its first to the outer edge of its last pixel.
 
@@ -55,7 +68,11 @@ def load_voc(
     if not reader.images and not reader.problems:
         raise UserError(f"{source} lists no images")
     found = {entry.category_id for entry in reader.annotations}
-    names = list(class_names) or (list(VOC_NAMES) if found <= set(VOC_NAMES) else [])
+    names = list(class_names)
+    if not names and found <= set(VOC_NAMES) and (num_classes == len(VOC_NAMES) if num_classes else reader.is_voc):
+        names = list(VOC_NAMES)
+        if len(found) < len(names):
+            logger.info("%s: %d of VOC's twenty classes occur; the network gets all", source, len(found))
     names += sorted(found - set(names))
     categories = numbered(names)
     id_of = {category.name: category.id for category in categories}
@@ -76,9 +93,11 @@ class _Reader:
         self.annotations: list[BoxEntry] = []
         self.places: list[str] = []
         self.problems: list[Problem] = []
+        self.is_voc = False
 
     def read_part(self, part: VocPart) -> None:
-        names = xml_names(part.xml_dir) if part.list_file is None else listed_names(part.list_file)
+        annotated = xml_names(part.xml_dir)
+        names = annotated if part.list_file is None else listed_names(part.list_file, annotated)
         folder = part.image_dir.relative_to(self.root).as_posix()
         prefix = "" if folder == "." else f"{folder}/"
         there = find_image(part.image_dir)
@@ -87,6 +106,8 @@ class _Reader:
             root = self._parse(path, part)
             if root is None:
                 continue
+            source = root.find("source")
+            self.is_voc |= source is not None and _VOCS_DATABASE.fullmatch(source.value("database")) is not None
             told = root.value("filename")
             # What a program wrote as the name is often an old one; the stem is what the list goes by.
             own = f"{name}{Path(told).suffix if Path(told).suffix.lower() in IMAGE_SUFFIXES else '.jpg'}"
@@ -124,6 +145,11 @@ class _Reader:
     def _read_object(self, node: Node, image_id: str, path: Path) -> None:
         name, box = node.value("name"), node.find("bndbox")
         place = f"{path}:{node.line}"
+        twice = self._twice(node, ("name", "bndbox", "difficult")) or (box and self._twice(box, _CORNERS))
+        if twice:
+            what = f"an object has a second <{twice.tag}> in line {twice.line}: make an object of each box"
+            self.problems.append(Problem("broken annotation", place, what))
+            return
         if not name or box is None:
             what = f"an object has no <{'bndbox' if name else 'name'}>"
             self.problems.append(Problem("broken annotation", place, what))
@@ -146,6 +172,11 @@ class _Reader:
         )  # fmt: skip
         self.places.append(place)
 
+    @staticmethod
+    def _twice(node: Node, tags: Sequence[str]) -> Node | None:
+        """The second child of a tag that may stand there once."""
+        return next((second for tag in tags for second in islice(node.find_all(tag), 1, 2)), None)
+
     def _number(self, node: Node, tag: str, path: Path) -> float | None:
         text = node.value(tag)
         try:
@@ -157,21 +188,36 @@ class _Reader:
         return int(value) if math.isfinite(value) and value == int(value) else value
 
 
-def listed_names(list_file: Path) -> list[str]:
-    """Names of images in a list of VOC: the first word of each line; lists of one class mark in a second word, by -1,
-    the images that do not show it.
+def listed_names(list_file: Path, annotated: Collection[str] = ()) -> list[str]:
+    """Names of images in a list of VOC, one a line, which may hold blanks and the suffix of the image.
+
+    Lists of one class mark each image by a second word, -1, 0 or 1; those that do not show the class (-1) do not count.
+
+    Args:
+        list_file: the list.
+        annotated: names that have annotations: such a line is a name as a whole.
 
     Raises:
         UserError: the file cannot be read, or a name leads out of the folder.
     """
+    there = set(annotated)
     names = []
     for number, line in enumerate(read_lines(list_file, with_file_names=True), 1):
-        words = line.split()
-        if not words or words[1:] == ["-1"]:
+        name = line.strip()
+        if name and name not in there:
+            head, *mark = name.rsplit(None, 1)
+            if mark and mark[0] in ("-1", "0", "1"):
+                if mark[0] == "-1":
+                    continue
+                name = head
+            stem, suffix = Path(name).stem, Path(name).suffix.lower()
+            if name not in there and stem in there and suffix in (*IMAGE_SUFFIXES, ".xml"):
+                name = stem
+        if not name:
             continue
-        if "/" in words[0] or "\\" in words[0] or words[0] in (".", ".."):
-            raise UserError(f"{list_file}:{number}: {words[0]!r} is no name of an image: a name without folder is due")
-        names.append(words[0])
+        if "/" in name or "\\" in name or name in (".", ".."):
+            raise UserError(f"{list_file}:{number}: {name!r} is no name of an image: a name without folder is due")
+        names.append(name)
     return names
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.parsers import expat
+
+# The encoding that a declaration names; files of 16 bits a letter do not match, and are told by their first bytes.
+_DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+# Programs on Chinese Windows write GBK and call it by the name of the smaller set.
+_LARGER = {"gb2312": "gb18030", "gbk": "gb18030"}
 
 
 @dataclass(slots=True)
@@ -38,7 +44,8 @@ def parse_xml(data: bytes) -> Node:
     """
     top = Node("", 0)
     stack = [top]
-    parser = expat.ParserCreate()
+    data, encoding = _in_utf8(data)
+    parser = expat.ParserCreate(encoding)
 
     def start(tag: str, _: dict[str, str]) -> None:
         node = Node(tag, parser.CurrentLineNumber)
@@ -61,7 +68,32 @@ def parse_xml(data: bytes) -> Node:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         what = expat.ErrorString(error.code)
-        raise ValueError(f"it is no XML: {what} at line {error.lineno} column {error.offset + 1}") from error
+        hint = "" if _is_utf8(data) else "; it is no UTF-8 either: save it as UTF-8"
+        raise ValueError(f"it is no XML: {what} at line {error.lineno} column {error.offset + 1}{hint}") from error
     except (LookupError, UnicodeDecodeError) as error:
         raise ValueError(f"it is no XML: {error}") from error
     return top.children[0]
+
+
+def _in_utf8(data: bytes) -> tuple[bytes, str | None]:
+    """The file in an encoding that the parser reads, and its name; None where the parser finds it out by itself."""
+    declared = _DECLARED.match(data.removeprefix(b"\xef\xbb\xbf"))
+    name = declared[1].decode().lower() if declared else ""
+    if name in ("", "utf-8", "utf8", "us-ascii", "utf-16"):
+        return data, None
+    try:
+        text = data.decode(_LARGER.get(name, name))
+    except LookupError:
+        raise ValueError(f"its encoding {name!r} is not known: save it as UTF-8") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not {name}, which it says it is in: save it as UTF-8") from None
+    return text.encode("utf-8", "surrogatepass"), "utf-8"
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        # Two bytes a letter are read by themselves.
+        return data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return True

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.yolo_txt import SPLIT_NAMES, find_yaml, read_yaml
+from src.data.yolo_yaml import SPLIT_NAMES, find_yaml, read_yaml
 from src.errors import UserError
 
 
@@ -19,12 +19,14 @@ class YoloPlaces:
         root: folder that file names start from.
         places: folders of images, or lists of them.
         names: of the classes, as far as the data.yaml tells.
+        key_points: numbers that follow the box in a line, by the data.yaml.
     """
 
     source: Path
     root: Path
     places: tuple[Path, ...]
     names: tuple[str, ...]
+    key_points: int = 0
 
 
 def is_yolo(root: Path) -> bool:
@@ -43,17 +45,20 @@ def find_yolo(data_dir: str, split: str, ann_file: str = "", image_dir: str = ""
     Args:
         data_dir: holds the data.yaml, or the images and labels.
         split: `train`, `val` or `test`.
-        ann_file: another data.yaml; relative to data_dir or absolute.
+        ann_file: another data.yaml, or a list of images; relative to data_dir or absolute.
         image_dir: folder of images that takes the place of what is named or found.
 
     Raises:
         UserError: they are not there.
     """
     root = Path(data_dir)
-    path = root / ann_file if ann_file else find_yaml(root)
+    is_list = ann_file.lower().endswith(".txt")
+    path = root / ann_file if ann_file and not is_list else find_yaml(root)
     told = read_yaml(path) if path else None
     source, names = (path, told.names) if told else (root, ())
-    if image_dir:
+    if is_list:
+        places = (root / ann_file,)
+    elif image_dir:
         places = (root / image_dir,)
     elif told and split in told.splits:
         places = told.splits[split]
@@ -63,7 +68,8 @@ def find_yolo(data_dir: str, split: str, ann_file: str = "", image_dir: str = ""
     if missing is not None:
         raise UserError(f"{source}: {missing} (the images of the split {split!r}) does not exist")
     folders = [place if place.is_dir() else source.parent if path else root for place in places]
-    return YoloPlaces(source, Path(os.path.commonpath(folders)), tuple(places), names)
+    key_points = told.key_points if told else 0
+    return YoloPlaces(source, Path(os.path.commonpath(folders)), tuple(places), names, key_points)
 
 
 def _found(root: Path, split: str, source: Path) -> tuple[Path, ...]:

@@ -1,162 +1,100 @@
-"""YOLO text annotations: a file an image with a line a box, and a data.yaml that names folders and classes."""
+"""YOLO text annotations: a file an image with a line a box."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from src.data.content import BoxEntry, Content, ImageEntry, Problem, numbered
 from src.data.decode import read_image_size
-from src.data.image_files import is_image_name
-from src.data.txt_lines import names_beside, read_lines
+from src.data.image_files import walk_images
+from src.data.text_lines import MAX_CLASSES, class_names_in, read_lines
 from src.errors import UserError
 
-SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class YoloFile:
-    """What a data.yaml says.
-
-    Attributes:
-        path: of the file.
-        names: of the classes, in label order; empty if it names none.
-        splits: "train", "val", "test" -> folders of images, or lists of their names, as far as they are there.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    splits: Mapping[str, tuple[Path, ...]]
-
-
-def find_yaml(root: Path) -> Path | None:
-    """The data.yaml of a folder: that name, or the only YAML file of it that names a split."""
-    for name in ("data.yaml", "data.yml", "dataset.yaml"):
-        if (root / name).is_file():
-            return root / name
-    found = [path for path in sorted(root.glob("*.y*ml")) if _names_split(path)]
-    return found[0] if len(found) == 1 else None
-
-
-def _names_split(path: Path) -> bool:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return False
-    return isinstance(content, dict) and "names" in content and ("train" in content or "val" in content)
-
-
-def read_yaml(path: Path) -> YoloFile:
-    """Reads a data.yaml.
-
-    A folder is looked for from the file's `path` (as it is, or below the file's folder), and from the file's folder;
-    exports that write `../train/images` for `train/images` are understood.
-
-    Raises:
-        UserError: it cannot be read, or is no such file.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}:{line}: no YAML ({error.problem})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no YAML text") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is no data.yaml: it should name train, val and names")
-    names = _class_names(path, content)
-    splits = {}
-    for split, keys in SPLIT_NAMES.items():
-        told = next((content[key] for key in keys if content.get(key)), None)
-        if told is not None:
-            wanted = told if isinstance(told, list) else [told]
-            splits[split] = tuple(_resolve(path, content.get("path"), str(entry)) for entry in wanted)
-    return YoloFile(path, names, splits)
-
-
-def _class_names(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
-    names, count = content.get("names"), content.get("nc")
-    if isinstance(names, dict):
-        numbers = list(range(len(names)))
-        if sorted(names, key=str) != sorted(numbers, key=str):
-            raise UserError(f"{path}: names has the numbers {sorted(names, key=str)}, not 0 to {len(names) - 1}")
-        names = [names[number] for number in numbers]
-    if names is None:
-        names = [str(number) for number in range(count)] if isinstance(count, int) else []
-    if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
-        raise UserError(f"{path}: names is no list of class names")
-    if isinstance(count, int) and count != len(names):
-        raise UserError(f"{path}: nc is {count}, but names has {len(names)} classes")
-    return tuple(str(name) for name in names)
-
-
-def _resolve(path: Path, base: Any, told: str) -> Path:
-    here = path.parent
-    bases = [here / str(base), here, Path(str(base))] if base else [here]
-    candidates = [Path(os.path.normpath(folder / told)) for folder in bases]
-    while told.startswith("../"):
-        told = told[3:]
-        candidates.append(here / told)
-    return next((candidate for candidate in candidates if candidate.exists()), candidates[0])
-
-
-def load_yolo(source: Path, root: Path, places: Sequence[Path], class_names: Sequence[str] = ()) -> Content:
+def load_yolo(
+    source: Path, root: Path, places: Sequence[Path], class_names: Sequence[str] = (), key_points: int = 0
+) -> Content:
     """What the label files of a split say.
 
     An image without a label file, or with an empty one, is an image without boxes. A line is `class cx cy w h`, the
     numbers as shares of the image's width and height; a line of more numbers is a polygon, and its box is what
-    encloses it.
+    encloses it, unless key points follow the box.
 
     Args:
         source: the data.yaml, or the folder, for messages.
-        root: folder that file names start from.
-        places: folders of images (with all below), or lists of their names.
-        class_names: of the label numbers; empty: from `classes.txt`, else as many numbers as occur.
+        root: folder that file names start from; a folder above it where a list names images outside of it.
+        places: folders of images (with all below, links included), or lists of their names.
+        class_names: of the label numbers; empty: from a file of `CLASS_FILES` in `root`, beside `images/` and
+            `labels/`, or among the labels; else as many numbers as occur.
+        key_points: numbers that follow each box.
 
     Raises:
         UserError: a folder or a list cannot be read, there are no images, or not one of them has a label file.
     """
-    reader = _Reader(source, root)
-    for place in places:
-        for image in _images(place, source):
-            reader.read(image)
-    if not reader.images:
+    images = [image for place in places for image in _images(place, source, root)]
+    if not images:
         raise UserError(f"{source}: no images in {', '.join(map(str, places))}")
+    root, images = _common_root(root, images)
+    reader = _Reader(source, root, key_points)
+    for image in images:
+        reader.read(image)
     if not reader.labelled:
-        example = label_file(root / reader.images[0].file_name)
-        raise UserError(f"{source}: not one of {len(reader.images)} images has a label file, e.g. {example}")
-    names = list(class_names) or names_beside(root / "classes.txt")
-    largest = max((entry.category_id for entry in reader.annotations), default=-1)
+        raise UserError(
+            f"{source}: not one of {len(images)} images has a label file, e.g. {images[0]} no {label_file(images[0])}"
+        )
+    reader.warn_of_key_points()
+    names = list(class_names) or class_names_in(_name_folders(source, root, images))
     if not names:
-        names = [str(number) for number in range(largest + 1)]
+        numbers = [entry.category_id for entry in reader.annotations if entry.category_id < MAX_CLASSES]
+        names = [str(number) for number in range(max(numbers, default=-1) + 1)]
+        logger.warning(
+            "%s: no data.yaml and no classes.txt names the classes: they are called by their numbers, 0 to %d",
+            *(source, len(names) - 1),
+        )
     return reader.content(names)
 
 
+def _common_root(root: Path, images: list[Path]) -> tuple[Path, list[Path]]:
+    """The folder that holds all images, and their paths in it."""
+    if all(image.is_relative_to(root) and ".." not in image.parts for image in images):
+        return root, images
+    base, *whole = [Path(os.path.normpath(path.absolute())) for path in (root, *images)]
+    return Path(os.path.commonpath([base, *(image.parent for image in whole)])), whole
+
+
+def _name_folders(source: Path, root: Path, images: Sequence[Path]) -> Iterator[Path]:
+    """Where the names of the classes may stand, the likeliest first."""
+    base = source if source.is_dir() else source.parent
+    yield base
+    yield root
+    for folder in dict.fromkeys(label_file(image).parent for image in images):
+        yield folder
+        # labels/train/classes.txt, labels/classes.txt, and beside labels/.
+        yield from (parent for parent in list(folder.parents)[:2] if parent.is_relative_to(base))
+    yield root.parent
+
+
 class _Reader:
-    def __init__(self, source: Path, root: Path) -> None:
-        self.source, self.root = source, root
+    def __init__(self, source: Path, root: Path, key_points: int) -> None:
+        self.source, self.root, self.key_points = source, root, key_points
         self.images: list[ImageEntry] = []
         self.annotations: list[BoxEntry] = []
         self.places: list[str] = []
         self.problems: list[Problem] = []
         self.labelled = 0
+        # Lengths of the polygons, as long as each could be a box with key points.
+        self.lengths: set[int] | None = set()
+        self.first_long = ""
 
     def read(self, path: Path) -> None:
         """One image and its label file."""
-        try:
-            name = path.relative_to(self.root).as_posix()
-        except ValueError:
-            what = f"image {path} lies outside the data set {self.root}"
-            self.problems.append(Problem("outside", str(self.source), what))
-            return
+        name = path.relative_to(self.root).as_posix()
         labels = label_file(path)
         entry = ImageEntry(name, name)
         self.images.append(entry)
@@ -178,10 +116,11 @@ class _Reader:
 
     def _read_line(self, image: ImageEntry, line: str, place: str) -> None:
         try:
-            label, box = parse_line(line)
+            label, box = parse_line(line, self.key_points)
         except ValueError as error:
             self.problems.append(Problem("broken annotation", place, str(error)))
             return
+        self._note_length(line, place)
         cx, cy, width, height = box
         w, h = image.width, image.height
         bbox = [(cx - width / 2) * w, (cy - height / 2) * h, width * w, height * h]
@@ -189,6 +128,25 @@ class _Reader:
         number = len(self.annotations) + 1
         self.annotations.append(BoxEntry(number, image.id, label, bbox, text=text))
         self.places.append(place)
+
+    def _note_length(self, line: str, place: str) -> None:
+        numbers = [float(word) for word in line.split()[1:]]
+        if len(numbers) == 4 or self.key_points or self.lengths is None:
+            return
+        self.first_long = self.first_long or place
+        self.lengths.add(len(numbers))
+        # Each object of a data set has as many key points; polygons differ.
+        if len(self.lengths) > 1 or not _may_hold_key_points(numbers):
+            self.lengths = None
+
+    def warn_of_key_points(self) -> None:
+        """Says that lines were taken for polygons where all of them could as well be boxes with key points."""
+        if self.lengths:
+            logger.warning(
+                "%s: all lines of %d numbers, such as %s, are read as polygons, but could be boxes with key points: if "
+                "they are, add kpt_shape: [points, 2 or 3] to data.yaml",
+                *(self.source, 1 + next(iter(self.lengths)), self.first_long),
+            )
 
     def content(self, names: list[str]) -> Content:
         """All that was read; a label beyond the names is a problem."""
@@ -206,8 +164,12 @@ class _Reader:
         return Content(self.source, self.root, self.images, annotations, categories, "yolo", b"", places, self.problems)
 
 
-def parse_line(line: str) -> tuple[int, tuple[float, float, float, float]]:
+def parse_line(line: str, key_points: int = 0) -> tuple[int, tuple[float, float, float, float]]:
     """Class number, and centre and size as shares of the image, of a label line.
+
+    Args:
+        line: `class cx cy w h`, or a class and the points of a polygon.
+        key_points: numbers that may follow the box; 0: a longer line is a polygon.
 
     Raises:
         ValueError: the line is no such line, or its numbers look like pixels.
@@ -218,13 +180,20 @@ def parse_line(line: str) -> tuple[int, tuple[float, float, float, float]]:
         if float(words[0]) != label or label < 0:
             raise ValueError
     except (ValueError, OverflowError):
-        raise ValueError(f"{words[0]!r} is no class number; a line is: class cx cy w h") from None
+        raise ValueError(f"{words[0][:80]!r} is no class number; a line is: class cx cy w h") from None
     try:
         numbers = [float(word) for word in words[1:]]
     except ValueError:
         raise ValueError(f"{line.strip()[:80]!r} holds what is no number; a line is: class cx cy w h") from None
-    if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
-        raise ValueError(f"the line has {len(words)} values; class cx cy w h are five")
+    if key_points and len(numbers) not in (4, 4 + key_points):
+        raise ValueError(
+            f"the line has {len(words)} values; class cx cy w h are five, and kpt_shape says {key_points} more"
+        )
+    if not key_points and len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
+        hint = "; key points are read where data.yaml has kpt_shape" if len(numbers) > 6 else ""
+        raise ValueError(f"the line has {len(words)} values; class cx cy w h are five{hint}")
+    if key_points:
+        numbers = numbers[:4]
     if any(math.isfinite(number) and abs(number) > 2 for number in numbers):
         raise ValueError(f"{line.strip()[:80]!r} is in pixels; shares of the image's width and height are due (0 to 1)")
     if len(numbers) == 4:
@@ -232,6 +201,20 @@ def parse_line(line: str) -> tuple[int, tuple[float, float, float, float]]:
     xs, ys = numbers[0::2], numbers[1::2]
     left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
     return label, ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+
+
+def _may_hold_key_points(numbers: Sequence[float]) -> bool:
+    """Whether a line's numbers could be a box and points in it, of two numbers or of three (with visibility)."""
+    (cx, cy, width, height), rest = numbers[:4], numbers[4:]
+    if width <= 0 or height <= 0 or max(abs(cx - 0.5) + width / 2, abs(cy - 0.5) + height / 2) > 0.501:
+        return False
+
+    def all_inside(xs: Sequence[float], ys: Sequence[float]) -> bool:
+        points = [(x, y) for x, y in zip(xs, ys, strict=True) if (x, y) != (0, 0)]
+        return all(abs(x - cx) <= width / 2 + 1e-3 and abs(y - cy) <= height / 2 + 1e-3 for x, y in points)
+
+    triples = len(rest) % 3 == 0 and set(rest[2::3]) <= {0, 1, 2} and all_inside(rest[0::3], rest[1::3])
+    return triples or all_inside(rest[0::2], rest[1::2])
 
 
 def label_file(image: Path) -> Path:
@@ -245,15 +228,18 @@ def label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _images(place: Path, source: Path) -> Iterator[Path]:
+def _images(place: Path, source: Path, root: Path) -> Iterator[Path]:
     """Images of a folder and all folders in it, sorted; or of a list."""
     if place.is_dir():
-        for folder, inner, names in os.walk(place):
-            inner.sort()
-            yield from (Path(folder, name) for name in sorted(names) if is_image_name(name))
+        yield from walk_images(place)
     elif place.suffix == ".txt" and place.is_file():
+        # Lists count from their own folder, from the data set's, or from one called data (darknet).
+        bases = dict.fromkeys((place.parent, root, source if source.is_dir() else source.parent))
         for line in read_lines(place, with_file_names=True):
-            if line.strip():
-                yield Path(os.path.normpath(place.parent / line.strip()))
+            name = line.strip().replace("\\", "/")
+            if name:
+                inner = name.partition("/")[2] if name.startswith("data/") else ""
+                tried = [Path(os.path.normpath(base / end)) for end in (name, inner) if end for base in bases]
+                yield next((path for path in tried if path.is_file()), tried[0])
     else:
         raise UserError(f"{source}: {place} is neither a folder of images nor a list of their names")

@@ -12,6 +12,7 @@ import numpy as np
 from src.common.listing import some_of
 from src.data.assemble import ReadOptions, assemble
 from src.data.content import Content
+from src.data.file_names import settle_names
 from src.data.findings import SplitReport
 from src.data.image_files import is_image_name, is_litter
 from src.data.image_scan import scan_images
@@ -60,6 +61,13 @@ def check_split(cfg: Config, split: str, decode: bool = True) -> Checked:
         report.add("unreadable annotations", "error", str(error))
         return Checked(report, None, {})
     report.source, report.format = str(content.source), content.format
+    if content.store is None:
+        for old, new in settle_names(content).items():
+            report.add("file name differs", "warning", f"{old} is there as {new}, which is read", new, "written so")
+    masks = content.raw.count(b'"segmentation"')
+    if masks:
+        text = f"{content.source}: {masks} annotations have masks, of which detectors read the boxes alone"
+        report.add("masks", "note", text, fix="left out")
     names = list(dict.fromkeys(str(image.file_name) for image in content.images if _is_safe(image.file_name)))
     workers = max(1, cfg.num_parallel_workers)
     scan = scan_images(content.image_dir, names, decode=decode, store=content.store, workers=workers,

@@ -31,6 +31,10 @@ def again(where, index, **values):
     return lambda content: content[where].append({**content[where][index], **values})
 
 
+def both(*changes):
+    return lambda content: [change(content) for change in changes]
+
+
 COCO = [
     raw("an empty file", "", "is empty"),
     raw("no JSON", '{"images": [}', "is not JSON", "column"),
@@ -57,7 +61,8 @@ COCO = [
     coco("two annotations of one id", again("annotations", 0), "annotation id 1 occurs 2 times"),
     coco("two images of one id", again("images", 0), "image id 0 occurs 2 times"),
     coco("two categories of one id", again("categories", 0, name="green"), "category id 3 occurs 2 times"),
-    coco("two categories of one name", again("categories", 0, id=9), "category name 'red' occurs 2 times"),
+    coco("two categories of one name", both(again("categories", 0, id=9), put("annotations", 0, category_id=9)),
+         "category name 'red' occurs 2 times. python -m src.tools.check --fix OUT makes one of them"),
     coco("an image without id", without("images", 0, "id"), "image 0 has no id"),
     coco("an image without name", without("images", 0, "file_name"), "has no file_name"),
     coco("a size of text", put("images", 0, width="wide"), "has width 'wide'"),

@@ -16,7 +16,8 @@ from src.config import load_config
 from src.data.assemble import ReadOptions, assemble
 from src.data.txt_lines import load_txt
 from src.data.voc import VocPart, load_voc
-from src.data.yolo_txt import load_yolo, read_yaml
+from src.data.yolo_txt import load_yolo
+from src.data.yolo_yaml import read_yaml
 from src.errors import UserError
 from src.weights.darknet_file import read_darknet
 from src.weights.torch_file import read_safetensors, read_torch

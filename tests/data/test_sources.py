@@ -216,7 +216,7 @@ def test_broken_yolo(tmp_path, line, text):
         ("- a", "is no data.yaml"),
         ("train: nowhere\nnames: [a, b]", "nowhere (the images of the split 'train') does not exist"),
         ("train: images/train\nnc: 3\nnames: [a, b]", "nc is 3, but names has 2 classes"),
-        ("train: images/train\nnames: {1: a, 2: b}", "names has the numbers [1, 2], not 0 to 1"),
+        ("train: images/train\nnames: {1: a, 2: b}", "names has the numbers 1, 2, not 0 to 1"),
         ("train: images/train\nnames: 3", "names is no list of class names"),
         ("train: labels/train\nnames: [a, b]", "no images in"),
     ],
