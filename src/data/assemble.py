@@ -150,7 +150,7 @@ def map_classes(content: Content, options: ReadOptions) -> tuple[list[str], list
         elif options.label_map == "coco_id_minus_1" and not 1 <= category.id <= _LARGEST_ID:
             problems.add(
                 f"category {category.name!r} has id {category.id}: label_map coco_id_minus_1 needs ids from 1 to "
-                f"{_LARGEST_ID}, dense takes any"
+                f"{_LARGEST_ID}. --label_map dense takes any, and matches those of weights by their names"
             )
     problems.raise_if_any()
     _check_unique(content, "category id", [category.id for category in content.categories])

@@ -20,6 +20,7 @@ from src.data.findings import SplitReport
 from src.data.image_notes import EXIF, exif_note
 from src.data.image_scan import ImageFacts
 
+SHARES = "boxes as shares of the image"
 # A box that sticks out is cut if at least this share of it remains.
 _LEAST_REMAINDER = 0.5
 
@@ -210,7 +211,7 @@ class _Inspector:
         measured = check.measure()
         boxes, xywh, good, clipped, bad = measured
         if shares := check.shares(measured):
-            self._add("boxes as shares of the image", "error", f"{self.content.source}: {shares}")
+            self._add(SHARES, "error", f"{self.content.source}: {shares}")
         cut = set()
         for box in bad:
             good[box.position] = self._judge(some, box, images[rows[box.position]], boxes[box.position])

@@ -32,7 +32,8 @@ def apply_card(cfg: ConfigT, card: Mapping[str, Any], source: Path, with_classes
         cfg: the configuration.
         card: as `load_weights` gives it; empty leaves the configuration as it is.
         source: the checkpoint, for messages.
-        with_classes: take the classes too (evaluation); a training has those of its data.
+        with_classes: take the classes too (evaluation); a training has those of its data. `label_map: dense`, if set,
+            stays: it matches the classes of weights and data by their names.
 
     Raises:
         UsageError: the configuration sets a key otherwise than the card.
@@ -53,8 +54,25 @@ def apply_card(cfg: ConfigT, card: Mapping[str, Any], source: Path, with_classes
                 f"{cfg.where('quantization_aware')} is True, but {source} holds a float network. Take its float "
                 "configuration for it, or a checkpoint of a quantization-aware training."
             )
-        entries += [(name, card[name]) for name in ("class_names", "num_classes", "label_map") if name in card]
+        names = names_of_outputs(card) if "label_map" in cfg.places and cfg.label_map == "dense" else []
+        if names:
+            entries += [("class_names", names), ("num_classes", len(names))]
+        else:
+            entries += [(name, card[name]) for name in (*_CLASSES, "label_map") if name in card]
     return _follow(cfg, dict(entries), source)
+
+
+def names_of_outputs(card: Mapping[str, Any]) -> list[str]:
+    """The class of each output of the weights by its name, for data that number theirs in another way; of an output
+    that no class has, a name that none has. Empty where the card does not tell."""
+    names, ids, count = card.get("class_names"), card.get("category_ids"), card.get("num_classes")
+    if not names or card.get("label_map") != "coco_id_minus_1" or not isinstance(count, int):
+        return list(names or [])
+    ids = ids if isinstance(ids, list) and len(ids) == len(names) else range(1, len(names) + 1)
+    name_of = dict(zip(ids, names, strict=True))
+    if not all(type(number) is int and 1 <= number <= count for number in name_of):
+        return []
+    return [name_of.get(number, f"({number} is unused)") for number in range(1, count + 1)]
 
 
 def apply_backbone_card(cfg: ConfigT, source: Path) -> ConfigT:

@@ -16,7 +16,7 @@ from src.data.file_names import settle_names
 from src.data.findings import SplitReport
 from src.data.image_files import is_image_name, is_litter
 from src.data.image_scan import scan_images
-from src.data.inspection import inspect
+from src.data.inspection import SHARES, inspect
 from src.data.sample import DetectionDataset
 from src.data.sources import load_content
 from src.data.statistics import BoxTable, class_counts
@@ -78,7 +78,8 @@ def check_split(cfg: Config, split: str, decode: bool = True) -> Checked:
     if content.store is None:
         find_strangers(content, names, report)
     cleaned = inspect(content, cfg.class_names, facts, report)
-    dataset = _assemble(cfg, cleaned, report)
+    is_told = any(finding.kind == SHARES for finding in report.findings)
+    dataset = None if is_told else _assemble(cfg, cleaned, report)
     if dataset is not None:
         _measure(cfg, dataset, report)
     return Checked(report, dataset, digests)
