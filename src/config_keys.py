@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from src.common.class_lists import MAX_CLASSES
 from src.config_values import key
 
 # Old names with one meaning in every model and script. Names with several meanings stand in the models' own tables.
@@ -102,7 +103,9 @@ class DataKeys:
         "", "list of the images of test.py; empty: found in data_dir", path=True, affects_training=False
     )
     class_names: tuple[str, ...] = key((), "object classes in label order; empty: those of the annotation file")
-    num_classes: int = key(0, "object classes, without background; 0: as many as there are names", minimum=0)
+    num_classes: int = key(
+        0, "object classes, without background; 0: as many as there are names", minimum=0, maximum=MAX_CLASSES
+    )
     label_map: str = key(
         "dense",
         "label of a category: its place among the classes, or its COCO id - 1",
@@ -311,6 +314,12 @@ class OutputKeys:
     )
     progress: str = key(
         "auto", "auto: a bar in a terminal, else lines", choices=("auto", "bar", "lines", "off"), affects_training=False
+    )
+    font: str = key(
+        "",
+        "font file for names on pictures and charts; empty: those of the system",
+        path=True,
+        affects_training=False,
     )
 
 

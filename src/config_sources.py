@@ -68,6 +68,10 @@ def from_command_line(argv: list[str], script: str) -> Config:
     if flags.print_config:
         sys.stdout.write(cfg.to_yaml())
         raise SystemExit(0)
+    # Not needed, and slow to import, where the process has ended above.
+    from src.common.fonts import choose_font
+
+    choose_font(cfg.font)
     return cfg
 
 

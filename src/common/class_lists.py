@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# More classes than any data set has: a larger number is a mistake, and each class costs outputs of the network.
+MAX_CLASSES = 10_000
+
 # COCO (Lin et al., 2014): category id and name of the 80 classes that are annotated; the ids have gaps.
 COCO_CATEGORIES = {
     1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train", 8: "truck", 9: "boat",

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from src.common.class_lists import MAX_CLASSES
 from src.data.areas import read_areas
 from src.data.box_check import BoxCheck, missing_files, nearest_name
 from src.data.content import SHOWN, BoxEntry, Content, ImageEntry, Problems, leaves_folder
@@ -23,7 +24,6 @@ from src.data.decode import read_image_size
 from src.data.faults import Described, Fault
 from src.data.file_names import log_renamed, settle_names, shared_files, where_else
 from src.data.sample import DetectionDataset, ReadReport, build_samples
-from src.data.text_lines import MAX_CLASSES
 from src.errors import UsageError, UserError
 
 logger = logging.getLogger(__name__)

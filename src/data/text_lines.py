@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from src.common.class_lists import MAX_CLASSES
 from src.errors import UserError
 
 # Names of classes, a line each: LabelImg and Label Studio write the first, darknet and CVAT the second.
 CLASS_FILES = ("classes.txt", "obj.names")
-# More classes than any data set has: a larger number is a mistake, and each class costs outputs of the network.
-MAX_CLASSES = 10_000
 
 
 def read_lines(path: Path, with_file_names: bool = False) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from src.common.class_lists import MAX_CLASSES
 from src.data.content import BoxEntry, Content, ImageEntry, Problem, numbered
-from src.data.text_lines import MAX_CLASSES, class_names_in, read_lines
+from src.data.text_lines import class_names_in, read_lines
 from src.errors import UserError
 
 

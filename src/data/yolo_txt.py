@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from src.common.class_lists import MAX_CLASSES
 from src.data.content import BoxEntry, Content, ImageEntry, Problem, numbered
 from src.data.decode import read_image_size
 from src.data.image_files import walk_images
-from src.data.text_lines import MAX_CLASSES, class_names_in, read_lines
+from src.data.text_lines import class_names_in, read_lines
 from src.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from src.data.text_lines import MAX_CLASSES
+from src.common.class_lists import MAX_CLASSES
 from src.errors import UserError
 
 SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from src.common.files import atomic_path, write_csv
+from src.common.fonts import chart_fonts, drawable
 from src.common.listing import one_line
 from src.common.names import printable
 from src.engine.coco_score import file_rows, pycocotools_evaluation
@@ -129,20 +130,21 @@ def _draw(curve: ClassCurve, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    best = curve.best()
-    axis.plot(curve.recall, curve.precision)
-    axis.plot(best.recall, best.precision, "o", label=f"score {best.threshold:.3f}: F1 {best.f1:.3f}")
-    axis.set(
-        xlabel="recall",
-        ylabel="precision",
-        xlim=(0, 1),
-        ylim=(0, 1.02),
-        title=f"{one_line(printable(curve.name))}, IoU {_IOU}",
-    )
-    axis.title.set_parse_math(False)
-    axis.legend(loc="lower left")
-    with atomic_path(path) as beside:
-        figure.savefig(beside, dpi=80)
+    with chart_fonts([curve.name]):
+        figure = Figure(figsize=(5, 4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axis = figure.subplots()
+        best = curve.best()
+        axis.plot(curve.recall, curve.precision)
+        axis.plot(best.recall, best.precision, "o", label=f"score {best.threshold:.3f}: F1 {best.f1:.3f}")
+        axis.set(
+            xlabel="recall",
+            ylabel="precision",
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+            title=f"{drawable(one_line(printable(curve.name)))}, IoU {_IOU}",
+        )
+        axis.title.set_parse_math(False)
+        axis.legend(loc="lower left")
+        with atomic_path(path) as beside:
+            figure.savefig(beside, dpi=80)

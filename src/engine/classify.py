@@ -12,6 +12,7 @@ import numpy as np
 from mindspore import Tensor
 
 from src.common.files import atomic_path, stamped_folder, write_csv
+from src.common.fonts import chart_fonts, drawable
 from src.common.listing import one_line
 from src.common.names import printable
 from src.engine.cards import apply_card
@@ -196,15 +197,16 @@ def draw_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
     from matplotlib.figure import Figure
 
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    picture = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-    axis.set(xlabel="predicted class", ylabel="true class", title="share of the true class")
-    if len(class_names) <= _NAMED_CLASSES:
-        names = [one_line(printable(name)) for name in class_names]
-        axis.set_xticks(range(len(names)), names, rotation=90, fontsize="small", parse_math=False)
-        axis.set_yticks(range(len(names)), names, fontsize="small", parse_math=False)
-    figure.colorbar(picture)
-    with atomic_path(path) as beside:
-        figure.savefig(beside, dpi=100)
+    with chart_fonts(class_names if len(class_names) <= _NAMED_CLASSES else ()):
+        figure = Figure(figsize=(9, 8), layout="constrained")
+        FigureCanvasAgg(figure)
+        axis = figure.subplots()
+        picture = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+        axis.set(xlabel="predicted class", ylabel="true class", title="share of the true class")
+        if len(class_names) <= _NAMED_CLASSES:
+            names = [drawable(one_line(printable(name))) for name in class_names]
+            axis.set_xticks(range(len(names)), names, rotation=90, fontsize="small", parse_math=False)
+            axis.set_yticks(range(len(names)), names, fontsize="small", parse_math=False)
+        figure.colorbar(picture)
+        with atomic_path(path) as beside:
+            figure.savefig(beside, dpi=100)

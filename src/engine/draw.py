@@ -11,12 +11,17 @@ import cv2
 import numpy as np
 
 from src.common.files import atomic_path
+from src.common.fonts import draw_text, text_size, warn_once
+from src.common.listing import one_line
+from src.common.names import printable
 from src.errors import UserError
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+# px of the letters in a picture of usual size: of names at boxes, and of captions.
+_TAG_LETTERS, _BAR_LETTERS = 12.0, 15.0
 _GOLDEN_RATIO = 0.618034
 _USUAL_SIDE = 640  # px, longer side
 _JPEG_SIDE = 65_500  # px, of libjpeg
+_CAPTION = 200  # letters of a caption
 _BAR = 24  # px, height of a caption bar in a picture of usual size
 
 
@@ -42,9 +47,10 @@ def draw_boxes(
         image: (H,W,3) uint8 RGB.
         boxes: (n,4) xyxy px of the image; what lies outside is cut off.
         labels: (n,) integers; one without a name is shown as a number.
-        class_names: name of each label. The font has no letters beyond ASCII: others are shown as `?`.
+        class_names: name of each label, of any script; see `src/common/fonts.py`.
         scores: (n,) 0..1, shown with two digits; None for ground truth.
     """
+    warn_once(tuple(class_names))
     factor = max(1, round(_USUAL_SIDE / max(image.shape[:2])))
     canvas = np.ascontiguousarray(image).repeat(factor, axis=0).repeat(factor, axis=1)
     height, width = canvas.shape[:2]
@@ -59,7 +65,7 @@ def draw_boxes(
         label = int(labels[i])
         name = class_names[label] if 0 <= label < len(class_names) else str(label)
         text = name if scores is None else f"{name} {scores[i]:.2f}"
-        _draw_tag(canvas, int(corners[i, 0]), int(corners[i, 1]), _ascii(text), class_colour(label), scale)
+        _draw_tag(canvas, int(corners[i, 0]), int(corners[i, 1]), one_line(printable(text)), class_colour(label), scale)
     return canvas
 
 
@@ -72,22 +78,23 @@ def _scale(canvas: np.ndarray) -> float:
     return max(0.75, min(max(height, width), 2 * math.sqrt(height * width)) / _USUAL_SIDE)
 
 
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode()
-
-
 def _draw_tag(canvas: np.ndarray, x: int, y: int, text: str, colour: tuple[int, int, int], scale: float) -> None:
     """Text on a coloured ground above the corner (x, y), or below it where there is no room above."""
     height, width = canvas.shape[:2]
-    size, weight, pad = 0.4 * scale, max(1, round(scale)), max(2, round(2 * scale))
-    (text_width, text_height), below = cv2.getTextSize(text, _FONT, size, weight)
-    tag_height = text_height + below + pad
+    size, pad = _TAG_LETTERS * scale, max(2, round(2 * scale))
+    text_width, above, below = text_size(text, size)
+    tag_height = above + below
     left = max(0, min(x, width - text_width - 2 * pad))
     top = max(0, min(y - tag_height if y >= tag_height else y, height - tag_height))
     cv2.rectangle(canvas, (left, top), (left + text_width + 2 * pad, top + tag_height), colour, cv2.FILLED)
     luminance = np.dot(colour, (0.299, 0.587, 0.114))  # ITU-R BT.601
-    ink = (0, 0, 0) if luminance > 130 else (255, 255, 255)
-    cv2.putText(canvas, text, (left + pad, top + text_height + pad // 2), _FONT, size, ink, weight, cv2.LINE_AA)
+    draw_text(canvas, left + pad, top + above, text, size, (0, 0, 0) if luminance > 130 else (255, 255, 255))
+
+
+def _draw_caption(canvas: np.ndarray, bottom: int, text: str, scale: float) -> None:
+    """White letters in a bar that ends at `bottom`."""
+    place = round(6 * scale), bottom - round(8 * scale)
+    draw_text(canvas, *place, one_line(printable(text), _CAPTION), _BAR_LETTERS * scale, (255, 255, 255))
 
 
 def draw_lines(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
@@ -104,8 +111,7 @@ def draw_lines(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     line = round(_BAR * scale)
     canvas = cv2.copyMakeBorder(canvas, 0, line * len(lines), 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
     for row, text in enumerate(lines, 1):
-        place = (round(6 * scale), height + row * line - round(8 * scale))
-        cv2.putText(canvas, _ascii(text), place, _FONT, 0.5 * scale, (255, 255, 255), max(1, round(scale)), cv2.LINE_AA)
+        _draw_caption(canvas, height + row * line, text, scale)
     return canvas
 
 
@@ -118,10 +124,7 @@ def side_by_side(
     columns = []
     for picture, caption in zip((left, right), captions, strict=True):
         column = cv2.copyMakeBorder(picture, bar, 0, 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
-        place = (round(6 * scale), bar - round(8 * scale))
-        cv2.putText(
-            column, _ascii(caption), place, _FONT, 0.5 * scale, (255, 255, 255), max(1, round(scale)), cv2.LINE_AA
-        )
+        _draw_caption(column, bar, caption, scale)
         columns.append(column)
     gap = np.full((columns[0].shape[0], max(2, round(4 * scale)), 3), 32, np.uint8)
     return np.concatenate([columns[0], gap, columns[1]], axis=1)

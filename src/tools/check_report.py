@@ -14,6 +14,7 @@ import numpy as np
 
 from src.common import files
 from src.common.files import atomic_path
+from src.common.fonts import chart_fonts, drawable
 from src.common.listing import one_line
 from src.common.names import printable
 from src.data.findings import SEVERITIES, Finding, SplitReport, by_kind
@@ -115,30 +116,32 @@ def _plots(cfg: Config, checked: Checked) -> Iterator[str]:
     table = BoxTable.of(checked.dataset)
     if not len(table.rows):
         return
-    figure = Figure(figsize=(13, 4.5), layout="constrained")
-    first, second, third = figure.subplots(1, 3)
     classes = sorted(checked.report.classes, key=lambda row: -row["boxes"])[:_CLASSES_SHOWN]
-    first.barh(range(len(classes)), [row["boxes"] for row in classes][::-1])
-    first.set_yticks(range(len(classes)), [one_line(printable(row["name"])) for row in classes][::-1])
-    first.set_title(
-        "boxes of a class" + (f" (the {_CLASSES_SHOWN} most frequent)" if len(classes) == _CLASSES_SHOWN else "")
-    )
-    first.tick_params(axis="y", labelsize=6)
-    for label in first.get_yticklabels():
-        label.set_parse_math(False)
-    sides = table.sides_at(cfg.testing_size, cfg.resize)
-    some = sides[np.random.default_rng(0).permutation(len(sides))[:5000]]
-    second.scatter(some[:, 0], some[:, 1], s=4, alpha=0.4)
-    if hasattr(cfg, "anchors"):
-        anchors = np.array(cfg.anchors)
-        second.scatter(anchors[:, 0], anchors[:, 1], marker="x", color="tab:red", label="anchors")
-        second.legend()
-    second.set(xscale="log", yscale="log", xlabel="width, px", ylabel="height, px")
-    second.set_title(f"boxes at the input size {cfg.testing_size[0]}")
-    per_image = np.bincount(table.rows, minlength=len(checked.dataset))
-    third.hist(per_image, bins=min(40, int(per_image.max()) + 1))
-    third.set(xlabel="boxes of an image", ylabel="images", title="boxes of an image")
-    yield f"<h3>Numbers</h3>{_svg(figure)}"
+    with chart_fonts([row["name"] for row in classes]):
+        figure = Figure(figsize=(13, 4.5), layout="constrained")
+        first, second, third = figure.subplots(1, 3)
+        first.barh(range(len(classes)), [row["boxes"] for row in classes][::-1])
+        first.set_yticks(range(len(classes)), [drawable(one_line(printable(row["name"]))) for row in classes][::-1])
+        first.set_title(
+            "boxes of a class" + (f" (the {_CLASSES_SHOWN} most frequent)" if len(classes) == _CLASSES_SHOWN else "")
+        )
+        first.tick_params(axis="y", labelsize=6)
+        for label in first.get_yticklabels():
+            label.set_parse_math(False)
+        sides = table.sides_at(cfg.testing_size, cfg.resize)
+        some = sides[np.random.default_rng(0).permutation(len(sides))[:5000]]
+        second.scatter(some[:, 0], some[:, 1], s=4, alpha=0.4)
+        if hasattr(cfg, "anchors"):
+            anchors = np.array(cfg.anchors)
+            second.scatter(anchors[:, 0], anchors[:, 1], marker="x", color="tab:red", label="anchors")
+            second.legend()
+        second.set(xscale="log", yscale="log", xlabel="width, px", ylabel="height, px")
+        second.set_title(f"boxes at the input size {cfg.testing_size[0]}")
+        per_image = np.bincount(table.rows, minlength=len(checked.dataset))
+        third.hist(per_image, bins=min(40, int(per_image.max()) + 1))
+        third.set(xlabel="boxes of an image", ylabel="images", title="boxes of an image")
+        drawn = _svg(figure)
+    yield f"<h3>Numbers</h3>{drawn}"
 
 
 def _svg(figure: Figure) -> str:

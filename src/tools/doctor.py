@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import src
+from src.common.fonts import SCRIPTS, packages_for, uncovered
 from src.errors import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +100,7 @@ class Machine:
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     memory_gb: Callable[[], float] = lambda: _memory_gb()
+    uncovered: Callable[[str], str] = lambda letters: uncovered([letters])
     disk_gb: Callable[[], float] = lambda: shutil.disk_usage(ROOT).free / 1e9
 
 
@@ -128,6 +130,7 @@ def checks(machine: Machine) -> Iterator[Check]:
     yield _msrun(machine)
     yield _ascend(machine)
     yield _gpu(machine)
+    yield _fonts(machine)
     yield _resources(machine)
 
 
@@ -232,6 +235,18 @@ def _gpu(machine: Machine) -> Check:
         f"{names}; the MindSpore 2.10 wheel serves CUDA 11.1 and 11.6 with cuDNN 8 only, and GPU is no official target"
     )
     return Check("GPU", "warn", text, "train with --device_target CPU, or install CUDA 11.6 and cuDNN 8")
+
+
+def _fonts(machine: Machine) -> Check:
+    """Scripts that class names can be drawn in."""
+    missing = machine.uncovered("".join(letter for letter, _ in SCRIPTS.values()))
+    there = ", ".join(name for name, (letter, _) in SCRIPTS.items() if letter not in missing)
+    lacking = [name for name, (letter, _) in SCRIPTS.items() if letter in missing]
+    if not lacking:
+        return Check("fonts", "ok", there)
+    text = f"{there}; none for {', '.join(lacking)} (needed where classes are named so)"
+    packages = " ".join(packages_for(missing))
+    return Check("fonts", "warn", text, f"apt-get install {packages}, or name a font file with --font")
 
 
 def _resources(machine: Machine) -> Check:
