@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from src.common.listing import some_of
 from src.errors import UserError
 from src.weights.darknet_file import read_bytes
 from src.weights.pickle_data import Name, PickleReader, RefusedPickle, plain_dict
@@ -47,6 +48,10 @@ _LARGEST = 2**40
 _MOST_AXES = 16
 # Tensors may share a storage, but not so often that a small file fills the memory.
 _MOST_ELEMENTS_A_BYTE = 8
+# What mmdetection puts before the names of averages.
+_AVERAGE = "ema_"
+# Dictionaries in dictionaries that are looked into.
+_DEEPEST = 4
 # Under which key training programs keep the weights, the best choice first.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
 
@@ -260,38 +265,62 @@ def _array(view: _View, load: Callable[[_Storage], np.ndarray]) -> np.ndarray:
 
 def _weights_in(content: Any, container: str, others: list[str]) -> dict[str, _View]:
     """The dictionary of tensors: the file's own, or the one it keeps under a key."""
-    own = _tensors(content)
-    if own and not container:
-        return own
     found = _containers(content)
-    if container and container not in found:
-        raise RefusedPickle(f"it has no {container!r} with tensors, but {', '.join(found) or 'none'}")
+    own = found.get("", {})
     usual = next((key for key in _WRAPPERS if key in found), next(iter(found), "") if len(found) == 1 else "")
-    choice = container or usual
-    if not choice:
-        raise RefusedPickle(
-            f"it holds no dictionary of tensors that is known (but {type(content).__name__}: "
-            f"{', '.join(found) or '-'}; --container takes one of them)"
-        )
-    others += [f"{key}: {name}" for key, tensors in found.items() if key != choice for name in tensors]
-    if others:
-        listed = ", ".join(f"{key} ({len(tensors)} tensors)" for key, tensors in found.items())
-        log.info("the file holds %s: %s is taken, --container takes another", listed, choice)
+    choice = container or ("" if own else usual)
+    if choice not in found:
+        what = f"it has no {choice!r} with tensors" if container else "it holds no dictionary of tensors that is known"
+        listed = ", ".join(key for key in found if key) or "none"
+        raise RefusedPickle(f"{what} (but {type(content).__name__}: {listed}; --container takes one of them)")
+    others += [f"{key or 'the file itself'}: {name}" for key in found if key != choice for name in found[key]]
+    if besides := _no_tensors(content, found):
+        log.info("besides tensors the file holds %s", some_of(besides))
+    if len(found) > 1:
+        listed = ", ".join(f"{key or 'its own'} ({len(tensors)} tensors)" for key, tensors in found.items())
+        log.info("the file holds %s: %s is taken, --container takes another", listed, choice or "its own")
     return found[choice]
 
 
 def _containers(content: Any) -> dict[str, dict[str, _View]]:
-    """Every dictionary of tensors in a file; under its key."""
+    """Every dictionary of tensors in a file under its key, `outer.inner` of one in another, the file's own under "".
+
+    Averages that stand among the weights under the names of mmdetection (`ema_backbone_conv1_weight` of
+    `backbone.conv1.weight`) are a dictionary of their own, `ema_`, with the names of the weights.
+    """
     found: dict[str, dict[str, _View]] = {}
     # One dictionary under many keys is read once: a small file may refer to it very often.
     seen: set[int] = set()
-    for key, value in content.items() if isinstance(content, dict) else ():
-        if not isinstance(key, str) or not isinstance(value, dict) or id(value) in seen:
-            continue
+
+    def look(value: Any, key: str, depth: int) -> None:
+        if not isinstance(value, dict) or id(value) in seen or depth > _DEEPEST:
+            return
         seen.add(id(value))
         if tensors := _tensors(value):
-            found[key] = tensors
+            averaged = _averages_among(tensors)
+            found[key] = {name: view for name, view in tensors.items() if name not in averaged}
+            if averaged:
+                found[f"{key}.{_AVERAGE}" if key else _AVERAGE] = {own: tensors[name] for name, own in averaged.items()}
+        for name, inner in value.items():
+            if isinstance(name, str):
+                look(inner, f"{key}.{name}" if key else name, depth + 1)
+
+    look(content, "", 0)
     return found
+
+
+def _averages_among(tensors: Mapping[str, _View]) -> dict[str, str]:
+    """Names of averages -> names of the weights that they average."""
+    flat = {_AVERAGE + name.replace(".", "_"): name for name in tensors if not name.startswith(_AVERAGE)}
+    return {name: flat[name] for name in tensors if name in flat}
+
+
+def _no_tensors(content: Any, found: Mapping[str, object]) -> list[str]:
+    """What else stands in the file's own dictionary, by its key."""
+    if not isinstance(content, dict):
+        return []
+    holders = {key.partition(".")[0] for key in found}
+    return [str(key) for key, value in content.items() if not isinstance(value, _View) and str(key) not in holders]
 
 
 def _tensors(value: Any) -> dict[str, _View]:

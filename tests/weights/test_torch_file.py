@@ -332,3 +332,35 @@ def test_of_several_containers_the_trained_one_is_taken_or_the_one_asked_for(tmp
     assert others == [f"{usual}: a"]
     with pytest.raises(UserError, match=f"no 'other'.*{average}"):
         read_torch(tmp_path / "w.pth", "other")
+
+
+def test_containers_in_containers(tmp_path, save, caplog):
+    content = {"ema": {"module": {"a": files.tensor("1", KERNEL + 1)}, "decay": 0.9}, "epoch": 3,
+               "optimizer": {"state": {0: {"step": files.tensor("2", KERNEL)}}},
+               "model": {"a": files.tensor("0", KERNEL), "_extra_state": None}}  # fmt: skip
+    save(tmp_path / "w.pth", content)
+    caplog.set_level("INFO")
+    others = []
+    np.testing.assert_array_equal(read_torch(tmp_path / "w.pth", others=others)["a"], KERNEL)
+    assert others == ["ema.module: a"]
+    assert "besides tensors the file holds epoch, optimizer" in caplog.text
+    assert "the file holds ema.module (1 tensors), model (1 tensors): model is taken, --container" in caplog.text
+    np.testing.assert_array_equal(read_torch(tmp_path / "w.pth", "ema.module")["a"], KERNEL + 1)
+
+
+@pytest.mark.parametrize("key", ["state_dict", ""])
+def test_averages_of_mmdetection_stand_among_the_weights(tmp_path, save, key):
+    tensors = {"neck.ema_conv.a": files.tensor("0", KERNEL), "ema_neck_ema_conv_a": files.tensor("1", KERNEL + 1),
+               "ema_other": files.tensor("2", KERNEL + 2)}  # fmt: skip
+    save(tmp_path / "w.pth", {key: tensors} if key else tensors)
+    taken = read_torch(tmp_path / "w.pth")
+    assert list(taken) == ["neck.ema_conv.a", "ema_other"]
+    averages = read_torch(tmp_path / "w.pth", f"{key}.ema_" if key else "ema_")
+    assert list(averages) == ["neck.ema_conv.a"]
+    np.testing.assert_array_equal(averages["neck.ema_conv.a"], KERNEL + 1)
+
+
+def test_a_file_without_tensors_says_what_it_holds(tmp_path, save):
+    save(tmp_path / "w.pth", {"epoch": 3, "args": {"lr": 0.1}})
+    with pytest.raises(UserError, match="no dictionary of tensors that is known"):
+        read_torch(tmp_path / "w.pth")
