@@ -178,7 +178,7 @@ def parse_line(line: str, key_points: int = 0) -> tuple[int, tuple[float, float,
     words = line.split()
     try:
         label = int(words[0]) if words[0].lstrip("-").isdecimal() else int(float(words[0]))
-        if float(words[0]) != label or label < 0:
+        if float(words[0]) != label or not 0 <= label < 2**31:
             raise ValueError
     except (ValueError, OverflowError):
         raise ValueError(f"{words[0][:80]!r} is no class number; a line is: class cx cy w h") from None

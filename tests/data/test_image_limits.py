@@ -2,8 +2,6 @@
 
 import io
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -15,30 +13,9 @@ from src.data.decode import decode_image, read_image_size
 from src.data.image_header import read_header
 from src.errors import UserError
 from tests.data import hostile
+from tests.data.limited import limited
 
 ROOT = Path(__file__).parents[2]
-# The process may take 300 MB more than after its imports; OpenCV and Pillow fail with less than an image of 16,000 px.
-WITHIN_300_MB = """
-import resource, sys
-from pathlib import Path
-from src.data.decode import decode_image, read_image_size
-from src.errors import UserError
-import numpy as np
-
-def size():
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-resource.setrlimit(resource.RLIMIT_AS, (size() + (300 << 20),) * 2)
-"""
-
-
-def limited(code, *arguments):
-    """Prints of `code`, run in a process of its own that may take 300 MB."""
-    command = [sys.executable, "-c", WITHIN_300_MB + code, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
 
 
 def test_no_small_file_takes_much_memory(tmp_path):
