@@ -85,8 +85,8 @@ def _in_utf8(data: bytes) -> tuple[bytes, str | None]:
         text = data.decode(_LARGER.get(name, name))
     except LookupError:
         raise ValueError(f"its encoding {name!r} is not known: save it as UTF-8") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not {name}, which it says it is in: save it as UTF-8") from None
+    except UnicodeError:
+        raise ValueError(f"it is not in {name}, as it says: save it as UTF-8") from None
     return text.encode("utf-8", "surrogatepass"), "utf-8"
 
 

@@ -12,10 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from src.common.fonts import drawable
 from src.config import load_config
 from src.data.assemble import ReadOptions, assemble
+from src.data.content import Category, Content, ImageEntry, leaves_folder
+from src.data.file_names import settle_names
+from src.data.text_lines import class_names_in
 from src.data.txt_lines import load_txt
 from src.data.voc import VocPart, load_voc
+from src.data.xml_tree import parse_xml
 from src.data.yolo_txt import load_yolo
 from src.data.yolo_yaml import read_yaml
 from src.errors import UserError
@@ -111,22 +116,91 @@ def test_voc(request, folder):
     survives(request, st.one_of(spoilt(XML.encode()), shuffled, filled, st.binary(max_size=80)), parse)
 
 
-def test_yolo_labels(request, folder):
+@pytest.mark.parametrize(("names", "key_points"), [(["red", "blue"], 0), ([], 0), (["red"], 4)])
+def test_yolo_labels(request, folder, names, key_points):
     line = st.lists(NUMBERS, max_size=9).map(lambda values: " ".join(map(str, values)))
     lines = st.lists(line, max_size=4).map("\n".join)
 
     def parse(text):
         write(folder / "labels" / "0.txt", text)
-        assemble(load_yolo(folder, folder, [folder / "images"], ["red", "blue"]), ReadOptions())
+        assemble(load_yolo(folder, folder, [folder / "images"], names, key_points), ReadOptions())
 
     survives(request, st.one_of(lines, TEXT, st.binary(max_size=80)), parse)
 
 
+def test_lists_of_images(request, folder):
+    """Of YOLO and of VOC: any lines, any encoding."""
+    name = st.sampled_from(
+        ["images/0.jpg", "0", "0.jpg", "0 -1", "../x", "data/images/0.jpg", "C:\\a\\0.jpg", "", "\ufeff0"]
+    )
+    text = st.lists(st.one_of(name, TEXT), max_size=4).map("\n".join)
+    encoded = st.tuples(text, st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-8-sig"])).map(
+        lambda two: two[0].encode(two[1], "surrogatepass")
+    )
+
+    def parse(data):
+        path = write(folder / "list.txt", data)
+        write(folder / "labels" / "0.txt", "0 0.5 0.5 0.2 0.2")
+        for content in (
+            lambda: load_yolo(folder, folder, [path], ["red"]),
+            lambda: load_voc(path, folder, [VocPart(path, folder / "xml", folder / "images")]),
+        ):
+            try:
+                for sample in assemble(content(), ReadOptions()).samples:
+                    assert sample.image_path.is_file()
+            except UserError as error:
+                assert str(error).strip()
+
+    survives(request, st.one_of(encoded, st.binary(max_size=80)), parse)
+
+
+def test_names_of_classes(request, tmp_path):
+    def parse(data):
+        names = class_names_in([write(tmp_path / "classes.txt", data).parent])
+        assert all(names) and len(set(names)) == len(names)
+
+    survives(request, st.one_of(TEXT, st.lists(TEXT, max_size=4).map("\n".join), st.binary(max_size=80)), parse)
+
+
+def test_names_of_files(request, folder):
+    """Whatever a name is: what is read lies in the image folder, and is a file."""
+    part = st.sampled_from(["images", "IMAGES", "0.jpg", "0.JPG", "..", ".", "", "C:", "a", "%30.jpg", "%2e%2e", "%00"])
+    join = st.sampled_from(["/", "\\", "//"])
+    path = st.tuples(st.lists(part, max_size=5), join).map(lambda two: two[1].join(two[0]))
+
+    def parse(name):
+        content = Content(folder / "x.json", folder, [ImageEntry(1, name)], [], [Category(1, "red")])
+        settle_names(content)
+        found = content.images[0].file_name
+        if found != name:
+            assert (folder / found).is_file() and not leaves_folder(found)
+
+    survives(request, st.one_of(path, TEXT), parse)
+
+
+def test_fonts(request):
+    survives(request, st.text(max_size=30), lambda text: drawable(drawable(text)) == drawable(text))
+
+
+def test_xml_of_any_encoding(request):
+    head = st.sampled_from(["gb2312", "GBK", "latin-1", "utf-8", "utf-16", "utf-7", "rot13", "zlib", "idna", "punycode",
+                            "unicode_escape", "cp037", "x", "big5", "shift_jis", "euc-kr", "undefined"])  # fmt: skip
+    data = st.tuples(head, st.one_of(st.binary(max_size=40), TEXT.map(lambda text: text.encode("gb18030", "ignore"))))
+
+    def parse(two):
+        try:
+            parse_xml(f'<?xml version="1.0" encoding="{two[0]}"?><a>'.encode() + two[1] + b"</a>")
+        except ValueError as error:
+            assert "XML" in str(error) or "UTF-8" in str(error) or "entity" in str(error)
+
+    survives(request, data, parse)
+
+
 def test_yolo_yaml(request, folder):
     whole = b"path: .\ntrain: [images]\nval: images\nnc: 2\nnames: {0: red, 1: blue}\n"
-    pairs = st.dictionaries(st.sampled_from(["path", "train", "val", "names", "nc"]), st.one_of(NUMBERS, TEXT)).map(
-        lambda content: "\n".join(f"{key}: {value}" for key, value in content.items())
-    )
+    pairs = st.dictionaries(
+        st.sampled_from(["path", "train", "val", "names", "nc", "kpt_shape"]), st.one_of(NUMBERS, TEXT)
+    ).map(lambda content: "\n".join(f"{key}: {value}" for key, value in content.items()))
 
     def parse(text):
         read_yaml(write(folder / "data.yaml", text))
