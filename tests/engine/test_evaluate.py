@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,7 @@ from src.engine.left_out import without_left_out
 from src.engine.merge import pack_detections, unpack_detections, with_masters_statistics
 from src.engine.postprocess import Detections
 from src.engine.runtime import Runtime
+from src.engine.train import _scoring
 from src.errors import UserError
 from src.recipe import get_recipe
 from tests.data.conftest import CocoFolder, write_image
@@ -224,6 +226,27 @@ def test_the_statistics_of_rank_0_are_scored():
     np.testing.assert_array_equal(merged["w"], own["w"])
     np.testing.assert_array_equal(merged["mean"], np.ones(3))
     np.testing.assert_array_equal(merged["var"], np.ones((1, 2)))
+
+
+def test_a_training_of_several_ranks_scores_the_statistics_of_rank_0(tmp_path):
+    """And tells the scores of rank 0 on all of them."""
+
+    class Rank(SecondRank):
+        def gather_numbers(self, values):
+            return np.float64([[0.25, 0.5], values])
+
+    loaded = {}
+    evaluator = SimpleNamespace(
+        SCORES=("AP", "AP50"), load=lambda weights, source: loaded.update(weights), score=lambda path: None,
+        numbers=lambda result: [0.0, 0.0],
+    )  # fmt: skip
+    trainer = SimpleNamespace(
+        runtime=Rank("CPU", rank=1, group_size=2), trainable_names=lambda: {"w"}, folder=tmp_path, epoch=1,
+        stop_requested=False,
+    )  # fmt: skip
+    score = _scoring(trainer, evaluator, SimpleNamespace(paused=nullcontext))
+    assert score({"w": np.float32([7]), "mean": np.float32([7])}) == {"AP": 0.25, "AP50": 0.5}
+    assert (loaded["w"], loaded["mean"]) == (7, 1)
 
 
 class FindsNothing(ClassEvaluator):

@@ -5,7 +5,7 @@ import math
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor, amp, nn, ops
 
 from src.config import load_config
 from src.engine.cards import apply_backbone_card, apply_card
@@ -154,6 +154,24 @@ def test_the_norm_of_channels_of_a_loop(training):
         vector = x[n, :, row, column]
         expected = 10 * vector / math.sqrt((vector.astype(float) ** 2).sum())
         np.testing.assert_allclose(found[n, :, row, column], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("level", ["O0", "O3"])
+@pytest.mark.parametrize("training", [False, True])
+def test_the_norm_of_channels_of_large_and_of_empty_pixels(uncompiled, level, training):
+    """Squares beyond half precision, and a pixel of zeros: finite maps, of length 10 and 0, with finite gradients."""
+    x = np.random.default_rng(0).normal(0, 3, (1, 6, 3, 4)).astype(np.float32)
+    x[..., 0] = 0
+    x[..., 1] *= 1000
+    norm = amp.auto_mixed_precision(nn.SequentialCell(ChannelNorm(6, 10.0)), level).set_train(training)
+    kind = ms.float16 if level == "O3" else ms.float32
+    out = norm(Tensor(x, kind)).asnumpy().astype(np.float64)
+    lengths = np.sqrt((out**2).sum(1))
+    np.testing.assert_allclose(lengths[..., 1:], 10, rtol=2e-3)
+    assert (lengths[..., 0] == 0).all()
+    if training:
+        gradient = ms.grad(lambda x: ops.reduce_sum(norm(x) * 0.1))(Tensor(x, kind)).asnumpy()
+        assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize(
