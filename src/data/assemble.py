@@ -143,7 +143,7 @@ def map_classes(content: Content, options: ReadOptions) -> tuple[list[str], list
     """Names and category ids by label, and the label of each category id of the file that the config knows."""
     problems = Problems(content)
     for position, category in enumerate(content.categories):
-        if type(category.id) is not int or not isinstance(category.name, str):
+        if type(category.id) is not int or not isinstance(category.name, str) or not category.name.strip():
             problems.add(f"category {position} needs an integer 'id' and a text 'name'")
         elif abs(category.id) >= 2**31:
             problems.add(f"category {category.name!r} has id {category.id}: ids lie below 2147483648")

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from src.common.listing import some_of
+from src.data.box_check import missing_files
 from src.data.content import Content, leaves_folder
 
 logger = logging.getLogger(__name__)
@@ -25,15 +26,18 @@ _LOOKED_AT = 20_000
 
 def settle_names(content: Content) -> dict[str, str]:
     """Gives images whose file is there under nearly their name that file's; returns the old names with the new."""
+    names = [image.file_name for image in content.images if isinstance(image.file_name, str)]
+    safe = [name for name in names if not leaves_folder(name)]
+    # Nearly always all are there, which is told at once.
+    absent = {*missing_files(content.image_dir, safe), *(name for name in names if leaves_folder(name))}
     folder = _Folder(content.image_dir)
     renamed: dict[str, str] = {}
-    for image in content.images:
+    for image in content.images if absent else ():
         name = image.file_name
-        if not isinstance(name, str) or not name or "\0" in name or folder.has(name):
-            continue
-        meant = folder.find_meant(name)
-        if meant:
-            renamed[name] = image.file_name = meant
+        if isinstance(name, str) and name in absent and "\0" not in name:
+            meant = folder.find_meant(name)
+            if meant:
+                renamed[name] = image.file_name = meant
     return renamed
 
 
@@ -53,13 +57,30 @@ def shared_files(content: Content) -> list[tuple[str, list[int | str]]]:
     return [(name, owners) for name, owners in ids.items() if len(owners) > 1]
 
 
+class NearNames:
+    """Finds the files that paths mean; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, _Folder] = {}
+
+    def meant(self, path: Path) -> Path:
+        """The file of a path, or the one in its folder that alone has nearly its name; else the path as it is."""
+        if path.is_file():
+            return path
+        folder = self._folders.setdefault(path.parent, _Folder(path.parent))
+        found = folder.find_meant(path.name)
+        return path.parent / found if found else path
+
+
 def where_else(folder: Path, file_name: str) -> str:
     """For a message: where a file of that name is, or that the folder is empty; empty if nothing helps."""
-    wanted = _key(file_name.replace("\\", "/").rpartition("/")[2])
+    wanted = _key(file_name.replace("\\", "/").rpartition("/")[2].strip())
+    stem = wanted.rpartition(".")[0]
     looked = 0
     for inner, folders, names in os.walk(folder):
         folders.sort()
         found = sorted(name for name in names if _key(name) == wanted)
+        found += sorted(name for name in names if _key(name).rpartition(".")[0] == stem)
         if found:
             return f"; {Path(inner, found[0]).relative_to(folder)} is there"
         looked += len(names)
@@ -74,11 +95,6 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._there: dict[str, dict[str, list[str]]] = {}
-
-    def has(self, name: str) -> bool:
-        """Whether a relative name is that of a file."""
-        inner, _, last = name.rpartition("/")
-        return not leaves_folder(name) and last in self._listing(inner).get(_key(last), ())
 
     def find_meant(self, name: str) -> str:
         """The one file that a name means; empty if there is none."""

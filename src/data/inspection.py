@@ -63,7 +63,7 @@ class _Inspector:
         """Sound categories under the configuration's names, and the id that each old id becomes."""
         sound: list[Category] = []
         for position, category in enumerate(self.content.categories):
-            if type(category.id) is not int or not isinstance(category.name, str):
+            if type(category.id) is not int or not isinstance(category.name, str) or not category.name.strip():
                 text = f"category {position} needs an integer 'id' and a text 'name'"
                 self._add("broken category", "error", text, "left out with its boxes")
             elif any(other.id == category.id for other in sound):

@@ -143,6 +143,8 @@ def _format_of_file(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in (".yaml", ".yml"):
         return "yolo"
+    if suffix == ".data":
+        raise UserError(f"{path} is a file of darknet: name the list of images in it that is meant, such as train.txt")
     if suffix != ".txt":
         return "coco"
     # A list of boxes holds some box, a list of YOLO images by their paths, a list of VOC names alone.

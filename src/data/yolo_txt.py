@@ -9,13 +9,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from src.common.class_lists import MAX_CLASSES
+from src.common.listing import some_of
 from src.data.content import BoxEntry, Content, ImageEntry, Problem, numbered
 from src.data.decode import read_image_size
-from src.data.image_files import walk_images
+from src.data.file_names import NearNames
+from src.data.image_files import is_litter, walk_images
 from src.data.text_lines import class_names_in, read_lines
 from src.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+# Text files among labels and images that are none.
+_NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt", "README.txt",
+              "README.dataset.txt", "README.roboflow.txt", "labels.txt", "predefined_classes.txt")  # fmt: skip
 
 
 def load_yolo(
@@ -38,17 +44,22 @@ def load_yolo(
     Raises:
         UserError: a folder or a list cannot be read, there are no images, or not one of them has a label file.
     """
-    images = [image for place in places for image in _images(place, source, root)]
+    near = NearNames()
+    images = [image for place in places for image in _images(place, source, root, near)]
     if not images:
         raise UserError(f"{source}: no images in {', '.join(map(str, places))}")
+    if not any(image.is_file() for image in images):
+        raise UserError(f"{source}: not one of {len(images)} images exists, e.g. {images[0]}")
     root, images = _common_root(root, images)
-    reader = _Reader(source, root, key_points)
+    reader = _Reader(source, root, key_points, near)
     for image in images:
         reader.read(image)
     if not reader.labelled:
         raise UserError(
             f"{source}: not one of {len(images)} images has a label file, e.g. {images[0]} no {label_file(images[0])}"
         )
+    if all(place.is_dir() for place in places):
+        _warn_of_strays(source, reader.label_files)
     reader.warn_of_key_points()
     names = list(class_names) or class_names_in(_name_folders(source, root, images))
     if not names:
@@ -59,6 +70,15 @@ def load_yolo(
             *(source, len(names) - 1),
         )
     return reader.content(names)
+
+
+def _warn_of_strays(source: Path, known: set[Path]) -> None:
+    """Names label files that belong to no image: it is missing, or of a kind that is not read."""
+    folders = sorted(folder for folder in {path.parent for path in known} if folder.is_dir())
+    names = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix.lower() == ".txt"]
+    strays = [path for path in names if path not in known and path.name not in _NO_LABELS and not is_litter(path.name)]
+    if strays:
+        logger.warning("%s: %d label files belong to no image: %s", source, len(strays), some_of(map(str, strays), 3))
 
 
 def _common_root(root: Path, images: list[Path]) -> tuple[Path, list[Path]]:
@@ -82,13 +102,14 @@ def _name_folders(source: Path, root: Path, images: Sequence[Path]) -> Iterator[
 
 
 class _Reader:
-    def __init__(self, source: Path, root: Path, key_points: int) -> None:
-        self.source, self.root, self.key_points = source, root, key_points
+    def __init__(self, source: Path, root: Path, key_points: int, near: NearNames) -> None:
+        self.source, self.root, self.key_points, self.near = source, root, key_points, near
         self.images: list[ImageEntry] = []
         self.annotations: list[BoxEntry] = []
         self.places: list[str] = []
         self.problems: list[Problem] = []
         self.labelled = 0
+        self.label_files: set[Path] = set()
         # Lengths of the polygons, as long as each could be a box with key points.
         self.lengths: set[int] | None = set()
         self.first_long = ""
@@ -96,7 +117,8 @@ class _Reader:
     def read(self, path: Path) -> None:
         """One image and its label file."""
         name = path.relative_to(self.root).as_posix()
-        labels = label_file(path)
+        labels = self.near.meant(label_file(path))
+        self.label_files.add(labels)
         entry = ImageEntry(name, name)
         self.images.append(entry)
         if not labels.is_file():
@@ -223,13 +245,15 @@ def label_file(image: Path) -> Path:
     they are beside it."""
     parts = list(image.parts)
     for position in range(len(parts) - 2, -1, -1):
-        if parts[position] == "images":
-            parts[position] = "labels"
+        if parts[position].lower() == "images":
+            # Images/ goes with Labels/, and IMAGES/ with LABELS/.
+            own = parts[position]
+            parts[position] = "labels" if own.islower() else "LABELS" if own.isupper() else "Labels"
             break
     return Path(*parts).with_suffix(".txt")
 
 
-def _images(place: Path, source: Path, root: Path) -> Iterator[Path]:
+def _images(place: Path, source: Path, root: Path, near: NearNames) -> Iterator[Path]:
     """Images of a folder and all folders in it, sorted; or of a list."""
     if place.is_dir():
         yield from walk_images(place)
@@ -241,6 +265,6 @@ def _images(place: Path, source: Path, root: Path) -> Iterator[Path]:
             if name:
                 inner = name.partition("/")[2] if name.startswith("data/") else ""
                 tried = [Path(os.path.normpath(base / end)) for end in (name, inner) if end for base in bases]
-                yield next((path for path in tried if path.is_file()), tried[0])
+                yield next((found for path in tried if (found := near.meant(path)).is_file()), tried[0])
     else:
         raise UserError(f"{source}: {place} is neither a folder of images nor a list of their names")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ import yaml
 
 from src.common.class_lists import MAX_CLASSES
 from src.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 # What a message shows of a value.
@@ -144,6 +148,10 @@ def _class_names(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
         raise UserError(f"{path}: names is no list of class names")
     if len(names) > MAX_CLASSES:
         raise UserError(f"{path}: names has {len(names)} classes, more than {MAX_CLASSES}")
+    twice = next((name for name, times in Counter(names).items() if times > 1 or not name.strip()), None)
+    if twice is not None:
+        what = f"the class {twice!r} twice" if twice.strip() else "a class without a name"
+        raise UserError(f"{path}: names has {what}")
     if count is not None and count != len(names):
         raise UserError(f"{path}: nc is {count}, but names has {len(names)} classes")
     return tuple(names)
@@ -174,10 +182,16 @@ def _key_points(path: Path, shape: Any) -> int:
 
 
 def _resolve(path: Path, base: str, told: str) -> Path:
-    here = path.parent
+    here, told, base = path.parent, told.replace("\\", "/"), base.replace("\\", "/")
     bases = [here / base, here, Path(base)] if base else [here]
     candidates = [Path(os.path.normpath(folder / told)) for folder in bases]
     while told.startswith("../"):
         told = told[3:]
         candidates.append(here / told)
-    return next((candidate for candidate in candidates if candidate.exists()), candidates[0])
+    # A path of the computer that wrote the file: its end may be here.
+    parts = [part for part in told.split("/") if part not in ("", ".", "..")]
+    candidates += [here.joinpath(*parts[start:]) for start in range(1, len(parts))]
+    found = next((candidate for candidate in candidates if candidate.exists()), None)
+    if found is not None and candidates.index(found) >= len(candidates) - len(parts) + 1:
+        logger.warning("%s: %s does not exist, %s is taken in its place", path, candidates[0], found)
+    return found or candidates[0]
