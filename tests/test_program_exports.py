@@ -353,3 +353,13 @@ def test_polygons_that_could_be_key_points_are_warned_of(tmp_path, caplog):
     export.write("labels/train/street.txt", "1 0.25 0.25 0.5 0.25 0.5 0.5\n")
     assert convert(export.root, tmp_path / "out2") == 0
     assert "kpt_shape" not in caplog.text
+
+
+@pytest.mark.usefixtures("at_root")
+def test_fix_says_that_masks_are_left_out(tmp_path, capsys):
+    export = Export(tmp_path / "export")
+    coco(lambda content: [a.update(segmentation=[[1, 1, 9, 1, 9, 9]]) for a in content["annotations"]])(export)
+    flags = ("--config", "configs/yolov3_shapes.yaml", "--splits", "train", "--num_parallel_workers", 1)
+    assert run(check.main, *flags, "--data_dir", export.root, "--fix", tmp_path / "fixed") == 0
+    assert "3 annotations have masks, of which detectors read the boxes alone" in capsys.readouterr().out
+    assert '"left out"' in (tmp_path / "fixed" / "train.changes.jsonl").read_text()
