@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from src.data.assemble import UNUSED_CLASS, ReadOptions, assemble
+from src.data.assemble import ReadOptions, assemble
+from src.data.categories import UNUSED_CLASS
 from src.data.content import BoxEntry, Category, Content, ImageEntry
 from src.data.sample import DetectionDataset
 from src.errors import UserError

@@ -7,6 +7,7 @@ refused and named in the same way whatever file it came from.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +166,19 @@ class Problems:
         if self.count:
             number = "a problem" if self.count == 1 else f"{self.count} problems"
             raise UserError(f"{self.content.title} has {number}: {self.message()}{remedy}")
+
+
+def check_unique(content: Content, what: str, values: list[Any], remedy: str = "") -> None:
+    """Raises:
+    UserError: a value occurs twice; `remedy` ends the sentence.
+    """
+    if len(set(values)) == len(values):
+        return
+    problems = Problems(content)
+    for value, times in Counter(values).items():
+        if times > 1:
+            problems.add(f"the {what} {value!r} occurs {times} times")
+    problems.raise_if_any(remedy)
 
 
 def numbered(names: Sequence[str]) -> list[Category]:

@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 
 from src.common.names import printable
-from src.data.assemble import UNUSED_CLASS
+from src.data.categories import UNUSED_CLASS
 from src.data.coco import decode_coco
 from src.data.content import Content
 from src.data.sample import DetectionDataset

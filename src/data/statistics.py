@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.data.assemble import UNUSED_CLASS
+from src.data.categories import UNUSED_CLASS
 from src.data.geometry import plan_resize
 from src.data.sample import DetectionDataset
 

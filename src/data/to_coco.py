@@ -9,7 +9,7 @@ from typing import Any
 
 from src.common.files import atomic_path
 from src.common.names import json_text
-from src.data.assemble import UNUSED_CLASS
+from src.data.categories import UNUSED_CLASS
 from src.data.sample import DetectionDataset, Sample
 
 

@@ -65,10 +65,11 @@ def load_yolo(
     if not names:
         numbers = [entry.category_id for entry in reader.annotations if entry.category_id < MAX_CLASSES]
         names = [str(number) for number in range(max(numbers, default=-1) + 1)]
-        logger.warning(
-            "%s: no data.yaml and no classes.txt names the classes: they are called by their numbers, 0 to %d",
-            *(source, len(names) - 1),
-        )
+        if names:
+            logger.warning(
+                "%s: no data.yaml and no classes.txt names the classes: they are called by their numbers, 0 to %d",
+                *(source, len(names) - 1),
+            )
     return reader.content(names)
 
 

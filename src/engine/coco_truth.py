@@ -11,7 +11,7 @@ import numpy as np
 
 from src.common.boxes import xyxy_to_xywh
 from src.common.names import printable
-from src.data.assemble import UNUSED_CLASS
+from src.data.categories import UNUSED_CLASS
 from src.data.coco import read_coco
 from src.data.sample import DetectionDataset
 from src.errors import UserError

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from src.config import resolve_classes
-from src.data.assemble import UNUSED_CLASS, ReadOptions, assemble
+from src.data.assemble import ReadOptions, assemble
+from src.data.categories import UNUSED_CLASS
 from src.data.folder_records import read_folder_records, whole_images
 from src.data.imagefolder import (
     ClassLoader,
