@@ -22,6 +22,8 @@ class Trainer:
 def say(text):
     print(text, flush=True)
 
+# The tests themselves may run under nohup.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 {before}
 with StopOnSignal() as stop:
     if "{begun}":

@@ -177,6 +177,8 @@ def launcher(folder, mode="", ignored=()):
     program = (
         "import signal, sys; from dataclasses import replace; from pathlib import Path\n"
         "from src.errors import run_command\n"
+        # The tests themselves may run under nohup.
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         f"for number in {[int(n) for n in ignored]}: signal.signal(number, signal.SIG_IGN)\n"
         "from src.tools import launch_watch; from src.tools.launch_plan import make_plan\n"
         f"plan = make_plan('run_standalone_train', ['yolov3', 'd', 'w'], Path({str(folder)!r}))\n"
