@@ -19,6 +19,8 @@ from src.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+# Letters of a path; systems take no more bytes.
+_LONGEST = 4000
 # Text files among labels and images that are none.
 _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt", "README.txt",
               "README.dataset.txt", "README.roboflow.txt", "labels.txt", "predefined_classes.txt")  # fmt: skip
@@ -261,8 +263,10 @@ def _images(place: Path, source: Path, root: Path, near: NearNames) -> Iterator[
     elif place.suffix == ".txt" and place.is_file():
         # Lists count from their own folder, from the data set's, or from one called data (darknet).
         bases = dict.fromkeys((place.parent, root, source if source.is_dir() else source.parent))
-        for line in read_lines(place, with_file_names=True):
+        for number, line in enumerate(read_lines(place, with_file_names=True), 1):
             name = line.strip().replace("\\", "/")
+            if name and name.rpartition("/")[2] in ("", ".", "..") or len(name) > _LONGEST or "\0" in name:
+                raise UserError(f"{place}:{number}: {name[:80]!r} is no path of an image")
             if name:
                 inner = name.partition("/")[2] if name.startswith("data/") else ""
                 tried = [Path(os.path.normpath(base / end)) for end in (name, inner) if end for base in bases]
