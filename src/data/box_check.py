@@ -120,7 +120,8 @@ class BoxCheck:
         boxes = measured.xywh
         sides = self.sizes[self.rows].min(axis=1, initial=2**31)
         # A box of less than a pixel in the corner of an image may be one; all of a data set are none.
-        is_small = (boxes[:, :2] + boxes[:, 2:] <= 1.001).all() and (boxes[:, 2:] > 0).all()
+        with np.errstate(invalid="ignore"):
+            is_small = (boxes[:, :2] + boxes[:, 2:] <= 1.001).all() and (boxes[:, 2:] > 0).all()
         if len(boxes) and is_small and (sides >= _LEAST_SIDE).all():
             return (
                 f"all {len(boxes)} boxes lie between 0 and 1, as shares of an image do ({self._written(0)}): pixels "

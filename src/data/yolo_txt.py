@@ -19,8 +19,8 @@ from src.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# Letters of a path; systems take no more bytes.
-_LONGEST = 4000
+# Bytes of a path, and of a name in it, that systems take.
+_LONGEST, _LONGEST_NAME = 4000, 255
 # Text files among labels and images that are none.
 _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt", "README.txt",
               "README.dataset.txt", "README.roboflow.txt", "labels.txt", "predefined_classes.txt")  # fmt: skip
@@ -256,6 +256,11 @@ def label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
+def _is_too_long(name: str) -> bool:
+    data = os.fsencode(name)
+    return len(data) > _LONGEST or max(map(len, data.split(b"/"))) > _LONGEST_NAME
+
+
 def _images(place: Path, source: Path, root: Path, near: NearNames) -> Iterator[Path]:
     """Images of a folder and all folders in it, sorted; or of a list."""
     if place.is_dir():
@@ -265,7 +270,7 @@ def _images(place: Path, source: Path, root: Path, near: NearNames) -> Iterator[
         bases = dict.fromkeys((place.parent, root, source if source.is_dir() else source.parent))
         for number, line in enumerate(read_lines(place, with_file_names=True), 1):
             name = line.strip().replace("\\", "/")
-            if name and name.rpartition("/")[2] in ("", ".", "..") or len(name) > _LONGEST or "\0" in name:
+            if name and name.rpartition("/")[2] in ("", ".", "..") or _is_too_long(name) or "\0" in name:
                 raise UserError(f"{place}:{number}: {name[:80]!r} is no path of an image")
             if name:
                 inner = name.partition("/")[2] if name.startswith("data/") else ""

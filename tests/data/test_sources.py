@@ -242,3 +242,10 @@ def test_a_fault_is_named_by_its_line_where_images_before_it_are_skipped(tmp_pat
     content = load_content(SourceOptions(str(root), ann_file="train.txt"), "train")
     with pytest.raises(UserError, match=r"train\.txt:3: image 'images/c d\.jpg'"):
         assemble(content, ReadOptions(on_bad_image="skip"))
+
+
+@pytest.mark.parametrize("line", ["/", "..", "a/.", "x" * 300 + ".jpg", "y/" * 3000 + "a.jpg"])
+def test_a_line_that_is_no_path_of_an_image(tmp_path, line):
+    root = formats.write_yolo(tmp_path, yaml="train: list.txt\n")
+    (root / "list.txt").write_text(f"images/train/a.jpg\n{line}\n")
+    assert "list.txt:2: " in message(root) and "is no path of an image" in message(root)
