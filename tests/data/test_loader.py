@@ -125,6 +125,12 @@ def test_batches_are_alike_for_any_number_of_workers_and_any_start(dataset, refe
         assert_alike(copies(loader.epoch(1)), epochs[1])
 
 
+def test_every_epoch_has_an_order_of_its_own(reference):
+    _, epochs = reference
+    shown = {epoch: [i for batch in batches for i in batch[6].tolist()] for epoch, batches in epochs.items()}
+    assert shown[0] != shown[1] and set(shown[0]) == set(shown[1])
+
+
 def test_resuming_in_process(dataset, reference):
     options, epochs = reference
     with BatchLoader(dataset, jitter_pipeline(), 4, SIZES, num_workers=0, **options) as loader:

@@ -2,11 +2,13 @@
 
 import json
 import logging
-from contextlib import nullcontext
+from contextlib import contextmanager
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
+from mindspore import Tensor
 
 import eval as evaluation
 from src.config import load_config
@@ -80,6 +82,34 @@ def test_everything_is_found(folder, tmp_path):
     with evaluator(folder) as perfect:
         result = perfect.score(tmp_path / "found.json")
     assert result.ap == 1 and result.images == 3
+
+
+class FindsColour(Evaluator):
+    """Its network gives one box, whose score is the brightness of its picture."""
+
+    def _build(self, recipe):
+        classes = len(self.dataset.class_names)
+
+        def predict(images, valid_sizes):
+            bright = images.asnumpy().mean((1, 2, 3)) / 255
+            boxes = np.tile(np.float32([8, 8, 40, 40]), (len(bright), 1, 1))
+            return Tensor(boxes), Tensor(np.tile(np.float32(bright)[:, None, None], (1, 1, classes)))
+
+        self.predict = predict
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+def test_each_image_gets_what_was_found_on_it_for_any_size_of_the_batches(folder, tmp_path, batch):
+    """Also in the last batch, which is filled up with images that are nobody's."""
+    tones = {1: 40, 2: 120, "three": 200}
+    for image_id, tone in tones.items():
+        height, width = (80, 60) if image_id == "three" else (60, 80)
+        cv2.imwrite(str(folder.image_dir / f"{image_id}.jpg"), np.full((height, width, 3), tone, np.uint8))
+    with evaluator(folder, f"--eval_batch_size={batch}", kind=FindsColour) as seeing:
+        seeing.write(tmp_path / "found.json")
+    scores = {record["image_id"]: record["score"] for record in json.loads((tmp_path / "found.json").read_text())}
+    assert set(scores) == set(tones)
+    assert scores[1] < scores[2] < scores["three"]
 
 
 def test_detections_stay_inside_of_their_image(folder, tmp_path):
@@ -244,9 +274,18 @@ def test_a_training_of_several_ranks_scores_the_statistics_of_rank_0(tmp_path):
         runtime=Rank("CPU", rank=1, group_size=2), trainable_names=lambda: {"w"}, folder=tmp_path, epoch=1,
         stop_requested=False,
     )  # fmt: skip
-    score = _scoring(trainer, evaluator, SimpleNamespace(paused=nullcontext))
+    clock = []
+
+    @contextmanager
+    def paused():
+        clock.append("stands" if not loaded else "late")
+        yield
+        clock.append("goes on")
+
+    score = _scoring(trainer, evaluator, SimpleNamespace(paused=paused))
     assert score({"w": np.float32([7]), "mean": np.float32([7])}) == {"AP": 0.25, "AP50": 0.5}
     assert (loaded["w"], loaded["mean"]) == (7, 1)
+    assert clock == ["stands", "goes on"]
 
 
 class FindsNothing(ClassEvaluator):

@@ -372,6 +372,32 @@ def test_speeds_and_times_leave_evaluations_out(tmp_path, caplog, monkeypatch):
     assert times == ["epoch time: 4000.0 ms, per step time: 1000.00 ms"] * 3
 
 
+@pytest.mark.parametrize(("start", "interval", "scored"), [(1, 1, [1, 2, 3, 4, 5, 6]), (2, 3, [2, 5, 6]), (9, 1, [6])])
+def test_epochs_are_scored_from_the_start_on_at_the_interval_and_at_the_end(tmp_path, start, interval, scored):
+    mine, epochs = trainer(tmp_path, Loader(steps=1), "--max_epoch=6"), []
+    saver = saving(tmp_path)
+
+    def evaluate(_):
+        epochs.append(mine.epoch)
+        return {"AP": 0.5}
+
+    mine.fit([saver, Evaluate(evaluate, saver, start, interval, None, [])])
+    assert epochs == scored
+
+
+def test_a_request_to_another_rank_stops_this_one_after_the_same_step(tmp_path):
+    """Rank 0, where rank 1 is asked to stop during the third step."""
+
+    class Pair(Runtime):
+        def gather_numbers(self, values):
+            return np.array([[0, *values[1:]], [mine.step == 2, *values[1:]]], np.float64)
+
+    mine = trainer(tmp_path, Loader())
+    mine.runtime = Pair("CPU", rank=0, group_size=2)
+    mine.fit([])
+    assert mine.step == 3 and not mine.stop_requested
+
+
 def test_one_stopped_rank_stops_the_evaluation_on_all():
     class TwoRanks:
         group_size = 2

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Four steps; then rank 1 does what MODE says, unless the run is continued, and the others wait for it for ever.
 TRAINING = """
-import os, sys, time
+import os, subprocess, sys, time
 rank, mode = os.environ["RANK_ID"], os.environ.get("MODE", "")
 if os.environ.get("MS_ROLE") == "MS_SCHED":
     sys.exit(0)
@@ -29,8 +29,13 @@ for step in range(40 if mode == "talk" else 4):
     os.utime(os.environ["RANK_BEAT_FILE"])
     print("step", step, flush=True)
 if mode and "--resume=auto" not in sys.argv:
+    if mode == "leave":
+        # What a process started that is gone belongs to nobody; its own name is on it, so that it is found.
+        left = f"import time; time.sleep(1000)  # {__file__} {rank}"
+        begin = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {left!r}])"
+        subprocess.run([sys.executable, "-c", begin])
     if rank == "1":
-        if mode in ("die", "talk"):
+        if mode in ("die", "talk", "leave"):
             sys.exit("error: broken")
         if mode == "usage":
             sys.exit(2)
@@ -66,7 +71,7 @@ def start(tmp_path, monkeypatch):
 
     yield run
     deadline = time.monotonic() + 20
-    while str(script) in subprocess.run(["ps", "ax"], capture_output=True, text=True, check=True).stdout:
+    while str(script) in subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout:
         assert time.monotonic() < deadline, "a process was left behind"
         time.sleep(0.1)
 
@@ -89,6 +94,8 @@ ENDS = {
     "usage": (2, "rank 1 failed first: it ended with code 2"),
     "kill": (137, "rank 1 failed first: it was ended by SIGKILL"),
     "orphan": (1, "rank 1 failed first: it vanished"),
+    # The fixture waits in vain for what would be left.
+    "leave": (1, "rank 1 failed first: it ended with code 1"),
 }
 
 
