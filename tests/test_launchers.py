@@ -178,7 +178,7 @@ def test_every_command_of_one_process(line, folder):
     assert flags_of(plan, folder) == flags
     assert plan.engine == "direct" and plan.ranks == (0,)
     assert str(plan.log_of(0)) == str(folder / log)
-    (command,) = plan.commands()
+    command = plan.command()
     assert command.argv[:2] == (sys.executable, str(ROOT / "src" / "tools" / "rank.py"))
     assert command.environment.get("DEVICE_ID", "") == flags.partition("--device_id=")[2].split(" ")[0]
 
@@ -192,21 +192,16 @@ def test_every_command_of_several_processes(line, folder):
     assert [str(plan.log_of(rank)) for rank in plan.ranks] == [
         str(folder / log.replace("{rank}", str(rank)) / "log.txt") for rank in range(count)
     ]
-    commands = plan.commands()
-    if engine.endswith(".json"):
-        assert [dict(command.environment) for command in commands] == [
-            {"RANK_TABLE_FILE": str(folder / engine), "RANK_SIZE": "8", "DEVICE_NUM": "8",
-             "RANK_ID": str(rank), "DEVICE_ID": str(rank)}
-            for rank in range(8)
-        ]  # fmt: skip
-    elif engine == "msrun":
-        (command,) = commands
-        assert Path(command.argv[0]).name == "msrun"
-        assert f"--worker_num={count}" in command.argv and f"--local_worker_num={count}" in command.argv
-        assert "--join=True" in command.argv and not [word for word in command.argv if "node_rank" in word]
-        assert command.first_on_path == str(Path(sys.executable).parent)
-    else:
-        assert commands[0].argv[:5] == ("mpirun", "--allow-run-as-root", "-n", "8", sys.executable)
+    command = plan.command()
+    if engine == "mpirun":
+        assert command.argv[:5] == ("mpirun", "--allow-run-as-root", "-n", "8", sys.executable)
+        return
+    assert Path(command.argv[0]).name == "msrun"
+    assert f"--worker_num={count}" in command.argv and f"--local_worker_num={count}" in command.argv
+    assert "--join=True" in command.argv and not [word for word in command.argv if "node_rank" in word]
+    assert command.first_on_path == str(Path(sys.executable).parent)
+    cards = {"ASCEND_RT_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"} if engine.endswith(".json") else {}
+    assert command.environment == cards and not [word for word in command.argv if ".json" in word]
 
 
 @pytest.mark.parametrize("line", [*STANDALONE, *DISTRIBUTED])
@@ -266,7 +261,7 @@ def test_several_machines(folder):
     line = "run_distribute_train yolov4 d b --worker_num 16 --node_rank 1 --master_addr 10.0.0.1 --run_name r"
     plan = plan_of(line, folder)
     assert plan.ranks == tuple(range(8, 16))
-    argv = plan.commands()[0].argv
+    argv = plan.command().argv
     for flag in ("--worker_num=16", "--local_worker_num=8", "--master_addr=10.0.0.1", "--master_port=8118",
                  "--node_rank=1"):  # fmt: skip
         assert flag in argv
@@ -277,19 +272,41 @@ def test_several_machines(folder):
 
 
 def test_a_rank_table_of_several_servers(folder):
-    rank_table(folder / "two.json", 8, 4)
-    plan = plan_of("run_distribute_train efficientdet_d0 two.json --node_rank 1", folder)
-    assert plan.ranks == (8, 9, 10, 11)
-    environment = plan.commands()[3].environment
-    assert (environment["RANK_ID"], environment["DEVICE_ID"], environment["RANK_SIZE"]) == ("11", "3", "12")
-    with pytest.raises(UsageError, match="--node_rank"):
-        plan_of("run_distribute_train efficientdet_d0 two.json", folder)
-    with pytest.raises(UsageError, match="counted from 0"):
-        plan_of("run_distribute_train efficientdet_d0 two.json --node_rank 2", folder)
-    with pytest.raises(UsageError, match="8 devices were asked for"):
-        plan_of("run_distribute_train refinedet 8 500 0.05 coco two.json --node_rank 1", folder)
-    with pytest.raises(UserError, match="none.json"):
+    rank_table(folder / "two.json", 4, 4)
+    line = "run_distribute_train efficientdet_d0 two.json --run_name r"
+    plan = plan_of(f"{line} --node_rank 1", folder)
+    assert plan.ranks == (4, 5, 6, 7)
+    command = plan.command()
+    for flag in ("--worker_num=8", "--local_worker_num=4", "--node_rank=1", "--master_port=8118"):
+        assert flag in command.argv
+    assert "--master_addr=10.0.0.1" in command.argv
+    mine = plan_of(f"{line} --node_rank 1 --master_addr 10.9.9.9 --master_port 9000", folder).command().argv
+    assert "--master_addr=10.9.9.9" in mine and "--master_port=9000" in mine
+    for flags, problem in {
+        "": "--node_rank",
+        "--node_rank 2": "counted from 0",
+        "--node_rank 1 --device_num 8": "8 devices were asked for",
+        "--node_rank 1 --worker_num 16": "has 8 ranks",
+    }.items():
+        with pytest.raises(UsageError, match=problem):
+            plan_of(f"{line} {flags}", folder)
+    with pytest.raises(UsageError, match="same --run_name"):
+        plan_of("run_distribute_train efficientdet_d0 two.json --node_rank 0", folder)
+    with pytest.raises(UserError, match=r"none\.json"):
         plan_of("run_distribute_train efficientdet_d0 none.json", folder)
+    rank_table(folder / "uneven.json", 8, 4)
+    with pytest.raises(UsageError, match="gives its servers 8, 4 devices"):
+        plan_of("run_distribute_train efficientdet_d0 uneven.json --run_name r --node_rank 1", folder)
+
+
+def test_cards_of_a_rank_table_come_in_the_order_of_its_ranks(folder):
+    table = json.loads(rank_table(folder / "some.json", 3).read_text())
+    for device, (card, rank) in zip(table["server_list"][0]["device"], [(6, 1), (2, 0), (4, 2)], strict=True):
+        device.update(device_id=str(card), rank_id=str(rank))
+    (folder / "some.json").write_text(json.dumps(table))
+    plan = plan_of("run_distribute_train yolov4 d b some.json", folder)
+    assert plan.ranks == (0, 1, 2)
+    assert plan.command().environment == {"ASCEND_RT_VISIBLE_DEVICES": "2,6,4"}
 
 
 def test_evaluation_on_several_devices(folder):
@@ -316,8 +333,7 @@ WRONG = {
     "run_standalone_train yolov4 d b --device_num 2": ["run_distribute_train.sh"],
     "run_eval yolov4 d c --device_num many": ["--device_num is 'many'"],
     "run_eval yolov4 d c --device_num": ["--device_num needs a value"],
-    "run_eval yolov4 d c --launcher slurm": ["msrun, mpirun, rank_table"],
-    "run_distribute_train yolov4 d b --launcher rank_table": ["needs a RANK_TABLE_FILE"],
+    "run_eval yolov4 d c --launcher slurm": ["takes one of msrun, mpirun"],
     "run_distribute_train yolov4 d b --launcher mpirun --worker_num 16": ["serves one machine"],
     "run_eval yolov4 d c --stall_timeout -3": ["not negative"],
 }  # fmt: skip

@@ -1,10 +1,10 @@
-"""Writes the rank table that HCCL reads on Ascend servers, and merges those of several servers.
+"""Writes the rank table of Ascend servers, and merges those of several servers.
 
     python -m src.tools.hccl_tools --device_num "[0,8)"                     on each server
     python -m src.tools.hccl_tools --merge hccl_8p_*_10.0.0.1.json hccl_8p_*_10.0.0.2.json
 
 The addresses of the cards come from /etc/hccn.conf (lines `address_0=192.168.100.101`) or from --device_ips. A table
-is only needed to start as the old model zoo did; without one MindSpore finds the ranks by itself.
+is not needed any more: MindSpore 2 finds the cards by itself. The launchers take from one which cards to use.
 """
 
 from __future__ import annotations

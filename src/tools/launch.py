@@ -44,7 +44,7 @@ def describe(plan: Plan) -> str:
     logs = dict.fromkeys(str(plan.log_of(rank)) for rank in plan.ranks)
     lines = [
         f"cd {shlex.quote(str(plan.start))}",
-        *(str(command) for command in plan.commands()),
+        str(plan.command()),
         *(f"# log: {log}" for log in logs),
     ]
     return "\n".join(lines) + "\n"

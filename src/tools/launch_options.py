@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from src.errors import UsageError
 
-ENGINES = ("msrun", "mpirun", "rank_table")
+ENGINES = ("msrun", "mpirun")
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Options:
         device_num: processes on this machine; 0: as the script or the rank table says.
         worker_num: processes on all machines; 0: those of this machine.
         node_rank: number of this machine; master_addr, master_port: where the ranks meet; port 0: a free one.
-        launcher: one of `ENGINES`; empty: rank_table where one is given, else msrun.
-        rank_table_file: as the positional argument.
+        launcher: one of `ENGINES`; empty: msrun.
+        rank_table_file: as the positional argument: it tells msrun machines and cards.
         stall_timeout: seconds without a step after which a rank counts as stalled; longer than a compile.
         max_restarts: how often a training that failed is continued from its newest checkpoint.
         dry_run: print only.

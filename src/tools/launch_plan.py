@@ -13,8 +13,8 @@ from pathlib import Path
 
 from src import recipe
 from src.errors import UsageError
-from src.tools.hccl_tools import read_rank_table, servers_of
 from src.tools.launch_options import Options, own_options, split
+from src.tools.launch_place import Place, read_place
 from src.tools.launch_table import ARGUMENTS, SCRIPTS, Script, family_of, find_config, forms_of, match, usage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,8 +58,8 @@ class Plan:
         ranks: numbers of the local ranks.
         log: path of their logs, {rank} for the number.
         notes: folder of the notes of `rank.py`.
-        engine: "direct", "msrun" or "mpirun".
-        environments: of each local rank, for the engine "direct".
+        engine: "direct" for one rank, "msrun" or "mpirun".
+        environment: set for what is started, besides that of the caller.
         options: the launcher's.
         continued: flags of the entry script with which a restart goes on.
     """
@@ -72,7 +72,7 @@ class Plan:
     log: str
     notes: Path
     engine: str
-    environments: tuple[Mapping[str, str], ...]
+    environment: Mapping[str, str]
     options: Options
     continued: tuple[str, ...] = ()
 
@@ -80,16 +80,17 @@ class Plan:
         """The log of a rank."""
         return Path(self.log.replace("{rank}", str(rank)))
 
-    def commands(self) -> tuple[Command, ...]:
-        """The processes of one attempt; with a free port where none was named."""
+    def command(self) -> Command:
+        """The process of one attempt; with a free port where none was named."""
         tail = (str(_RANK_PY), str(self.notes), self.log, *self.entry)
         if self.engine == "direct":
-            return tuple(Command((sys.executable, *tail), environment) for environment in self.environments)
+            return Command((sys.executable, *tail), self.environment)
         if self.engine == "mpirun":
-            return (Command(("mpirun", "--allow-run-as-root", "-n", str(len(self.ranks)), sys.executable, *tail)),)
+            start = ("mpirun", "--allow-run-as-root", "-n", str(len(self.ranks)), sys.executable)
+            return Command((*start, *tail), self.environment)
         # msrun starts "python" as it finds it.
         folder = str(Path(sys.executable).parent)
-        return (Command((_msrun(), *self._msrun_flags(), *tail), first_on_path=folder),)
+        return Command((_msrun(), *self._msrun_flags(), *tail), self.environment, folder)
 
     def _msrun_flags(self) -> tuple[str, ...]:
         options = self.options
@@ -171,21 +172,14 @@ class _Planner:
         model = next((m for m in recipe.model_table() if m == _model_in(config)), "")
         self.aliases = recipe.aliases(model, Path(description.entry).stem)
         self.typed = {self._key(word) for word in rest if word.startswith("--")}
+        self.table: Place | None = None
 
     def plan(self) -> Plan:
         options = self._checked_options()
         several = self.description.kind == "distribute" or options.device_num > 1 or options.worker_num > 1
-        table = options.rank_table_file
-        engine = options.launcher or ("rank_table" if table else "msrun") if several else "direct"
-        ranks, environments = (0,), [{}]
-        if engine == "rank_table":
-            ranks, environments = _table_ranks(Path(table), options)
-            engine = "direct"
-        elif several:
-            first = max(options.node_rank, 0) * options.device_num
-            ranks = tuple(range(first, first + options.device_num))
-        elif self.named.get("DEVICE_ID"):
-            environments = [{"DEVICE_ID": self.named["DEVICE_ID"]}]
+        engine = options.launcher or "msrun" if several else "direct"
+        first = max(options.node_rank, 0) * options.device_num if several else 0
+        ranks = tuple(range(first, first + options.device_num)) if several else (0,)
         log = self._log(several)
         # Notes lie beside the first log; acc.log has no folder of its own.
         beside = Path(log.replace("{rank}", str(ranks[0]))).parent
@@ -194,34 +188,41 @@ class _Planner:
         entry = (str(ROOT / self.description.entry), *flags)
         return Plan(
             self.script, self.description.is_training, self.start, entry, ranks, log, notes, engine,
-            tuple(environments), options, self._continued(flags),
+            self._environment(several), options, self._continued(flags),
         )  # fmt: skip
 
     def _checked_options(self) -> Options:
         options, named = self.options, self.named
+        count = options.device_num or int(named.get("DEVICE_NUM") or 0)
         table = named.get("RANK_TABLE_FILE") or options.rank_table_file
         if table:
-            table = str(self.start / table)
-        count = options.device_num or int(named.get("DEVICE_NUM") or 0)
-        if self.description.kind == "distribute" and not count and not table:
+            self.table = read_place(self.start / table, count, options.worker_num, options.node_rank)
+            options = self.table.options(options)
+            count = options.device_num
+        elif self.description.kind == "distribute" and not count:
             count = _DEVICES
         if self.description.kind == "standalone" and max(count, options.worker_num) > 1:
             raise UsageError(f"{self.script}.sh trains on one device; for several take run_distribute_train.sh")
-        if options.launcher == "rank_table" and not table:
-            raise UsageError("--launcher=rank_table needs a RANK_TABLE_FILE")
         if options.launcher == "mpirun" and options.worker_num > count:
-            raise UsageError("--launcher=mpirun serves one machine; for several take msrun or a rank table")
-        if options.worker_num > count and not table:
-            if not 0 <= options.node_rank < -(-options.worker_num // max(count, 1)):
-                raise UsageError(
-                    f"--worker_num={options.worker_num} with --device_num={count} are several machines: give each its "
-                    "--node_rank (from 0), and all the --master_addr and --master_port of number 0"
-                )
-            if not options.master_port:
-                options = replace(options, master_port=8118)
-            if self.description.is_training and "run_name" not in self.typed:
-                raise UsageError("several machines write into one run: give all the same --run_name")
-        return replace(options, device_num=count, rank_table_file=table)
+            raise UsageError("--launcher=mpirun serves one machine; for several take msrun")
+        if options.worker_num > count:
+            options = self._checked_machines(options, count)
+        return replace(options, device_num=count)
+
+    def _checked_machines(self, options: Options, count: int) -> Options:
+        if not 0 <= options.node_rank < -(-options.worker_num // max(count, 1)):
+            raise UsageError(
+                f"--worker_num={options.worker_num} with --device_num={count} are several machines: give each its "
+                "--node_rank (from 0), and all the --master_addr and --master_port of number 0"
+            )
+        if self.description.is_training and "run_name" not in self.typed:
+            raise UsageError("several machines write into one run: give all the same --run_name")
+        return options if options.master_port else replace(options, master_port=8118)
+
+    def _environment(self, several: bool) -> dict[str, str]:
+        if several:
+            return self.table.environment() if self.table else {}
+        return {"DEVICE_ID": self.named["DEVICE_ID"]} if self.named.get("DEVICE_ID") else {}
 
     def _log(self, several: bool) -> str:
         folder = self.description.folder
@@ -326,32 +327,3 @@ def _model_in(config: Path) -> str:
 
     models = [str(setting.raw) for layer in read_layers(str(config)) for setting in layer if setting.name == "model"]
     return models[-1] if models else ""
-
-
-def _table_ranks(path: Path, options: Options) -> tuple[tuple[int, ...], list[dict[str, str]]]:
-    """Ranks and environments of the processes that a rank table gives this machine."""
-    table = read_rank_table(path)
-    servers = servers_of(table)
-    if len(servers) > 1 and options.node_rank < 0:
-        ids = ", ".join(f"{number} = {server['server_id']}" for number, server in enumerate(servers))
-        raise UsageError(f"{path} has {len(servers)} servers: say which this one is with --node_rank ({ids})")
-    node = max(options.node_rank, 0)
-    if node >= len(servers):
-        raise UsageError(f"--node_rank={node}, but {path} has {len(servers)} servers, counted from 0")
-    devices = servers[node]["device"]
-    if options.device_num and options.device_num != len(devices):
-        raise UsageError(
-            f"{options.device_num} devices were asked for, but {path} gives {servers[node]['server_id']} {len(devices)}"
-        )
-    size = sum(len(server["device"]) for server in servers)
-    environments = [
-        {
-            "RANK_TABLE_FILE": str(path),
-            "RANK_SIZE": str(size),
-            "DEVICE_NUM": str(len(devices)),
-            "RANK_ID": device["rank_id"],
-            "DEVICE_ID": device["device_id"],
-        }
-        for device in devices
-    ]
-    return tuple(int(device["rank_id"]) for device in devices), environments

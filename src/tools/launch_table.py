@@ -55,7 +55,7 @@ ARGUMENTS = {
     "DEVICE_ID": Argument("number of the card, default 0", "", r"\d+"),
     "DEVICE_NUM": Argument("number of processes on this machine", "", r"[1-9]\d*"),
     "RANK_TABLE_FILE": Argument(
-        "HCCL rank table; without one MindSpore finds the ranks", "", r"(?s).*\.json", is_path=True
+        "HCCL rank table: the cards to use, and the machines", "", r"(?s).*\.json", is_path=True
     ),
     "MODEL_FILE": Argument("exported file: .mindir or .onnx", "pretrained", is_path=True),
     "DATA_PATH": Argument("folder of the data set, or of its images with ANN_FILE", "", r"(?s).+", is_path=True),

@@ -145,7 +145,6 @@ class _Attempt:
         self.earlier = [path for path in plan.notes.iterdir() if path.is_dir()]
         self.plan = replace(plan, notes=make_folder(plan.notes, f"attempt_{unique_number()}"))
         self.stop, self.follower = stop, follower
-        self.processes: list[subprocess.Popen] = []
 
     def run(self) -> Outcome:
         plan = self.plan
@@ -153,9 +152,8 @@ class _Attempt:
             shutil.rmtree(folder, ignore_errors=True)
         (plan.notes / "msrun").mkdir()
         self.started = time.time()
+        self.process = _start(plan.command(), plan.start, plan.notes / "engine.log")
         try:
-            for number, command in enumerate(plan.commands()):
-                self.processes.append(_start(command, plan.start, plan.notes / f"engine_{number}.log"))
             outcome = self._watch()
         finally:
             self._end(STOP_GRACE if self.stop.number else FAILURE_GRACE)
@@ -166,7 +164,7 @@ class _Attempt:
         """Waits until all ranks have ended well, one has failed, or the launcher is asked to stop."""
         while True:
             self.follower.copy()
-            engine_runs = any(process.poll() is None for process in self.processes)
+            engine_runs = self.process.poll() is None
             notes = self._notes()
             if self.stop.number:
                 return Outcome(128 + self.stop.number)
@@ -214,7 +212,7 @@ class _Attempt:
 
     def _wait_for_engine(self) -> None:
         deadline = time.monotonic() + ENGINE_GRACE
-        while any(process.poll() is None for process in self.processes) and time.monotonic() < deadline:
+        while self.process.poll() is None and time.monotonic() < deadline:
             if self.stop.number:
                 return
             time.sleep(POLL)
@@ -225,29 +223,28 @@ class _Attempt:
         everything = {pid for note in notes for pid in note["pids"]} | self._descendants()
         if self.plan.engine == "msrun":
             # msrun would kill all ranks as soon as the first answers the request.
-            for process in self.processes:
-                process.kill()
+            self.process.kill()
         _signal([note["pids"][0] for note in notes], signal.SIGTERM)
         ranks = [pid for note in notes for pid in note["pids"]]
         signals = self.stop.count
         _wait(lambda: self.stop.count > signals or not any(map(_is_alive, ranks)), grace, self.follower.copy)
         _signal([pid for pid in everything if _is_alive(pid)], signal.SIGKILL)
-        # Each of these leads a group of its own, which holds whatever else it started.
-        for leader in [*(note["pids"][0] for note in notes), *(process.pid for process in self.processes)]:
+        # Each of these leads a group of its own, which holds whatever else it started. The number of a rank that has
+        # ended may be another process's by now, but not while its group has members.
+        ended = [note["pids"][0] for note in self._notes().values() if "exit" in note]
+        leaders = [*(note["pids"][0] for note in notes), *(pid for pid in ended if not _is_alive(pid))]
+        for leader in [*leaders, self.process.pid]:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(leader, signal.SIGKILL)
-        for process in self.processes:
-            process.wait()
+        self.process.wait()
 
     def _descendants(self) -> set[int]:
-        """All processes that ours have started and that still belong to them."""
+        """All processes that ours has started and that still belong to it."""
         import psutil
 
-        found: set[int] = set()
-        for process in self.processes:
-            with suppress(psutil.NoSuchProcess):
-                found |= {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
-        return found
+        with suppress(psutil.NoSuchProcess):
+            return {child.pid for child in psutil.Process(self.process.pid).children(recursive=True)}
+        return set()
 
 
 def _start(command: Command, folder: Path, output: Path) -> subprocess.Popen:
@@ -277,7 +274,7 @@ def _report(plan: Plan, outcome: Outcome) -> str:
     log = plan.log_of(outcome.rank)
     lines = _last_lines(log)
     if not lines:
-        log = plan.notes / "engine_0.log"
+        log = plan.notes / "engine.log"
         lines = _last_lines(log)
     return f"rank {outcome.rank} failed first: it {outcome.reason}. The end of {log}:\n{''.join(lines)}"
 
