@@ -1,10 +1,10 @@
-"""Overlaps of boxes with anchors, for a whole batch, in the graph."""
+"""Overlaps of boxes with anchors, and places that several boxes want, for a whole batch, in the graph."""
 
 from __future__ import annotations
 
 import mindspore as ms
 import numpy as np
-from mindspore import ops
+from mindspore import mint, ops
 
 _LEAST_AREA = 1e-9  # px^2
 
@@ -52,3 +52,31 @@ def overlaps(sides: tuple, boxes: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:
     overlap = shared * ops.reciprocal(area + (x2 - x1) * (y2 - y1) - shared)
     is_box = ops.broadcast_to(ops.cast(ops.expand_dims(labels, 2) >= 0, ms.float32), shape)
     return overlap * is_box + (is_box - 1)
+
+
+def winners(place: ms.Tensor, positive: ms.Tensor) -> ms.Tensor:
+    """bool (N, M, S): the positive slots that no later box overwrites.
+
+    Args:
+        place: int32 (N, M, S), a number for each pair of anchor and cell. Only slots with the same s are compared: with
+            S = 9 they are those of one anchor.
+        positive: bool (N, M, S).
+    """
+    order = ops.reshape(ops.arange(place.shape[1]), (-1, 1))
+    later = ops.expand_dims(order, 0) > ops.expand_dims(order, 1)
+    meets = ops.logical_and(ops.expand_dims(place, 2) == ops.expand_dims(place, 1), ops.expand_dims(positive, 1))
+    overwritten = ops.any(ops.logical_and(meets, later), 2)
+    return ops.logical_and(positive, ops.logical_not(overwritten))
+
+
+def put_at(like: ms.Tensor, place: ms.Tensor, values: ms.Tensor, is_put: ms.Tensor) -> ms.Tensor:
+    """Zeros in the shape (N, K) of `like`, with `values` (N, M) at the places (N, M), int32, where `is_put` (N, M).
+
+    Those that are put have different places. All others are sent behind the last place, so that none overwrites them:
+    which of several values at one place stays is not defined, and adding them up or taking the greatest is nothing that
+    MindSpore supports on Ascend (`ops.tensor_scatter_elements`: "reduction only support set to none") or keeps
+    (`ops.tensor_scatter_max`: deprecated from 2.9).
+    """
+    count = like.shape[1]
+    room = ops.concat((ops.zeros_like(like), ops.zeros_like(like[:, :1])), 1)
+    return mint.scatter(room, 1, ops.where(is_put, place, count), values)[:, :count]

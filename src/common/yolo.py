@@ -11,6 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from src.common.matching import put_at, winners
 from src.common.yolo_decode import ANCHORS_PER_SCALE, STRIDES, anchors_by_map, decode_corners, scales_by_map, split_map
 from src.common.yolo_targets import (
     ANCHOR_FIRST_CELLS,
@@ -21,7 +22,6 @@ from src.common.yolo_targets import (
     cell_corners,
     choose_anchors,
     is_object,
-    winners,
 )
 from src.errors import UsageError
 
@@ -242,11 +242,8 @@ class YoloCriterion(nn.Cell):
         the factor (1, 3, cells)."""
         batch = logits.shape[0]
         logits = ops.reshape(logits, (batch, -1))
-        # Winners are on different places, so that sums are 0 or 1; everything else adds 0.
-        targets = ops.tensor_scatter_elements(
-            ops.zeros_like(logits), ops.reshape(place, (batch, -1)), ops.reshape(winner, (batch, -1)), 1, "add"
-        )
-        targets = ops.stop_gradient(targets)
+        place, winner = ops.reshape(place, (batch, -1)), ops.reshape(winner, (batch, -1))
+        targets = ops.stop_gradient(put_at(logits, place, winner, winner > 0))
         asked = ops.maximum(targets, 1 - ops.cast(ops.reshape(ignored, (batch, -1)), logits.dtype))
         asked = asked * ops.reshape(factor, (1, -1))
         return ops.reduce_sum(ops.reduce_sum(asked * sigmoid_cross_entropy(logits, targets), 1))

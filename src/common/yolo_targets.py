@@ -91,18 +91,3 @@ def cell_corners(boxes: ms.Tensor, stride: ms.Tensor, columns: ms.Tensor, rows: 
     cell = ops.floor(centre / ops.expand_dims(stride, 3))
     last = ops.stack((columns, rows), -1) - 1
     return ops.relu(ops.minimum(cell, last))
-
-
-def winners(place: ms.Tensor, positive: ms.Tensor) -> ms.Tensor:
-    """bool (N, M, S): the positive slots that no later box overwrites.
-
-    Args:
-        place: int32 (N, M, S), a number for each pair of anchor and cell. Only slots with the same s are compared: with
-            S = 9 they are those of one anchor.
-        positive: bool (N, M, S).
-    """
-    order = ops.reshape(ops.arange(place.shape[1]), (-1, 1))
-    later = ops.expand_dims(order, 0) > ops.expand_dims(order, 1)
-    meets = ops.logical_and(ops.expand_dims(place, 2) == ops.expand_dims(place, 1), ops.expand_dims(positive, 1))
-    overwritten = ops.any(ops.logical_and(meets, later), 2)
-    return ops.logical_and(positive, ops.logical_not(overwritten))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
-from src.common.matching import count_up, overlaps, sides_of
+from src.common.matching import count_up, overlaps, put_at, sides_of, winners
 
 # Caffe's original takes no such care; luuuyi's port adds it to the ratio of the sides before the logarithm.
 _LOG_EPS = 1e-5
@@ -45,9 +45,7 @@ class Matcher(nn.Cell):
         size = sides[0].shape[2]
         most = ops.zeros((batch, size), ms.float32) - 1
         which = ops.zeros((batch, size), ms.int32)
-        # Number of the last box, counted from 1, that the anchor is the best for.
-        forced = ops.zeros((batch * size,), ms.int32)
-        rows = ops.reshape(count_up(batch), (-1, 1))
+        best_places, best_overlaps = (), ()
         for first in range(0, count, self._BOXES_AT_A_TIME):
             last = min(first + self._BOXES_AT_A_TIME, count)
             # The next boxes wait for these, so that both need not be held at once.
@@ -58,17 +56,26 @@ class Matcher(nn.Cell):
             most = ops.where(is_better, best, most)
             which = ops.where(is_better, ops.cast(place, ms.int32) + first, which)
             best, place = ops.max(overlap, 2)
-            number = ops.where(
-                best > 0, count_up(last - first) + (first + 1) + ops.zeros_like(labels[:, first:last]), 0
-            )
-            index = ops.reshape(ops.cast(place, ms.int32) + rows * size, (-1, 1))
-            forced = ops.tensor_scatter_max(forced, index, ops.reshape(number, (-1,)))
-        forced = ops.reshape(forced, (batch, size))
+            best_places += (ops.cast(place, ms.int32),)
+            best_overlaps += (best,)
+        forced = _last_box_of(ops.concat(best_places, 1), ops.concat(best_overlaps, 1) > 0, which)
         is_matched = ops.logical_or(most >= self.threshold, forced > 0)
-        row = ops.where(forced > 0, forced - 1, which) + rows * count
+        row = ops.where(forced > 0, forced - 1, which) + ops.reshape(count_up(batch), (-1, 1)) * count
         box = ops.gather(ops.reshape(boxes, (-1, 4)), row, 0)
         label = ops.gather(ops.reshape(labels, (-1,)), row, 0)
         return is_matched, ops.stop_gradient(box), label
+
+
+def _last_box_of(place: ms.Tensor, is_box: ms.Tensor, like: ms.Tensor) -> ms.Tensor:
+    """Number of the last box, counted from 1, whose place an anchor is; 0 where it is that of none.
+
+    Args:
+        place: int32 (N, M), an anchor of each box; is_box: bool (N, M), False for padding.
+        like: int32 (N, P), of the shape of the result.
+    """
+    is_last = ops.squeeze(winners(ops.expand_dims(place, 2), ops.expand_dims(is_box, 2)), 2)
+    numbers = ops.zeros_like(place) + (count_up(place.shape[1]) + 1)
+    return put_at(like, place, numbers, is_last)
 
 
 def encode(anchors: tuple, boxes: ms.Tensor, centre_unit: float, side_unit: float) -> ms.Tensor:
@@ -114,7 +121,8 @@ class HardNegatives(nn.Cell):
         """
         losses = ops.stop_gradient(ops.where(candidates, losses, -1.0))
         _, order = ops.sort(losses, 1, True)
-        _, rank = ops.sort(order, 1)
+        # Whole numbers up to 2^24 are exact in float32, the type that all devices sort.
+        _, rank = ops.sort(ops.cast(order, ms.float32), 1)
         allowed = self.ratio * ops.reduce_sum(positives, 1)
         chosen = ops.cast(rank, ms.float32) < ops.broadcast_to(ops.expand_dims(allowed, 1), losses.shape)
         return ops.cast(ops.logical_and(chosen, candidates), ms.float32)

@@ -1,4 +1,5 @@
-"""Overlaps in the graph against numpy's: anchors of all images or of each, padding, what has no area."""
+"""Overlaps in the graph against numpy's: anchors of all images or of each, padding, what has no area; and places that
+several boxes want."""
 
 import mindspore as ms
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from src.common.boxes import cxcywh_to_xyxy, iou_matrix
-from src.common.matching import count_up, overlaps, sides_of
+from src.common.matching import count_up, overlaps, put_at, sides_of, winners
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
 
@@ -54,3 +55,36 @@ def test_counting_up():
     found = Count()(Tensor(np.zeros((4, 2), np.float32)))
     assert found.dtype == ms.int32
     np.testing.assert_array_equal(found.asnumpy(), [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("slots", [1, 9])
+def test_the_later_box_wins(slots):
+    rng = np.random.default_rng(slots)
+    place = rng.integers(0, 6, (4, 12, slots)).astype(np.int32)
+    positive = rng.random((4, 12, slots)) < 0.6
+    got = winners(Tensor(place), Tensor(positive)).asnumpy()
+    expected = np.zeros_like(positive)
+    for n, s in np.ndindex(4, slots):
+        last = {place[n, m, s]: m for m in range(12) if positive[n, m, s]}
+        expected[n, list(last.values()), s] = True
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
+def test_what_is_put_is_overwritten_by_nothing_that_is_not(dtype, mode):
+    """Also where many that are not put have the place of one that is."""
+    ms.set_context(mode=mode)
+    rng = np.random.default_rng(0)
+    place = rng.integers(0, 9, (5, 40)).astype(np.int32)
+    values = rng.integers(1, 99, (5, 40)).astype(dtype)
+    is_put, expected = np.zeros((5, 40), bool), np.zeros((5, 9), dtype)
+    for n in range(5):
+        # The first of one place, the last of the next: what is not put stands on either side.
+        for where in rng.permutation(9)[:6]:
+            found = np.flatnonzero(place[n] == where)
+            if len(found):
+                chosen = found[0 if where % 2 else -1]
+                is_put[n, chosen], expected[n, where] = True, values[n, chosen]
+    got = put_at(*map(Tensor, (np.full_like(expected, 7), place, values, is_put)))
+    np.testing.assert_array_equal(got.asnumpy(), expected)

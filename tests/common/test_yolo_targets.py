@@ -15,7 +15,6 @@ from src.common.yolo_targets import (
     cell_corners,
     choose_anchors,
     is_object,
-    winners,
 )
 
 ANCHORS = np.array([(4, 5), (7, 4), (8, 9), (12, 14), (20, 11), (18, 25), (30, 28), (26, 50), (55, 40)], np.float32)
@@ -74,19 +73,6 @@ def test_cells_of_the_border_and_beyond():
     stride = np.full((1, 5, 1), 16, np.float32)
     got = cell_corners(*map(ms.Tensor, (boxes, stride, stride * 0 + 6, stride * 0 + 4))).asnumpy()
     np.testing.assert_array_equal(got[0, :, 0], [[0, 3], [2, 1], [5, 3], [5, 3], [0, 0]])
-
-
-@pytest.mark.parametrize("slots", [1, 9])
-def test_the_later_box_wins(slots):
-    rng = np.random.default_rng(slots)
-    place = rng.integers(0, 6, (4, 12, slots)).astype(np.int32)
-    positive = rng.random((4, 12, slots)) < 0.6
-    got = winners(ms.Tensor(place), ms.Tensor(positive)).asnumpy()
-    expected = np.zeros_like(positive)
-    for n, s in np.ndindex(4, slots):
-        last = {place[n, m, s]: m for m in range(12) if positive[n, m, s]}
-        expected[n, list(last.values()), s] = True
-    np.testing.assert_array_equal(got, expected)
 
 
 class Criterion(YoloCriterion):
