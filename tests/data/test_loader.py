@@ -342,8 +342,10 @@ def test_a_loader_nobody_holds_takes_its_workers_along(dataset):
     assert no_workers_left()
 
 
+# A shell lets what it starts in the background ignore Ctrl-C, and that is inherited.
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from src.data.coco import read_coco
 from src.data.loader import BatchLoader
 from src.data.pipeline import plain_pipeline
