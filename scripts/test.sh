@@ -20,7 +20,7 @@ cd "$root"
 failed=()
 "$python" -m ruff check . || failed+=("ruff check")
 "$python" -m ruff format --check . || failed+=("ruff format")
-"$python" -m pytest -n "${PYTEST_WORKERS:-2}" "$@" || failed+=("pytest")
+"$python" -m pytest -n "${PYTEST_WORKERS:-2}" --dist loadfile "$@" || failed+=("pytest")
 
 if [ ${#failed[@]} -gt 0 ]; then
     printf -v names '%s, ' "${failed[@]}"

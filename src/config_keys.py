@@ -201,6 +201,28 @@ class DeviceKeys:
     mode: str = key(
         "graph", "compiled graph, or PyNative to debug", choices=("graph", "pynative"), affects_training=False
     )
+    jit_level: str = key(
+        "auto",
+        "how graphs are compiled on Ascend and GPU: kernel by kernel, with fused kernels, as one graph of the device; "
+        "auto: O2 on Ascend 910, else O0",
+        choices=("auto", "O0", "O1", "O2"),
+        affects_training=False,
+    )
+    dynamic_shapes: str = key(
+        "auto",
+        "one compiled training step for all sizes and numbers of boxes; auto: on CPU and GPU. off: one for each size",
+        choices=("auto", "on", "off"),
+        affects_training=False,
+    )
+    deterministic: bool = key(
+        False, "Ascend, GPU: bit for bit the same in every run, slower; a CPU always is", affects_training=False
+    )
+    allow_hf32: bool = key(
+        True,
+        "float32 convolutions of Ascend A2 (HF32) and GPU (TF32) may drop bits for speed, as CANN and cuDNN do by "
+        "default; False: full float32",
+        affects_training=False,
+    )
     is_distributed: bool = key(
         False, "several processes, started by msrun; ranks are taken from its environment", affects_training=False
     )
@@ -252,7 +274,8 @@ class OptimizerKeys:
     dynamic_loss_scale: bool = key(False, "let the loss scale follow overflows")
     max_skipped_steps: int = key(
         50,
-        "dynamic_loss_scale: overflows in a row after which training stops and keeps the step in debug/",
+        "fp16: steps with an overflow, which are left out, in a row after which training stops and keeps the step in "
+        "debug/",
         minimum=1,
         affects_training=False,
     )

@@ -225,7 +225,7 @@ def test_the_test_script_runs_linters_and_tests(clone, tmp_path, shell):
     assert done.returncode == 0, done.stderr
     install, *rest = clone.called()
     assert "requirements-test.txt" in install
-    assert rest == ["-m ruff check .", "-m ruff format --check .", "-m pytest -n 2 --slow -k two words"]
+    assert rest == ["-m ruff check .", "-m ruff format --check .", "-m pytest -n 2 --dist loadfile --slow -k two words"]
 
 
 def test_the_test_script_reports_what_failed_after_doing_all(clone):
@@ -237,7 +237,7 @@ def test_the_test_script_reports_what_failed_after_doing_all(clone):
 
 def test_ci(clone, tmp_path):
     assert clone.run(".ci/run", shell="sh", cwd=tmp_path).returncode == 0
-    assert clone.called()[-1] == "-m pytest -n 2"
+    assert clone.called()[-1] == "-m pytest -n 2 --dist loadfile"
 
 
 @pytest.mark.parametrize("name", ["environment.sh", "launch.sh"])

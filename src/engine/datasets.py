@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from src.common.device import uses_dynamic_shapes
 from src.config import resolve_classes
 from src.data.assemble import ReadOptions, assemble
 from src.data.categories import UNUSED_CLASS
@@ -218,6 +219,7 @@ def training_loader(
     cfg: Config, dataset: DetectionDataset | ImageFolder, pipeline: Pipeline | ClassTransform, runtime: Runtime
 ) -> BatchLoader:
     """Shuffled, augmented batches of this rank's share."""
+    is_fixed = not isinstance(dataset, ImageFolder) and not cfg.cut_boxes and not uses_dynamic_shapes(cfg)
     return _loader(
         cfg,
         dataset,
@@ -226,9 +228,25 @@ def training_loader(
         batch_size=cfg.per_batch_size,
         sizes=cfg.training_sizes,
         resize_rate=cfg.resize_rate,
-        cut_boxes=cfg.cut_boxes,
+        max_boxes=_enough_boxes(cfg.max_boxes, dataset) if is_fixed else cfg.max_boxes,
+        cut_boxes=cfg.cut_boxes or is_fixed,
         training=True,
     )
+
+
+def _enough_boxes(max_boxes: int, dataset: DetectionDataset) -> int:
+    """`max_boxes`, doubled until the most crowded image fits.
+
+    Where shapes are static, a batch with more rows than all before would compile for minutes. Several images that are
+    put together may have more boxes all the same: these are left out and counted.
+    """
+    most = max((int((~sample.iscrowd).sum()) for sample in dataset.samples), default=0)
+    rows = max_boxes
+    while rows < most:
+        rows *= 2
+    if rows > max_boxes:
+        log.info("every image has room for %d boxes, since one has %d and the shapes of a step are static", rows, most)
+    return rows
 
 
 def evaluation_loader(
@@ -236,7 +254,14 @@ def evaluation_loader(
 ) -> BatchLoader:
     """Every image once, in order; several ranks take turns."""
     return _loader(
-        cfg, dataset, pipeline, runtime, batch_size=cfg.eval_batch_size, sizes=[cfg.testing_size], training=False
+        cfg,
+        dataset,
+        pipeline,
+        runtime,
+        batch_size=cfg.eval_batch_size,
+        sizes=[cfg.testing_size],
+        max_boxes=cfg.max_boxes,
+        training=False,
     )
 
 
@@ -252,7 +277,6 @@ def _loader(
     return kind(
         dataset,
         pipeline,
-        max_boxes=cfg.max_boxes,
         max_image_pixels=cfg.max_image_pixels,
         on_bad_image=cfg.on_bad_image,
         seed=cfg.seed,

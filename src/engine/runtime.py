@@ -15,6 +15,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
+from src.common.device import configure
 from src.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def start(cfg: Config) -> Runtime:
             f"device_target {device} is not usable here: {str(error).splitlines()[0]}\n"
             "Run `python -m src.tools.doctor` to see what this machine has, or set --device_target=CPU."
         ) from error
+    configure(cfg)
     rank, group_size = _join(cfg)
     ms.set_seed(cfg.seed)
     return Runtime(device, rank, group_size)

@@ -13,6 +13,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, nn
 
+from src.common.device import computes_in_half, traits, uses_dynamic_shapes
 from src.common.schedules import build_schedule, schedule_warnings
 from src.config import diff_configs
 from src.engine.cards import apply_backbone_card, apply_card
@@ -161,6 +162,7 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
     if cfg.freeze_bn:
         freeze_batch_norm(network)
     criterion = recipe.build_criterion()
+    is_half = computes_in_half(cfg)
     options = StepOptions(
         momentum=cfg.momentum,
         weight_decay=cfg.weight_decay,
@@ -171,13 +173,14 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
         accumulate_steps=cfg.accumulate_steps,
         ema_decay=cfg.ema_decay,
         # A scale guards half precision only; in float32 it would change nothing but the rounding.
-        loss_scale=cfg.loss_scale if cfg.amp_level != "O0" else 1.0,
-        dynamic_loss_scale=cfg.dynamic_loss_scale and cfg.amp_level != "O0",
+        loss_scale=cfg.loss_scale if is_half else 1.0,
+        dynamic_loss_scale=cfg.dynamic_loss_scale and is_half,
+        asks_for_status=traits().saturates,
     )
     mean = MeanOverRanks(group_size) if group_size > 1 else None
     step = TrainStep(LossCell(recipe.build_preprocess(), network, criterion), options, mean)
     step.set_train()
-    if len(cfg.training_sizes) > 1:
+    if len(cfg.training_sizes) > 1 and uses_dynamic_shapes(cfg):
         _declare_dynamic(step)
     return step, criterion.loss_names
 
@@ -251,7 +254,7 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None, stop: StopOnSignal) ->
     hooks: list[Hook] = [stop, Beat(), Heartbeat(), lines]
     if task_of(cfg) == "detect":
         # Batches of a classifier are all of one shape.
-        hooks.insert(-1, AnnounceCompiles(len(cfg.training_sizes) > 1))
+        hooks.insert(-1, AnnounceCompiles(len(cfg.training_sizes) > 1 and uses_dynamic_shapes(cfg)))
     if cfg.quantization_aware:
         hooks.append(QuantSchedule())
     if cfg.need_profiler and master:

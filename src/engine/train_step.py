@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, Tensor, amp, nn, ops
 
 _apply_rate = ops.ApplyGradientDescent()
 _map = ops.HyperMap()
@@ -64,6 +64,8 @@ class StepOptions:
         loss_scale: multiplies the loss before the backward pass, and is divided out again.
         dynamic_loss_scale: halve the scale at an overflow, double it after `scale_window` good steps.
         decay_norm_and_bias: apply `weight_decay` to biases, gamma and beta as well.
+        asks_for_status: ask the device, too, whether something has overflowed: for chips that saturate, where an
+            overflow is the largest number and not infinite.
     """
 
     momentum: float = 0.9
@@ -77,6 +79,7 @@ class StepOptions:
     dynamic_loss_scale: bool = False
     scale_window: int = 2000
     decay_norm_and_bias: bool = False
+    asks_for_status: bool = False
 
 
 def is_norm_or_bias(name: str) -> bool:
@@ -199,10 +202,11 @@ class TrainStep(nn.Cell):
         (total, losses), gradients = self.grad(scale, images, *batch[1:])
         gradient = ops.concat(_map(_flatten, gradients))
         after = self._read_statistics(gradient)
+        is_own_finite = self._is_finite(total, after, gradient)
         if self.mean_over_ranks is not None:
             gradient = self.mean_over_ranks(gradient)
         own_norm = _norm(gradient) * (self.options.loss_weight / scale)
-        ok = ops.logical_and(ops.isfinite(own_norm), self._is_finite_everywhere(total, after))
+        ok = ops.logical_and(ops.isfinite(own_norm), self._on_all_ranks(is_own_finite))
         restored = self._write_statistics(ops.select(ok, after, before))
         gradient = self._gated(gradient, ok, self.options.loss_weight / scale)
         update = ok
@@ -228,13 +232,20 @@ class TrainStep(nn.Cell):
         write = ops.partial(_write, vector)
         return _map(write, self.statistics, self.statistics_starts, self.statistics_sizes, self.statistics_shapes)
 
-    def _is_finite_everywhere(self, total: Tensor, statistics: Tensor) -> Tensor:
-        """Whether loss and statistics are, on all ranks: a gradient can be finite where the loss is not (a limit, a
-        logarithm), and both where a variance is not (what it normalises becomes 0)."""
-        finite = ops.cast(ops.isfinite(total + ops.reduce_sum(statistics * 0)), ms.float32)
+    def _is_finite(self, total: Tensor, statistics: Tensor, gradient: Tensor) -> Tensor:
+        """Whether loss and statistics are, on this rank: a gradient can be finite where the loss is not (a limit, a
+        logarithm), and both where a variance is not (what it normalises becomes 0). The gradient is asked later, when
+        it holds that of all ranks."""
+        finite = ops.isfinite(total + ops.reduce_sum(statistics * 0))
+        if self.options.asks_for_status:
+            finite = ops.logical_and(finite, amp.all_finite((gradient,)))
+        return finite
+
+    def _on_all_ranks(self, finite: Tensor) -> Tensor:
+        share = ops.cast(finite, ms.float32)
         if self.mean_over_ranks is not None:
-            finite = self.mean_over_ranks(finite)
-        return finite > 0.999
+            share = self.mean_over_ranks(share)
+        return share > 0.999
 
     def _gated(self, vector: Tensor, is_open: Tensor, factor: Tensor) -> Tensor:
         """factor * vector, or zeros where the gate is shut: a product alone would keep NaN and inf."""

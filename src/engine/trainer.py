@@ -14,6 +14,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
+from src.common.device import computes_in_half
 from src.engine.checkpoints import Snapshot
 from src.engine.failed_step import save_failed_step
 from src.engine.train_step import TrainStep
@@ -232,7 +233,7 @@ class Trainer:
         return min(self.cfg.ema_decay, (1 + self.step) / (10 + self.step))
 
     def _tolerates_overflow(self) -> bool:
-        return self.cfg.amp_level != "O0" and self.cfg.dynamic_loss_scale
+        return computes_in_half(self.cfg)
 
     def snapshot(self) -> Snapshot:
         """Everything that continues this training from here, bit for bit."""
@@ -308,10 +309,11 @@ def _not_finite(trainer: Trainer, result: StepResult, batch: Batch) -> str:
     terms = ", ".join(f"{name} {value:g}" for name, value in result.losses.items())
     finite = math.isfinite(result.loss), math.isfinite(result.gradient_norm)
     what = {(True, True): "the variance of a batch norm", (True, False): "the gradient"}.get(finite, "the loss")
-    often = f" for the {trainer.skipped_in_a_row}th time in a row" if trainer.skipped_in_a_row > 1 else ""
+    often = f" {trainer.skipped_in_a_row} times in a row" if trainer.skipped_in_a_row > 1 else ""
     scale = f", loss scale {result.loss_scale:g}" if result.loss_scale != 1 else ""
     images = ", ".join(map(str, batch.image_ids))
     return (
         f"{what} is not finite{often} in epoch {trainer.epoch}, step {trainer.step}: {terms}{scale}; images {images}.\n"
-        "The weights were not updated. Lower --lr, set --clip_grad_norm, or with fp16 set --dynamic_loss_scale=True"
+        "The weights were not updated. Lower --lr, set --clip_grad_norm, or with fp16 lower --loss_scale or set "
+        "--dynamic_loss_scale=True"
     )

@@ -12,6 +12,7 @@ from src.engine.crop_decode import CropFlipColour
 from src.engine.datasets import evaluation_loader, open_dataset, training_loader
 from src.engine.runtime import Runtime
 from src.errors import UsageError, UserError
+from src.recipe import get_recipe
 from src.tools import create_data
 from tests.data import formats
 from tests.data.conftest import CocoFolder, write_image
@@ -196,3 +197,23 @@ def test_what_the_keys_say_reaches_the_loaders(monkeypatch):
     # Scores need every ground truth.
     evaluation = {"batch_size": 5, "sizes": [(64, 64)], "training": False}
     assert evaluation_loader(cfg, "samples", "steps", runtime) == (("samples", "steps"), both | evaluation)
+
+
+@pytest.mark.parametrize(("shapes", "rows"), [("off", {8}), ("on", {4, 8})])
+def test_static_shapes_have_room_for_the_most_crowded_image(tmp_path, caplog, shapes, rows):
+    """Of no later batch the number of boxes grows, and none is left out."""
+    caplog.set_level("INFO")
+    folder = CocoFolder(tmp_path)
+    boxes = [[4 * i, 4, 30, 30] for i in range(7)]
+    for number in range(6):
+        folder.add_image(number, 64, 64, boxes=boxes if number == 4 else boxes[:1])
+    folder.write()
+    flags = [f"--train_image_dir={folder.image_dir}", f"--train_ann_file={folder.ann_file}", "--max_boxes=4",
+             f"--dynamic_shapes={shapes}", "--training_shape=64", "--per_batch_size=1", "--num_parallel_workers=0",
+             "--jitter=0"]  # fmt: skip
+    dataset, cfg = open_dataset(config(*flags), "train")
+    with training_loader(cfg, dataset, get_recipe(cfg).train_pipeline(), Runtime("CPU")) as loader:
+        batches = [(batch.boxes.shape[1], int((batch.labels >= 0).sum())) for batch in loader.epoch(0)]
+    assert {shape for shape, _ in batches} == rows
+    assert sorted(count for _, count in batches) == [1, 1, 1, 1, 1, 7] and loader.boxes_cut == 0
+    assert ("room for 8 boxes, since one has 7" in caplog.text) == (shapes == "off")

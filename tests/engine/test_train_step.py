@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
+from src.engine import train_step
 from src.engine.train_step import StepOptions, TrainStep
 
 RNG = np.random.default_rng(0)
@@ -108,6 +109,7 @@ CASES = {
     "clip each, then all": StepOptions(clip_norm_each=0.4, clip_norm=0.45, weight_decay=0.01, accumulate_steps=2),
     "average": StepOptions(ema_decay=0.8),
     "loss scale": StepOptions(loss_scale=1024.0, weight_decay=0.01, ema_decay=0.8),
+    "status of the device": StepOptions(loss_scale=64.0, weight_decay=0.01, asks_for_status=True),
     "accumulation": StepOptions(accumulate_steps=4, weight_decay=0.01, clip_norm=0.5, ema_decay=0.8),
 }
 
@@ -128,6 +130,16 @@ def test_equals_the_written_out_optimiser(name, mode):
         np.testing.assert_allclose(averages["weight"], slow.aw, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(averages["bias"], slow.ab, rtol=1e-5, atol=1e-6)
     assert all(bool(ok) for _, _, ok, _ in results)
+
+
+def test_an_overflow_that_the_device_alone_has_seen_changes_nothing(monkeypatch):
+    """Where numbers saturate, all of them are finite."""
+    monkeypatch.setattr(train_step.amp, "all_finite", lambda tensors: Tensor(False))
+    for asks in (True, False):
+        options = StepOptions(loss_scale=8.0, dynamic_loss_scale=True, asks_for_status=asks)
+        step, results = run(options, BATCHES[:1], mode=ms.PYNATIVE_MODE)
+        assert bool(results[0][2]) is not asks and float(step.scale.asnumpy()) == (4 if asks else 8)
+        assert (step.loss_cell.network.weight.asnumpy() == START).all() == asks
 
 
 def test_losses_are_neither_scaled_nor_weighted():

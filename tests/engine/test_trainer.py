@@ -138,9 +138,20 @@ def test_overflows_of_a_dynamic_scale_are_counted_and_borne_for_a_while(tmp_path
     progress = load_snapshot(next(checkpoints_in(tmp_path / "ckpt_0"))).progress
     assert (progress["skipped"], progress["skipped_in_a_row"]) == (3, 0)
     mine = trainer(tmp_path, Loader(bright=(2, 3, 4, 5)), *flags, options=options)
-    with pytest.raises(UserError, match="for the 3th time in a row in epoch 1, step 4: .*loss scale 2; images a0"):
+    with pytest.raises(UserError, match="3 times in a row in epoch 1, step 4: .*loss scale 2; images a0"):
         mine.fit([])
     assert json.loads((tmp_path / "debug" / "step_4" / "report.json").read_text())["skipped_in_a_row"] == 3
+
+
+def test_overflows_of_a_static_scale_are_borne_as_well(tmp_path, caplog):
+    flags = ("--amp_level", "O2", "--max_skipped_steps", "3")
+    options = StepOptions(loss_scale=8.0)
+    mine = trainer(tmp_path, Loader(bright=(1, 2, 4)), *flags, options=options)
+    mine.fit([LogLines(100)])
+    assert (mine.step, mine.skipped) == (8, 3) and "loss scale was 8; 2 left out so far, 2 in a row" in caplog.text
+    mine = trainer(tmp_path, Loader(bright=(2, 3, 4)), *flags, options=options)
+    with pytest.raises(UserError, match="3 times in a row in epoch 1, step 4"):
+        mine.fit([])
 
 
 def test_where_the_step_cannot_be_kept_the_message_says_so(tmp_path):

@@ -1,0 +1,87 @@
+"""What each device wants: the one table of it, each entry with its source.
+
+CPU entries were measured here. Those of Ascend are what MindSpore's own Ascend code decides and what documents say: it
+compiled every graph of this project, which never ran on a chip. No GPU was run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mindspore as ms
+
+if TYPE_CHECKING:
+    from src.config import Config
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a device is like, and the settings that follow where a key is left on `auto`.
+
+    Attributes:
+        name: for people.
+        jit_level: how graphs are compiled: O0 kernel by kernel, O1 with fused kernels, O2 as one graph of the device.
+        dynamic_shapes: one compiled step may serve several sizes of images and numbers of boxes.
+        saturates: an overflow gives the largest number instead of infinity: it is told by the chip's status alone.
+        half_convolutions: convolutions of float32 are computed in float16, so that their gradients need a loss scale.
+    """
+
+    name: str
+    jit_level: str
+    dynamic_shapes: bool
+    saturates: bool = False
+    half_convolutions: bool = False
+
+
+TRAITS = {
+    # All levels alike in speed; one compile for all sizes costs 1.2 to 1.6 times the step, and saves 12 s a size.
+    "CPU": Traits("CPU", "O0", dynamic_shapes=True),
+    # MindSpore 2.10, "jit_level": O0 is the default of GPU. Its kernels take shapes as they come.
+    "GPU": Traits("GPU", "O0", dynamic_shapes=True),
+    # MindSpore 2.10: O2 (the graph engine GE) is the default of Atlas training products. GE refuses graphs of dynamic
+    # shapes that need a part on the CPU ("does not support subgraph sink and heterogeneous scenarios").
+    # `mindspore.amp.all_finite` takes its way for chips that saturate ("amp_loss_scale_train_classic_target"); CANN is
+    # given allow_fp32_to_fp16 for it, which computes convolutions in float16.
+    "ascend910": Traits("Ascend 910", "O2", dynamic_shapes=False, saturates=True, half_convolutions=True),
+    # MindSpore 2.10: O0 is the default of Atlas A2, must_keep_origin_dtype its precision mode. Dynamic shapes compile,
+    # with hundreds of operators computed by the CPU.
+    "ascend910b": Traits("Ascend Atlas A2", "O0", dynamic_shapes=False),
+    "ascend910_93": Traits("Ascend Atlas A3", "O0", dynamic_shapes=False),
+}
+
+
+def traits() -> Traits:
+    """Of the device that MindSpore is set to; a chip that the table lacks is taken for an Atlas A2."""
+    target = ms.get_context("device_target")
+    if target != "Ascend":
+        return TRAITS[target]
+    from mindspore._c_expression import MSContext
+
+    # Every Ascend 910 of the first generation is "ascend910" here, whatever letters its full name ends with.
+    return TRAITS.get(MSContext.get_instance().get_ascend_soc_version(), TRAITS["ascend910b"])
+
+
+def uses_dynamic_shapes(cfg: Config) -> bool:
+    """Whether one compiled training step serves all shapes."""
+    return traits().dynamic_shapes if cfg.dynamic_shapes == "auto" else cfg.dynamic_shapes == "on"
+
+
+def computes_in_half(cfg: Config) -> bool:
+    """Whether some of a training step is computed in float16, so that it needs a loss scale and may overflow."""
+    return cfg.amp_level != "O0" or traits().half_convolutions
+
+
+def configure(cfg: Config) -> None:
+    """Gives MindSpore the settings of the device in use. Before the processes of a distributed run have joined."""
+    own = traits()
+    if cfg.deterministic:
+        ms.set_deterministic(True)
+    if own.name == "CPU":
+        return
+    level = own.jit_level if cfg.jit_level == "auto" else cfg.jit_level
+    ms.set_context(jit_config={"jit_level": level})
+    if own.name == "GPU":
+        ms.device_context.gpu.op_precision.conv_allow_tf32(cfg.allow_hf32)
+    elif not own.half_convolutions:
+        ms.device_context.ascend.op_precision.conv_allow_hf32(cfg.allow_hf32)
