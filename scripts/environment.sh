@@ -3,10 +3,26 @@
 #
 #   prepare_environment requirements.txt [requirements-test.txt]     sets $python
 #
+# Where CANN is active (ASCEND_HOME_PATH), requirements-ascend.txt is installed as well.
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made from.
 
-# Packages of another installation must not leak into .venv.
-unset PYTHONPATH PYTHONHOME
+# Packages of another installation must not leak into .venv. Those of CANN (te, hccl) are nowhere but in its own folder,
+# and MindSpore needs them on Ascend.
+keep_cann() {
+    local entry home entries=() kept=
+    IFS=: read -ra entries <<<"${PYTHONPATH:-}"
+    for entry in ${entries[@]+"${entries[@]}"}; do
+        for home in "${ASCEND_HOME_PATH:-}" "${ASCEND_TOOLKIT_HOME:-}" "${ASCEND_OPP_PATH:-}"; do
+            if [ -n "$home" ] && [ "${entry#"${home%/}"/}" != "$entry" ]; then
+                kept=${kept:+$kept:}$entry
+                break
+            fi
+        done
+    done
+    unset PYTHONPATH PYTHONHOME
+    if [ -n "$kept" ]; then export PYTHONPATH=$kept; fi
+}
+keep_cann
 
 root=$(unset CDPATH && cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
@@ -108,6 +124,9 @@ install() {
 
 prepare_environment() {
     local file
+    if [ -n "${ASCEND_HOME_PATH:-}" ]; then
+        set -- "$@" requirements-ascend.txt
+    fi
     check_venv
     if [ ! -e "$venv" ]; then
         make_venv

@@ -17,6 +17,14 @@ fi
 
 prepare_environment requirements.txt requirements-test.txt
 cd "$root"
+# tests/ascend build stubs of CANN.
+if ! command -v g++ >/dev/null 2>&1; then
+    if [ "$EUID" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "installing g++ for tests/ascend"
+        { apt-get update && apt-get install -y --no-install-recommends g++ binutils; } >/dev/null 2>&1 || true
+    fi
+    command -v g++ >/dev/null 2>&1 || say "there is no g++: tests/ascend are skipped (Debian, Ubuntu: sudo apt-get install g++)"
+fi
 failed=()
 "$python" -m ruff check . || failed+=("ruff check")
 "$python" -m ruff format --check . || failed+=("ruff format")

@@ -26,7 +26,7 @@ case "$*" in
 *)
     echo "$*" >>"{calls}"
     case "$*" in
-    *"pip install"*) {pip} ;;
+    *"pip install"*) echo "PYTHONPATH=${{PYTHONPATH:-}}" >>"{calls}.path"; {pip} ;;
     *train.py*) {train}; mkdir -p "{output}/run/ckpt_0" "{output}/run/summary"
         touch -d "1 minute ago" "{output}/run/ckpt_0/yolov3-1_25.ckpt"
         touch "{output}/run/ckpt_0/yolov3-2_50.ckpt" "{output}/run/ckpt_0/yolov3-2_50.state.ckpt" ;;
@@ -49,7 +49,7 @@ class Clone:
         self.bin.mkdir(parents=True)
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
         shutil.copytree(ROOT / ".ci", self.root / ".ci")
-        for name in ("requirements.txt", "requirements-test.txt"):
+        for name in ("requirements.txt", "requirements-test.txt", "requirements-ascend.txt"):
             shutil.copy(ROOT / name, self.root)
         (self.root / "configs").mkdir()
         for tool in TOOLS:
@@ -196,6 +196,23 @@ def test_a_suitable_python_is_found_behind_an_unsuitable_one(clone):
     clone.install("python3.12", version="3.12.1")
     done = clone.run("scripts/quickstart.sh")
     assert done.returncode == 0 and "Python 3.12.1" in done.stdout
+
+
+def test_packages_of_cann_stay_and_what_they_import_is_installed(clone, tmp_path):
+    cann = tmp_path / "cann 8.5"
+    kept = f"{cann}/python/site-packages:{cann}/opp/built-in/op_impl/ai_core/tbe"
+    done = clone.run(
+        "scripts/quickstart.sh", PYTHONPATH=f"/else/packages:{kept}:{cann}.old/python", ASCEND_HOME_PATH=f"{cann}/"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "requirements-ascend.txt" in clone.called()[0]
+    assert clone.calls.with_suffix(".txt.path").read_text() == f"PYTHONPATH={kept}\n"
+
+
+def test_packages_of_another_installation_do_not_leak_in(clone):
+    assert clone.run("scripts/quickstart.sh", PYTHONPATH="/else/packages").returncode == 0
+    assert "requirements-ascend.txt" not in clone.called()[0]
+    assert clone.calls.with_suffix(".txt.path").read_text() == "PYTHONPATH=\n"
 
 
 def test_no_python_at_all(clone):
