@@ -1,29 +1,25 @@
-"""Checks this machine: python -m src.tools.doctor.
+"""Checks this machine: python -m src.tools.doctor [--device Ascend].
 
 One line a check: `ok`, `warn` (something is missing that training on CPU does without) or `FAIL`, the latter two with
-the command that mends it. The exit code is 1 if a check that training on CPU needs fails, else 0.
+the command that mends it. The exit code is 1 if a check that training on CPU needs fails, else 0. With --device the
+training step of a narrow network is compiled and run there, too, and compared with that of the CPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.metadata
-import os
+import itertools
 import platform
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import src
-from src.common.fonts import SCRIPTS, packages_for, uncovered
+from src.common.fonts import SCRIPTS, packages_for
 from src.errors import run_command
+from src.tools.doctor_ascend import ascend_checks, compare_with_cpu
+from src.tools.machine import INSTALL, ROOT, Check, Machine
 
-ROOT = Path(__file__).resolve().parents[2]
-INSTALL = f"{sys.executable} -m pip install -r {ROOT / 'requirements.txt'}"
 # The version everything here was tested with.
 MINDSPORE = "2.10"
 # A 3x3 convolution of 64 channels on two 56x56 maps, in 10^9 multiply-additions.
@@ -48,71 +44,6 @@ print("seconds", best, flush=True)
 """
 
 
-@dataclass(frozen=True)
-class Check:
-    """The result of one check.
-
-    Args:
-        name: what was looked at.
-        level: `ok`, `warn` or `FAIL`.
-        text: what was found.
-        remedy: the command or action that mends it; empty if `ok`.
-    """
-
-    name: str
-    level: str
-    text: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.level:<4}  {self.name}: {self.text}" + (f"  ->  {self.remedy}" if self.remedy else "")
-
-
-def _version(module: str) -> str:
-    """Imports a module and returns its version; whatever the import raises is the caller's."""
-    loaded = importlib.import_module(module)
-    found = getattr(loaded, "__version__", None)
-    return str(found or importlib.metadata.version(module.split(".")[0]))
-
-
-def _run(command: Sequence[str], timeout: float) -> tuple[int, str]:
-    """Exit code and output of a command; code -1 and a reason if it could not run or took too long."""
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        return -1, f"no answer within {timeout:.0f} s"
-    except OSError as error:
-        return -1, str(error)
-    return done.returncode, done.stdout + done.stderr
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the checks ask the machine; tests put other answers in."""
-
-    python: tuple[int, ...] = field(default_factory=lambda: tuple(sys.version_info[:3]))
-    version: Callable[[str], str] = _version
-    run: Callable[[Sequence[str], float], tuple[int, str]] = _run
-    which: Callable[[str], str | None] = shutil.which
-    davinci: Callable[[], list[str]] = lambda: sorted(str(path) for path in Path("/dev").glob("davinci[0-9]*"))
-    environ: Callable[[str], str | None] = os.environ.get
-    cores: Callable[[], int] = lambda: (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    memory_gb: Callable[[], float] = lambda: _memory_gb()
-    uncovered: Callable[[str], str] = lambda letters: uncovered([letters])
-    disk_gb: Callable[[], float] = lambda: shutil.disk_usage(ROOT).free / 1e9
-
-
-def _memory_gb() -> float:
-    """Memory that is free or can be freed, in 10^9 bytes; infinite where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return float("inf")
-
-
 def checks(machine: Machine) -> Iterator[Check]:
     """All checks in the order of the report, as they are done."""
     yield _python(machine)
@@ -128,7 +59,7 @@ def checks(machine: Machine) -> Iterator[Check]:
     for module in ("onnx", "onnxruntime"):
         yield _importable(machine, module, "warn", "needed to export to ONNX")
     yield _msrun(machine)
-    yield _ascend(machine)
+    yield from ascend_checks(machine)
     yield _gpu(machine)
     yield _fonts(machine)
     yield _resources(machine)
@@ -215,17 +146,6 @@ def _msrun(machine: Machine) -> Check:
     )
 
 
-def _ascend(machine: Machine) -> Check:
-    cards = machine.davinci()
-    if not cards and not machine.which("npu-smi"):
-        return Check("Ascend", "ok", "none; not needed")
-    text = f"{len(cards)} device(s)" if cards else "npu-smi is there, but no /dev/davinci*"
-    if not machine.environ("ASCEND_HOME_PATH"):
-        remedy = "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
-        return Check("Ascend", "warn", f"{text}; ASCEND_HOME_PATH is not set, so CANN is not active", remedy)
-    return Check("Ascend", "ok", f"{text}, CANN in {machine.environ('ASCEND_HOME_PATH')}; not tested by this project")
-
-
 def _gpu(machine: Machine) -> Check:
     if not machine.which("nvidia-smi"):
         return Check("GPU", "ok", "none; not needed")
@@ -263,17 +183,24 @@ def main(argv: Sequence[str], machine: Machine | None = None) -> int:
     """Prints the report and returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m src.tools.doctor", description="Checks this machine.")
     parser.add_argument("--quiet", action="store_true", help="print only what is not ok")
-    quiet = parser.parse_args(argv).quiet
+    parser.add_argument(
+        "--device",
+        choices=("Ascend", "GPU"),
+        help="also run a training step there and compare it with that of the CPU: the first thing to do on a new card",
+    )
+    args = parser.parse_args(argv)
+    quiet, machine = args.quiet, machine or Machine()
     failed = 0
-    for check in checks(machine or Machine()):
+    for check in itertools.chain(checks(machine), compare_with_cpu(machine, args.device) if args.device else ()):
         failed += check.level == "FAIL"
         if not quiet or check.level != "ok":
             sys.stdout.write(f"{check}\n")
             sys.stdout.flush()
     if failed:
-        sys.stdout.write(f"{failed} check(s) failed: training on CPU will not work until they are mended\n")
+        where = args.device or "CPU"
+        sys.stdout.write(f"{failed} check(s) failed: training on {where} will not work until they are mended\n")
     elif not quiet:
-        sys.stdout.write("training on CPU will work\n")
+        sys.stdout.write(f"training on CPU{f' and {args.device}' if args.device else ''} will work\n")
     return 1 if failed else 0
 
 

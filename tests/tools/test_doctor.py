@@ -6,10 +6,13 @@ import dataclasses
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from src import ONEDNN_VARIABLE
-from src.tools.doctor import ROOT, Check, Machine, checks, main
+from src.tools.doctor import checks, main
+from src.tools.few_steps import losses_on
+from src.tools.machine import ROOT, Check, Machine
 
 VERSIONS = {
     "numpy": "1.26.4",
@@ -165,7 +168,7 @@ def test_what_training_needs_fails(capsys, name, changed, text, remedy):
         ("onnxruntime", {"version": versions(onnxruntime=ModuleNotFoundError("x"))}, "export to ONNX", "pip"),
         ("msrun", {"which": lambda _: None}, "not on PATH", "export PATH="),
         ("Ascend", {"davinci": lambda: ["/dev/davinci0"]}, "1 device(s); ASCEND_HOME_PATH is not set", "source "),
-        ("Ascend", {"which": lambda name: name}, "no /dev/davinci*", "source "),
+        ("Ascend", {"which": lambda name: name}, "no /dev/davinci*; ASCEND_HOME_PATH is not set", "source "),
         ("GPU", {"which": lambda name: name}, "Some Card; the MindSpore 2.10 wheel serves CUDA 11.1 and 11.6", "CPU"),
         ("GPU", {"which": lambda name: name, "run": answers(nvidia=(9, ""))}, "nvidia-smi fails", "CPU"),
         ("resources", {"memory_gb": lambda: 1.5}, "1.5 GB of memory", "stop other"),
@@ -178,9 +181,85 @@ def test_what_training_does_without_only_warns(name, changed, text, remedy):
     assert main([], dataclasses.replace(HEALTHY, **changed)) == 0
 
 
-def test_an_active_ascend_is_reported():
-    check = found("Ascend", davinci=lambda: ["/dev/davinci0", "/dev/davinci1"], environ={"ASCEND_HOME_PATH": "/a"}.get)
-    assert check.level == "ok" and check.text.startswith("2 device(s), CANN in /a")
+CHIP = "target Ascend\nchip Ascend Atlas A2: jit_level O0\n"
+ASCEND = ("Ascend", "CANN", "te", "hccl", "chip")
+
+
+def ascend(tmp_path, version="Version=8.5.0\n", chip=(0, CHIP), **packages):
+    """A healthy Ascend server; what its CANN, MindSpore and packages answer can be changed."""
+    (tmp_path / "compiler").mkdir(exist_ok=True)
+    (tmp_path / "compiler" / "version.info").write_text(version)
+
+    def run(command, _timeout):
+        imported = command[-1].split(";")[0].removeprefix("import ")
+        if imported in ("te", "hccl"):
+            return packages.get(imported, (0, f"noise\n/cann/{imported}/__init__.py\n"))
+        return chip if "traits" in command[-1] else (0, FAST)
+
+    environ = {"ASCEND_HOME_PATH": str(tmp_path)}.get
+    return {"davinci": lambda: ["/dev/davinci0", "/dev/davinci1"], "environ": environ, "run": run}
+
+
+def test_a_healthy_ascend(tmp_path):
+    machine = dataclasses.replace(HEALTHY, **ascend(tmp_path))
+    shown = {check.name: check for check in checks(machine)}
+    assert [shown[name].level for name in ASCEND] == ["ok"] * 5
+    assert [shown[name].text for name in ASCEND] == [
+        "2 device(s)", f"8.5.0 in {tmp_path}", "/cann/te/__init__.py", "/cann/hccl/__init__.py",
+        "Ascend Atlas A2: jit_level O0",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "text", "remedy"),
+    [
+        ({"version": "Version=7.0.1\n"}, "CANN", "7.0.1 in", "accepts: 8.2, 8.3, 8.5, 9.0, 9.1"),
+        ({"version": "nothing\n"}, "CANN", "does not say its version", "8.5"),
+        ({"te": (1, "ModuleNotFoundError: No module named 'te'")}, "te", "No module named 'te'", "set_env.sh"),
+        ({"te": (1, "ModuleNotFoundError: No module named 'decorator'")}, "te", "'decorator'", "requirements-ascend"),
+        ({"hccl": (-11, "")}, "hccl", "ended with code -11", "requirements-ascend"),
+        ({"chip": (0, "target CPU\nchip CPU: O0\n")}, "chip", "MindSpore chooses CPU", "set_env.sh"),
+        ({"chip": (1, "RuntimeError: no driver")}, "chip", "RuntimeError: no driver", "set_env.sh"),
+    ],
+)
+def test_what_an_ascend_lacks(tmp_path, changed, name, text, remedy):
+    check = found(name, **ascend(tmp_path, **changed))
+    assert (check.level, text in check.text, remedy in check.remedy) == ("warn", True, True), check
+
+
+def stepping(losses):
+    """A machine whose devices give these losses; None: the step fails there."""
+
+    def run(command, _timeout):
+        if "src.tools.few_steps" not in command:
+            return 0, FAST
+        found = losses[command[command.index("--device_target") + 1]]
+        if found is None:
+            return 1, "Trace\nRuntimeError: the kernel is missing"
+        np.save(command[-1], np.array(found))
+        return 0, ""
+
+    return dataclasses.replace(HEALTHY, run=run)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "code", "text"),
+    [
+        ([4.0, 3.01, 2.0], 0, "ok    step on Ascend: losses 4.0000, 3.0100, 2.0000; they differ by 3.3e-03"),
+        ([4.0, 3.1, 2.0], 1, "FAIL  step on Ascend: losses 4.0000, 3.1000, 2.0000; they differ by 3.3e-02"),
+        ([4.0, float("nan"), 2.0], 1, "they differ by nan from those of the CPU, at most 0.01 is due"),
+        (None, 1, "FAIL  step on Ascend: RuntimeError: the kernel is missing"),
+    ],
+)
+def test_a_step_is_compared_with_the_cpus(capsys, theirs, code, text):
+    assert main(["--device", "Ascend"], stepping({"CPU": [4.0, 3.0, 2.0], "Ascend": theirs})) == code
+    shown = capsys.readouterr().out
+    assert text in shown and ("training on CPU and Ascend will work" in shown) == (code == 0)
+
+
+def test_the_step_of_the_comparison_learns_and_is_the_same_every_time(graph_mode):
+    first, second = losses_on("CPU"), losses_on("CPU")
+    assert first.tolist() == second.tolist() and len(first) == 3 and np.isfinite(first).all()
 
 
 def test_this_machine_can_train():
