@@ -193,7 +193,8 @@ class DeviceKeys:
 
     device_target: str = key(
         "auto",
-        "where to compute; auto: Ascend or GPU where there is one, else CPU",
+        "where to compute; auto: what MSDET_DEVICE in the environment says, else Ascend or GPU where there is one, "
+        "else CPU",
         choices=("auto", "CPU", "GPU", "Ascend"),
         affects_training=False,
     )

@@ -25,6 +25,17 @@ settings.load_profile("untimed")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# On a machine with other devices, too, it is the CPU that is tested: in commands, and in this process.
+os.environ["MSDET_DEVICE"] = "CPU"
+
+
+def pytest_configure(config):
+    if os.environ.get("ASCEND_HOME_PATH"):
+        import mindspore
+
+        mindspore.set_device("CPU")
+
+
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
 
