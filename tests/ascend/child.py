@@ -147,8 +147,10 @@ def run_loop(network: str) -> None:
     size = (f"--training_shape={tiny.side}", f"--testing_shape={tiny.side}")
     once = (f"--per_batch_size={IMAGES}", "--max_epoch=1", "--num_parallel_workers=0", "--run_eval=0", "--progress=off")
     schedule = ("--warmup_epochs=0", "--lr_epochs=", "--log_interval=1")
-    where = ("--data_dir=data", "--device_target=Ascend")
-    code = main([f"--config={ROOT / 'configs' / tiny.config}.yaml", *tiny.flags, *size, *once, *schedule, *where])
+    # The dataset has classes of its own.
+    data = ("--data_dir=data", "--num_classes=0", "--class_names=")
+    config = f"--config={ROOT / 'configs' / tiny.config}.yaml"
+    code = main([config, "--device_target=Ascend", *tiny.flags, *size, *once, *schedule, *data])
     if code:
         raise RuntimeError(f"train.py ended with exit code {code}")
 

@@ -25,16 +25,35 @@ class Rule:
     source: str
 
 
+# Docstrings are those of MindSpore 2.10.
 RULES = (
     Rule(
         r"ScatterElements .*reduction=(?!none)",
-        'mindspore.ops.tensor_scatter_elements, 2.10: "On Ascend, the reduction only support set to none for now"',
+        'mindspore.ops.tensor_scatter_elements: "On Ascend, the reduction only support set to none for now"',
     ),
-    Rule(r"TensorScatter(Max|Min|Add|Sub)\b", "mindspore.ops.tensor_scatter_max and others: deprecated from 2.9"),
-    Rule(r"\bScatterNd\b", "mindspore.ops.scatter_nd: deprecated, to be removed after 2.9"),
-    Rule(r"aclop Sort i32|aclnnSort i32", "CANN's Sort takes floats; integers go to a slow kernel of its control CPU"),
-    Rule(r"\bf64\b", "the cube and vector units of Ascend have no float64: such operators run on its control CPU"),
-    Rule(r"\bc(64|128)\b", "complex numbers run on the control CPU of an Ascend"),
+    Rule(
+        r"\bTensorScatter(Max|Min|Sub|Mul|Div)\b",
+        'mindspore.ops.tensor_scatter_max and others: deprecated from 2.9, "Supported Platforms: Deprecated"',
+    ),
+    Rule(
+        r"\b(TensorScatterAdd|ScatterNd)\b",
+        'mindspore.ops.tensor_scatter_add, scatter_nd: "This interface is deprecated and will be removed after 2.9.0"',
+    ),
+    Rule(
+        r"\b(aclnn)?Sort [iu]\d",
+        "CANN, Ascend C, Sort32: the instruction sorts half and float alone; mindspore/ops/_op_impl/aicpu/sort.py "
+        "has integers sorted by the control CPU of the chip",
+    ),
+    Rule(
+        r"\bf64\b",
+        'mindspore.ops.L2Normalize and others: "On Ascend, input data type of float64 is currently not supported"',
+    ),
+    Rule(r"\bc(64|128)\b", "complex numbers run on the control CPU of the chip: no unit of Ascend computes them"),
+    Rule(
+        r"\bConv2D\w* .*\bgroups=(?!1\b)",
+        'mindspore.ops.Conv2D: "On Ascend platform, only group convolution in depthwise convolution scenarios is '
+        'supported"; depthwise ones are launched under another name',
+    ),
 )
 
 

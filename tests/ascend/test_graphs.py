@@ -3,6 +3,7 @@ launched is in the table."""
 
 import pytest
 
+from tests.ascend.bounds import MOST_LAUNCHES, broken_bounds
 from tests.ascend.cases import CONTROL, GRAPHS, Case, models_without_tiny
 from tests.ascend.rules import CHIPS, broken_rules, read_table
 
@@ -41,8 +42,13 @@ def test_a_graph_is_compiled_for_the_chip(probed, case, chip):
         assert not probe.missing_adapters, "the graph engine does not know these"
     assert probe.facts["device"] == "Ascend" and probe.signatures
     assert not broken_rules(probe.signatures)
+    assert not broken_bounds(case, probe, by_graph_engine=chip in GE_CHIPS)
     unknown = sorted(probe.signatures - read_table()[chip])
     assert not unknown, "look at these, then write the table anew: python -m tests.ascend.table"
+
+
+def test_bounds_are_of_cases_that_exist():
+    assert set(MOST_LAUNCHES) <= set(GRAPHS)
 
 
 @pytest.mark.parametrize("chip", CHIPS)
@@ -68,6 +74,7 @@ def test_the_table_holds_nothing_old(probed, chip):
         "aclop ScatterElements f32 i32 f32 -> f32 axis=1 reduction=add",
         "ge TensorScatterMax i32 i32 i32 -> i32",
         "aclop Sort i32 -> i32 i32 axis=-1",
+        "ge Conv2D f32 f32 -> f32 data_format=NCHW groups=4",
         "aclnn aclnnMul f64 f64 f64",
     ],
 )
