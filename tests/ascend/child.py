@@ -1,0 +1,218 @@
+"""Runs one case in a process that takes the stubs for CANN.
+
+python child.py OUTCOME KIND NETWORK [FLAGS ...]
+
+OUTCOME is a JSON file to write: `refusal`, the exception that ended the case or an empty text, and `facts`, what else
+there is to know. Of several ranks the first writes it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tests.ascend.cases import ROOT, TINY
+
+if TYPE_CHECKING:
+    from mindspore import Tensor
+
+    from src.config import Config
+
+# The first step uploads weights and constants; from the second on all are alike.
+STEPS = 3
+IMAGES = 2
+BOXES = 8
+MIXED = ("--amp_level=O2", "--dynamic_loss_scale=1", "--ema_decay=0.999", "--clip_grad_norm=10", "--accumulate_steps=2")
+
+
+def mark_step() -> None:
+    """What the stubs record from here on belongs to another step."""
+    ctypes.CDLL("libascendcl.so").ascend_stub_mark(b"step")
+
+
+def tiny_config(network: str, *flags: str) -> Config:
+    """Configuration of a narrow network; the device is set up for it, as by the commands."""
+    from src.config import load_config
+    from src.engine.runtime import start
+
+    tiny = TINY[network]
+    size = [f"--testing_shape={tiny.side}", f"--training_shape={tiny.side}"]
+    given = [*tiny.flags, *size, "--device_target=Ascend", *flags]
+    cfg = load_config(ROOT / "configs" / f"{tiny.config}.yaml", given)
+    start(cfg)
+    return cfg
+
+
+def make_batch(task: str, side: int, boxes: int) -> list[Tensor]:
+    """As `Batch.arrays` orders it: images, valid sizes, and what the criterion takes."""
+    from mindspore import Tensor
+
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 255, (IMAGES, side, side, 3), np.uint8), np.full((IMAGES, 2), side, np.int32)]
+    if task == "classify":
+        return [Tensor(array) for array in (*arrays, np.arange(IMAGES, dtype=np.int32))]
+    corners = rng.uniform(0, side / 2, (IMAGES, boxes, 2))
+    labels = np.full((IMAGES, boxes), -1, np.int32)
+    labels[:, :3] = (0, 1, 1)
+    targets = (np.concatenate((corners, corners + side / 3), 2).astype(np.float32), labels, np.float32([side, side]))
+    return [Tensor(array) for array in (*arrays, *targets)]
+
+
+def train(network: str, flags: Sequence[str], sides: Sequence[int]) -> None:
+    """Builds the training step as train.py does and calls it for images of each size in turn."""
+    import mindspore as ms
+    from mindspore import Tensor
+
+    from src.engine.train import build_train_step
+    from src.recipe import get_recipe
+
+    cfg = tiny_config(network, *flags)
+    recipe = get_recipe(cfg)
+    step, _ = build_train_step(cfg, recipe, recipe.build_network(), group_size=1)
+    for number in range(STEPS):
+        for side in sides:
+            batch = make_batch(recipe.task, side, BOXES)
+            mark_step()
+            position = Tensor(number % cfg.accumulate_steps, ms.int32)
+            step(Tensor(0.01, ms.float32), position, Tensor(0.9, ms.float32), *batch)
+            ms.runtime.synchronize()
+
+
+def run_step(network: str) -> None:
+    train(network, (), [TINY[network].side])
+
+
+def run_mixed(network: str) -> None:
+    train(network, MIXED, [TINY[network].side])
+
+
+def run_sizes(network: str) -> None:
+    sides = [TINY[network].side, 2 * TINY[network].side]
+    train(network, ("--training_shape=", f"--multi_scale={sides[0]},{sides[1]}"), sides)
+
+
+def call(cell: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
+    """Calls a cell that does not train."""
+    import mindspore as ms
+
+    for _ in range(STEPS):
+        mark_step()
+        cell(*inputs)
+        ms.runtime.synchronize()
+
+
+def run_predict(network: str) -> None:
+    from src.engine.evaluate import PredictCell
+    from src.recipe import get_recipe
+
+    cfg = tiny_config(network)
+    recipe = get_recipe(cfg)
+    parts = recipe.build_preprocess(), recipe.build_network(), recipe.build_decoder()
+    call(PredictCell(*parts, cfg.testing_size).set_train(False), make_batch("classify", cfg.testing_shape, 0)[:2])
+
+
+def run_export(network: str, with_preprocess: bool = False) -> None:
+    from mindspore import Tensor, dtype_to_nptype
+
+    from src.deploy.form import DeployCell, Form
+    from src.recipe import get_recipe
+
+    cfg = tiny_config(network)
+    recipe = get_recipe(cfg)
+    form = Form(cfg.testing_size, 1, with_preprocess, detect=True, valid_sizes=with_preprocess)
+    inputs = [Tensor(np.zeros(shape, dtype_to_nptype(dtype))) for _, shape, dtype in form.input_specs()]
+    call(DeployCell(recipe, recipe.build_network(), form), inputs)
+
+
+def run_loop(network: str) -> None:
+    """Runs train.py on a dataset in the working folder, for an epoch of three steps."""
+    from src.engine.train_step import TrainStep
+    from train import main
+
+    call_unmarked = TrainStep.__call__
+
+    def call_marked(step: TrainStep, *inputs: Any) -> Any:
+        mark_step()
+        return call_unmarked(step, *inputs)
+
+    TrainStep.__call__ = call_marked
+    tiny = TINY[network]
+    size = (f"--training_shape={tiny.side}", f"--testing_shape={tiny.side}")
+    once = (f"--per_batch_size={IMAGES}", "--max_epoch=1", "--num_parallel_workers=0", "--run_eval=0", "--progress=off")
+    schedule = ("--warmup_epochs=0", "--lr_epochs=", "--log_interval=1")
+    # The dataset has classes of its own.
+    data = ("--data_dir=data", "--num_classes=0", "--class_names=")
+    config = f"--config={ROOT / 'configs' / tiny.config}.yaml"
+    code = main([config, "--device_target=Ascend", *tiny.flags, *size, *once, *schedule, *data])
+    if code:
+        raise RuntimeError(f"train.py ended with exit code {code}")
+
+
+def run_start(flags: Sequence[str]) -> dict[str, Any]:
+    """Starts as train.py does with these flags, and has every rank tell its number to all."""
+    from src.config import parse_command_line
+    from src.engine.runtime import start
+
+    runtime = start(parse_command_line(flags, "train"))
+    gathered = [data.decode() for data in runtime.gather(f"rank {runtime.rank}".encode())]
+    return {"group_size": runtime.group_size, "gathered": gathered}
+
+
+def run_control() -> None:
+    import mindspore as ms
+    from mindspore.ops.operations import nn_ops
+
+    lstm = nn_ops.LSTM(input_size=4, hidden_size=4, num_layers=1, has_bias=True, bidirectional=False, dropout=0.0)
+    shapes = ((5, 2, 4), (1, 2, 4), (1, 2, 4), (200, 1, 1))
+
+    @ms.jit
+    def compiled(*inputs: ms.Tensor) -> tuple[ms.Tensor, ...]:
+        return lstm(*inputs)
+
+    compiled(*[ms.Tensor(np.ones(shape, np.float32)) for shape in shapes])
+
+
+def run(kind: str, network: str, flags: Sequence[str]) -> dict[str, Any]:
+    """Runs a case; returns the facts of it."""
+    if kind == "start":
+        return run_start(flags)
+    import mindspore as ms
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    kinds: dict[str, Callable[[], None]] = {
+        "step": lambda: run_step(network),
+        "mixed": lambda: run_mixed(network),
+        "sizes": lambda: run_sizes(network),
+        "predict": lambda: run_predict(network),
+        "export": lambda: run_export(network),
+        "export_uint8": lambda: run_export(network, with_preprocess=True),
+        "loop": lambda: run_loop(network),
+        "control": run_control,
+    }
+    kinds[kind]()
+    return {"device": ms.get_context("device_target")}
+
+
+def main(argv: Sequence[str]) -> int:
+    outcome, kind, network, *flags = argv
+    facts: dict[str, Any] = {}
+    refusal = ""
+    try:
+        facts = run(kind, network, flags)
+    except Exception as error:  # noqa: BLE001 - whatever refuses is what the probe asks for
+        lines = [line for line in str(error).splitlines() if line.strip("- ")]
+        refusal = f"{type(error).__name__}: {' / '.join(lines)}"
+    if os.environ.get("RANK_ID", "0") == "0":
+        Path(outcome).write_text(json.dumps({"refusal": refusal, "facts": facts}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

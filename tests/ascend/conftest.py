@@ -1,0 +1,28 @@
+"""The stubs, built once for all workers, and probes, each run once."""
+
+import functools
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.ascend.cases import Case
+from tests.ascend.probe import Probe, run_probe
+from tests.ascend.stubs.build import Stubs, build_once, why_not
+
+
+@pytest.fixture(scope="session")
+def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent
+    return build_once(folder / "cann_stubs")
+
+
+@pytest.fixture(scope="session")
+def probed(stubs: Stubs) -> Callable[[Case, str], Probe]:
+    """A case on a chip -> what MindSpore decided about it."""
+    return functools.cache(lambda case, chip: run_probe(stubs, case, chip))

@@ -1,0 +1,247 @@
+"""Runs a case for a chip in a process of its own and reads from the record what MindSpore decided."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from src.tools.launch_plan import Command, make_plan
+from tests.ascend.cases import ROOT, TINY, Case
+from tests.ascend.stubs.build import Stubs
+
+CHILD = Path(__file__).with_name("child.py")
+TIME_LIMIT = 900
+LAUNCHES = ("aclop", "aclnn", "ge", "rt", "hccl")
+# What a graph of GE holds besides operators.
+NO_OPERATORS = {"Data", "RefData", "Const", "Constant", "Identity", "IdentityN", "NoOp"}
+# What MindSpore logs, at the levels that `_environment` asks for.
+BACKOFF = re.compile(r"Try to use backoff CPU kernel, node:\s*\S*?([^/\s]+?)-op\d+")
+NO_ADAPTER = re.compile(r"Can't find OpAdapter for (\w+)")
+LACKING = re.compile(r"load symbol (\w+) failed|(\w+) (?:is )?not in \S*libopapi|undefined symbol: (\w+)")
+_DATA_TYPE = r"(?:[fiuc]\d+|bf16|bool|str|unknown)"
+# Operators that take any number of tensors, in the interfaces that have no lists of them.
+MANY_INPUTS = {"AddN", "Concat", "ConcatD", "Pack"}
+# Attributes that are sizes, or say which part of a tensor is meant.
+SIZES = ("N=", "value=", "begin_mask=", "ellipsis_mask=", "end_mask=", "new_axis_mask=", "shrink_axis_mask=")
+
+
+@dataclass
+class Step:
+    """What one step asks of the device.
+
+    Attributes:
+        launches: number by kind: aclop and aclnn (operators), ge_run (whole graphs), rt (MindSpore's own kernels),
+            hccl.
+        copies: number by direction: H2D, D2H, D2D, H2H.
+        copied_bytes: by direction.
+        waits: number of times that the host waits, by what it waits for: stream, device, event.
+    """
+
+    launches: Counter[str] = field(default_factory=Counter)
+    copies: Counter[str] = field(default_factory=Counter)
+    copied_bytes: Counter[str] = field(default_factory=Counter)
+    waits: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What MindSpore decided about a case.
+
+    Attributes:
+        refusal: the exception that ended it, or the end of the output of a process that crashed; else empty.
+        backoffs: operators that are computed by the CPU for want of a kernel, and how many of each.
+        missing_adapters: operators that the graph engine cannot be told of, and how many of each. A fault where that
+            engine runs; elsewhere MindSpore asks too, before it falls back to the CPU.
+        lacking: names that MindSpore looked for in the stubs in vain, and what the stubs recorded as an error.
+        options: that the compiler of operators, the overflow check and the graph engine were given.
+        steps: in their order.
+        signatures: kind, name, data types and attributes of all operators.
+        facts: what the case itself found out.
+        seconds: from start to end.
+    """
+
+    refusal: str
+    backoffs: Mapping[str, int]
+    missing_adapters: Mapping[str, int]
+    lacking: tuple[str, ...]
+    options: Mapping[str, str]
+    steps: Sequence[Step]
+    signatures: frozenset[str]
+    facts: Mapping[str, Any]
+    seconds: float
+
+
+def run_probe(stubs: Stubs, case: Case, chip: str, flags: Sequence[str] = ()) -> Probe:
+    """Runs a case.
+
+    Args:
+        stubs: that were built.
+        case: what to run.
+        chip: name of the chip, e.g. Ascend910B2.
+        flags: of the launcher, for the kind start.
+    """
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="ascend_probe_") as name:
+        folder = Path(name)
+        record, outcome = folder / "record.tsv", folder / "outcome.json"
+        record.touch()
+        variables = _environment(stubs, chip, record)
+        if case.kind == "loop":
+            make_dataset(folder / "data", case.network)
+        code = _run(_command(case, folder, outcome, flags), variables, folder)
+        output = "\n".join(path.read_text(errors="replace") for path in sorted(folder.rglob("*.txt")))
+        output += "\n".join(path.read_text(errors="replace") for path in sorted(folder.rglob("worker_*.log")))
+        found = (
+            json.loads(outcome.read_text()) if outcome.exists() else {"refusal": _last_words(output, code), "facts": {}}
+        )
+        lines = record.read_text().splitlines()
+    return read_probe(lines, output, found, time.monotonic() - began)
+
+
+def make_dataset(folder: Path, network: str) -> None:
+    """Images for three steps: rendered shapes for a detector, folders of noise for a classifier."""
+    import cv2
+    import numpy as np
+
+    from src.data.shapes import render_shapes
+
+    tiny = TINY[network]
+    if not tiny.model.endswith("darknet53"):
+        render_shapes(folder, train=6, val=1, size=tiny.side)
+        return
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for label in ("a", "b", "c"):
+            (folder / split / label).mkdir(parents=True)
+            for number in range(2):
+                image = rng.integers(0, 255, (tiny.side, tiny.side, 3), np.uint8)
+                cv2.imwrite(str(folder / split / label / f"{number}.png"), image)
+
+
+def _environment(stubs: Stubs, chip: str, record: Path) -> dict[str, str]:
+    variables = stubs.environment(chip, record)
+    return {
+        **variables,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{variables['PYTHONPATH']}",
+        # Warnings, and of the plug-in what it falls back to; the other parts would log megabytes.
+        "GLOG_v": "2",
+        "MS_SUBMODULE_LOG_v": "{DEVICE:1}",
+    }
+
+
+def _command(case: Case, folder: Path, outcome: Path, flags: Sequence[str]) -> Command:
+    entry = (str(CHILD), str(outcome), case.kind, case.network)
+    if case.kind != "start":
+        return Command((sys.executable, *entry))
+    # The launcher's own plan, with the child in the place of train.py.
+    arguments = ["yolov3", "data", "weights.ckpt"]
+    if case.network == "direct":
+        plan = make_plan("run_standalone_train", [*arguments, *flags], folder)
+    elif case.network == "rank_table":
+        table = write_rank_table(folder / "table.json")
+        plan = make_plan("run_distribute_train", [*arguments, str(table), *flags], folder)
+    else:
+        plan = make_plan("run_distribute_train", [*arguments, "--device_num=2", *flags], folder)
+    plan.notes.mkdir(parents=True)
+    return replace(plan, entry=(*entry, *plan.entry[1:], "--device_target=Ascend")).command()
+
+
+def write_rank_table(path: Path) -> Path:
+    """A table of two cards of one server."""
+    devices = [{"device_id": str(i), "device_ip": f"192.168.100.{i + 1}", "rank_id": str(i)} for i in range(2)]
+    server = {"server_id": "10.0.0.1", "device": devices, "host_nic_ip": "reserve"}
+    path.write_text(json.dumps({"version": "1.0", "server_count": "1", "server_list": [server], "status": "completed"}))
+    return path
+
+
+def _run(command: Command, variables: Mapping[str, str], folder: Path) -> int:
+    """Runs a process in a folder; returns its exit code."""
+    with (folder / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            command.argv,
+            cwd=folder,
+            env={**command.full_environment(), **variables},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        return process.wait(TIME_LIMIT)
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL
+    finally:
+        # With those that it has started.
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _last_words(output: str, code: int) -> str:
+    lines = [line for line in output.splitlines() if line and not re.match(r"\[(?:INFO|WARNING)\]", line)]
+    return f"exit code {code}: {' / '.join(lines[-8:])}"
+
+
+def read_probe(lines: Iterable[str], output: str, found: Mapping[str, Any], seconds: float) -> Probe:
+    """Puts together what the record, the output of the processes and the case itself say."""
+    options: dict[str, str] = {}
+    signatures: set[str] = set()
+    steps: list[Step] = []
+    lacking = {next(filter(None, names)) for names in LACKING.findall(output)}
+    for line in lines:
+        kind, name, arguments, attributes = line.split("\t")
+        if kind in LAUNCHES and name not in NO_OPERATORS:
+            signatures.add(signature(kind, name, arguments, attributes))
+        if kind == "option":
+            options[name] = attributes
+        elif kind == "error":
+            lacking.add(f"{name} ({arguments})")
+        elif kind == "mark":
+            steps.append(Step())
+        elif steps:
+            _count(steps[-1], kind, name, arguments)
+    return Probe(
+        refusal=found["refusal"],
+        backoffs=dict(Counter(BACKOFF.findall(output))),
+        missing_adapters=dict(Counter(NO_ADAPTER.findall(output))),
+        lacking=tuple(sorted(lacking)),
+        options=options,
+        steps=steps,
+        signatures=frozenset(signatures),
+        facts=found["facts"],
+        seconds=seconds,
+    )
+
+
+def _count(step: Step, kind: str, name: str, arguments: str) -> None:
+    if kind == "copy":
+        step.copies[name] += 1
+        step.copied_bytes[name] += int(arguments)
+    elif kind == "wait":
+        step.waits[name] += 1
+    elif kind != "ge":
+        # An operator of an added graph is not launched by itself.
+        step.launches[kind] += 1
+
+
+def signature(kind: str, name: str, arguments: str, attributes: str) -> str:
+    """A launch without what depends on the size of a network: shapes, values, and lengths of lists."""
+    text = re.sub(rf"({_DATA_TYPE})\[[^]]*\]", r"\1", arguments)
+    # aclnn: i64:2 is a scalar, (1,2) a list of numbers, {f32 f32} one of tensors.
+    text = re.sub(rf"({_DATA_TYPE}):\S+", r"\1", text)
+    text = re.sub(r"\([^()]*\)", "(...)", text)
+    text = re.sub(rf"\{{({_DATA_TYPE})(?: \1)*\}}", r"{\1...}", text)
+    if name in MANY_INPUTS:
+        text = re.sub(rf"\b({_DATA_TYPE})(?: \1)*(?= )", r"\1...", text)
+    kept = [part for part in attributes.split() if not part.startswith(SIZES)]
+    return " ".join([kind, name, text, *kept]).rstrip()
