@@ -66,6 +66,8 @@ TINY = {
     "cspdarknet53": Tiny("cspdarknet53", "cspdarknet53_imagenet", 64, (*_DARKNET, *_THREE)),
 }
 DETECTORS = tuple(name for name, tiny in TINY.items() if not tiny.model.endswith("darknet53"))
+# The others train at one size.
+OF_SEVERAL_SIZES = ("yolov3", "yolov3_quant", "yolov4")
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ CONTROL = Case("control")
 STARTS = tuple(Case("start", launcher) for launcher in ("direct", "msrun", "rank_table"))
 GRAPHS = (
     *(Case(kind, network) for network in TINY for kind in ("step", "mixed", "predict")),
-    *(Case(kind, network) for network in DETECTORS for kind in ("sizes", "export", "export_uint8")),
+    *(Case("sizes", network) for network in OF_SEVERAL_SIZES),
+    *(Case(kind, network) for network in DETECTORS for kind in ("export", "export_uint8")),
     # Training for int8 starts from a float checkpoint, so that it has no loop of its own here.
     *(Case("loop", network) for network in TINY if network != "yolov3_quant"),
 )

@@ -49,11 +49,6 @@ RULES = (
         'mindspore.ops.L2Normalize and others: "On Ascend, input data type of float64 is currently not supported"',
     ),
     Rule(r"\bc(64|128)\b", "complex numbers run on the control CPU of the chip: no unit of Ascend computes them"),
-    Rule(
-        r"\bConv2D\w* .*\bgroups=(?!1\b)",
-        'mindspore.ops.Conv2D: "On Ascend platform, only group convolution in depthwise convolution scenarios is '
-        'supported"; depthwise ones are launched under another name',
-    ),
 )
 
 
