@@ -14,6 +14,11 @@ MOST_LAUNCHES = {
     Case("step", "yolov3"): 1640,
     Case("step", "yolov3_quant"): 4290,
     Case("step", "yolov4"): 3330,
+    Case("step", "efficientdet_d0"): 4720,
+    Case("step", "refinedet_vgg16"): 930,
+    Case("step", "refinedet_resnet101"): 1530,
+    Case("step", "darknet53"): 570,
+    Case("step", "cspdarknet53"): 1650,
 }
 # Inputs of a step go up one by one, and on the graph engine four scalars as well.
 MOST_UPLOADS = 8
