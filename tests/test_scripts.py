@@ -245,6 +245,20 @@ def test_the_test_script_runs_linters_and_tests(clone, tmp_path, shell):
     assert rest == ["-m ruff check .", "-m ruff format --check .", "-m pytest -n 2 --dist loadfile --slow -k two words"]
 
 
+def test_the_test_script_installs_a_compiler_or_names_it(clone):
+    done = clone.run("scripts/test.sh")
+    assert done.returncode == 0 and "there is no g++: tests/ascend are skipped" in done.stdout
+    apt = clone.bin / "apt-get"
+    apt.write_text(f'#!/bin/bash\ncase $1 in install) printf "#!/bin/bash\\n" >"{clone.bin}/g++" ;; esac\n')
+    apt.chmod(0o755)
+    (clone.bin / "chmod").symlink_to(shutil.which("chmod"))
+    apt.write_text(apt.read_text() + f'[ "$1" != install ] || chmod 755 "{clone.bin}/g++"\n')
+    done = clone.run("scripts/test.sh")
+    is_root = os.geteuid() == 0
+    assert done.returncode == 0 and (clone.bin / "g++").exists() == is_root
+    assert ("there is no g++" in done.stdout) != is_root
+
+
 def test_the_test_script_reports_what_failed_after_doing_all(clone):
     clone.install(ruff="exit 1")
     done = clone.run("scripts/test.sh")

@@ -1,7 +1,7 @@
 """What each device wants: the one table of it, each entry with its source.
 
-CPU entries were measured here. Those of Ascend are what MindSpore's own Ascend code decides and what documents say: it
-compiled every graph of this project, which never ran on a chip. No GPU was run.
+CPU entries were measured here. Those of Ascend are what MindSpore's own Ascend code decides (tests/ascend compile with
+it, beside stubs of CANN) and what its documents say: nothing ran on a chip. No GPU was run.
 """
 
 from __future__ import annotations

@@ -70,7 +70,12 @@ def winners(place: ms.Tensor, positive: ms.Tensor) -> ms.Tensor:
 
 
 def put_at(like: ms.Tensor, place: ms.Tensor, values: ms.Tensor, is_put: ms.Tensor) -> ms.Tensor:
-    """Zeros in the shape (N, K) of `like`, with `values` (N, M) at the places (N, M), int32, where `is_put` (N, M).
+    """Scatters: zeros in the shape (N, K) of `like`, with some values at their places.
+
+    Args:
+        like: (N, K), of the type of the values.
+        place: int32 (N, M), 0 .. K - 1. values: (N, M).
+        is_put: bool (N, M); the others of `values` go nowhere.
 
     Those that are put have different places. All others are sent behind the last place, so that none overwrites them:
     which of several values at one place stays is not defined, and adding them up or taking the greatest is nothing that

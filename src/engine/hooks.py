@@ -124,7 +124,9 @@ class LogLines(Hook):
         log.info("epoch: %d step: %d, loss is %s", trainer.epoch, trainer.steps_per_epoch, trainer.result.loss)
         log.info("epoch time: %.1f ms, per step time: %.2f ms", spent, spent / steps)
         if trainer.loader.boxes_cut:
-            log.warning("cut_boxes left out %d boxes of crowded images so far", trainer.loader.boxes_cut)
+            log.warning(
+                "%d boxes of crowded images were left out so far: set max_boxes higher", trainer.loader.boxes_cut
+            )
         self._epoch_since, self._epoch_steps = time.monotonic(), 0
 
     @contextmanager

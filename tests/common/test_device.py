@@ -7,6 +7,8 @@ from mindspore._c_expression import MSContext
 from src.common import device
 from src.common.device import TRAITS, computes_in_half, configure, traits, uses_dynamic_shapes
 from src.config import load_config
+from src.engine.runtime import start
+from src.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("at_root")
 
@@ -79,3 +81,11 @@ def test_shapes_and_precision_follow_the_chip_and_give_way_to_the_keys(monkeypat
         config("--dynamic_shapes=off")
     )
     assert computes_in_half(config("--amp_level=O2"))
+
+
+def test_auto_is_what_the_environment_says_and_a_typed_device_wins(monkeypatch):
+    assert start(config()).device == "CPU"
+    monkeypatch.setenv("MSDET_DEVICE", "NPU")
+    with pytest.raises(UserError, match="device_target NPU is not usable here"):
+        start(config())
+    assert start(config("--device_target=CPU")).device == "CPU"

@@ -259,7 +259,7 @@ def test_a_step_is_compared_with_the_cpus(capsys, theirs, code, text):
 
 def test_the_step_of_the_comparison_learns_and_is_the_same_every_time(graph_mode):
     first, second = losses_on("CPU"), losses_on("CPU")
-    assert first.tolist() == second.tolist() and len(first) == 3 and np.isfinite(first).all()
+    assert first.tolist() == second.tolist() and len(first) == 3 and first[2] < first[0]
 
 
 def test_this_machine_can_train():
