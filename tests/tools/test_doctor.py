@@ -257,9 +257,9 @@ def test_a_step_is_compared_with_the_cpus(capsys, theirs, code, text):
     assert text in shown and ("training on CPU and Ascend will work" in shown) == (code == 0)
 
 
-def test_the_step_of_the_comparison_learns_and_is_the_same_every_time(graph_mode):
-    first, second = losses_on("CPU"), losses_on("CPU")
-    assert first.tolist() == second.tolist() and len(first) == 3 and first[2] < first[0]
+def test_the_steps_of_the_comparison_learn(graph_mode):
+    losses = losses_on("CPU")
+    assert len(losses) == 3 and losses[2] < losses[0]
 
 
 def test_this_machine_can_train():
