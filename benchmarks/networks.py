@@ -142,7 +142,6 @@ def training_batch(size: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
 
 def mindspore_training(name: str, size: int, batch: int, narrow: bool, folder: str) -> Compute:
     """One training step of the classifier: normalisation, forward, loss, backward, SGD."""
-    from mindspore import Tensor
 
     from src.common.preprocess import Preprocess
     from src.darknet53.loss import SmoothedCrossEntropy
@@ -156,13 +155,9 @@ def mindspore_training(name: str, size: int, batch: int, narrow: bool, folder: s
     step.set_train(True)
     pictures, labels = training_batch(size, batch)
     valid_sizes = np.tile(np.int32([[size, size]]), (batch, 1))
-    scalars = (Tensor(np.float32(_RATE)), Tensor(np.int32(0)), Tensor(np.float32(0)))
-    arrays = tuple(map(Tensor, (pictures, valid_sizes, labels)))
 
     def train() -> list[np.ndarray]:
-        losses, norm, _, _ = step(*scalars, *arrays)
-        norm.asnumpy()
-        return [losses[0].asnumpy()]
+        return [np.float32(step.run((pictures, valid_sizes, labels), _RATE).losses[0])]
 
     return train
 

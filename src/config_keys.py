@@ -286,7 +286,12 @@ class OptimizerKeys:
     )
     accumulate_steps: int = key(1, "batches whose gradients make one step", minimum=1)
     ema_decay: float = key(0.0, "decay per step of the averaged weights; 0: no averaging", minimum=0, maximum=0.999999)
-    amp_level: str = key("O0", "mixed precision: none, fp16 but for batch norm, all fp16", choices=("O0", "O2", "O3"))
+    amp_level: str = key(
+        "auto",
+        "mixed precision: none, fp16 but for batch norm and loss, all fp16; auto: none, and on Ascend ascend_amp_level",
+        choices=("auto", "O0", "O2", "O3"),
+    )
+    ascend_amp_level: str = key("O0", "what amp_level auto is on Ascend", choices=("O0", "O2", "O3"))
     freeze_bn: bool = key(False, "batch norm uses its running statistics in training too and leaves them as they are")
     label_smooth: bool = key(False, "smooth the class targets")
     label_smooth_factor: float = key(0.1, "how much the true class gives to the others", minimum=0, maximum=1)

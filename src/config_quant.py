@@ -39,7 +39,7 @@ class QuantKeys(_Base):
         yield from super().problems()
         if self.per_channel[1]:
             yield "per_channel", "asks for a scale for each channel of the activations; no runtime multiplies such"
-        if self.quantization_aware and self.amp_level != "O0":
+        if self.quantization_aware and self.amp_level not in ("auto", "O0"):
             yield "amp_level", f"is {self.amp_level}; quantization_aware training rounds in float32: set amp_level O0"
 
 

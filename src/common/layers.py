@@ -35,13 +35,15 @@ class SpatialMean(Float32Cell):
         keep_dims: whether the two axes of length 1 stay.
     """
 
+    suits_cpu = True
+
     def __init__(self, keep_dims: bool = True) -> None:
         super().__init__()
         self.keep_dims = keep_dims
         self.mean = ops.ReduceMean(keep_dims=keep_dims)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        if not self.training:
+        if not (self.training and self.suits_cpu):
             return self.mean(x, (2, 3))
         # On CPU a mean over the last axis alone is the faster one (measured in MindSpore 2.10).
         n, c, h, w = x.shape
@@ -53,8 +55,10 @@ class LeakyReLU(nn.Cell):
     """max(x, slope * x), shape kept.
 
     In training it is computed as (1 - slope) * relu(x) + slope * x: the same function, with a cheaper gradient on CPU;
-    in inference the library's operator is the faster one.
+    in inference, and on other devices, the library's operator is the faster one.
     """
+
+    suits_cpu = True
 
     def __init__(self, slope: float = 0.1) -> None:
         super().__init__()
@@ -63,7 +67,7 @@ class LeakyReLU(nn.Cell):
         self.leaky_relu = nn.LeakyReLU(slope)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        if self.training:
+        if self.training and self.suits_cpu:
             return (1 - self.slope) * self.relu(x) + self.slope * x
         return self.leaky_relu(x)
 
@@ -71,10 +75,26 @@ class LeakyReLU(nn.Cell):
 class Mish(nn.Cell):
     """x * tanh(softplus(x)), shape kept (Misra, 2019).
 
-    It is computed as x * n / (n + 2) with n = e^x (e^x + 2): the same function, of operators that every exporter knows,
-    and without MindSpore's tanh, which on CPU is 1e-4 off: a deep network magnifies that. (The library's own Mish has
-    that tanh in its gradient, and is NaN from 44 on.) The gradient is written out so that only x is kept for it.
+    On CPU, and wherever a network is exported, it is `MishByExp`: the library's own operator has on CPU a tanh that is
+    1e-4 off, which a deep network magnifies, and a gradient that is NaN from 44 on.
     """
+
+    suits_cpu = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_exp = MishByExp()
+        self.library = ops.Mish()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if self.training and not self.suits_cpu:
+            return self.library(x)
+        return self.by_exp(x)
+
+
+class MishByExp(nn.Cell):
+    """Mish as x * n / (n + 2) with n = e^x (e^x + 2), shape kept: the same function, of operators that every exporter
+    knows. The gradient is written out so that only x is kept for it."""
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         power = ops.exp(_capped(x))
@@ -166,8 +186,12 @@ class UpsampleNearest2x(nn.Cell):
     the network anew for each input size, or have no ONNX form.
     """
 
+    suits_cpu = True
+
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         n, c, h, w = ops.shape(x)
+        if self.training and not self.suits_cpu:
+            return ops.interpolate(x, size=(2 * h, 2 * w), mode="nearest")
         column = ops.reshape(x, (n, c, h * w, 1))
         wide = ops.reshape(ops.concat((column, column), 3), (n, c, h, 2 * w))
         return ops.reshape(ops.concat((wide, wide), 3), (n, c, 2 * h, 2 * w))

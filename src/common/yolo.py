@@ -10,14 +10,17 @@ from collections.abc import Sequence
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
+from mindspore.ops.auto_generate import SplitWithSize
 
 from src.common.matching import put_at, winners
-from src.common.yolo_decode import ANCHORS_PER_SCALE, STRIDES, anchors_by_map, decode_corners, scales_by_map, split_map
+from src.common.yolo_decode import ANCHORS_PER_SCALE, STRIDES, anchors_by_map, box_corners, scales_by_map, split_map
+from src.common.yolo_grid import CellGrid
 from src.common.yolo_targets import (
     ANCHOR_FIRST_CELLS,
     ANCHOR_NUMBERS,
     ANCHOR_STRIDES,
     anchor_iou,
+    anchor_sides,
     box_size,
     cell_corners,
     choose_anchors,
@@ -26,25 +29,33 @@ from src.common.yolo_targets import (
 from src.errors import UsageError
 
 
-def sigmoid_cross_entropy(logits: ms.Tensor, targets: ms.Tensor) -> ms.Tensor:
-    """-z log sigmoid(x) - (1 - z) log(1 - sigmoid(x)), elementwise.
+class SigmoidCrossEntropy(nn.Cell):
+    """-z log sigmoid(x) - (1 - z) log(1 - sigmoid(x)), elementwise, of logits x and targets z, which get no gradient.
 
-    It is max(x, 0) - x z + log1p(exp(-|x|)), with max(x, 0) as (x + |x|) / 2: so the gradient sigmoid(x) - z is right
-    at x = 0 too, where a freshly zeroed head starts.
+    It is max(x, 0) - x z + log1p(exp(-|x|)); the gradient sigmoid(x) - z is written out, since that of the parts takes
+    three times the operators.
     """
-    magnitude = ops.abs(logits)
-    return logits * (0.5 - targets) + 0.5 * magnitude + ops.log1p(ops.exp(-magnitude))
+
+    def construct(self, logits: ms.Tensor, targets: ms.Tensor) -> ms.Tensor:
+        return ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+
+    def bprop(self, logits: ms.Tensor, targets: ms.Tensor, out: ms.Tensor, dout: ms.Tensor) -> tuple:
+        """The gradients of logits and, zero, of targets."""
+        return dout * (ops.sigmoid(logits) - targets), ops.zeros_like(targets)
 
 
-def overlaps_object(corners: tuple, boxes: ms.Tensor, considered: ms.Tensor, threshold: float) -> ms.Tensor:
+def overlaps_object(
+    corners: tuple, boxes: ms.Tensor, size: ms.Tensor, considered: ms.Tensor, number: ms.Tensor, threshold: float
+) -> ms.Tensor:
     """Whether a predicted box overlaps some ground truth with an IoU of at least `threshold`.
 
     IoU >= t is intersection >= t / (1 + t) * (area + area): neither union nor quotient is formed.
 
     Args:
         corners: x1, y1, x2, y2 of the predictions, each (N, 1, K).
-        boxes: (N, M, 4) xyxy, ground truth.
-        considered: bool (N, M): which of them count.
+        boxes: (N, M, 4) xyxy, ground truth. size: (N, M, 2), their widths and heights.
+        considered: bool (N, M, G): which of them count for the predictions of each of G groups.
+        number: int32, the group of each prediction: (K / r,), for r rounds over the same groups.
         threshold: 0..1.
 
     Returns:
@@ -52,14 +63,17 @@ def overlaps_object(corners: tuple, boxes: ms.Tensor, considered: ms.Tensor, thr
     """
     x1, y1, x2, y2 = corners
     share = threshold / (1 + threshold)
-    size = box_size(boxes)
     # What no intersection can reach takes a box out.
-    least = ops.where(considered, share * size[..., 0] * size[..., 1], 1e30)
+    least = ops.where(considered, ops.expand_dims(share * size[..., 0] * size[..., 1], 2), 1e30)
+    least = ops.gather(least, number, 2)
     # min(x2, right) - max(x1, left), by relu: minimum and maximum are over ten times slower on CPU when they broadcast.
     width = (x2 - x1) - ops.relu(x2 - boxes[..., 2:3]) - ops.relu(boxes[..., 0:1] - x1)
     height = (y2 - y1) - ops.relu(y2 - boxes[..., 3:4]) - ops.relu(boxes[..., 1:2] - y1)
     # A negative height makes the product negative, which never passes: no second relu over (N, M, K) is needed.
-    best, _ = ops.max(ops.relu(width) * height - ops.expand_dims(least, 2), 1)
+    shared = ops.relu(width) * height
+    n, m, k = shared.shape
+    spread = ops.reshape(shared, (n, m, -1, number.shape[0])) - ops.expand_dims(least, 2)
+    best, _ = ops.max(ops.reshape(spread, (n, m, k)), 1)
     return best >= share * ops.squeeze((x2 - x1) * (y2 - y1), 1)
 
 
@@ -108,23 +122,33 @@ class YoloCriterion(nn.Cell):
                 raise UsageError(f"{name}: a number in 0..1 is needed, got {value}")
         self.coefficients = _factors("coefficients", coefficients or [1.0] * len(self.loss_names), len(self.loss_names))
         self.map_coefficients = _factors("map_coefficients", map_coefficients, len(STRIDES))
+        self.is_weighted = len(set(self.map_coefficients)) > 1
+        self.cell_coefficients = ms.Tensor(self.map_coefficients, ms.float32)
         self.num_classes = num_classes
         self.ignore_threshold = ignore_threshold
         self.target_on = 1 - label_smoothing
         self.target_off = label_smoothing / max(num_classes - 1, 1)
         self.extra_anchor_iou = extra_anchor_iou
         groups = anchors_by_map(anchors)
-        self.map_anchors = tuple(ms.Tensor(group) for group in groups)
-        self.map_scales = scales_by_map(scale_x_y)
+        # Of the anchors: (width, height, area), each (9,).
+        self.anchor_sides = tuple(map(ms.Tensor, anchor_sides(groups[::-1].reshape(-1, 2))))
+        scales = scales_by_map(scale_x_y)
+        self.grid = CellGrid(groups, scales)
+        self.is_scaled = scales != (1.0,) * len(STRIDES)
+        self.map_range = ms.Tensor(np.arange(len(STRIDES)), ms.int32)
         # What belongs to each of the nine anchors, smallest first.
         self.anchors = ms.Tensor(groups[::-1].reshape(-1, 2))
-        self.strides = ms.Tensor(ANCHOR_STRIDES, ms.int32)
+        self.strides = ms.Tensor(ANCHOR_STRIDES, ms.float32)
+        self.finer = ms.Tensor(STRIDES[0] // ANCHOR_STRIDES, ms.int32)
+        self.map_numbers = ms.Tensor([STRIDES.index(stride) for stride in ANCHOR_STRIDES], ms.int32)
         self.anchor_coefficients = ms.Tensor(np.repeat(self.map_coefficients[::-1], ANCHORS_PER_SCALE), ms.float32)
         self.numbers = ms.Tensor(ANCHOR_NUMBERS, ms.int32)
         self.first_cells = ms.Tensor(ANCHOR_FIRST_CELLS, ms.int32)
         self.classes = ms.Tensor(np.arange(num_classes), ms.int32)
         self.channels = ms.Tensor(np.arange(5 + num_classes), ms.int32)
         self.placeholder = ms.Tensor([0, 0, 1, 1], ms.float32)
+        self.cross_entropy = SigmoidCrossEntropy()
+        self.split = SplitWithSize()
 
     def construct(
         self, raw_maps: tuple, boxes: ms.Tensor, labels: ms.Tensor, image_size: ms.Tensor | tuple | None = None
@@ -141,118 +165,134 @@ class YoloCriterion(nn.Cell):
             scalars in the order of `loss_names`; the loss is their sum.
         """
         batch, _, rows, columns = raw_maps[0].shape
-        attributes = [split_map(raw, self.num_classes) for raw in raw_maps]
-        dtype = attributes[0].dtype
+        sizes = [raw.shape[2:] for raw in raw_maps]
+        # The maps laid end to end: (N, 3, 5 + C, cells).
+        attributes = ops.concat([split_map(raw, self.num_classes) for raw in raw_maps], 3)
+        dtype = attributes.dtype
         boxes = ops.stop_gradient(ops.cast(boxes, dtype))
         valid = is_object(boxes, labels)
         # Padding becomes a box of one pixel: masked everywhere, and without division by zero or log of zero.
         boxes = ops.where(ops.expand_dims(valid, 2), boxes, ops.cast(self.placeholder, dtype))
-        iou = anchor_iou(boxes, ops.cast(self.anchors, dtype))
+        size = box_size(boxes)
+        iou = anchor_iou(size, self.anchor_sides)
         anchor, positive = choose_anchors(iou, valid, self.extra_anchor_iou)
-        stride = ops.gather(self.strides, anchor, 0)
-        ignored = self._ignored(raw_maps, attributes, boxes, stride, positive)
+        grid = self.grid(sizes)
+        ignored = self._ignored(attributes, grid, boxes, size, ops.gather(self.map_numbers, anchor, 0), positive)
 
-        finer = STRIDES[0] // stride
+        finer = ops.gather(self.finer, anchor, 0)
         corner = cell_corners(
-            boxes, ops.cast(stride, dtype), ops.cast(columns * finer, dtype), ops.cast(rows * finer, dtype)
+            boxes, ops.gather(self.strides, anchor, 0), ops.cast(finer * columns, dtype), ops.cast(finer * rows, dtype)
         )
         cell = ops.cast(corner, ms.int32)
-        cell = cell[..., 1] * columns * finer + cell[..., 0]
+        cell = cell[..., 1] * (finer * columns) + cell[..., 0]
+        cell = cell + ops.gather(self.first_cells, anchor, 0) * (rows * columns)
         number = ops.gather(self.numbers, anchor, 0)
-        objectness = ops.concat([attribute[:, :, 4] for attribute in attributes], 2)
-        first = number * objectness.shape[2] + ops.gather(self.first_cells, anchor, 0) * rows * columns
-        place = first + cell
+        objectness = attributes[:, :, 4]
+        place = number * objectness.shape[2] + cell
         winner = ops.cast(winners(place, positive), dtype)
 
-        logits = self._at_slots(attributes, stride, number, cell)
-        size = box_size(boxes)
+        raw_box, _, classes = self.split(self._at_slots(attributes, number, cell), (4, 1, self.num_classes), -1)
         part = size[..., 0] * size[..., 1] / (rows * columns * STRIDES[0] * STRIDES[0])
-        weight = winner * ops.gather(ops.cast(self.anchor_coefficients, dtype), anchor, 0)
+        weight = winner
+        if self.is_weighted:
+            weight = winner * ops.gather(ops.cast(self.anchor_coefficients, dtype), anchor, 0)
         losses = (
-            *self.box_losses(logits[..., :4], boxes, anchor, corner, weight * ops.expand_dims(2 - part, 2)),
-            self._confidence_loss(objectness, place, winner, ignored, self._cell_coefficients(attributes)),
-            self._class_loss(logits[..., 5:], labels, weight),
+            *self.box_losses(raw_box, boxes, size, anchor, corner, weight * ops.expand_dims(2 - part, 2)),
+            self._confidence_loss(objectness, place, winner, ignored, grid[-1]),
+            self._class_loss(classes, labels, weight),
         )
-        return tuple([self.coefficients[i] * losses[i] / batch for i in range(len(losses))])
+        return tuple([self._times(losses[i], self.coefficients[i]) / batch for i in range(len(losses))])
+
+    def _times(self, loss: ms.Tensor, factor: float) -> ms.Tensor:
+        return loss if factor == 1 else loss * factor
 
     def box_losses(
-        self, raw_box: ms.Tensor, boxes: ms.Tensor, anchor: ms.Tensor, corner: ms.Tensor, weight: ms.Tensor
+        self,
+        raw_box: ms.Tensor,
+        boxes: ms.Tensor,
+        size: ms.Tensor,
+        anchor: ms.Tensor,
+        corner: ms.Tensor,
+        weight: ms.Tensor,
     ) -> tuple:
         """What a version of YOLO charges for the boxes themselves: one sum over all slots a name.
 
         Args:
             raw_box: (N, M, S, 4) tx, ty, tw, th at the slots.
             boxes: (N, M, 4) xyxy in pixels, each of positive area.
+            size: (N, M, 2), their widths and heights.
             anchor: int32 (N, M, S), an index into `self.anchors` (9, 2) and `self.strides` (9,).
             corner: (N, M, S, 2) column and row of the cell.
-            weight: (N, M, S): 2 - w * h (as parts of the image), times the factor of the map, at winning slots, else 0.
+            weight: (N, M, S): 2 - w * h (as parts of the image), at winning slots times the factor of the map, else 0.
         """
         raise NotImplementedError
 
     def _ignored(
-        self, raw_maps: tuple, attributes: list, boxes: ms.Tensor, stride: ms.Tensor, positive: ms.Tensor
+        self,
+        attributes: ms.Tensor,
+        grid: tuple,
+        boxes: ms.Tensor,
+        size: ms.Tensor,
+        map_number: ms.Tensor,
+        positive: ms.Tensor,
     ) -> ms.Tensor:
-        """bool (N, 3, h * w of all maps): predictions that overlap a ground truth of their own map.
+        """bool (N, 3, cells of all maps): predictions that overlap a ground truth of their own map.
 
         A box that lost its place to a later one still counts: it is there to be seen.
-        """
-        ignored = ()
-        for i in range(len(STRIDES)):
-            detached = ops.stop_gradient(attributes[i])
-            batch, anchors, _, area = detached.shape
-            corners = decode_corners(
-                detached, raw_maps[i].shape[3], self.map_anchors[i], STRIDES[i], self.map_scales[i]
-            )
-            corners = [ops.reshape(corner, (batch, 1, -1)) for corner in corners]
-            considered = ops.any(ops.logical_and(positive, stride == STRIDES[i]), 2)
-            overlaps = overlaps_object(corners, boxes, considered, self.ignore_threshold)
-            ignored += (ops.reshape(overlaps, (batch, anchors, area)),)
-        return ops.concat(ignored, 2)
-
-    def _at_slots(self, attributes: list, stride: ms.Tensor, number: ms.Tensor, cell: ms.Tensor) -> ms.Tensor:
-        """What the maps (N, 3, 5 + C, h * w) hold at the slots.
 
         Args:
-            attributes: the three maps.
-            stride, number, cell: int32 (N, M, S): which map, which of its anchors, which of its cells.
+            attributes: the maps, (N, 3, 5 + C, cells).
+            grid: see `CellGrid`.
+            boxes, size: (N, M, 4) and (N, M, 2).
+            map_number, positive: (N, M, S), of the slots.
+        """
+        column, row, width, height, cell_stride, scale, number = grid
+        shifts = ops.stop_gradient(attributes)
+        shifts = [shifts[:, :, i] for i in range(4)]
+        corners = box_corners(shifts, (column, row), (width, height), cell_stride, scale if self.is_scaled else 1.0)
+        corners = [ops.reshape(corner, (corner.shape[0], 1, -1)) for corner in corners]
+        own_map = ops.expand_dims(map_number, 3) == self.map_range
+        considered = ops.any(ops.logical_and(ops.expand_dims(positive, 3), own_map), 2)
+        overlaps = overlaps_object(corners, boxes, size, considered, number, self.ignore_threshold)
+        return ops.reshape(overlaps, (overlaps.shape[0], ANCHORS_PER_SCALE, -1))
+
+    def _at_slots(self, attributes: ms.Tensor, number: ms.Tensor, cell: ms.Tensor) -> ms.Tensor:
+        """What the maps (N, 3, 5 + C, cells) hold at the slots.
+
+        Args:
+            attributes: the maps.
+            number, cell: int32 (N, M, S): which anchor of a map, and which of all cells.
 
         Returns:
             (N, M, S, 5 + C).
         """
-        channel = ops.expand_dims(number * attributes[0].shape[2], 3) + self.channels
-        result = 0
-        for i in range(len(STRIDES)):
-            batch, _, _, area = attributes[i].shape
-            here = ops.expand_dims(stride == STRIDES[i], 3)
-            # Slots of other maps read place 0 here, and are masked.
-            place = (channel * area + ops.expand_dims(cell, 3)) * ops.cast(here, ms.int32)
-            gathered = ops.gather_elements(ops.reshape(attributes[i], (batch, -1)), 1, ops.reshape(place, (batch, -1)))
-            result = result + ops.where(here, ops.reshape(gathered, place.shape), 0)
-        return result
-
-    def _cell_coefficients(self, attributes: list) -> ms.Tensor:
-        """(1, 3, h * w of all maps): `map_coefficients` at every cell."""
-        factors = [ops.ones_like(attributes[i][:1, :, 4]) * self.map_coefficients[i] for i in range(len(STRIDES))]
-        return ops.stop_gradient(ops.concat(factors, 2))
+        batch, _, channels, area = attributes.shape
+        channel = ops.expand_dims(number * channels, 3) + self.channels
+        place = channel * area + ops.expand_dims(cell, 3)
+        gathered = ops.gather_elements(ops.reshape(attributes, (batch, -1)), 1, ops.reshape(place, (batch, -1)))
+        return ops.reshape(gathered, place.shape)
 
     def _confidence_loss(
-        self, logits: ms.Tensor, place: ms.Tensor, winner: ms.Tensor, ignored: ms.Tensor, factor: ms.Tensor
+        self, logits: ms.Tensor, place: ms.Tensor, winner: ms.Tensor, ignored: ms.Tensor, map_number: ms.Tensor
     ) -> ms.Tensor:
         """Sigmoid cross-entropy of logits (N, 3, cells): 1 at winners, nothing asked where `ignored`, else 0; times
-        the factor (1, 3, cells)."""
+        the factor of the map that a cell is in, (cells,)."""
         batch = logits.shape[0]
-        logits = ops.reshape(logits, (batch, -1))
+        flat = ops.reshape(logits, (batch, -1))
         place, winner = ops.reshape(place, (batch, -1)), ops.reshape(winner, (batch, -1))
-        targets = ops.stop_gradient(put_at(logits, place, winner, winner > 0))
-        asked = ops.maximum(targets, 1 - ops.cast(ops.reshape(ignored, (batch, -1)), logits.dtype))
-        asked = asked * ops.reshape(factor, (1, -1))
-        return ops.reduce_sum(ops.reduce_sum(asked * sigmoid_cross_entropy(logits, targets), 1))
+        targets = ops.reshape(ops.stop_gradient(put_at(flat, place, winner, winner > 0)), ignored.shape)
+        asked = ops.maximum(targets, ops.cast(ops.logical_not(ignored), logits.dtype))
+        if self.is_weighted:
+            asked = asked * ops.gather(ops.cast(self.cell_coefficients, logits.dtype), map_number, 0)
+        return ops.reduce_sum(ops.reduce_sum(asked * self.cross_entropy(logits, targets), 2))
 
     def _class_loss(self, logits: ms.Tensor, labels: ms.Tensor, weight: ms.Tensor) -> ms.Tensor:
         """Sigmoid cross-entropy of logits (N, M, S, C), weighted by (N, M, S)."""
-        own = ops.cast(ops.reshape(labels, (*labels.shape, 1, 1)) == self.classes, logits.dtype)
-        targets = self.target_off + own * (self.target_on - self.target_off)
-        return ops.reduce_sum(ops.expand_dims(weight, 3) * sigmoid_cross_entropy(logits, targets))
+        targets = ops.cast(ops.reshape(labels, (*labels.shape, 1, 1)) == self.classes, logits.dtype)
+        if self.target_off:
+            targets = self.target_off + targets * (self.target_on - self.target_off)
+        targets = ops.broadcast_to(targets, logits.shape)
+        return ops.reduce_sum(ops.expand_dims(weight, 3) * self.cross_entropy(logits, targets))
 
 
 def _factors(name: str, values: Sequence[float], count: int) -> tuple[float, ...]:

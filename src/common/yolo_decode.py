@@ -87,12 +87,18 @@ def box_corners(
     Returns:
         x1, y1, x2, y2 in pixels of the network input; not clipped to the image.
     """
-    offset = (scale - 1) / 2
-    centre_x = (cell[0] + scale * ops.sigmoid(shifts[0]) - offset) * stride
-    centre_y = (cell[1] + scale * ops.sigmoid(shifts[1]) - offset) * stride
+    centre_x, centre_y = cell[0] + _stretched(shifts[0], scale), cell[1] + _stretched(shifts[1], scale)
+    centre_x, centre_y = centre_x * stride, centre_y * stride
     half_width = ops.exp(ops.minimum(shifts[2], _MAX_LOG_SIZE)) * (anchor[0] / 2)
     half_height = ops.exp(ops.minimum(shifts[3], _MAX_LOG_SIZE)) * (anchor[1] / 2)
     return centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height
+
+
+def _stretched(shift: ms.Tensor, scale: float | ms.Tensor) -> ms.Tensor:
+    """Where in its cell a centre is, in cells."""
+    if isinstance(scale, float) and scale == 1:
+        return ops.sigmoid(shift)
+    return scale * ops.sigmoid(shift) - (scale - 1) / 2
 
 
 class YoloDecoder(nn.Cell):

@@ -34,25 +34,29 @@ def box_size(boxes: ms.Tensor) -> ms.Tensor:
 
 def is_object(boxes: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:
     """bool (N, M): no padding (label >= 0) and of some area. A box without area is left out of training."""
-    size = box_size(boxes)
-    return ops.logical_and(labels >= 0, ops.minimum(size[..., 0], size[..., 1]) > 0)
+    return ops.logical_and(labels >= 0, ops.all(box_size(boxes) > 0, -1))
 
 
-def anchor_iou(boxes: ms.Tensor, anchors: ms.Tensor) -> ms.Tensor:
+def anchor_sides(anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(A, 2) widths and heights in pixels -> widths, heights and areas, float32 (A,): what `anchor_iou` takes."""
+    width, height = np.float32(anchors[:, 0]), np.float32(anchors[:, 1])
+    return width, height, width * height
+
+
+def anchor_iou(size: ms.Tensor, anchors: tuple) -> ms.Tensor:
     """IoU of boxes and anchors laid on one centre.
 
     Args:
-        boxes: (N, M, 4) xyxy in pixels, of positive area.
-        anchors: (A, 2) widths and heights in pixels.
+        size: (N, M, 2), widths and heights of the boxes in pixels, positive.
+        anchors: see `anchor_sides`.
 
     Returns:
         (N, M, A) in 0..1.
     """
-    size = box_size(boxes)
     width, height = size[..., :1], size[..., 1:]
-    anchor_width, anchor_height = anchors[:, 0], anchors[:, 1]
+    anchor_width, anchor_height, area = anchors
     intersection = ops.minimum(width, anchor_width) * ops.minimum(height, anchor_height)
-    return intersection / (width * height + anchor_width * anchor_height - intersection)
+    return intersection / (width * height + area - intersection)
 
 
 def choose_anchors(iou: ms.Tensor, valid: ms.Tensor, extra_anchor_iou: float | None) -> tuple:

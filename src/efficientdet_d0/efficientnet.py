@@ -24,9 +24,11 @@ _SQUEEZE = 0.25
 class Gate(Float32Cell):
     """x (N, C, H, W) times sigmoid(gate), gate (N, C, 1, 1). In float32: the gradient of a gate is a sum over a map."""
 
+    suits_cpu = True
+
     def construct(self, x: ms.Tensor, gate: ms.Tensor) -> ms.Tensor:
         gate = ops.sigmoid(gate)
-        if not self.training:
+        if not (self.training and self.suits_cpu):
             return x * gate
         # On CPU a product that broadcasts by itself is slow and keeps an index of 16 bytes an element (measured in
         # MindSpore 2.10).

@@ -16,7 +16,7 @@ from mindspore import Tensor
 
 from src.common.files import atomic_path, read_json, write_json
 from src.config import load_config
-from src.engine.weights_file import fill_network, load_weights, save_weights, tensors_of
+from src.engine.weights_file import fill_network, load_weights, save_weights
 from src.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def save_failed_step(trainer: Trainer, batch: Batch, result: StepResult, losses:
     with atomic_path(folder / _BATCH) as beside:
         np.savez_compressed(beside, **content)
     card = {**trainer.card, "weights": "as trained"}
-    save_weights(folder / _WEIGHTS, tensors_of(trainer.train_step.loss_cell.network), card)
+    save_weights(folder / _WEIGHTS, trainer.network_tensors(), card)
     trainer.cfg.save(folder / _CONFIG)
     report = {
         "epoch": trainer.epoch,
@@ -149,11 +149,12 @@ class Replay:
     def run(self, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, float], float]:
         """Each loss by name, and the norm of the gradient, of one batch; no run influences the next."""
         fill_network(self.step.loss_cell.network, self._weights, self.failed.folder / _WEIGHTS)
+        self.step.take_statistics()
+        self.step.skips.set_data(Tensor(0.0, ms.float32))
         self.step.scale.set_data(Tensor(self.failed.report["loss_scale"], ms.float32))
         # A rate of 0: the step computes all that it did, and leaves the weights alone.
-        numbers = Tensor(0.0, ms.float32), Tensor(0, ms.int32), Tensor(0.0, ms.float32)
-        losses, norm, _, _ = self.step(*numbers, *[Tensor(array) for array in arrays.values()])
-        return dict(zip(self.loss_names, (float(loss) for loss in losses), strict=True)), float(norm)
+        numbers = self.step.run(list(arrays.values()), rate=0.0)
+        return dict(zip(self.loss_names, numbers.own_losses, strict=True)), numbers.gradient_norm
 
     def lines(self) -> Iterator[str]:
         """The report, line by line: the batch as it was, then each image alone (in place of all others)."""

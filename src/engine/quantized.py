@@ -110,13 +110,14 @@ class QuantSchedule(Hook):
         weights, activations, frozen = wanted
         log.info(
             "step %d: weights are %srounded, activations are %srounded, batch norm is %s; compiling anew",
-            trainer.step, "" if weights else "not ", "" if activations else "not ", "frozen" if frozen else "training",
+            trainer.next_step, "" if weights else "not ", "" if activations else "not ",
+            "frozen" if frozen else "training",
         )  # fmt: skip
         _apply(trainer.train_step.loss_cell.network, *wanted)
         trainer.train_step = rebuilt(trainer.train_step)
 
     def _wanted(self, trainer: Trainer) -> tuple[bool, bool, bool]:
-        cfg, step = trainer.cfg, trainer.step
+        cfg, step = trainer.cfg, trainer.next_step
         return step >= cfg.quant_delay[0], step >= cfg.quant_delay[1], step >= cfg.freeze_bn_step
 
 
@@ -128,6 +129,7 @@ def _apply(network: nn.Cell, weights: bool, activations: bool, frozen: bool) -> 
 
 def rebuilt(step: TrainStep) -> TrainStep:
     """The same training step, to be compiled anew; it goes on with the same velocity and averages."""
+    step.pour_statistics()
     other = TrainStep(step.loss_cell, step.options, step.mean_over_ranks)
     other.load_state(step.state())
     other.load_averages(step.averages())

@@ -13,7 +13,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, nn
 
-from src.common.device import computes_in_half, traits, uses_dynamic_shapes
+from src.common.device import amp_level, computes_in_half, traits, uses_dynamic_shapes
+from src.common.device_layers import suit
 from src.common.schedules import build_schedule, schedule_warnings
 from src.config import diff_configs
 from src.engine.cards import apply_backbone_card, apply_card
@@ -157,10 +158,12 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
         network: built by the recipe.
         group_size: number of processes.
     """
-    if cfg.amp_level != "O0":
-        network = amp.auto_mixed_precision(network, cfg.amp_level)
+    level = amp_level(cfg)
+    if level != "O0":
+        network = amp.auto_mixed_precision(network, level)
     if cfg.freeze_bn:
         freeze_batch_norm(network)
+    suit(network)
     criterion = recipe.build_criterion()
     is_half = computes_in_half(cfg)
     options = StepOptions(
@@ -175,7 +178,9 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
         # A scale guards half precision only; in float32 it would change nothing but the rounding.
         loss_scale=cfg.loss_scale if is_half else 1.0,
         dynamic_loss_scale=cfg.dynamic_loss_scale and is_half,
+        most_skips=cfg.max_skipped_steps if is_half else 1,
         asks_for_status=traits().saturates,
+        splits_at_once=traits().own_layers,
     )
     mean = MeanOverRanks(group_size) if group_size > 1 else None
     step = TrainStep(LossCell(recipe.build_preprocess(), network, criterion), options, mean)
@@ -188,9 +193,7 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
 def _declare_dynamic(step: TrainStep) -> None:
     """One compile for all training sizes and numbers of boxes; a step of fixed shapes is 1.2 to 1.6 times faster."""
     step.set_inputs(
-        Tensor(shape=[], dtype=ms.float32),
-        Tensor(shape=[], dtype=ms.int32),
-        Tensor(shape=[], dtype=ms.float32),
+        Tensor(shape=[4], dtype=ms.float32),
         Tensor(shape=[None, None, None, 3], dtype=ms.uint8),
         Tensor(shape=[None, 2], dtype=ms.int32),
         Tensor(shape=[None, None, 4], dtype=ms.float32),

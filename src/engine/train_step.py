@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, amp, nn, ops
 
+from src.engine.flat import Parts, fill_vector, joined, parts_by_name, scalar_of, vector_of
+from src.engine.told_statistics import ToldStatistics
+
 _apply_rate = ops.ApplyGradientDescent()
 _map = ops.HyperMap()
-_reshape = ops.Reshape()
-_slice = ops.Slice()
 
-_flatten = ops.MultitypeFuncGraph("flatten")
 _descend = ops.MultitypeFuncGraph("descend")
-_clip = ops.MultitypeFuncGraph("clip")
+_sum_squares = ops.MultitypeFuncGraph("sum_squares")
 _write = ops.MultitypeFuncGraph("write")
 
 
-@_flatten.register("Tensor")
-def _flatten_one(tensor: Tensor) -> Tensor:
-    # A small operator costs a narrow network more than what it computes.
-    return tensor if tensor.ndim == 1 else _reshape(tensor, (-1,))
+@_descend.register("Tensor", "Tensor", "Tensor")
+def _descend_one(rate: Tensor, weight: Tensor, velocity: Tensor) -> Tensor:
+    return _apply_rate(weight, rate, velocity)
 
 
-@_descend.register("Tensor", "Tensor", "Tensor", "Tuple", "Tuple", "Tuple")
-def _descend_one(rate: Tensor, velocity: Tensor, weight: Tensor, start: tuple, size: tuple, shape: tuple) -> Tensor:
-    return _apply_rate(weight, rate, _reshape(_slice(velocity, start, size), shape))
+@_sum_squares.register("Tensor")
+def _sum_squares_one(part: Tensor) -> Tensor:
+    return ops.reduce_sum(ops.square(part))
 
 
-@_clip.register("Number", "Tensor", "Tensor", "Tuple", "Tuple")
-def _clip_one(limit: float, vector: Tensor, weight: Tensor, start: tuple, size: tuple) -> Tensor:
-    # The weight is there for the map alone, which would go into tuples that come first.
-    part = _slice(vector, start, size)
-    return part * ops.minimum(limit / (_norm(part) + 1e-6), Tensor(1.0, ms.float32))
-
-
-@_write.register("Tensor", "Tensor", "Tuple", "Tuple", "Tuple")
-def _write_one(vector: Tensor, parameter: Tensor, start: tuple, size: tuple, shape: tuple) -> Tensor:
-    part = _slice(vector, start, size)
-    return ops.assign(parameter, _reshape(part, shape) if len(shape) != 1 else part)
+@_write.register("Tensor", "Tensor")
+def _write_one(parameter: Tensor, part: Tensor) -> Tensor:
+    return ops.assign(parameter, part)
 
 
 def _norm(vector: Tensor) -> Tensor:
     # Not L2Loss: on CPU it adds up one by one in float32 and is 2% off for 20 million elements.
     return ops.sqrt(ops.reduce_sum(ops.square(vector)))
+
+
+def _as_number(condition: Tensor) -> Tensor:
+    return ops.cast(condition, ms.float32)
 
 
 @dataclass(frozen=True)
@@ -64,8 +59,11 @@ class StepOptions:
         loss_scale: multiplies the loss before the backward pass, and is divided out again.
         dynamic_loss_scale: halve the scale at an overflow, double it after `scale_window` good steps.
         decay_norm_and_bias: apply `weight_decay` to biases, gamma and beta as well.
+        most_skips: steps in a row that may be left out because of an overflow; later ones change nothing, since the run
+            is to end there. None: any number.
         asks_for_status: ask the device, too, whether something has overflowed: for chips that saturate, where an
             overflow is the largest number and not infinite.
+        splits_at_once: vectors are split into tensors by one operator, see `flat.Parts`.
     """
 
     momentum: float = 0.9
@@ -79,7 +77,9 @@ class StepOptions:
     dynamic_loss_scale: bool = False
     scale_window: int = 2000
     decay_norm_and_bias: bool = False
+    most_skips: int | None = None
     asks_for_status: bool = False
+    splits_at_once: bool = False
 
 
 def is_norm_or_bias(name: str) -> bool:
@@ -125,29 +125,90 @@ class MeanOverRanks(nn.Cell):
         return self.all_reduce(vector) / self.group_size
 
 
+@dataclass(frozen=True)
+class StepNumbers:
+    """What a step reports.
+
+    Attributes:
+        losses: unscaled and unweighted; the mean over all ranks.
+        own_losses: of this rank.
+        gradient_norm: L2 before clipping, of the window so far; of this step alone, and not finite, where its gradient
+            is not.
+        is_finite: False if loss, gradient or batch-norm statistics were not, on any rank: the step changed nothing.
+        scale: the loss scale that was used.
+        is_stop_asked: some rank was asked to stop.
+    """
+
+    losses: tuple[float, ...]
+    own_losses: tuple[float, ...]
+    gradient_norm: float
+    is_finite: bool
+    scale: float
+    is_stop_asked: bool
+
+
+class Launched:
+    """A step that was given to the device and may still be running there.
+
+    Args:
+        report: what the step gives.
+        sources: what is being copied to the device, which has to stay until the report is there.
+    """
+
+    def __init__(self, report: Tensor, sources: Sequence[Tensor]) -> None:
+        self._report = report
+        self._sources = sources
+
+    def read(self) -> StepNumbers:
+        """Waits for the step."""
+        numbers = self._report.asnumpy().tolist()
+        self._sources = ()
+        *losses, norm, ok, scale, stop = numbers
+        count = len(losses) // 2
+        return StepNumbers(tuple(losses[:count]), tuple(losses[count:]), norm, bool(ok), scale, stop > 0)
+
+
+# Of an all-reduce: large enough that its start does not count, small enough that several fit into a backward pass.
+_BUCKET_SIZE = 8 * 2**20  # numbers, 32 MiB
+
+
+def buckets(sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """First and end of consecutive runs of tensors that hold about as many numbers as a bucket each; what is left over
+    at the end is in none.
+
+    Args:
+        sizes: of the tensors.
+    """
+    found, first, filled = [], 0, 0
+    for i, size in enumerate(sizes):
+        filled += size
+        if filled >= _BUCKET_SIZE:
+            found.append((first, i + 1))
+            first, filled = i + 1, 0
+    return tuple(found)
+
+
 class TrainStep(nn.Cell):
     """Loss, gradient, all-reduce, clip, finite check, SGD with momentum, moving average.
 
-    Gradient, velocity, accumulation buffer and moving average are one long vector each: a narrow network on a CPU
-    spends half its step on starting small operators otherwise, and a distributed one needs a single all-reduce.
-    Weights with decay come first in it.
+    Gradient, velocity, accumulation buffer and moving average are one long vector each, see `flat`. Weights with decay
+    come first in it. What the host wants to know is one vector too: reading it makes the host wait.
 
     The step has no branches: where an update must not happen (a gradient that is not finite, or an accumulation window
     that is still open) it is carried out with rate 0, momentum 1 and a zero gradient, which changes nothing.
     An overflow inside a window discards the whole window.
 
     A step with an overflow changes nothing else either: what its forward pass has written (the statistics of batch
-    norm, the ranges of observers) is set back, on every rank. Only a dynamic loss scale follows the overflow.
+    norm, the ranges of observers) is set back, on every rank. Only a dynamic loss scale follows the overflow. After too
+    many in a row nothing is changed any more: a host that is a step behind still finds what the last of them has met.
 
     Args:
         loss_cell: returns (total loss, tuple of losses); its attribute `network` holds the weights.
         options: see `StepOptions`.
-        mean_over_ranks: averages a vector over all ranks; None for one process.
+        mean_over_ranks: averages over all ranks; None for one process.
     """
 
-    def __init__(
-        self, loss_cell: nn.Cell, options: StepOptions, mean_over_ranks: Callable[[Tensor], Tensor] | None = None
-    ) -> None:
+    def __init__(self, loss_cell: nn.Cell, options: StepOptions, mean_over_ranks: MeanOverRanks | None = None) -> None:
         super().__init__(auto_prefix=False)
         self.loss_cell = loss_cell
         self.options = options
@@ -157,95 +218,150 @@ class TrainStep(nn.Cell):
         rest = [p for p in trainable if not (options.decay_norm_and_bias or not is_norm_or_bias(p.name))]
         self.decayed = ms.ParameterTuple(decayed)
         self.weights = ms.ParameterTuple(decayed + rest)
-        self.starts, self.sizes, self.shapes = _layout(self.weights)
+        self.buckets = buckets([p.size for p in decayed]) if mean_over_ranks is not None else ()
+        self.weight_parts = Parts(self.weights, options.splits_at_once)
         count = sum(p.size for p in self.weights)
         self.no_decay = Tensor(np.zeros(count - sum(p.size for p in decayed), np.float32))
-        self.velocity = _vector("velocity", count)
+        self.velocity = vector_of("velocity", count)
         if options.accumulate_steps > 1:
-            self.buffer = _vector("buffer", count)
+            self.buffer = vector_of("buffer", count)
+        if options.clip_norm_each > 0:
+            # Of every number in the vector, which weight it belongs to.
+            sizes = [p.size for p in self.weights]
+            self.owner = Tensor(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
+        self.told = ToldStatistics(loss_cell.network)
+        told = {id(p) for p in self.told.parameters}
+        others = [p for p in loss_cell.network.get_parameters() if id(p) not in told]
         # What the forward pass itself may write.
-        self.statistics = ms.ParameterTuple([p for p in loss_cell.network.get_parameters() if not p.requires_grad])
-        self.statistics_starts, self.statistics_sizes, self.statistics_shapes = _layout(self.statistics)
+        self.written = ms.ParameterTuple([p for p in others if not p.requires_grad])
+        self.written_parts = Parts(self.written, options.splits_at_once)
         # Moving averages cover the batch-norm statistics too: averaged weights do not fit the raw statistics.
-        self.averaged = ms.ParameterTuple(loss_cell.network.get_parameters() if options.ema_decay else [])
+        self.averaged = ms.ParameterTuple(others if options.ema_decay else [])
         if options.ema_decay > 0:
-            self.average = _vector("average", sum(p.size for p in self.averaged))
+            self.average = vector_of("average", sum(p.size for p in loss_cell.network.get_parameters()))
             self.restart_averages()
-        self.scale = _scalar("scaler.scale", options.loss_scale)
-        self.good_steps = _scalar("scaler.good_steps", 0)
-        self.window_ok = _scalar("scaler.window_ok", 1)
-        self.grad = ms.value_and_grad(self._scaled_loss, None, self.weights, has_aux=True)
+        self.scale = scalar_of("scaler.scale", options.loss_scale)
+        self.good_steps = scalar_of("scaler.good_steps", 0)
+        self.window_ok = scalar_of("scaler.window_ok", 1)
+        self.skips = scalar_of("scaler.skips", 0)
+        self.with_gradient_of = ms.ParameterTuple([*self.weights, *self.told.parameters])
+        self.grad = ms.value_and_grad(self._scaled_loss, None, self.with_gradient_of, has_aux=True)
+
+    def launch(
+        self,
+        batch: Sequence[np.ndarray],
+        rate: float,
+        position: int = 0,
+        ema_decay: float = 0.0,
+        stop: bool = False,
+        ahead: bool = False,
+    ) -> Launched:
+        """Has the device run one step.
+
+        Args:
+            batch: what the loss cell takes.
+            rate: learning rate.
+            position: 0 .. accumulate_steps - 1, place in the accumulation window.
+            ema_decay: of the moving average, at this step.
+            stop: tells all ranks that this one was asked to stop.
+            ahead: copy the batch while the device may still run the step before.
+        """
+        controls = np.array([rate, position, ema_decay, stop], np.float32)
+        sources = [Tensor(np.array(array)) for array in (controls, *batch)]
+        if ahead:
+            device = ms.get_context("device_target")
+            return Launched(self(*[source.move_to(device, blocking=False) for source in sources]), sources)
+        return Launched(self(*sources), sources)
+
+    def run(self, batch: Sequence[np.ndarray], rate: float, position: int = 0, ema_decay: float = 0.0) -> StepNumbers:
+        """One step, waited for; arguments as of `launch`."""
+        return self.launch(batch, rate, position, ema_decay).read()
 
     def _scaled_loss(self, scale: Tensor, *batch: Tensor) -> tuple:
         total, losses = self.loss_cell(*batch)
         return total * scale, losses
 
-    def construct(self, rate: Tensor, position: Tensor, ema_decay: Tensor, *batch: Tensor) -> tuple:
+    def construct(self, controls: Tensor, *batch: Tensor) -> Tensor:
         """Runs one step.
 
         Args:
-            rate: float32 scalar, the learning rate of this step.
-            position: int32 scalar, 0 .. accumulate_steps - 1: place in the accumulation window.
-            ema_decay: float32 scalar; the moving average's decay at this step.
+            controls: float32 (4,): rate, position, ema_decay and stop of `launch`.
             batch: what the loss cell takes.
 
         Returns:
-            losses (tuple of float32 scalars, unscaled and unweighted), gradient norm before clipping (float32 scalar,
-            of the window so far; of this step alone, and not finite, where its gradient is not), ok (bool scalar:
-            False if loss, gradient or batch-norm statistics of this step were not finite), scale (float32 scalar, the
-            loss scale this step used).
+            the report, float32 (2 * losses + 4,): losses, own losses, gradient norm, whether it was finite, scale, and
+            on how many ranks a stop was asked for, over the number of ranks. See `StepNumbers`.
         """
+        rate, position, ema_decay, stop = controls[0], controls[1], controls[2], controls[3]
         scale = self.scale * 1
-        before = self._read_statistics(scale)
-        # The forward pass overwrites the statistics: it has to wait until they are read.
+        before = self._read_written(scale)
+        # The forward pass overwrites what is read here: it has to wait.
         images = ops.depend(batch[0], before)
         (total, losses), gradients = self.grad(scale, images, *batch[1:])
-        gradient = ops.concat(_map(_flatten, gradients))
-        after = self._read_statistics(gradient)
-        is_own_finite = self._is_finite(total, after, gradient)
-        if self.mean_over_ranks is not None:
-            gradient = self.mean_over_ranks(gradient)
+        told = self.told.of_batch(gradients[len(self.weights) :])
+        own_gradient = self._in_buckets(gradients[: len(self.weights)])
+        after = self._read_written(own_gradient)
+        own = ops.stack((*losses, _as_number(self._is_finite(total, after, told, own_gradient)), stop))
+        gradient, shared = self._over_ranks(own_gradient, own)
         own_norm = _norm(gradient) * (self.options.loss_weight / scale)
-        ok = ops.logical_and(ops.isfinite(own_norm), self._on_all_ranks(is_own_finite))
-        restored = self._write_statistics(ops.select(ok, after, before))
+        is_finite = ops.logical_and(ops.isfinite(own_norm), shared[-2] > 0.999)
+        ok = is_finite
+        if self.options.most_skips is not None:
+            ok = ops.logical_and(is_finite, self.skips < self.options.most_skips)
+        restored = self._write_back(ops.select(ok, after, before)), self.told.follow(told, ok)
         gradient = self._gated(gradient, ok, self.options.loss_weight / scale)
-        update = ok
+        update, norm = ok, own_norm
         if self.options.accumulate_steps > 1:
             gradient, update = self._accumulate_window(gradient, ok, position)
-        norm = _norm(gradient)
+            norm = ops.select(ok, _norm(gradient), own_norm)
         done = self._update_weights(gradient, norm, update, ops.depend(rate, restored), ema_decay)
-        self._update_scale(ok)
-        # The compiler drops an assignment to a weight that nothing waits for.
-        norm = ops.depend(ops.select(ok, norm, own_norm), (done, restored))
-        return losses, norm, ok, scale
+        # The compiler drops an assignment that nothing waits for.
+        waited = done, restored, self._update_scale(is_finite)
+        rest = ops.stack((norm, _as_number(is_finite), scale, shared[-1]))
+        return ops.depend(ops.concat((shared[:-2], own[:-2], rest)), waited)
 
-    def _read_statistics(self, ready: Tensor) -> Tensor:
-        """A copy of the statistics as one vector, taken once `ready` is computed; one zero where there are none."""
-        if len(self.statistics) == 0:
+    def _in_buckets(self, gradients: tuple) -> tuple:
+        """The gradient as vectors: one for each bucket, and what is in none."""
+        vectors = ()
+        for first, end in self.buckets:
+            vectors += (joined(gradients[first:end]),)
+        first = self.buckets[-1][1] if self.buckets else 0
+        return (*vectors, joined(gradients[first:]))
+
+    def _over_ranks(self, vectors: tuple, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient as one vector, and the numbers, each the mean over the ranks.
+
+        The mean of a bucket is formed while the gradient of earlier layers is computed.
+        """
+        if self.mean_over_ranks is None:
+            return vectors[0], numbers
+        means = ()
+        for i in range(len(self.buckets)):
+            means += (self.mean_over_ranks(vectors[i]),)
+        last = self.mean_over_ranks(ops.concat((vectors[-1], numbers)))
+        count = numbers.shape[0]
+        return ops.concat((*means, last[:-count])), last[-count:]
+
+    def _read_written(self, ready: Tensor | tuple) -> Tensor:
+        """A copy of what the forward pass writes, as one vector, taken once `ready` is computed; one zero where that is
+        nothing."""
+        if len(self.written) == 0:
             return ops.zeros((1,), ms.float32)
-        return ops.concat(_map(_flatten, ops.depend(self.statistics, ready)))
+        return joined(ops.depend(self.written, ready))
 
-    def _write_statistics(self, vector: Tensor) -> tuple:
-        if len(self.statistics) == 0:
+    def _write_back(self, vector: Tensor) -> tuple:
+        if len(self.written) == 0:
             return ()
-        # Not ops.split: it loops in Python over the parts and exceeds the compiler's call depth from about 100 on.
-        write = ops.partial(_write, vector)
-        return _map(write, self.statistics, self.statistics_starts, self.statistics_sizes, self.statistics_shapes)
+        return _map(_write, self.written, self.written_parts(vector, self.written))
 
-    def _is_finite(self, total: Tensor, statistics: Tensor, gradient: Tensor) -> Tensor:
+    def _is_finite(self, total: Tensor, written: Tensor, told: Tensor, gradient: tuple) -> Tensor:
         """Whether loss and statistics are, on this rank: a gradient can be finite where the loss is not (a limit, a
         logarithm), and both where a variance is not (what it normalises becomes 0). The gradient is asked later, when
         it holds that of all ranks."""
-        finite = ops.isfinite(total + ops.reduce_sum(statistics * 0))
+        finite = ops.isfinite(total + ops.reduce_sum(written * 0) + ops.reduce_sum(told * 0))
         if self.options.asks_for_status:
-            finite = ops.logical_and(finite, amp.all_finite((gradient,)))
+            finite = ops.logical_and(finite, amp.all_finite(gradient))
         return finite
-
-    def _on_all_ranks(self, finite: Tensor) -> Tensor:
-        share = ops.cast(finite, ms.float32)
-        if self.mean_over_ranks is not None:
-            share = self.mean_over_ranks(share)
-        return share > 0.999
 
     def _gated(self, vector: Tensor, is_open: Tensor, factor: Tensor) -> Tensor:
         """factor * vector, or zeros where the gate is shut: a product alone would keep NaN and inf."""
@@ -253,43 +369,52 @@ class TrainStep(nn.Cell):
 
     def _accumulate_window(self, gradient: Tensor, ok: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         steps = self.options.accumulate_steps
-        is_first = ops.cast(ops.equal(position, 0), ms.float32)
+        is_first = _as_number(position < 0.5)
         buffer = ops.assign(self.buffer, self.buffer * (1 - is_first) + gradient / steps)
         so_far = ops.maximum(self.window_ok, is_first)
-        window_ok = ops.assign(self.window_ok, so_far * ops.cast(ok, ms.float32))
-        return buffer, ops.logical_and(window_ok > 0.5, ops.equal(position, steps - 1))
+        window_ok = ops.assign(self.window_ok, so_far * _as_number(ok))
+        return buffer, ops.logical_and(window_ok > 0.5, position > steps - 1.5)
 
     def _update_weights(self, gradient: Tensor, norm: Tensor, update: Tensor, rate: Tensor, ema_decay: Tensor) -> tuple:
-        on = ops.cast(update, ms.float32)
+        on = _as_number(update)
         if self.options.clip_norm_each > 0:
-            clip = ops.partial(_clip, self.options.clip_norm_each, gradient)
-            gradient = ops.concat(_map(clip, self.weights, self.starts, self.sizes))
+            gradient = self._clip_each(gradient)
             norm = _norm(gradient)
         if self.options.clip_norm > 0:
             gradient = gradient * ops.minimum(self.options.clip_norm / (norm + 1e-6), ops.ones_like(norm))
         if self.options.weight_decay > 0:
-            decayed = ops.concat(_map(_flatten, self.decayed)) * self.options.weight_decay
+            decayed = joined(self.decayed) * self.options.weight_decay
             gradient = gradient + ops.concat((decayed, self.no_decay))
         momentum = on * self.options.momentum + (1 - on)
         velocity = ops.assign(self.velocity, self.velocity * momentum + gradient * on)
-        done = _map(ops.partial(_descend, rate * on, velocity), self.weights, self.starts, self.sizes, self.shapes)
+        done = _map(ops.partial(_descend, rate * on), self.weights, self.weight_parts(velocity, self.weights))
         if self.options.ema_decay > 0:
-            now = ops.concat(_map(_flatten, ops.depend(self.averaged, done)))
-            ops.assign(self.average, self.average + (now - self.average) * (on * (1 - ema_decay)))
+            now = joined(ops.depend(self.averaged, done))
+            if len(self.told.parameters):
+                now = ops.concat((now, self.told.moving))
+            moved = ops.assign(self.average, self.average + (now - self.average) * (on * (1 - ema_decay)))
+            return done, moved
         return done
 
-    def _update_scale(self, ok: Tensor) -> None:
-        if self.options.dynamic_loss_scale:
-            on = ops.cast(ok, ms.float32)
-            good = on * (self.good_steps + 1)
-            is_full = ops.cast(good >= self.options.scale_window, ms.float32)
-            halved = ops.maximum(self.scale * 0.5, ops.ones_like(self.scale))
-            ops.assign(self.scale, on * self.scale * (1 + is_full) + (1 - on) * halved)
-            ops.assign(self.good_steps, good * (1 - is_full))
+    def _clip_each(self, gradient: Tensor) -> Tensor:
+        norms = ops.sqrt(ops.stack(_map(_sum_squares, self.weight_parts(gradient, self.weights))))
+        factors = ops.minimum(self.options.clip_norm_each / (norms + 1e-6), ops.ones_like(norms))
+        return gradient * ops.gather(factors, self.owner, 0)
+
+    def _update_scale(self, ok: Tensor) -> tuple:
+        on = _as_number(ok)
+        skips = ops.assign(self.skips, (self.skips + 1) * (1 - on))
+        if not self.options.dynamic_loss_scale:
+            return (skips,)
+        good = on * (self.good_steps + 1)
+        is_full = _as_number(good >= self.options.scale_window)
+        halved = ops.maximum(self.scale * 0.5, ops.ones_like(self.scale))
+        scale = ops.assign(self.scale, on * self.scale * (1 + is_full) + (1 - on) * halved)
+        return skips, scale, ops.assign(self.good_steps, good * (1 - is_full))
 
     def state(self) -> dict[str, np.ndarray]:
         """What the next step depends on besides weights and averages: velocity, accumulation buffer, loss scale."""
-        vectors = {f"{v.name}.{n}": part for v in self._vectors() for n, part in _parts(v, self.weights).items()}
+        vectors = {f"{v.name}.{n}": part for v in self._vectors() for n, part in parts_by_name(v, self.weights).items()}
         return {**vectors, **{p.name: p.asnumpy().copy() for p in self._scalars()}}
 
     def load_state(self, state: Mapping[str, np.ndarray], with_window: bool = True) -> None:
@@ -304,7 +429,7 @@ class TrainStep(nn.Cell):
             ValueError: a shape differs.
         """
         for vector in self._vectors() if with_window else (self.velocity,):
-            _fill(vector, {p.name: state[f"{vector.name}.{p.name}"] for p in self.weights}, self.weights)
+            fill_vector(vector, {p.name: state[f"{vector.name}.{p.name}"] for p in self.weights}, self.weights)
         scalars = [self.good_steps]
         if with_window:
             scalars.append(self.window_ok)
@@ -313,10 +438,21 @@ class TrainStep(nn.Cell):
             scalars.append(self.scale)
         for scalar in scalars:
             scalar.set_data(Tensor(np.float32(np.reshape(state[scalar.name], ()))))
+        # Checkpoints of earlier versions lack it.
+        self.skips.set_data(Tensor(np.float32(np.reshape(state.get(self.skips.name, 0), ()))))
+
+    def pour_statistics(self) -> None:
+        """Writes into the network what it does not hold itself between the steps: see `ToldStatistics`. Before anything
+        reads its parameters."""
+        self.told.pour()
+
+    def take_statistics(self) -> None:
+        """After the parameters of the network were set: goes on from their statistics."""
+        self.told.take()
 
     def averages(self) -> dict[str, np.ndarray]:
         """The moving averages under the names of the parameters they average; empty when the average is off."""
-        return _parts(self.average, self.averaged) if len(self.averaged) else {}
+        return parts_by_name(self.average, self._all_averaged()) if self.options.ema_decay > 0 else {}
 
     def load_averages(self, averages: Mapping[str, np.ndarray]) -> None:
         """Takes back what `averages` gave.
@@ -325,47 +461,20 @@ class TrainStep(nn.Cell):
             KeyError: a tensor is missing.
             ValueError: a shape differs.
         """
-        if len(self.averaged):
-            _fill(self.average, averages, self.averaged)
+        if self.options.ema_decay > 0:
+            fill_vector(self.average, averages, self._all_averaged())
 
     def restart_averages(self) -> None:
-        """Lets the moving averages begin at the present weights, as after these were loaded from a file."""
-        self.load_averages({p.name: p.asnumpy() for p in self.averaged})
+        """Begins the moving averages anew from the current weights."""
+        if self.options.ema_decay > 0:
+            self.pour_statistics()
+            fill_vector(self.average, {p.name: p.asnumpy() for p in self._all_averaged()}, self._all_averaged())
+
+    def _all_averaged(self) -> tuple[Parameter, ...]:
+        return (*self.averaged, *self.told.parameters)
 
     def _vectors(self) -> tuple[Parameter, ...]:
         return (self.velocity, self.buffer) if self.options.accumulate_steps > 1 else (self.velocity,)
 
     def _scalars(self) -> tuple[Parameter, ...]:
-        return self.scale, self.good_steps, self.window_ok
-
-
-def _layout(parameters: Sequence[Parameter]) -> tuple[tuple, tuple, tuple]:
-    """Start, size (each a 1-tuple) and shape of every parameter in the vector that holds them one after the other."""
-    ends = np.cumsum([p.size for p in parameters])
-    starts = tuple((int(end - p.size),) for end, p in zip(ends, parameters, strict=True))
-    return starts, tuple((p.size,) for p in parameters), tuple(tuple(p.shape) for p in parameters)
-
-
-def _parts(vector: Parameter, parameters: Sequence[Parameter]) -> dict[str, np.ndarray]:
-    values = vector.asnumpy()
-    starts, sizes, shapes = _layout(parameters)
-    return {
-        p.name: values[start : start + size].reshape(shape).copy()
-        for p, (start,), (size,), shape in zip(parameters, starts, sizes, shapes, strict=True)
-    }
-
-
-def _fill(vector: Parameter, values: Mapping[str, np.ndarray], parameters: Sequence[Parameter]) -> None:
-    for p in parameters:
-        if np.shape(values[p.name]) != tuple(p.shape):
-            raise ValueError(f"{p.name}: shape {np.shape(values[p.name])}, not {tuple(p.shape)}")
-    flat = [np.asarray(values[p.name], np.float32).ravel() for p in parameters]
-    vector.set_data(Tensor(np.concatenate(flat)))
-
-
-def _vector(name: str, size: int) -> Parameter:
-    return Parameter(Tensor(np.zeros(size, np.float32)), name=name, requires_grad=False)
-
-
-def _scalar(name: str, value: float) -> Parameter:
-    return Parameter(Tensor(value, ms.float32), name=name, requires_grad=False)
+        return self.scale, self.good_steps, self.window_ok, self.skips

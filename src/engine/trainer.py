@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor
 
-from src.common.device import computes_in_half
+from src.common.device import computes_in_half, traits
 from src.engine.checkpoints import Snapshot
 from src.engine.failed_step import save_failed_step
 from src.engine.train_step import TrainStep
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from src.data.loader import Batch, BatchLoader
     from src.engine.hooks import Hook
     from src.engine.runtime import Runtime
+    from src.engine.train_step import Launched
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,20 @@ class StepResult:
     images: int
 
 
+@dataclass(frozen=True)
+class _RunningStep:
+    """A step whose result is still to be read."""
+
+    launched: Launched
+    batch: Batch
+    rate: float
+
+
 class Trainer:
     """Runs epochs and tells a visible list of hooks about them.
+
+    Where the host may run ahead of the device, the result of a step is read when the next one is launched: neither
+    waits for the other. A step counts as finished, and hooks hear of it, when its result was read.
 
     Attributes:
         epoch: finished epochs; step: finished steps since the start; step_in_epoch: steps of the running epoch.
@@ -113,11 +124,21 @@ class Trainer:
         self.result: StepResult | None = None
         self.stop_requested = False
         self.should_stop = False
+        self._running: _RunningStep | None = None
 
     def skip_epochs(self, count: int) -> None:
         """Begins as if so many epochs were done already: the schedule goes on from there."""
         self.epoch, self.step = count, count * self.steps_per_epoch
         self.scored_epoch = count
+
+    @property
+    def _steps_running(self) -> int:
+        return int(self._running is not None)
+
+    @property
+    def next_step(self) -> int:
+        """Steps before the one that is launched next: `step`, and the one whose result is not read yet."""
+        return self.step + self._steps_running
 
     @property
     def steps_left(self) -> int:
@@ -163,15 +184,15 @@ class Trainer:
         while (batch := self._next(batches, hooks)) is not None:
             for hook in hooks:
                 hook.before_step(self, batch)
-            self.result = self._one_step(batch)
-            self.step += 1
-            self.step_in_epoch += 1
-            self.window = (self.window + 1) % self.cfg.accumulate_steps
-            for hook in hooks:
-                hook.after_step(self)
+            launched = self._launch(batch)
+            self._finish_running(hooks)
+            self._running = launched
+            if not traits().is_ahead:
+                self._finish_running(hooks)
             self._heed_request()
             if self.should_stop:
                 break
+        self._finish_running(hooks)
         self._heed_request()
         if self.step_in_epoch == self.steps_per_epoch:
             self.epoch += 1
@@ -179,6 +200,18 @@ class Trainer:
             for hook in hooks:
                 hook.after_epoch(self)
             self._heed_request()
+
+    def _finish_running(self, hooks: Sequence[Hook]) -> None:
+        """Waits for the step that is running, and counts it."""
+        if self._running is None:
+            return
+        running, self._running = self._running, None
+        self.result = self._result_of(running)
+        self.step += 1
+        self.step_in_epoch += 1
+        self.window = (self.window + 1) % self.cfg.accumulate_steps
+        for hook in hooks:
+            hook.after_step(self)
 
     def _next(self, batches: Iterator[Batch], hooks: Sequence[Hook]) -> Batch | None:
         """The next batch; where it cannot be made, what was trained until now is saved before the error goes on."""
@@ -193,22 +226,33 @@ class Trainer:
         """One process stops at once; several when all know of it, which is at the end of the next step."""
         self.should_stop |= self.stop_requested and self.runtime.group_size == 1
 
-    def _one_step(self, batch: Batch) -> StepResult:
-        rate = self.schedule(self.epoch, self.step_in_epoch)
-        losses, norm, ok, scale = self.train_step(
-            Tensor(rate, ms.float32),
-            Tensor(self.window, ms.int32),
-            Tensor(self._ema_decay(), ms.float32),
-            *[Tensor(np.array(array)) for array in batch.arrays()],
+    def _launch(self, batch: Batch) -> _RunningStep:
+        rate = self.schedule(self.epoch, self.step_in_epoch + self._steps_running)
+        launched = self.train_step.launch(
+            batch.arrays(),
+            rate,
+            (self.window + self._steps_running) % self.cfg.accumulate_steps,
+            self._ema_decay(),
+            stop=self.stop_requested,
+            ahead=traits().is_ahead,
         )
-        own = [float(loss) for loss in losses]
-        shared = self.runtime.gather_numbers([self.stop_requested, *own])
-        self.should_stop = bool(shared[:, 0].any())
-        values = dict(zip(self.loss_names, shared[:, 1:].mean(0).tolist(), strict=True))
+        return _RunningStep(launched, batch, rate)
+
+    def _result_of(self, running: _RunningStep) -> StepResult:
+        numbers = running.launched.read()
+        self.should_stop |= numbers.is_stop_asked
+        values = dict(zip(self.loss_names, numbers.losses, strict=True))
+        images = len(running.batch.image_ids)
         result = StepResult(
-            sum(values.values()), values, float(norm), bool(ok), rate, float(scale), len(batch.image_ids)
+            sum(values.values()),
+            values,
+            numbers.gradient_norm,
+            numbers.is_finite,
+            running.rate,
+            numbers.scale,
+            images,
         )
-        self._count_skips(result, batch, own)
+        self._count_skips(result, running.batch, numbers.own_losses)
         return result
 
     def _count_skips(self, result: StepResult, batch: Batch, losses: Sequence[float]) -> None:
@@ -230,7 +274,7 @@ class Trainer:
 
     def _ema_decay(self) -> float:
         """Smaller at first, (1 + t) / (10 + t), so that an average of few steps does not remember the random start."""
-        return min(self.cfg.ema_decay, (1 + self.step) / (10 + self.step))
+        return min(self.cfg.ema_decay, (1 + self.next_step) / (10 + self.next_step))
 
     def _tolerates_overflow(self) -> bool:
         return computes_in_half(self.cfg)
@@ -238,7 +282,7 @@ class Trainer:
     def snapshot(self) -> Snapshot:
         """Everything that continues this training from here, bit for bit."""
         return Snapshot(
-            weights=tensors_of(self.train_step.loss_cell.network),
+            weights=self.network_tensors(),
             averages=self.train_step.averages(),
             state=self.train_step.state(),
             progress={
@@ -269,6 +313,7 @@ class Trainer:
             UserError: its tensors do not fit this network.
         """
         fill_network(self.train_step.loss_cell.network, snapshot.weights, source)
+        self.train_step.take_statistics()
         has_window = snapshot.config.get("accumulate_steps", 1) == self.cfg.accumulate_steps
         try:
             self.train_step.load_state(snapshot.state, with_window=has_window)
@@ -293,7 +338,12 @@ class Trainer:
 
     def weights_to_use(self) -> dict[str, np.ndarray]:
         """The moving averages where the run keeps any, else the weights as trained."""
-        return self.train_step.averages() or tensors_of(self.train_step.loss_cell.network)
+        return self.train_step.averages() or self.network_tensors()
+
+    def network_tensors(self) -> dict[str, np.ndarray]:
+        """All tensors of the network as trained, by name."""
+        self.train_step.pour_statistics()
+        return tensors_of(self.train_step.loss_cell.network)
 
 
 def _step_of_share(progress: Mapping[str, Any], steps_per_epoch: int) -> int:

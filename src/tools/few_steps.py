@@ -23,7 +23,6 @@ _SIDE, _IMAGES, _STEPS = 64, 4, 3
 
 def losses_on(device: str) -> np.ndarray:
     """The loss of each step, float64 (steps,)."""
-    import mindspore as ms
     from mindspore import Tensor
 
     from src.config import load_config
@@ -49,12 +48,8 @@ def losses_on(device: str) -> np.ndarray:
     boxes = np.concatenate((corners, corners + rng.uniform(8, 30, (_IMAGES, 5, 2))), 2).astype(np.float32)
     labels = rng.integers(0, 2, (_IMAGES, 5)).astype(np.int32)
     sizes = np.full((_IMAGES, 2), _SIDE, np.int32)
-    batch = [Tensor(array) for array in (images, sizes, boxes, labels, np.float32([_SIDE, _SIDE]))]
-    totals = []
-    for _ in range(_STEPS):
-        losses, *_rest = step(Tensor(1e-3, ms.float32), Tensor(0, ms.int32), Tensor(0.0, ms.float32), *batch)
-        totals.append(sum(float(loss) for loss in losses))
-    return np.array(totals)
+    batch = (images, sizes, boxes, labels, np.float32([_SIDE, _SIDE]))
+    return np.array([sum(step.run(batch, rate=1e-3).losses) for _ in range(_STEPS)])
 
 
 def main(argv: Sequence[str]) -> int:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import mindspore as ms
 from mindspore import ops
 
-from src.common.yolo import YoloCriterion, sigmoid_cross_entropy
-from src.common.yolo_targets import box_size
+from src.common.yolo import YoloCriterion
 
 
 class YoloV3Criterion(YoloCriterion):
@@ -40,16 +39,21 @@ class YoloV3Criterion(YoloCriterion):
         super().__init__(anchors, num_classes, ignore_threshold, label_smoothing)
 
     def box_losses(
-        self, raw_box: ms.Tensor, boxes: ms.Tensor, anchor: ms.Tensor, corner: ms.Tensor, weight: ms.Tensor
+        self,
+        raw_box: ms.Tensor,
+        boxes: ms.Tensor,
+        size: ms.Tensor,
+        anchor: ms.Tensor,
+        corner: ms.Tensor,
+        weight: ms.Tensor,
     ) -> tuple:
         """Sums of the losses "xy" and "wh"; arguments as in `YoloCriterion`."""
         weight = ops.expand_dims(weight, 3)
-        stride = ops.expand_dims(ops.cast(ops.gather(self.strides, anchor, 0), boxes.dtype), 3)
+        stride = ops.expand_dims(ops.gather(self.strides, anchor, 0), 3)
         centre = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2, 2) / stride
         # 0..1 even for a centre outside the image, which belongs to the nearest cell.
         place = ops.clip_by_value(centre - corner, 0, 1)
-        anchor_size = ops.gather(ops.cast(self.anchors, boxes.dtype), anchor, 0)
-        log_size = ops.log(ops.expand_dims(box_size(boxes), 2) / anchor_size)
-        xy = weight * sigmoid_cross_entropy(raw_box[..., :2], place)
-        wh = weight * 0.5 * ops.square(log_size - raw_box[..., 2:])
-        return ops.reduce_sum(xy), ops.reduce_sum(wh)
+        log_size = ops.log(ops.expand_dims(size, 2) / ops.gather(self.anchors, anchor, 0))
+        off = raw_box[..., 2:] - log_size
+        xy = weight * self.cross_entropy(raw_box[..., :2], place)
+        return ops.reduce_sum(xy), ops.reduce_sum(weight * (0.5 * off * off))

@@ -61,17 +61,22 @@ class YoloV4Criterion(YoloCriterion):
         self.anchor_scales = ms.Tensor([scale for scale in scale_x_y for _ in range(ANCHORS_PER_SCALE)], ms.float32)
 
     def box_losses(
-        self, raw_box: ms.Tensor, boxes: ms.Tensor, anchor: ms.Tensor, corner: ms.Tensor, weight: ms.Tensor
+        self,
+        raw_box: ms.Tensor,
+        boxes: ms.Tensor,
+        size: ms.Tensor,
+        anchor: ms.Tensor,
+        corner: ms.Tensor,
+        weight: ms.Tensor,
     ) -> tuple:
         """Sum of the loss "box"; arguments as in `YoloCriterion`."""
-        dtype = boxes.dtype
-        anchor_size = ops.gather(ops.cast(self.anchors, dtype), anchor, 0)
+        anchor_size = ops.gather(self.anchors, anchor, 0)
         corners = box_corners(
             [raw_box[..., i] for i in range(4)],
             (corner[..., 0], corner[..., 1]),
             (anchor_size[..., 0], anchor_size[..., 1]),
-            ops.cast(ops.gather(self.strides, anchor, 0), dtype),
-            ops.gather(ops.cast(self.anchor_scales, dtype), anchor, 0),
+            ops.gather(self.strides, anchor, 0),
+            ops.gather(self.anchor_scales, anchor, 0),
         )
         predicted = ops.stack(corners, -1)
         target = ops.broadcast_to(ops.expand_dims(boxes, 2), predicted.shape)

@@ -19,12 +19,14 @@ class Tiny:
         config: file in configs/, without suffix.
         side: of the input, in px.
         flags: keys that make the network narrow.
+        images: in a batch.
     """
 
     model: str
     config: str
     side: int
     flags: tuple[str, ...]
+    images: int = 2
 
 
 _DARKNET = ("--backbone_shape=4,8,8,16,16,16", "--backbone_layers=1,1,1,1,1")
@@ -65,6 +67,9 @@ TINY = {
     "darknet53": Tiny("darknet53", "darknet53_imagenet", 64, (*_DARKNET, *_THREE)),
     "cspdarknet53": Tiny("cspdarknet53", "cspdarknet53_imagenet", 64, (*_DARKNET, *_THREE)),
 }
+# At full width, depth and size.
+FULL = {"yolov3_full": Tiny("yolov3", "yolov3", 416, _TWO, images=8)}
+NETWORKS = {**TINY, **FULL}
 DETECTORS = tuple(name for name, tiny in TINY.items() if not tiny.model.endswith("darknet53"))
 # The others train at one size.
 OF_SEVERAL_SIZES = ("yolov3", "yolov3_quant", "yolov4")
@@ -84,7 +89,7 @@ class Case:
             loop: train.py, for an epoch of three steps;
             start: `src.engine.runtime.start` and a gathering, in the processes that a launcher starts;
             control: an operator that Ascend has no kernel for.
-        network: key of `TINY`; of the kind start the launcher: direct, msrun or rank_table.
+        network: key of `NETWORKS`; of the kind start the launcher: direct, msrun or rank_table.
     """
 
     kind: str

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from src.tools.launch_plan import Command, make_plan
-from tests.ascend.cases import ROOT, TINY, Case
+from tests.ascend.cases import NETWORKS, ROOT, Case
 from tests.ascend.stubs.build import Stubs
 
 CHILD = Path(__file__).with_name("child.py")
@@ -116,9 +116,9 @@ def make_dataset(folder: Path, network: str) -> None:
 
     from src.data.shapes import render_shapes
 
-    tiny = TINY[network]
+    tiny = NETWORKS[network]
     if not tiny.model.endswith("darknet53"):
-        render_shapes(folder, train=6, val=1, size=tiny.side)
+        render_shapes(folder, train=3 * tiny.images, val=1, size=tiny.side)
         return
     rng = np.random.default_rng(0)
     for split in ("train", "val"):

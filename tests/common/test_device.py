@@ -5,7 +5,15 @@ import pytest
 from mindspore._c_expression import MSContext
 
 from src.common import device
-from src.common.device import TRAITS, computes_in_half, configure, traits, uses_dynamic_shapes
+from src.common.device import (
+    TRAITS,
+    amp_level,
+    computes_in_half,
+    configure,
+    jit_level,
+    traits,
+    uses_dynamic_shapes,
+)
 from src.config import load_config
 from src.engine.runtime import start
 from src.errors import UserError
@@ -73,14 +81,34 @@ def test_a_chip_is_known_by_the_name_of_its_family(monkeypatch, version, name):
 
 
 @pytest.mark.parametrize(("name", "dynamic", "half"), [("CPU", True, False), ("ascend910", False, True),
-                                                       ("ascend910b", False, False)])  # fmt: skip
+                                                       ("ascend910b", False, True)])  # fmt: skip
 def test_shapes_and_precision_follow_the_chip_and_give_way_to_the_keys(monkeypatch, name, dynamic, half):
     use(monkeypatch, name)
     assert (uses_dynamic_shapes(config()), computes_in_half(config())) == (dynamic, half)
+    assert computes_in_half(config("--amp_level=O0")) == (name == "ascend910")
     assert uses_dynamic_shapes(config("--dynamic_shapes=on")) and not uses_dynamic_shapes(
         config("--dynamic_shapes=off")
     )
     assert computes_in_half(config("--amp_level=O2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "amp", "jit"),
+    [
+        ("CPU", (), "O0", "O0"),
+        ("GPU", (), "O0", "O0"),
+        ("ascend910", (), "O2", "O2"),
+        ("ascend910b", (), "O2", "O0"),
+        ("ascend910b", ("--ascend_amp_level=O0",), "O0", "O0"),
+        ("ascend910b", ("--amp_level=O3", "--jit_level=O1"), "O3", "O1"),
+        ("ascend910b", ("--quantization_aware=1", "--pretrained=x.ckpt"), "O0", "O2"),
+    ],
+)
+def test_levels_follow_the_device_and_give_way_to_the_keys(monkeypatch, name, flags, amp, jit):
+    """Of a recipe that asks for O2 on Ascend."""
+    use(monkeypatch, name)
+    cfg = load_config("configs/yolov4.yaml", flags)
+    assert (amp_level(cfg), jit_level(cfg)) == (amp, jit)
 
 
 def test_auto_is_what_the_environment_says_and_a_typed_device_wins(monkeypatch):

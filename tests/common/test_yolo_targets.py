@@ -12,6 +12,7 @@ from src.common.yolo_targets import (
     ANCHOR_NUMBERS,
     ANCHOR_STRIDES,
     anchor_iou,
+    anchor_sides,
     cell_corners,
     choose_anchors,
     is_object,
@@ -54,7 +55,8 @@ def test_is_object():
 def test_anchors_of_a_box(threshold):
     boxes = random_boxes(np.random.default_rng(0), 3, 20)
     valid = np.random.default_rng(1).random((3, 20)) < 0.8
-    iou = anchor_iou(ms.Tensor(boxes), ms.Tensor(ANCHORS))
+    sides = map(ms.Tensor, anchor_sides(np.float32(ANCHORS)))
+    iou = anchor_iou(ms.Tensor(boxes[..., 2:] - boxes[..., :2]), tuple(sides))
     anchor, positive = (x.asnumpy() for x in choose_anchors(iou, ms.Tensor(valid), threshold))
     for n, m in np.ndindex(3, 20):
         size = boxes[n, m, 2:] - boxes[n, m, :2]
@@ -80,7 +82,7 @@ class Criterion(YoloCriterion):
 
     loss_names = ("weight", "raw", *YoloCriterion.loss_names)
 
-    def box_losses(self, raw_box, boxes, anchor, corner, weight):
+    def box_losses(self, raw_box, boxes, size, anchor, corner, weight):
         return weight.sum(), (weight.expand_dims(3) * raw_box).sum()
 
 

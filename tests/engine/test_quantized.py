@@ -127,7 +127,7 @@ def test_what_begins_at_which_step(step, weights, activations, frozen):
     cfg = load_config(TINY[1], flags).replace(num_classes=2)
     network = get_recipe(cfg).build_network().set_train()
     trainer = SimpleNamespace(
-        cfg=cfg, step=step, train_step=SimpleNamespace(loss_cell=SimpleNamespace(network=network))
+        cfg=cfg, next_step=step, train_step=SimpleNamespace(loss_cell=SimpleNamespace(network=network))
     )
     QuantSchedule().before_train(trainer)
     cells = [cell for _, cell in network.cells_and_names()]

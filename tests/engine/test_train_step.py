@@ -87,14 +87,7 @@ def run(options, batches=BATCHES, mode=ms.GRAPH_MODE, step=None, first=0):
     step.set_train()
     results = []
     for i, x in enumerate(batches, first):
-        results.append(
-            step(
-                Tensor(0.1 / (i + 1), ms.float32),
-                Tensor(i % options.accumulate_steps, ms.int32),
-                Tensor(0.8, ms.float32),
-                Tensor(x),
-            )
-        )  # fmt: skip
+        results.append(step.run([x], 0.1 / (i + 1), i % options.accumulate_steps, 0.8))
     ms.set_context(mode=ms.GRAPH_MODE)
     return step, results
 
@@ -129,7 +122,7 @@ def test_equals_the_written_out_optimiser(name, mode):
         averages = step.averages()
         np.testing.assert_allclose(averages["weight"], slow.aw, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(averages["bias"], slow.ab, rtol=1e-5, atol=1e-6)
-    assert all(bool(ok) for _, _, ok, _ in results)
+    assert all(result.is_finite for result in results)
 
 
 def test_an_overflow_that_the_device_alone_has_seen_changes_nothing(monkeypatch):
@@ -138,22 +131,22 @@ def test_an_overflow_that_the_device_alone_has_seen_changes_nothing(monkeypatch)
     for asks in (True, False):
         options = StepOptions(loss_scale=8.0, dynamic_loss_scale=True, asks_for_status=asks)
         step, results = run(options, BATCHES[:1], mode=ms.PYNATIVE_MODE)
-        assert bool(results[0][2]) is not asks and float(step.scale.asnumpy()) == (4 if asks else 8)
+        assert results[0].is_finite is not asks and float(step.scale.asnumpy()) == (4 if asks else 8)
         assert (step.loss_cell.network.weight.asnumpy() == START).all() == asks
 
 
 def test_losses_are_neither_scaled_nor_weighted():
     _, results = run(StepOptions(loss_scale=4096.0, loss_weight=0.5), BATCHES[:1])
     out = BATCHES[0] @ START.T + BIAS
-    assert float(results[0][0][0]) == pytest.approx((out**2).mean(), rel=1e-5)
-    assert float(results[0][0][1]) == pytest.approx(0.5 * BIAS.sum(), rel=1e-5)
+    assert results[0].losses[0] == pytest.approx((out**2).mean(), rel=1e-5)
+    assert results[0].losses[1] == pytest.approx(0.5 * BIAS.sum(), rel=1e-5)
 
 
 def test_reports_the_norm_before_clipping():
     gw, gb = numpy_gradient(START, BIAS, BATCHES[0])
     norm = np.sqrt((gw**2).sum() + (gb**2).sum())
     _, results = run(StepOptions(clip_norm=1e-3), BATCHES[:1])
-    assert float(results[0][1]) == pytest.approx(norm, rel=1e-5)
+    assert results[0].gradient_norm == pytest.approx(norm, rel=1e-5)
 
 
 def test_an_overflow_changes_nothing_but_the_dynamic_scale():
@@ -164,13 +157,13 @@ def test_an_overflow_changes_nothing_but_the_dynamic_scale():
     )  # fmt: skip
     broken = BATCHES[1].copy()
     broken[0, 0] = np.inf
-    _, ((_, _, ok, scale),) = run(options, [broken], step=step)
-    assert not bool(ok) and float(scale) == 64.0
+    _, (result,) = run(options, [broken], step=step)
+    assert not result.is_finite and result.scale == 64.0
     np.testing.assert_array_equal(step.loss_cell.network.weight.asnumpy(), weight)
     np.testing.assert_array_equal(step.velocity.asnumpy(), velocity)
     np.testing.assert_array_equal(step.average.asnumpy(), average)
     _, results = run(options, BATCHES[:3], step=step)
-    assert [float(r[3]) for r in results] == [32.0, 32.0, 64.0]
+    assert [result.scale for result in results] == [32.0, 32.0, 64.0]
 
 
 def everything(step):
@@ -192,11 +185,12 @@ def test_a_skipped_step_changes_nothing_at_all(broken, steps, mode):
     assert np.isfinite(before["1.moving_mean"]).all() and before["1.moving_mean"].any() and before["largest"] > 0
     batch = BATCHES[2].copy()
     batch[0, 0] = broken
-    _, ((_, _, ok, _),) = run(options, [batch], mode, step)
-    assert not bool(ok)
+    _, (result,) = run(options, [batch], mode, step)
+    assert not result.is_finite
     after = everything(step)
+    assert after["scaler.skips"] == 1
     for name, value in before.items():
-        if not name.startswith(("scaler.window_ok", "buffer")):
+        if not name.startswith(("scaler.window_ok", "scaler.skips", "buffer")):
             np.testing.assert_array_equal(after[name], value, err_msg=name)
     # A good step does.
     run(options, BATCHES[2 : 2 + steps], mode, step)
@@ -209,8 +203,8 @@ def test_the_norm_of_a_gradient_that_is_not_finite_is_reported():
     options = StepOptions(loss_scale=8.0, dynamic_loss_scale=True, accumulate_steps=2)
     broken = BATCHES[0].copy()
     broken[0, 0] = np.inf
-    _, ((_, norm, ok, _), (_, good, _, _)) = run(options, [broken, BATCHES[1]])
-    assert not bool(ok) and not np.isfinite(float(norm)) and np.isfinite(float(good))
+    _, (bad, good) = run(options, [broken, BATCHES[1]])
+    assert not bad.is_finite and not np.isfinite(bad.gradient_norm) and np.isfinite(good.gradient_norm)
 
 
 @pytest.mark.parametrize("position", range(4))

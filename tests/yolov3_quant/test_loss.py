@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from src.common.yolo import overlaps_object, sigmoid_cross_entropy
+from src.common.yolo import SigmoidCrossEntropy, overlaps_object
 from src.errors import UsageError
 from src.yolov3_quant.loss import YoloV3Criterion
 
@@ -300,21 +300,24 @@ def test_extreme_maps_give_finite_losses_and_gradients(uncompiled):
 def test_cross_entropy_is_exact_far_from_zero():
     x = np.array([-80.0, -20.0, 0.0, 20.0, 80.0], np.float32)
     for z in (0.0, 1.0):
-        got = sigmoid_cross_entropy(ms.Tensor(x), ms.Tensor(np.full_like(x, z))).asnumpy()
+        got = SigmoidCrossEntropy()(ms.Tensor(x), ms.Tensor(np.full_like(x, z))).asnumpy()
         np.testing.assert_allclose(got, cross_entropy(x.astype(np.float64), z), rtol=1e-6, atol=1e-8)
 
 
 def test_overlap_mask_equals_the_iou():
+    """Of predictions in two groups, for which different boxes count; in three rounds over them."""
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 20, (2, 40, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(5, 20, (2, 40, 2))], -1).astype(np.float32)
     truth, predicted = boxes[:, :10], boxes[:, 10:]
-    considered = (rng.random((2, 10)) < 0.7) & np.array([[True], [False]])
+    considered = (rng.random((2, 10, 2)) < 0.7) & np.array([True, False])[:, None, None]
+    group = rng.integers(0, 2, 10).astype(np.int32)
     corners = tuple(ms.Tensor(predicted[:, None, :, i].copy()) for i in range(4))
+    size = truth[..., 2:] - truth[..., :2]
     for threshold in (0.0, 0.3, 0.5, 0.7):
-        got = overlaps_object(corners, ms.Tensor(truth), ms.Tensor(considered), threshold).asnumpy()
+        got = overlaps_object(corners, *map(ms.Tensor, (truth, size, considered, group)), threshold).asnumpy()
         for n, k in np.ndindex(2, 30):
-            ious = [iou(predicted[n, k], truth[n, m]) for m in range(10) if considered[n, m]]
+            ious = [iou(predicted[n, k], truth[n, m]) for m in range(10) if considered[n, m, group[k % 10]]]
             assert got[n, k] == (max(ious, default=-1) >= threshold)
 
 
