@@ -308,7 +308,7 @@ class TrainStep(nn.Cell):
         ok = is_finite
         if self.options.most_skips is not None:
             ok = ops.logical_and(is_finite, self.skips < self.options.most_skips)
-        restored = self._write_back(ops.select(ok, after, before)), self.told.follow(told, ok)
+        restored = (*self._write_back(ops.select(ok, after, before)), *self.told.follow(told, ok))
         gradient = self._gated(gradient, ok, self.options.loss_weight / scale)
         update, norm = ok, own_norm
         if self.options.accumulate_steps > 1:
@@ -316,7 +316,7 @@ class TrainStep(nn.Cell):
             norm = ops.select(ok, _norm(gradient), own_norm)
         done = self._update_weights(gradient, norm, update, ops.depend(rate, restored), ema_decay)
         # The compiler drops an assignment that nothing waits for.
-        waited = done, restored, self._update_scale(is_finite)
+        waited = (*done, *restored, *self._update_scale(ok))
         rest = ops.stack((norm, _as_number(is_finite), scale, shared[-1]))
         return ops.depend(ops.concat((shared[:-2], own[:-2], rest)), waited)
 
@@ -392,8 +392,7 @@ class TrainStep(nn.Cell):
             now = joined(ops.depend(self.averaged, done))
             if len(self.told.parameters):
                 now = ops.concat((now, self.told.moving))
-            moved = ops.assign(self.average, self.average + (now - self.average) * (on * (1 - ema_decay)))
-            return done, moved
+            done += (ops.assign(self.average, self.average + (now - self.average) * (on * (1 - ema_decay))),)
         return done
 
     def _clip_each(self, gradient: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
+from src.common.device_layers import AclnnBatchNorm
 from src.engine import train_step
 from src.engine.train_step import StepOptions, TrainStep
 
@@ -244,3 +245,121 @@ def test_foreign_state_is_refused():
     state["velocity.weight"] = np.zeros((4, 3), np.float32)
     with pytest.raises(ValueError, match="weight"):
         step.load_state(state)
+
+
+class Mean(nn.Cell):
+    """Two ranks, of which the other gives zeros, or the same as this one."""
+
+    def __init__(self, is_other_same):
+        super().__init__()
+        self.share = 1.0 if is_other_same else 0.5
+
+    def construct(self, vector):
+        return vector * self.share
+
+
+def test_buckets_are_runs_of_tensors_and_leave_the_rest_over(monkeypatch):
+    monkeypatch.setattr(train_step, "_BUCKET_SIZE", 10)
+    assert train_step.buckets([4, 6, 3, 20, 9, 0]) == ((0, 2), (2, 4))
+    assert train_step.buckets([]) == ()
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_several_ranks_with_the_same_batch_are_as_one(monkeypatch, size):
+    monkeypatch.setattr(train_step, "_BUCKET_SIZE", size)
+    options = StepOptions(weight_decay=0.01, clip_norm=0.5, loss_scale=8.0)
+    alone, one = run(options)
+    step, two = run(options, step=TrainStep(Linear(), options, Mean(is_other_same=True)))
+    assert len(step.buckets) == (size == 1)
+    for name, value in everything(alone).items():
+        np.testing.assert_array_equal(everything(step)[name], value, err_msg=name)
+    assert one == two
+
+
+def test_what_ranks_tell_each_other():
+    """The mean of the losses; whether any was not finite, or was asked to stop."""
+    step = TrainStep(Linear(), StepOptions(), Mean(is_other_same=False)).set_train()
+    numbers = step.launch([BATCHES[0]], 0.1, stop=True).read()
+    np.testing.assert_allclose(numbers.losses, np.float32(numbers.own_losses) / 2)
+    assert not numbers.is_finite and numbers.is_stop_asked
+    assert not step.run([BATCHES[0]], 0.1).is_stop_asked
+    np.testing.assert_array_equal(step.loss_cell.network.weight.asnumpy(), START)
+
+
+def test_after_too_many_overflows_nothing_is_changed_any_more():
+    """A host that reads a step late has launched another one when it learns of the last overflow."""
+    options = StepOptions(most_skips=2, loss_scale=2.0)
+    broken = np.full_like(BATCHES[:1], np.nan)
+    step, results = run(options, np.concatenate((broken, BATCHES[1:2], broken, broken, BATCHES[2:4])))
+    assert [result.is_finite for result in results] == [False, True, False, False, True, True]
+    after = step.loss_cell.network.weight.asnumpy()
+    alike, _ = run(options, np.concatenate((broken, BATCHES[1:2])))
+    np.testing.assert_array_equal(after, alike.loss_cell.network.weight.asnumpy())
+    assert not np.array_equal(after, START)
+
+
+class ToldOnCpu(AclnnBatchNorm):
+    """With plain operators in the place of the kernel, which no CPU has."""
+
+    def construct(self, x, gamma, beta, mean, variance):
+        batch_mean = ops.reduce_mean(x, (0, 2, 3))
+        centred = x - ops.reshape(batch_mean, (1, -1, 1, 1))
+        inverse = 1 / ops.sqrt(ops.reduce_mean(ops.square(centred), (0, 2, 3)) + self.eps)
+        y = centred * ops.reshape(inverse * gamma, (1, -1, 1, 1)) + ops.reshape(beta, (1, -1, 1, 1))
+        return (self.tell(y, ops.stop_gradient(batch_mean), ops.stop_gradient(inverse), mean, variance),)
+
+
+class Convolved(nn.Cell):
+    """Two layers with batch norm; the loss is the mean of their squared output."""
+
+    def __init__(self, is_told, frozen=False):
+        super().__init__(auto_prefix=False)
+        rng = np.random.default_rng(3)
+        layers = [nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, momentum=0.8), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, eps=1e-3)]
+        self.network = nn.SequentialCell(*layers)
+        for i in (0, 2):
+            layers[i].weight.set_data(Tensor(rng.standard_normal(layers[i].weight.shape).astype(np.float32)))
+        for norm in layers[1::2]:
+            if frozen:
+                norm.use_batch_statistics = False
+            if is_told:
+                norm.bn_train = ToldOnCpu(norm.eps)
+
+    def construct(self, images):
+        loss = ops.reduce_mean(ops.square(self.network(images) + 1))
+        return loss, (loss,)
+
+
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
+@pytest.mark.parametrize("pixels", [2, 20], ids=["few", "many"])
+def test_told_statistics_equal_those_that_a_batch_norm_keeps(mode, pixels):
+    """Also where they are averaged, and where a step is left out."""
+    options = StepOptions(ema_decay=0.8, weight_decay=0.01)
+    batches = np.random.default_rng(0).standard_normal((5, 3, 2, pixels, pixels)).astype(np.float32)
+    batches[2, 0, 0, 0, 0] = np.inf
+    states = []
+    for is_told in (False, True):
+        step, results = run(options, batches, mode, TrainStep(Convolved(is_told), options))
+        assert [result.is_finite for result in results] == [True, True, False, True, True]
+        step.pour_statistics()
+        states.append(everything(step))
+    assert len(step.told.parameters) == 4
+    kept, told = states
+    assert kept.keys() == told.keys()
+    for name, value in kept.items():
+        np.testing.assert_allclose(told[name], value, rtol=2e-3 if pixels == 20 else 2e-4, atol=1e-5, err_msg=name)
+    assert not np.allclose(told["1.moving_mean"], 0) and not np.allclose(told["3.moving_variance"], 1)
+
+
+def test_told_statistics_start_from_those_of_the_network():
+    options = StepOptions()
+    step = TrainStep(Convolved(is_told=True), options)
+    step.loss_cell.network[1].moving_mean.set_data(Tensor(np.float32([1, 2, 3])))
+    step.take_statistics()
+    step.loss_cell.network[1].moving_mean.set_data(Tensor(np.float32([0, 0, 0])))
+    step.pour_statistics()
+    assert step.loss_cell.network[1].moving_mean.asnumpy().tolist() == [1, 2, 3]
+
+
+def test_a_frozen_batch_norm_tells_nothing():
+    assert len(TrainStep(Convolved(is_told=True, frozen=True), StepOptions()).told.parameters) == 0

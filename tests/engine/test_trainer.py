@@ -9,18 +9,21 @@ from types import SimpleNamespace
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 
+from src.common.device import TRAITS
 from src.common.schedules import build_schedule
 from src.config import load_config
 from src.data.batch import Batch
 from src.engine import hooks
+from src.engine import trainer as trainer_module
 from src.engine.checkpoints import CheckpointFolder, checkpoints_in, load_snapshot
 from src.engine.evaluate import EvaluationStopped, Evaluator
 from src.engine.hooks import Evaluate, Hook, LogLines, SaveCheckpoints
 from src.engine.runtime import Runtime
 from src.engine.train_step import StepOptions, TrainStep
 from src.engine.trainer import Trainer
+from src.engine.weights_file import load_weights
 from src.errors import UsageError, UserError
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
@@ -435,3 +438,89 @@ def test_one_stopped_rank_stops_the_evaluation_on_all():
     evaluator.runtime = TwoRanks(b"-")
     with pytest.raises(EvaluationStopped):
         evaluator.gather_whole(lambda: b"here")
+
+
+@pytest.fixture
+def is_ahead(monkeypatch):
+    """As on a device that the host need not wait for."""
+    monkeypatch.setattr(trainer_module, "traits", lambda: replace(TRAITS["CPU"], is_ahead=True))
+    launch = TrainStep.launch
+    monkeypatch.setattr(TrainStep, "launch", lambda *batch, ahead, **options: launch(*batch, **options))
+
+
+class Seen(Hook):
+    """What a hook is told, and when."""
+
+    def __init__(self):
+        self.events = []
+
+    def before_step(self, trainer, batch):
+        self.events.append(("before", batch.number, trainer.next_step))
+
+    def after_step(self, trainer):
+        self.events.append(("after", trainer.step, trainer.result.rate))
+
+    def after_epoch(self, trainer):
+        self.events.append(("epoch", trainer.epoch, trainer.step))
+
+
+def test_a_step_is_read_when_the_next_is_launched(tmp_path, is_ahead):
+    seen = Seen()
+    mine = trainer(tmp_path, Loader(), schedule=lambda epoch, step: 0.01 + 0.1 * epoch + 0.001 * step)
+    mine.fit([seen])
+    count = mine.steps_per_epoch
+    first = [event for event in seen.events[: 2 * count] if event[0] != "epoch"]
+    assert first[:4] == [("before", 0, 0), ("before", 1, 1), ("after", 1, 0.01), ("before", 2, 2)]
+    # Hooks hear of the end of an epoch when all its steps are read.
+    assert seen.events[2 * count] == ("epoch", 1, count)
+    assert [event[2] for event in seen.events if event[0] == "after"] == [
+        0.01 + 0.1 * epoch + 0.001 * step for epoch in range(2) for step in range(count)
+    ]
+
+
+@pytest.mark.parametrize("flags", [(), ("--accumulate_steps", "3"), ("--ema_decay", "0.9")], ids=str)
+def test_reading_late_changes_no_number(tmp_path, request, flags):
+    options = StepOptions(
+        weight_decay=0.01, accumulate_steps=3 if "3" in flags else 1, ema_decay=0.9 * ("0.9" in flags)
+    )
+    states = []
+    for folder in (tmp_path / "at once", tmp_path / "late"):
+        folder.mkdir()
+        mine = trainer(folder, Loader(), *flags, options=options)
+        for parameter in mine.train_step.weights:
+            parameter.set_data(Tensor(np.full(parameter.shape, 0.1, np.float32)))
+        mine.train_step.restart_averages()
+        mine.fit([saving(folder)])
+        states.append({**mine.snapshot().weights, **mine.snapshot().averages, **mine.snapshot().state})
+        request.getfixturevalue("is_ahead")
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        np.testing.assert_array_equal(states[1][name], value, err_msg=name)
+
+
+def test_a_failed_step_that_is_noticed_late_is_kept_as_it_was(tmp_path, is_ahead):
+    """The weights are those that it met, although another step was launched since."""
+    mine = trainer(tmp_path, Loader(bright=(1,)), options=StepOptions(most_skips=1))
+    before = []
+
+    class Note(Hook):
+        def after_step(self, trainer):
+            before.append(trainer.train_step.loss_cell.network.weight.asnumpy().copy())
+
+    with pytest.raises(UserError, match="step 1: .*images a1, b1"):
+        mine.fit([Note()])
+    kept, _ = load_weights(tmp_path / "debug" / "step_1" / "weights.ckpt")
+    # What the first step has made of them, read after the second was launched, which changes nothing.
+    np.testing.assert_array_equal(kept["weight"], before[0])
+
+
+def test_a_request_to_stop_is_heeded_after_the_running_step(tmp_path, is_ahead):
+    class Stop(Hook):
+        def before_step(self, trainer, batch):
+            trainer.stop_requested = trainer.next_step == 2
+
+    mine = trainer(tmp_path, Loader())
+    saver = saving(tmp_path)
+    mine.fit([Stop(), saver])
+    assert mine.step == 3
+    assert load_snapshot(next(checkpoints_in(tmp_path / "ckpt_0"))).progress["step"] == 3
