@@ -109,6 +109,7 @@ GRAPHS = (
     *(Case(kind, network) for network in DETECTORS for kind in ("export", "export_uint8")),
     # Training for int8 starts from a float checkpoint, so that it has no loop of its own here.
     *(Case("loop", network) for network in TINY if network != "yolov3_quant"),
+    *(Case("loop", network) for network in FULL),
 )
 
 

@@ -67,6 +67,7 @@ def train(network: str, flags: Sequence[str], sides: Sequence[int]) -> None:
     """Builds the training step as train.py does and calls it for images of each size in turn."""
     import mindspore as ms
 
+    from src.common.device import traits
     from src.engine.train import build_train_step
     from src.recipe import get_recipe
 
@@ -77,7 +78,7 @@ def train(network: str, flags: Sequence[str], sides: Sequence[int]) -> None:
         for side in sides:
             batch = make_batch(recipe.task, NETWORKS[network].images, side, BOXES)
             mark_step()
-            step.run(batch, 0.01, number % cfg.accumulate_steps, 0.9)
+            step.launch(batch, 0.01, number % cfg.accumulate_steps, 0.9, ahead=traits().is_ahead).read()
             ms.runtime.synchronize()
 
 

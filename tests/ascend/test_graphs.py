@@ -3,11 +3,11 @@ launched is in the table."""
 
 import pytest
 
-from tests.ascend.bounds import MOST_LAUNCHES, broken_bounds
+from tests.ascend.bounds import GE_CHIPS, MOST_COPIED, MOST_LAUNCHES, broken_bounds, is_training, runs_whole_graphs
 from tests.ascend.cases import CONTROL, GRAPHS, Case, models_without_tiny
 from tests.ascend.rules import CHIPS, broken_rules, read_table
 
-GE_CHIPS = SATURATING_CHIPS = ("Ascend910A",)
+SATURATING_CHIPS = ("Ascend910A",)
 # Each kind of graph and each chip once, in minutes; all others with --slow.
 QUICK = {
     (Case("step", "yolov4"), "Ascend910B2"),
@@ -36,21 +36,20 @@ def test_a_graph_is_compiled_for_the_chip(probed, case, chip):
     assert not probe.lacking, "the stubs lack these"
     assert not probe.refusal
     assert not probe.backoffs, "these are computed by the CPU"
-    if chip in GE_CHIPS:
+    if runs_whole_graphs(case, chip):
         assert not probe.missing_adapters, "the graph engine does not know these"
     assert probe.facts["device"] == "Ascend" and probe.signatures
     assert not broken_rules(probe.signatures)
-    assert not broken_bounds(case, probe, by_graph_engine=chip in GE_CHIPS)
+    assert not broken_bounds(case, chip, probe)
     # Where numbers saturate, the chip's status alone tells an overflow.
-    is_training = case.kind in ("step", "mixed", "sizes", "loop")
     asks = any("NPUGetFloatStatus" in signature for signature in probe.signatures)
-    assert asks == (is_training and chip in SATURATING_CHIPS)
+    assert asks == (is_training(case) and chip in SATURATING_CHIPS)
     unknown = sorted(probe.signatures - read_table()[chip])
     assert not unknown, "look at these, then write the table anew: python -m tests.ascend.table"
 
 
 def test_bounds_are_of_cases_that_exist():
-    assert set(MOST_LAUNCHES) <= set(GRAPHS)
+    assert {*MOST_LAUNCHES, *MOST_COPIED} <= set(GRAPHS)
 
 
 @pytest.mark.parametrize("chip", CHIPS)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
+from src.common import device
 from src.config import load_config
 from src.config_keys import OptimizerKeys
 from src.data.pipeline import plain_pipeline
@@ -156,6 +157,18 @@ def test_amp_level_sets_the_precision_of_layers(level, convolution, norm, tmp_pa
     assert seen == {nn.Conv2d: convolution, nn.BatchNorm2d: norm}
     # The weights that are trained, and saved, are of full precision.
     assert {value.dtype for value in weights_of(trainer).values()} == {np.dtype(np.float32)}
+
+
+@holds("ascend_amp_level")
+def test_ascend_amp_level_sets_the_precision_of_layers_on_ascend_alone(tmp_path, monkeypatch):
+    keys = {"ascend_amp_level": "O2", "max_epoch": 1}
+    is_half = []
+    for name in ("CPU", "ascend910b"):
+        # Of a device that the levels are asked of; the layers are still those of a CPU.
+        monkeypatch.setattr(device, "traits", lambda name=name: device.TRAITS[name])
+        cells = trainer_of(keys, tmp_path / name).train_step.loss_cell.network.cells_and_names()
+        is_half.append(any(getattr(cell, "fp16", False) for _, cell in cells))
+    assert is_half == [False, True]
 
 
 @holds("amp_level", "loss_scale", "freeze_bn")
