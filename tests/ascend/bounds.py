@@ -17,14 +17,13 @@ MOST_COPIED = {Case("loop", "yolov3_full"): _FULL_WEIGHTS}
 MOST_LAUNCHES = {
     # At full width and depth: 735 are convolutions, batch norms, activations and updates, forward and back.
     Case("loop", "yolov3_full"): 1000,
-    Case("step", "yolov3"): 1640,
-    Case("step", "yolov3_quant"): 4290,
-    Case("step", "yolov4"): 3330,
-    Case("step", "efficientdet_d0"): 4720,
-    Case("step", "refinedet_vgg16"): 930,
-    Case("step", "refinedet_resnet101"): 1530,
-    Case("step", "darknet53"): 570,
-    Case("step", "cspdarknet53"): 1650,
+    Case("step", "yolov3"): 704,
+    Case("step", "yolov4"): 1580,
+    Case("step", "efficientdet_d0"): 2442,
+    Case("step", "refinedet_vgg16"): 811,
+    Case("step", "refinedet_resnet101"): 963,
+    Case("step", "darknet53"): 346,
+    Case("step", "cspdarknet53"): 651,
 }
 # A step of training: controls, and what the loss cell takes. Others have two inputs.
 MOST_UPLOADS = 8
