@@ -69,7 +69,8 @@ def test_a_healthy_machine(capsys):
     assert main([], HEALTHY) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "training on CPU will work"
-    assert all(line.startswith("ok    ") for line in lines[:-1])
+    # Fonts for every script are not what training needs: a machine may lack them.
+    assert all(line.startswith("ok    ") for line in lines[:-1] if "fonts: " not in line)
     for name in (
         "Python",
         "numpy",
