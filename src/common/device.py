@@ -27,6 +27,7 @@ class Traits:
         half_convolutions: convolutions of float32 are computed in float16, so that their gradients need a loss scale.
         own_layers: layers train as the device's own operators, instead of in the forms that suit a CPU.
         is_ahead: the host may launch a step before the one before it is done; results are read a step late.
+        is_ascend: whether it is one of the Ascend chips.
     """
 
     name: str
@@ -36,10 +37,7 @@ class Traits:
     half_convolutions: bool = False
     own_layers: bool = True
     is_ahead: bool = True
-
-    @property
-    def is_ascend(self) -> bool:
-        return self.name.startswith("Ascend")
+    is_ascend: bool = False
 
 
 TRAITS = {
@@ -51,11 +49,13 @@ TRAITS = {
     # shapes that need a part on the CPU ("does not support subgraph sink and heterogeneous scenarios").
     # `mindspore.amp.all_finite` takes its way for chips that saturate ("amp_loss_scale_train_classic_target"); CANN is
     # given allow_fp32_to_fp16 for it, which computes convolutions in float16.
-    "ascend910": Traits("Ascend 910", "O2", dynamic_shapes=False, saturates=True, half_convolutions=True),
+    "ascend910": Traits(
+        "Ascend 910", "O2", dynamic_shapes=False, saturates=True, half_convolutions=True, is_ascend=True
+    ),
     # MindSpore 2.10: O0 is the default of Atlas A2, must_keep_origin_dtype its precision mode. Dynamic shapes compile,
     # with hundreds of operators computed by the CPU.
-    "ascend910b": Traits("Ascend Atlas A2", "O0", dynamic_shapes=False),
-    "ascend910_93": Traits("Ascend Atlas A3", "O0", dynamic_shapes=False),
+    "ascend910b": Traits("Ascend Atlas A2", "O0", dynamic_shapes=False, is_ascend=True),
+    "ascend910_93": Traits("Ascend Atlas A3", "O0", dynamic_shapes=False, is_ascend=True),
 }
 
 

@@ -18,6 +18,7 @@ from mindspore.ops.auto_generate import BatchNormExt
 
 from src.common.device import launches_each_operator, traits
 from src.common.layers import LeakyReLU, Mish
+from src.common.quantize import FakeQuantConv
 
 # Pixels of a batch from which biased and unbiased variance are taken for one: they differ by 0.1 %, a fortieth of what
 # the variance of so many samples scatters by, sqrt(2 / n).
@@ -116,6 +117,9 @@ def suit(network: nn.Cell) -> None:
     if not traits().own_layers:
         return
     single = launches_each_operator()
+    # These convolutions look at the moving variance themselves, so that it has to be kept in its place.
+    convolutions = [cell for _, cell in network.cells_and_names() if isinstance(cell, FakeQuantConv) and cell.folds]
+    looked_at = {id(conv.variance) for conv in convolutions}
     for _, cell in network.cells_and_names():
         if hasattr(cell, "suits_cpu"):
             cell.suits_cpu = False
@@ -125,7 +129,7 @@ def suit(network: nn.Cell) -> None:
                 cell.library = AclnnActivation(mint.nn.functional.mish)
         elif single and isinstance(cell, nn.Conv2d) and symmetric_padding(cell) is not None:
             cell.conv2d = AclnnConv(cell)
-        elif single and isinstance(cell, nn.BatchNorm2d):
+        elif single and isinstance(cell, nn.BatchNorm2d) and id(cell.moving_variance) not in looked_at:
             cell.bn_train = AclnnBatchNorm(cell.eps)
 
 

@@ -7,6 +7,7 @@ import math
 import mindspore as ms
 from mindspore import nn, ops
 from mindspore.common.initializer import Initializer, Uniform, initializer
+from mindspore.ops import functional
 
 
 class Float32Cell(nn.Cell):
@@ -190,7 +191,8 @@ class UpsampleNearest2x(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         n, c, h, w = ops.shape(x)
-        if self.training and not self.suits_cpu:
+        # Of a size that is known when the graph is compiled.
+        if self.training and not self.suits_cpu and functional.isconstant(h):
             return ops.interpolate(x, size=(2 * h, 2 * w), mode="nearest")
         column = ops.reshape(x, (n, c, h * w, 1))
         wide = ops.reshape(ops.concat((column, column), 3), (n, c, h, 2 * w))

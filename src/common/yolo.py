@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
-from mindspore.ops.auto_generate import SplitWithSize
 
 from src.common.matching import put_at, winners
 from src.common.yolo_decode import ANCHORS_PER_SCALE, STRIDES, anchors_by_map, box_corners, scales_by_map, split_map
@@ -45,7 +44,7 @@ class SigmoidCrossEntropy(nn.Cell):
 
 
 def overlaps_object(
-    corners: tuple, boxes: ms.Tensor, size: ms.Tensor, considered: ms.Tensor, number: ms.Tensor, threshold: float
+    corners: tuple, boxes: ms.Tensor, considered: ms.Tensor, number: ms.Tensor, threshold: float
 ) -> ms.Tensor:
     """Whether a predicted box overlaps some ground truth with an IoU of at least `threshold`.
 
@@ -53,7 +52,7 @@ def overlaps_object(
 
     Args:
         corners: x1, y1, x2, y2 of the predictions, each (N, 1, K).
-        boxes: (N, M, 4) xyxy, ground truth. size: (N, M, 2), their widths and heights.
+        boxes: (N, M, 4) xyxy, ground truth.
         considered: bool (N, M, G): which of them count for the predictions of each of G groups.
         number: int32, the group of each prediction: (K / r,), for r rounds over the same groups.
         threshold: 0..1.
@@ -63,6 +62,7 @@ def overlaps_object(
     """
     x1, y1, x2, y2 = corners
     share = threshold / (1 + threshold)
+    size = box_size(boxes)
     # What no intersection can reach takes a box out.
     least = ops.where(considered, ops.expand_dims(share * size[..., 0] * size[..., 1], 2), 1e30)
     least = ops.gather(least, number, 2)
@@ -122,7 +122,7 @@ class YoloCriterion(nn.Cell):
                 raise UsageError(f"{name}: a number in 0..1 is needed, got {value}")
         self.coefficients = _factors("coefficients", coefficients or [1.0] * len(self.loss_names), len(self.loss_names))
         self.map_coefficients = _factors("map_coefficients", map_coefficients, len(STRIDES))
-        self.is_weighted = len(set(self.map_coefficients)) > 1
+        self.is_weighted = self.map_coefficients != (1.0,) * len(STRIDES)
         self.cell_coefficients = ms.Tensor(self.map_coefficients, ms.float32)
         self.num_classes = num_classes
         self.ignore_threshold = ignore_threshold
@@ -148,7 +148,6 @@ class YoloCriterion(nn.Cell):
         self.channels = ms.Tensor(np.arange(5 + num_classes), ms.int32)
         self.placeholder = ms.Tensor([0, 0, 1, 1], ms.float32)
         self.cross_entropy = SigmoidCrossEntropy()
-        self.split = SplitWithSize()
 
     def construct(
         self, raw_maps: tuple, boxes: ms.Tensor, labels: ms.Tensor, image_size: ms.Tensor | tuple | None = None
@@ -177,7 +176,7 @@ class YoloCriterion(nn.Cell):
         iou = anchor_iou(size, self.anchor_sides)
         anchor, positive = choose_anchors(iou, valid, self.extra_anchor_iou)
         grid = self.grid(sizes)
-        ignored = self._ignored(attributes, grid, boxes, size, ops.gather(self.map_numbers, anchor, 0), positive)
+        ignored = self._ignored(attributes, grid, boxes, ops.gather(self.map_numbers, anchor, 0), positive)
 
         finer = ops.gather(self.finer, anchor, 0)
         corner = cell_corners(
@@ -191,15 +190,15 @@ class YoloCriterion(nn.Cell):
         place = number * objectness.shape[2] + cell
         winner = ops.cast(winners(place, positive), dtype)
 
-        raw_box, _, classes = self.split(self._at_slots(attributes, number, cell), (4, 1, self.num_classes), -1)
+        logits = self._at_slots(attributes, number, cell)
         part = size[..., 0] * size[..., 1] / (rows * columns * STRIDES[0] * STRIDES[0])
         weight = winner
         if self.is_weighted:
             weight = winner * ops.gather(ops.cast(self.anchor_coefficients, dtype), anchor, 0)
         losses = (
-            *self.box_losses(raw_box, boxes, size, anchor, corner, weight * ops.expand_dims(2 - part, 2)),
+            *self.box_losses(logits[..., :4], boxes, anchor, corner, weight * ops.expand_dims(2 - part, 2)),
             self._confidence_loss(objectness, place, winner, ignored, grid[-1]),
-            self._class_loss(classes, labels, weight),
+            self._class_loss(logits[..., 5:], labels, weight),
         )
         return tuple([self._times(losses[i], self.coefficients[i]) / batch for i in range(len(losses))])
 
@@ -207,20 +206,13 @@ class YoloCriterion(nn.Cell):
         return loss if factor == 1 else loss * factor
 
     def box_losses(
-        self,
-        raw_box: ms.Tensor,
-        boxes: ms.Tensor,
-        size: ms.Tensor,
-        anchor: ms.Tensor,
-        corner: ms.Tensor,
-        weight: ms.Tensor,
+        self, raw_box: ms.Tensor, boxes: ms.Tensor, anchor: ms.Tensor, corner: ms.Tensor, weight: ms.Tensor
     ) -> tuple:
         """What a version of YOLO charges for the boxes themselves: one sum over all slots a name.
 
         Args:
             raw_box: (N, M, S, 4) tx, ty, tw, th at the slots.
             boxes: (N, M, 4) xyxy in pixels, each of positive area.
-            size: (N, M, 2), their widths and heights.
             anchor: int32 (N, M, S), an index into `self.anchors` (9, 2) and `self.strides` (9,).
             corner: (N, M, S, 2) column and row of the cell.
             weight: (N, M, S): 2 - w * h (as parts of the image), at winning slots times the factor of the map, else 0.
@@ -228,13 +220,7 @@ class YoloCriterion(nn.Cell):
         raise NotImplementedError
 
     def _ignored(
-        self,
-        attributes: ms.Tensor,
-        grid: tuple,
-        boxes: ms.Tensor,
-        size: ms.Tensor,
-        map_number: ms.Tensor,
-        positive: ms.Tensor,
+        self, attributes: ms.Tensor, grid: tuple, boxes: ms.Tensor, map_number: ms.Tensor, positive: ms.Tensor
     ) -> ms.Tensor:
         """bool (N, 3, cells of all maps): predictions that overlap a ground truth of their own map.
 
@@ -243,7 +229,7 @@ class YoloCriterion(nn.Cell):
         Args:
             attributes: the maps, (N, 3, 5 + C, cells).
             grid: see `CellGrid`.
-            boxes, size: (N, M, 4) and (N, M, 2).
+            boxes: (N, M, 4).
             map_number, positive: (N, M, S), of the slots.
         """
         column, row, width, height, cell_stride, scale, number = grid
@@ -253,7 +239,7 @@ class YoloCriterion(nn.Cell):
         corners = [ops.reshape(corner, (corner.shape[0], 1, -1)) for corner in corners]
         own_map = ops.expand_dims(map_number, 3) == self.map_range
         considered = ops.any(ops.logical_and(ops.expand_dims(positive, 3), own_map), 2)
-        overlaps = overlaps_object(corners, boxes, size, considered, number, self.ignore_threshold)
+        overlaps = overlaps_object(corners, boxes, considered, number, self.ignore_threshold)
         return ops.reshape(overlaps, (overlaps.shape[0], ANCHORS_PER_SCALE, -1))
 
     def _at_slots(self, attributes: ms.Tensor, number: ms.Tensor, cell: ms.Tensor) -> ms.Tensor:

@@ -37,12 +37,13 @@ from src.engine.hooks import (
 )
 from src.engine.merge import with_masters_statistics
 from src.engine.modelarts import on_modelarts, try_to_deliver
+from src.engine.over_ranks import MeanOverRanks
 from src.engine.quantized import QuantSchedule, calibrate, has_ranges, require_float_weights, with_ranges
 from src.engine.run_folder import take_run_folder
 from src.engine.runtime import Runtime, start, start_logging
 from src.engine.signals import StopOnSignal
 from src.engine.starts import freeze_batch_norm, start_from
-from src.engine.train_step import LossCell, MeanOverRanks, StepOptions, TrainStep
+from src.engine.train_step import LossCell, StepOptions, TrainStep
 from src.engine.trainer import Trainer
 from src.engine.weights_file import load_weights
 from src.errors import UserError
@@ -180,7 +181,7 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
         dynamic_loss_scale=cfg.dynamic_loss_scale and is_half,
         most_skips=cfg.max_skipped_steps if is_half else 1,
         asks_for_status=traits().saturates,
-        splits_at_once=traits().own_layers,
+        splits_at_once=traits().is_ascend,
     )
     mean = MeanOverRanks(group_size) if group_size > 1 else None
     step = TrainStep(LossCell(recipe.build_preprocess(), network, criterion), options, mean)

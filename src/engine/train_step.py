@@ -10,6 +10,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, amp, nn, ops
 
 from src.engine.flat import Parts, fill_vector, joined, parts_by_name, scalar_of, vector_of
+from src.engine.over_ranks import MeanOverRanks, OverRanks
+from src.engine.step_report import Launched, StepNumbers
 from src.engine.told_statistics import ToldStatistics
 
 _apply_rate = ops.ApplyGradientDescent()
@@ -109,85 +111,6 @@ class LossCell(nn.Cell):
         return total, losses
 
 
-class MeanOverRanks(nn.Cell):
-    """A vector, averaged over all processes of a distributed run.
-
-    Args:
-        group_size: number of processes.
-    """
-
-    def __init__(self, group_size: int) -> None:
-        super().__init__()
-        self.group_size = group_size
-        self.all_reduce = ops.AllReduce(ops.ReduceOp.SUM)
-
-    def construct(self, vector: Tensor) -> Tensor:
-        return self.all_reduce(vector) / self.group_size
-
-
-@dataclass(frozen=True)
-class StepNumbers:
-    """What a step reports.
-
-    Attributes:
-        losses: unscaled and unweighted; the mean over all ranks.
-        own_losses: of this rank.
-        gradient_norm: L2 before clipping, of the window so far; of this step alone, and not finite, where its gradient
-            is not.
-        is_finite: False if loss, gradient or batch-norm statistics were not, on any rank: the step changed nothing.
-        scale: the loss scale that was used.
-        is_stop_asked: some rank was asked to stop.
-    """
-
-    losses: tuple[float, ...]
-    own_losses: tuple[float, ...]
-    gradient_norm: float
-    is_finite: bool
-    scale: float
-    is_stop_asked: bool
-
-
-class Launched:
-    """A step that was given to the device and may still be running there.
-
-    Args:
-        report: what the step gives.
-        sources: what is being copied to the device, which has to stay until the report is there.
-    """
-
-    def __init__(self, report: Tensor, sources: Sequence[Tensor]) -> None:
-        self._report = report
-        self._sources = sources
-
-    def read(self) -> StepNumbers:
-        """Waits for the step."""
-        numbers = self._report.asnumpy().tolist()
-        self._sources = ()
-        *losses, norm, ok, scale, stop = numbers
-        count = len(losses) // 2
-        return StepNumbers(tuple(losses[:count]), tuple(losses[count:]), norm, bool(ok), scale, stop > 0)
-
-
-# Of an all-reduce: large enough that its start does not count, small enough that several fit into a backward pass.
-_BUCKET_SIZE = 8 * 2**20  # numbers, 32 MiB
-
-
-def buckets(sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """First and end of consecutive runs of tensors that hold about as many numbers as a bucket each; what is left over
-    at the end is in none.
-
-    Args:
-        sizes: of the tensors.
-    """
-    found, first, filled = [], 0, 0
-    for i, size in enumerate(sizes):
-        filled += size
-        if filled >= _BUCKET_SIZE:
-            found.append((first, i + 1))
-            first, filled = i + 1, 0
-    return tuple(found)
-
-
 class TrainStep(nn.Cell):
     """Loss, gradient, all-reduce, clip, finite check, SGD with momentum, moving average.
 
@@ -218,7 +141,8 @@ class TrainStep(nn.Cell):
         rest = [p for p in trainable if not (options.decay_norm_and_bias or not is_norm_or_bias(p.name))]
         self.decayed = ms.ParameterTuple(decayed)
         self.weights = ms.ParameterTuple(decayed + rest)
-        self.buckets = buckets([p.size for p in decayed]) if mean_over_ranks is not None else ()
+        # The rest is small: its mean is formed with that of the last numbers.
+        self.over_ranks = OverRanks([p.size for p in decayed], mean_over_ranks)
         self.weight_parts = Parts(self.weights, options.splits_at_once)
         count = sum(p.size for p in self.weights)
         self.no_decay = Tensor(np.zeros(count - sum(p.size for p in decayed), np.float32))
@@ -264,14 +188,12 @@ class TrainStep(nn.Cell):
             position: 0 .. accumulate_steps - 1, place in the accumulation window.
             ema_decay: of the moving average, at this step.
             stop: tells all ranks that this one was asked to stop.
-            ahead: copy the batch while the device may still run the step before.
+            ahead: copy the batch to an Ascend without waiting for the step before.
         """
         controls = np.array([rate, position, ema_decay, stop], np.float32)
         sources = [Tensor(np.array(array)) for array in (controls, *batch)]
-        if ahead:
-            device = ms.get_context("device_target")
-            return Launched(self(*[source.move_to(device, blocking=False) for source in sources]), sources)
-        return Launched(self(*sources), sources)
+        inputs = [source.to("Ascend", non_blocking=True) for source in sources] if ahead else sources
+        return Launched(self(*inputs), sources)
 
     def run(self, batch: Sequence[np.ndarray], rate: float, position: int = 0, ema_decay: float = 0.0) -> StepNumbers:
         """One step, waited for; arguments as of `launch`."""
@@ -289,8 +211,9 @@ class TrainStep(nn.Cell):
             batch: what the loss cell takes.
 
         Returns:
-            the report, float32 (2 * losses + 4,): losses, own losses, gradient norm, whether it was finite, scale, and
-            on how many ranks a stop was asked for, over the number of ranks. See `StepNumbers`.
+            the report, float32 (2 * losses + 7,), as `StepNumbers.of` reads it: losses, whether they and the statistics
+            were finite, stop, each the mean over the ranks; the same of this rank; gradient norm, whether the step was
+            finite, scale.
         """
         rate, position, ema_decay, stop = controls[0], controls[1], controls[2], controls[3]
         scale = self.scale * 1
@@ -299,10 +222,10 @@ class TrainStep(nn.Cell):
         images = ops.depend(batch[0], before)
         (total, losses), gradients = self.grad(scale, images, *batch[1:])
         told = self.told.of_batch(gradients[len(self.weights) :])
-        own_gradient = self._in_buckets(gradients[: len(self.weights)])
+        own_gradient = self.over_ranks.in_buckets(gradients[: len(self.weights)])
         after = self._read_written(own_gradient)
         own = ops.stack((*losses, _as_number(self._is_finite(total, after, told, own_gradient)), stop))
-        gradient, shared = self._over_ranks(own_gradient, own)
+        gradient, shared = self.over_ranks(own_gradient, own)
         own_norm = _norm(gradient) * (self.options.loss_weight / scale)
         is_finite = ops.logical_and(ops.isfinite(own_norm), shared[-2] > 0.999)
         ok = is_finite
@@ -317,30 +240,8 @@ class TrainStep(nn.Cell):
         done = self._update_weights(gradient, norm, update, ops.depend(rate, restored), ema_decay)
         # The compiler drops an assignment that nothing waits for.
         waited = (*done, *restored, *self._update_scale(ok))
-        rest = ops.stack((norm, _as_number(is_finite), scale, shared[-1]))
-        return ops.depend(ops.concat((shared[:-2], own[:-2], rest)), waited)
-
-    def _in_buckets(self, gradients: tuple) -> tuple:
-        """The gradient as vectors: one for each bucket, and what is in none."""
-        vectors = ()
-        for first, end in self.buckets:
-            vectors += (joined(gradients[first:end]),)
-        first = self.buckets[-1][1] if self.buckets else 0
-        return (*vectors, joined(gradients[first:]))
-
-    def _over_ranks(self, vectors: tuple, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient as one vector, and the numbers, each the mean over the ranks.
-
-        The mean of a bucket is formed while the gradient of earlier layers is computed.
-        """
-        if self.mean_over_ranks is None:
-            return vectors[0], numbers
-        means = ()
-        for i in range(len(self.buckets)):
-            means += (self.mean_over_ranks(vectors[i]),)
-        last = self.mean_over_ranks(ops.concat((vectors[-1], numbers)))
-        count = numbers.shape[0]
-        return ops.concat((*means, last[:-count])), last[-count:]
+        rest = ops.stack((norm, _as_number(is_finite), scale))
+        return ops.depend(ops.concat((shared, own, rest)), waited)
 
     def _read_written(self, ready: Tensor | tuple) -> Tensor:
         """A copy of what the forward pass writes, as one vector, taken once `ready` is computed; one zero where that is

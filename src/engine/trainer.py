@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from src.data.loader import Batch, BatchLoader
     from src.engine.hooks import Hook
     from src.engine.runtime import Runtime
-    from src.engine.train_step import Launched
+    from src.engine.step_report import Launched
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +218,7 @@ class Trainer:
         try:
             return next(batches, None)
         except UserError:
+            self._finish_running(hooks)
             for hook in hooks:
                 hook.after_last_step(self)
             raise
@@ -234,7 +235,7 @@ class Trainer:
             (self.window + self._steps_running) % self.cfg.accumulate_steps,
             self._ema_decay(),
             stop=self.stop_requested,
-            ahead=traits().is_ahead,
+            ahead=traits().is_ascend,
         )
         return _RunningStep(launched, batch, rate)
 

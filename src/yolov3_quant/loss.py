@@ -8,6 +8,7 @@ import mindspore as ms
 from mindspore import ops
 
 from src.common.yolo import YoloCriterion
+from src.common.yolo_targets import box_size
 
 
 class YoloV3Criterion(YoloCriterion):
@@ -39,13 +40,7 @@ class YoloV3Criterion(YoloCriterion):
         super().__init__(anchors, num_classes, ignore_threshold, label_smoothing)
 
     def box_losses(
-        self,
-        raw_box: ms.Tensor,
-        boxes: ms.Tensor,
-        size: ms.Tensor,
-        anchor: ms.Tensor,
-        corner: ms.Tensor,
-        weight: ms.Tensor,
+        self, raw_box: ms.Tensor, boxes: ms.Tensor, anchor: ms.Tensor, corner: ms.Tensor, weight: ms.Tensor
     ) -> tuple:
         """Sums of the losses "xy" and "wh"; arguments as in `YoloCriterion`."""
         weight = ops.expand_dims(weight, 3)
@@ -53,7 +48,7 @@ class YoloV3Criterion(YoloCriterion):
         centre = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2, 2) / stride
         # 0..1 even for a centre outside the image, which belongs to the nearest cell.
         place = ops.clip_by_value(centre - corner, 0, 1)
-        log_size = ops.log(ops.expand_dims(size, 2) / ops.gather(self.anchors, anchor, 0))
+        log_size = ops.log(ops.expand_dims(box_size(boxes), 2) / ops.gather(self.anchors, anchor, 0))
         off = raw_box[..., 2:] - log_size
         xy = weight * self.cross_entropy(raw_box[..., :2], place)
         return ops.reduce_sum(xy), ops.reduce_sum(weight * (0.5 * off * off))

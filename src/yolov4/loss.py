@@ -61,13 +61,7 @@ class YoloV4Criterion(YoloCriterion):
         self.anchor_scales = ms.Tensor([scale for scale in scale_x_y for _ in range(ANCHORS_PER_SCALE)], ms.float32)
 
     def box_losses(
-        self,
-        raw_box: ms.Tensor,
-        boxes: ms.Tensor,
-        size: ms.Tensor,
-        anchor: ms.Tensor,
-        corner: ms.Tensor,
-        weight: ms.Tensor,
+        self, raw_box: ms.Tensor, boxes: ms.Tensor, anchor: ms.Tensor, corner: ms.Tensor, weight: ms.Tensor
     ) -> tuple:
         """Sum of the loss "box"; arguments as in `YoloCriterion`."""
         anchor_size = ops.gather(self.anchors, anchor, 0)

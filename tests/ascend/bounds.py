@@ -36,7 +36,7 @@ MOST_WAITS_OF_UPLOADS = 12
 
 def is_training(case: Case) -> bool:
     """Whether the steps of a case are those of a training."""
-    return case.kind in ("step", "mixed", "sizes", "loop")
+    return case.kind in ("step", "mixed", "sizes", "loop", "ranks")
 
 
 def runs_whole_graphs(case: Case, chip: str) -> bool:

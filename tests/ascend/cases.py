@@ -87,6 +87,7 @@ class Case:
             predict: network and decoder, as evaluation runs them;
             export: the exported cell for normalised images; export_uint8: for images as they are;
             loop: train.py, for an epoch of three steps;
+            ranks: the training step of two processes;
             start: `src.engine.runtime.start` and a gathering, in the processes that a launcher starts;
             control: an operator that Ascend has no kernel for.
         network: key of `NETWORKS`; of the kind start the launcher: direct, msrun or rank_table.
@@ -110,6 +111,7 @@ GRAPHS = (
     # Training for int8 starts from a float checkpoint, so that it has no loop of its own here.
     *(Case("loop", network) for network in TINY if network != "yolov3_quant"),
     *(Case("loop", network) for network in FULL),
+    Case("ranks", "yolov3"),
 )
 
 

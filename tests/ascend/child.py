@@ -63,27 +63,34 @@ def make_batch(task: str, images: int, side: int, boxes: int) -> list[np.ndarray
     return [*arrays, *targets]
 
 
-def train(network: str, flags: Sequence[str], sides: Sequence[int]) -> None:
+def train(network: str, flags: Sequence[str], sides: Sequence[int], group_size: int = 1) -> None:
     """Builds the training step as train.py does and calls it for images of each size in turn."""
     import mindspore as ms
 
-    from src.common.device import traits
     from src.engine.train import build_train_step
     from src.recipe import get_recipe
 
     cfg = tiny_config(network, *flags)
     recipe = get_recipe(cfg)
-    step, _ = build_train_step(cfg, recipe, recipe.build_network(), group_size=1)
+    step, _ = build_train_step(cfg, recipe, recipe.build_network(), group_size)
     for number in range(STEPS):
         for side in sides:
             batch = make_batch(recipe.task, NETWORKS[network].images, side, BOXES)
             mark_step()
-            step.launch(batch, 0.01, number % cfg.accumulate_steps, 0.9, ahead=traits().is_ahead).read()
+            step.launch(batch, 0.01, number % cfg.accumulate_steps, 0.9, ahead=True).read()
             ms.runtime.synchronize()
 
 
 def run_step(network: str) -> None:
     train(network, (), [NETWORKS[network].side])
+
+
+def run_ranks(network: str) -> None:
+    from src.engine import over_ranks
+
+    # So that a narrow network has several buckets.
+    over_ranks._BUCKET_SIZE = 1000
+    train(network, ("--is_distributed=1",), [NETWORKS[network].side], group_size=2)
 
 
 def run_mixed(network: str) -> None:
@@ -133,7 +140,8 @@ def run_export(network: str, with_preprocess: bool = False) -> None:
 
 def run_loop(network: str) -> None:
     """Runs train.py on a dataset in the working folder, for an epoch of three steps."""
-    from src.engine.train_step import Launched, StepNumbers, TrainStep
+    from src.engine.step_report import Launched, StepNumbers
+    from src.engine.train_step import TrainStep
     from train import main
 
     launch, read = TrainStep.launch, Launched.read
@@ -194,6 +202,7 @@ def run(kind: str, network: str, flags: Sequence[str]) -> dict[str, Any]:
     kinds: dict[str, Callable[[], None]] = {
         "step": lambda: run_step(network),
         "mixed": lambda: run_mixed(network),
+        "ranks": lambda: run_ranks(network),
         "sizes": lambda: run_sizes(network),
         "predict": lambda: run_predict(network),
         "export": lambda: run_export(network),

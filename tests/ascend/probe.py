@@ -46,12 +46,14 @@ class Step:
         copies: number by direction: H2D, D2H, D2D, H2H.
         copied_bytes: by direction.
         waits: number of times that the host waits, by what it waits for: stream, device, event.
+        names: of the launches, in their order.
     """
 
     launches: Counter[str] = field(default_factory=Counter)
     copies: Counter[str] = field(default_factory=Counter)
     copied_bytes: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)
+    names: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _environment(stubs: Stubs, chip: str, record: Path) -> dict[str, str]:
 
 def _command(case: Case, folder: Path, outcome: Path, flags: Sequence[str]) -> Command:
     entry = (str(CHILD), str(outcome), case.kind, case.network)
-    if case.kind != "start":
+    if case.kind not in ("start", "ranks"):
         return Command((sys.executable, *entry))
     # The launcher's own plan, with the child in the place of train.py.
     arguments = ["yolov3", "data", "weights.ckpt"]
@@ -232,6 +234,7 @@ def _count(step: Step, kind: str, name: str, arguments: str) -> None:
     elif kind != "ge":
         # An operator of an added graph is not launched by itself.
         step.launches[kind] += 1
+        step.names.append(name)
 
 
 def signature(kind: str, name: str, arguments: str, attributes: str) -> str:

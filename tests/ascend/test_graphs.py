@@ -48,6 +48,15 @@ def test_a_graph_is_compiled_for_the_chip(probed, case, chip):
     assert not unknown, "look at these, then write the table anew: python -m tests.ascend.table"
 
 
+def test_ranks_add_their_gradients_up_in_buckets_during_the_backward_pass(probed):
+    """And have no other collective in a step: losses and the wish to stop ride on the last."""
+    names = probed(Case("ranks", "yolov3"), "Ascend910B2").steps[-1].names
+    sums = [place for place, name in enumerate(names) if name == "AllReduce"]
+    gradients = [place for place, name in enumerate(names) if name == "aclnnConvolutionBackward"]
+    assert len(sums) > 2 and "AllGather" not in names
+    assert sums[0] < gradients[-1] < sums[-1]
+
+
 def test_bounds_are_of_cases_that_exist():
     assert {*MOST_LAUNCHES, *MOST_COPIED} <= set(GRAPHS)
 

@@ -82,7 +82,7 @@ class Criterion(YoloCriterion):
 
     loss_names = ("weight", "raw", *YoloCriterion.loss_names)
 
-    def box_losses(self, raw_box, boxes, size, anchor, corner, weight):
+    def box_losses(self, raw_box, boxes, anchor, corner, weight):
         return weight.sum(), (weight.expand_dims(3) * raw_box).sum()
 
 

@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from src.common.device_layers import AclnnBatchNorm
-from src.engine import train_step
+from src.engine import over_ranks, train_step
 from src.engine.train_step import StepOptions, TrainStep
 
 RNG = np.random.default_rng(0)
@@ -259,18 +259,18 @@ class Mean(nn.Cell):
 
 
 def test_buckets_are_runs_of_tensors_and_leave_the_rest_over(monkeypatch):
-    monkeypatch.setattr(train_step, "_BUCKET_SIZE", 10)
-    assert train_step.buckets([4, 6, 3, 20, 9, 0]) == ((0, 2), (2, 4))
-    assert train_step.buckets([]) == ()
+    monkeypatch.setattr(over_ranks, "_BUCKET_SIZE", 10)
+    assert over_ranks.buckets([4, 6, 3, 20, 9, 0]) == ((0, 2), (2, 4))
+    assert over_ranks.buckets([]) == ()
 
 
 @pytest.mark.parametrize("size", [1, 100])
 def test_several_ranks_with_the_same_batch_are_as_one(monkeypatch, size):
-    monkeypatch.setattr(train_step, "_BUCKET_SIZE", size)
+    monkeypatch.setattr(over_ranks, "_BUCKET_SIZE", size)
     options = StepOptions(weight_decay=0.01, clip_norm=0.5, loss_scale=8.0)
     alone, one = run(options)
     step, two = run(options, step=TrainStep(Linear(), options, Mean(is_other_same=True)))
-    assert len(step.buckets) == (size == 1)
+    assert len(step.over_ranks.buckets) == (size == 1)
     for name, value in everything(alone).items():
         np.testing.assert_array_equal(everything(step)[name], value, err_msg=name)
     assert one == two

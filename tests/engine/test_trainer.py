@@ -524,3 +524,15 @@ def test_a_request_to_stop_is_heeded_after_the_running_step(tmp_path, is_ahead):
     mine.fit([Stop(), saver])
     assert mine.step == 3
     assert load_snapshot(next(checkpoints_in(tmp_path / "ckpt_0"))).progress["step"] == 3
+
+
+def test_a_data_error_beside_a_running_step_saves_that_step_as_well(tmp_path, is_ahead):
+    """The checkpoint counts the steps that its weights have seen."""
+
+    def broken():
+        raise UserError("the disk is gone")
+
+    mine = trainer(tmp_path, Loader(deeds={2: broken}))
+    with pytest.raises(UserError, match="the disk is gone"):
+        mine.fit([saving(tmp_path)])
+    assert load_snapshot(next(checkpoints_in(tmp_path / "ckpt_0"))).progress["step"] == 2

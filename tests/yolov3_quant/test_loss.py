@@ -313,9 +313,8 @@ def test_overlap_mask_equals_the_iou():
     considered = (rng.random((2, 10, 2)) < 0.7) & np.array([True, False])[:, None, None]
     group = rng.integers(0, 2, 10).astype(np.int32)
     corners = tuple(ms.Tensor(predicted[:, None, :, i].copy()) for i in range(4))
-    size = truth[..., 2:] - truth[..., :2]
     for threshold in (0.0, 0.3, 0.5, 0.7):
-        got = overlaps_object(corners, *map(ms.Tensor, (truth, size, considered, group)), threshold).asnumpy()
+        got = overlaps_object(corners, *map(ms.Tensor, (truth, considered, group)), threshold).asnumpy()
         for n, k in np.ndindex(2, 30):
             ious = [iou(predicted[n, k], truth[n, m]) for m in range(10) if considered[n, m, group[k % 10]]]
             assert got[n, k] == (max(ious, default=-1) >= threshold)

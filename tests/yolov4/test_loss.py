@@ -170,6 +170,8 @@ def test_coefficients_are_real_numbers(uncompiled):
     plain = run(YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES), raw_maps, boxes, labels)
     halves = YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES, coefficients=(0.07, 0.5, 1.25))
     np.testing.assert_allclose(run(halves, raw_maps, boxes, labels), plain * [0.007, 0.5, 1.25], rtol=1e-5)
+    alike = YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES, map_coefficients=(2, 2, 2))
+    np.testing.assert_allclose(run(alike, raw_maps, boxes, labels), 2 * plain, rtol=1e-5)
     by_map = YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES, map_coefficients=(0.25, 1.5, 0.4))
     expected = slow_losses(raw_maps, boxes, labels, factors=(0.25, 1.5, 0.4))
     np.testing.assert_allclose(run(by_map, raw_maps, boxes, labels), expected, rtol=1e-4)
