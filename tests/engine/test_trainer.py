@@ -25,6 +25,7 @@ from src.engine.train_step import StepOptions, TrainStep
 from src.engine.trainer import Trainer
 from src.engine.weights_file import load_weights
 from src.errors import UsageError, UserError
+from tests.engine.told_layers import Convolved
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
 
@@ -536,3 +537,22 @@ def test_a_data_error_beside_a_running_step_saves_that_step_as_well(tmp_path, is
     with pytest.raises(UserError, match="the disk is gone"):
         mine.fit([saving(tmp_path)])
     assert load_snapshot(next(checkpoints_in(tmp_path / "ckpt_0"))).progress["step"] == 2
+
+
+def test_told_statistics_go_into_checkpoints_and_back(tmp_path):
+    batch = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
+    trainers = []
+    for _ in range(2):
+        mine = trainer(tmp_path, Loader())
+        mine.train_step = TrainStep(Convolved(is_told=True), StepOptions()).set_train()
+        trainers.append(mine)
+    first, second = trainers
+    first.train_step.run([batch], 0.1)
+    statistics = first.train_step.told.moving.asnumpy().copy()
+    snapshot = first.snapshot()
+    told = [snapshot.weights[name].ravel() for name in ("1.moving_mean", "3.moving_mean")]
+    np.testing.assert_array_equal(np.concatenate(told), statistics[:7])
+    assert not np.allclose(statistics[:7], 0)
+    np.testing.assert_array_equal(first.weights_to_use()["1.moving_mean"], told[0])
+    second.restore(snapshot, tmp_path)
+    np.testing.assert_array_equal(second.train_step.told.moving.asnumpy(), statistics)
