@@ -205,7 +205,7 @@ class DeviceKeys:
     jit_level: str = key(
         "auto",
         "how graphs are compiled on Ascend and GPU: kernel by kernel, with fused kernels, as one graph of the device; "
-        "auto: O2 on Ascend 910, else O0",
+        "auto: O2 on Ascend 910 and, training for int8, on all Ascend chips, else O0",
         choices=("auto", "O0", "O1", "O2"),
         affects_training=False,
     )
