@@ -69,7 +69,8 @@ def export(cfg: Config) -> int:
         UsageError: keys contradict each other.
     """
     start_logging(None)
-    runtime = start(cfg)
+    # The file is compared with the checkpoint: in full float32, whatever training computes convolutions in.
+    runtime = start(cfg.replace(allow_hf32=False))
     check_format(cfg, runtime.device)
     target = target_path(cfg)
     prepared = prepare(cfg)

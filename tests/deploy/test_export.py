@@ -230,3 +230,17 @@ def test_the_network_is_the_checkpoints(checkpoint):
     assert not prepared.network.training
     assert prepared.cfg.class_names == ("cat", "dog")
     assert ms.get_context("mode") == ms.GRAPH_MODE
+
+
+def test_a_file_is_compared_in_full_float32(monkeypatch, at_root):
+    """Whatever the key says, which is about training."""
+
+    class Told(Exception):
+        pass
+
+    def start(cfg):
+        raise Told(cfg.allow_hf32)
+
+    monkeypatch.setattr(export, "start", start)
+    with pytest.raises(Told, match="False"):
+        export.export(load_config("configs/yolov3.yaml", ["--allow_hf32=1", "--pretrained=x.ckpt"]))
