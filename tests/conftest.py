@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -66,6 +67,13 @@ def _own_log() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _own_mode() -> None:
+    """Each test begins in the mode that MindSpore begins in, whatever the one before has set."""
+    if mindspore := sys.modules.get("mindspore"):
+        mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
+
+
 def _outside_folder(variable: str, default: Path) -> Path:
     folder = Path(os.environ.get(variable, default))
     if not folder.is_dir():
@@ -102,20 +110,18 @@ def golden_dir() -> Path:
 
 @pytest.fixture
 def graph_mode() -> None:
-    """Cells are compiled; MindSpore by itself, or a test before, has them run uncompiled."""
+    """Cells are compiled."""
     import mindspore as ms
 
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
 @pytest.fixture
-def uncompiled() -> Iterator[None]:
+def uncompiled() -> None:
     """Cells run as they are written: what is called once takes longer to compile than to run."""
     import mindspore as ms
 
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 @pytest.fixture

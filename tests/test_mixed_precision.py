@@ -96,14 +96,11 @@ def test_means_over_large_maps_are_those_of_float32(training, mode):
     """Their sum is 1.2 million, which half precision does not hold."""
     x = np.random.default_rng(0).uniform(250, 350, (1, 2, 64, 64)).astype(np.float16)
     ms.set_context(mode=mode)
-    try:
-        for keep_dims in (False, True):
-            cell = amp.auto_mixed_precision(nn.SequentialCell(SpatialMean(keep_dims)).set_train(training), "O3")
-            means = cell.set_train(training)(Tensor(x)).asnumpy()
-            assert means.shape == ((1, 2, 1, 1) if keep_dims else (1, 2))
-            np.testing.assert_allclose(means.ravel(), x.astype(np.float64).mean((2, 3)).ravel(), rtol=1e-3)
-    finally:
-        ms.set_context(mode=ms.GRAPH_MODE)
+    for keep_dims in (False, True):
+        cell = amp.auto_mixed_precision(nn.SequentialCell(SpatialMean(keep_dims)).set_train(training), "O3")
+        means = cell.set_train(training)(Tensor(x)).asnumpy()
+        assert means.shape == ((1, 2, 1, 1) if keep_dims else (1, 2))
+        np.testing.assert_allclose(means.ravel(), x.astype(np.float64).mean((2, 3)).ravel(), rtol=1e-3)
 
 
 @pytest.mark.parametrize("cell", [WeightedMean(), Gate()])
