@@ -35,6 +35,12 @@ class ExportKeys:
         "uint8 pictures (N, h, w, 3) go in; False: normalised float32 (N, 3, h, w), as the old zoo's files",
         affects_training=False,
     )
+    emulate_float16: bool = key(
+        True,
+        "compute the file once more with values rounded to float16, as Ascend does, and tell what that costs; False "
+        "saves the time of an ONNX export",
+        affects_training=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,15 @@ class PredictKeys:
     )
     runner: str = key(
         "auto",
-        "what computes; auto: by the suffix of the file",
-        choices=("auto", "mindspore", "onnxruntime", "mindspore_lite"),
+        "what computes; auto: by the suffix of the file (.mindir by MindSpore; .om by CANN's ais_bench)",
+        choices=("auto", "mindspore", "onnxruntime", "mindspore_lite", "om"),
+        affects_training=False,
+    )
+    precision_mode: str = key(
+        "preferred_fp32",
+        "precision on Ascend of runner mindspore_lite and of atc.sh: preferred_fp32 computes convolutions in float16; "
+        "Lite's own default is enforce_fp16",
+        choices=("preferred_fp32", "enforce_fp16", "enforce_fp32", "enforce_origin", "preferred_optimal"),
         affects_training=False,
     )
     draw_threshold: float = key(

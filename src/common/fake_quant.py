@@ -7,7 +7,8 @@ rounded (straight-through estimator: Bengio et al., 2013; Jacob et al., 2018), a
 MindSpore 2.x has no operator for this that runs on a CPU, so it is written in plain ones, and in those that are fast
 there: `relu6` clips ten times as fast as `clip_by_value`, and adding and subtracting 1.5 * 2^23 rounds four times as
 fast as `floor` (it is exact, ties to even, for what lies between -2^22 and 2^22: float32 has no room for a fraction
-up there).
+up there). float16 does not reach 1.5 * 2^23: files, which may be computed in it, have the operator that rounds
+(`Rounding`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,21 @@ _MARGIN = 0.499
 LEAST_RANGE = 1e-6
 
 
-class SnapToGrid(nn.Cell):
+class Rounding(nn.Cell):
+    """A cell that rounds to whole numbers, ties to even.
+
+    Attributes:
+        is_plain: by the operator for it, instead of by a sum that float16 does not hold; the values are the same.
+    """
+
+    is_plain = False
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """The nearest whole number of each value between -2^22 and 2^22."""
+        return ops.round(x) if self.is_plain else (x + _ROUNDER) - _ROUNDER
+
+
+class SnapToGrid(Rounding):
     """Rounds values to a grid, clipping them to its codes: shape kept, float32.
 
     The gradient passes where a value lies at most half a step outside the codes, and is zero elsewhere; scale and zero
@@ -38,6 +53,8 @@ class SnapToGrid(nn.Cell):
         self.stretch = 6 / (2**bits - 1 + 2 * _MARGIN)
         self.relu6 = ops.ReLU6()
         self.relu6_gradient = ops.operations._grad_ops.ReLU6Grad()
+        # Of a number over a tensor MindSpore makes a Reciprocal, which it cannot export to ONNX.
+        self.div = ops.RealDiv()
 
     def construct(self, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
         """Args: values; scale and zero point of the grid, (1,)."""
@@ -46,11 +63,13 @@ class SnapToGrid(nn.Cell):
     def codes(self, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
         """Code minus zero point of each value, as float32."""
         inside = self.relu6(self._placed(x, scale, zero_point)) * (1 / self.stretch) - _MARGIN
+        if self.is_plain:
+            return ops.round(inside) - zero_point
         return (inside + _ROUNDER) - (zero_point + _ROUNDER)
 
     def _placed(self, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
         """0 .. 6 for values that are not clipped: what ReLU6 and its gradient look at."""
-        return x * (self.stretch / scale) + (zero_point + _MARGIN) * self.stretch
+        return x * self.div(self.stretch, scale) + (zero_point + _MARGIN) * self.stretch
 
     def passed(self, gradient: Tensor, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
         """The gradient where a value was not clipped, else 0."""
@@ -82,7 +101,7 @@ class SnapLeakyToGrid(SnapToGrid):
     def construct(self, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
         # By way of real values and a division, as onnxruntime makes its table: ties fall alike on both sides.
         real = self.leaky_relu(self.codes(x, scale, zero_point) * scale)
-        return ((real / scale + _ROUNDER) - _ROUNDER) * scale
+        return self.rounded(real / scale) * scale
 
     def bprop(self, x: Tensor, scale: Tensor, zero_point: Tensor, out: Tensor, dout: Tensor) -> tuple:
         """As of LeakyReLU, and zero where a value was clipped."""
@@ -206,7 +225,7 @@ class FakeQuantLeaky(FakeQuant):
         return [(scale, zero_point), (scale, int(after))]
 
 
-class WeightQuant(nn.Cell):
+class WeightQuant(Rounding):
     """A kernel (O, I, h, w) -> the same on its grid; the gradient passes unchanged, since nothing is clipped.
 
     A symmetric grid reaches from -max |w| to max |w|, so that a negative factor can mirror it; an asymmetric one from
@@ -240,16 +259,12 @@ class WeightQuant(nn.Cell):
         if self.symmetric:
             greatest = ops.reshape(self.greatest(ops.abs(rows), 1), shape)
             scale = ops.maximum(greatest, LEAST_RANGE / 2) / self.levels
-            return _round(weight / scale), scale, ops.zeros_like(scale)
+            return self.rounded(weight / scale), scale, ops.zeros_like(scale)
         low = ops.reshape(ops.minimum(self.least(rows, 1), 0), shape)
         high = ops.reshape(ops.maximum(self.greatest(rows, 1), 0), shape)
         scale = ops.maximum(high - low, LEAST_RANGE) / self.levels
         zero_point = ops.floor(-low / scale + 0.5)
-        return _round(weight / scale) + zero_point, scale, zero_point
-
-
-def _round(x: Tensor) -> Tensor:
-    return (x + _ROUNDER) - _ROUNDER
+        return self.rounded(weight / scale) + zero_point, scale, zero_point
 
 
 def _end(name: str, value: float) -> Parameter:

@@ -94,26 +94,29 @@ class Mish(nn.Cell):
 
 
 class MishByExp(nn.Cell):
-    """Mish as x * n / (n + 2) with n = e^x (e^x + 2), shape kept: the same function, of operators that every exporter
-    knows. The gradient is written out so that only x is kept for it."""
+    """Mish as x / (1 + 2 / n) with n = e^x (e^x + 2), shape kept: the same function, of operators that every exporter
+    knows. The gradient is written out so that only x is kept for it.
+
+    Where n overflows, in float16 from 6 on, 2 / n is 0 and Mish is x, as it should be: no limit is needed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Of `2 / n` MindSpore makes a Reciprocal, which it cannot export to ONNX.
+        self.div = ops.RealDiv()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        power = ops.exp(_capped(x))
-        power = power * (power + 2)
-        return x * (power / (power + 2))
+        power = ops.exp(x)
+        return x / (1 + self.div(2.0, power * (power + 2)))
 
     def bprop(self, x: ms.Tensor, out: ms.Tensor, dout: ms.Tensor) -> tuple[ms.Tensor]:
         """d(out)/dx = s + x * ds/dx with s = n / (n + 2)."""
-        capped = _capped(x)
+        # A limit above which Mish is x, and below which nothing here overflows.
+        capped = ops.minimum(x, 5 if x.dtype == ms.float16 else 20)
         power = ops.exp(capped)
         below = power * (power + 2) + 2
         slope = (4 * power / below) * ((power + 1) / below)
         return (dout * (1 - 2 / below + capped * slope),)
-
-
-def _capped(x: ms.Tensor) -> ms.Tensor:
-    """At most a limit above which Mish is x, and below which nothing in it overflows."""
-    return ops.minimum(x, 5 if x.dtype == ms.float16 else 20)
 
 
 class MishByTanh(nn.Cell):

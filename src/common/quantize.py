@@ -21,7 +21,7 @@ from typing import Protocol
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from src.common.fake_quant import FakeQuant, FakeQuantLeaky, WeightQuant
+from src.common.fake_quant import FakeQuant, FakeQuantLeaky, Rounding, WeightQuant
 from src.common.layers import Add, Concat, ConvBnAct, LeakyReLU
 
 _LEAST_GAIN = 1e-6
@@ -233,6 +233,14 @@ def mark_grids(network: nn.Cell) -> list[tuple[float, int]]:
     """
     set_active(network, weights=False, activations=True)
     return [grid for cell in fake_quants(network) for grid in cell.mark()]
+
+
+def round_plainly(network: nn.Cell) -> nn.Cell:
+    """Has a quantized network round by the operator for it: the same values, and sound in float16 as well."""
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, Rounding):
+            cell.is_plain = True
+    return network
 
 
 class Int8Conv(nn.Cell):

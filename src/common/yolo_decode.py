@@ -63,10 +63,11 @@ def decode_corners(attributes: ms.Tensor, columns: int, anchors: ms.Tensor, stri
     Returns:
         x1, y1, x2, y2, each (N, 3, h * w), in pixels of the network input; not clipped to the image.
     """
-    index = ops.cast(ops.arange(attributes.shape[3]), attributes.dtype)
-    # The half keeps the quotient away from whole numbers, where rounding could move a cell to another row.
-    row = ops.floor((index + 0.5) / columns)
-    column = index - row * columns
+    # No number here exceeds a side of the map: float16, which a chip may put in the place of float32, is exact up to
+    # 2,048, and cells are more.
+    across = ops.cast(ops.arange(columns), attributes.dtype)
+    down = ops.cast(ops.reshape(ops.arange(attributes.shape[3] // columns), (-1, 1)), attributes.dtype)
+    column, row = ops.reshape(across + 0 * down, (-1,)), ops.reshape(down + 0 * across, (-1,))
     anchors = ops.cast(anchors, attributes.dtype)
     shifts = [attributes[:, :, i] for i in range(4)]
     return box_corners(shifts, (column, row), (anchors[:, :1], anchors[:, 1:]), stride, scale)

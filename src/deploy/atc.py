@@ -7,8 +7,17 @@ from pathlib import Path
 
 from src.deploy.form import Form
 
+# Names of precision modes: MindSpore Lite's, and what atc calls them ("Ascend Conversion Tool Description" of Lite).
+PRECISION_MODES = {
+    "preferred_fp32": "allow_fp32_to_fp16",
+    "enforce_fp16": "force_fp16",
+    "enforce_fp32": "force_fp32",
+    "enforce_origin": "must_keep_origin_dtype",
+    "preferred_optimal": "allow_mix_precision",
+}
 
-def atc_command(path: Path, form: Form, soc_version: str = "Ascend310") -> str:
+
+def atc_command(path: Path, form: Form, precision_mode: str, soc_version: str = "Ascend310") -> str:
     """The command line, after a comment that says what it takes.
 
     atc reads ONNX and AIR; for a MINDIR file the command names the ONNX file that export.py writes beside it.
@@ -16,6 +25,7 @@ def atc_command(path: Path, form: Form, soc_version: str = "Ascend310") -> str:
     Args:
         path: .mindir, .onnx or .air.
         form: what is inside.
+        precision_mode: a key of `PRECISION_MODES`.
         soc_version: of the chip, as `npu-smi info` shows it: Ascend310, Ascend310P3, ...
     """
     model = path if path.suffix in (".onnx", ".air") else path.with_suffix(".onnx")
@@ -33,7 +43,7 @@ def atc_command(path: Path, form: Form, soc_version: str = "Ascend310") -> str:
         f"--input_shape={shapes}",
         "--input_format=ND",
         "--output_type=FP32",
-        "--precision_mode=allow_fp32_to_fp16",
+        f"--precision_mode={PRECISION_MODES[precision_mode]}",
         f"--soc_version={soc_version}",
     ]
     note = "# On a machine with CANN (source set_env.sh first). soc_version: see npu-smi info."

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import platform
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +19,9 @@ from mindspore import Tensor, nn
 from src.common.files import atomic_path, sha256_of
 from src.common.names import writable_path
 from src.deploy.form import DeployCell, Finish, Form, as_arrays
+from src.deploy.half import HalfReport, compare_half, run_in_half
 from src.deploy.onnx_graph import polish
-from src.deploy.quantized_export import kind_of, session_options, tolerance_of, with_int8_kernels, write_int8_onnx
+from src.deploy.quantized_export import kind_of, network_to_write, session_options, tolerance_of, write_int8_onnx
 from src.deploy.samples import sample_images
 from src.deploy.sidecar import sidecar_path, write_sidecar
 from src.deploy.verify import Agreement, compare_boxes, compare_outputs
@@ -77,9 +79,16 @@ def export(cfg: Config) -> int:
     kind_of(prepared.cfg)
     form = form_of(prepared)
     with atomic_path(target) as beside, writable_path(beside, _MINDSPORE_TAKES.fullmatch) as file:
-        agreement = write_and_verify(prepared, form, Path(file))
-    write_sidecar(target, sidecar_of(prepared, form, agreement))
+        arrays = inputs_of(prepared, form)
+        ours = as_arrays(DeployCell(prepared.recipe, prepared.network, form)(*map(Tensor, arrays)))
+        agreement = write_and_verify(prepared, form, Path(file), arrays, ours)
+        half = in_float16(prepared, form, Path(file), arrays, ours) if cfg.emulate_float16 else {}
+    write_sidecar(target, sidecar_of(prepared, form, agreement, half))
     log.info("%s: %.1f MB; %s", target, target.stat().st_size / 1e6, agreement or "AIR cannot be loaded to verify it")
+    for mode, report in half.items():
+        tell = log.info if report.is_within else log.warning
+        remedy = "" if report.is_within else ". Do not run it in this precision mode"
+        tell("%s, emulated for Ascend: against float32 %s%s", mode, report, remedy)
     log.info("its sidecar: %s", sidecar_path(target))
     return 0
 
@@ -146,18 +155,20 @@ def target_path(cfg: Config) -> Path:
     return path if path.suffix == suffix else path.with_name(path.name + suffix)
 
 
-def write_and_verify(prepared: Prepared, form: Form, path: Path) -> Agreement | None:
+def write_and_verify(
+    prepared: Prepared, form: Form, path: Path, arrays: Sequence[np.ndarray], ours: list[np.ndarray]
+) -> Agreement | None:
     """Writes the file, loads it again and compares it with the network; None for AIR, which cannot be loaded.
+
+    Args:
+        prepared, form, path: what to write, and where.
+        arrays: sample inputs.
+        ours: what the checkpoint's network makes of them.
 
     Raises:
         UserError: it does not match.
     """
     cfg, kind = prepared.cfg, kind_of(prepared.cfg)
-    cell = DeployCell(prepared.recipe, prepared.network, form)
-    images, valid = sample_images(form.batch_size or _ANY_BATCH, form.size)
-    normalised = prepared.recipe.build_preprocess()(Tensor(images), Tensor(valid)).asnumpy()
-    arrays = form.inputs(images, valid, normalised)
-    ours = as_arrays(cell(*[Tensor(array) for array in arrays]))
     log.info("writing %s (%s) for %d x %d px", cfg.file_format, kind, *form.size)
     names = _output_names(prepared.recipe, form, len(ours))
     int8 = None
@@ -168,7 +179,7 @@ def write_and_verify(prepared: Prepared, form: Form, path: Path) -> Agreement | 
     if cfg.file_format == "ONNX" and kind != "float":
         int8 = write_int8_onnx(prepared, form, kind, path, write)
     else:
-        write(with_int8_kernels(prepared) if kind == "int8" else prepared.network, path)
+        write(network_to_write(prepared, kind), path)
     if cfg.file_format == "AIR":
         return None
     theirs = run_onnx(path, arrays) if cfg.file_format == "ONNX" else run_mindir(path, arrays)
@@ -179,11 +190,49 @@ def write_and_verify(prepared: Prepared, form: Form, path: Path) -> Agreement | 
         return Agreement(outputs, int8=int8)
     if prepared.recipe.task != "detect":
         return Agreement(outputs)
-    if not form.detect:
-        finish = Finish(prepared.recipe, form.size)
-        ours, theirs = (as_arrays(finish(*map(Tensor, side))) for side in (ours, theirs))
+    finish = _finisher(prepared, form)
+    ours, theirs = finish(ours), finish(theirs)
     threshold = prepared.recipe.postprocess_options().score_threshold
     return Agreement(outputs, *compare_boxes(ours, theirs, threshold, form.size))
+
+
+def in_float16(
+    prepared: Prepared, form: Form, path: Path, arrays: Sequence[np.ndarray], ours: list[np.ndarray]
+) -> dict[str, HalfReport]:
+    """What each precision mode of Ascend does to what was written to `path`; nothing of an int8 ONNX file.
+
+    MINDIR and AIR are written once more as ONNX for it: the same cell, with the same weights. The arguments are those
+    of `write_and_verify`.
+    """
+    cfg, kind = prepared.cfg, kind_of(prepared.cfg)
+    if cfg.file_format == "ONNX" and kind != "float":
+        # For onnxruntime: its operators for int8 are none of Ascend's.
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = path
+        if cfg.file_format != "ONNX":
+            file = Path(folder) / "model.onnx"
+            cell = DeployCell(prepared.recipe, network_to_write(prepared, kind), form)
+            write_file(cell, form, "ONNX", file, arrays, _output_names(prepared.recipe, form, len(ours)))
+        results = run_in_half(file, arrays)
+    threshold = prepared.recipe.postprocess_options().score_threshold if prepared.recipe.task == "detect" else 0.0
+    finish = _finisher(prepared, form)
+    return {mode: compare_half(finish(ours), finish(theirs), threshold, form.size) for mode, theirs in results.items()}
+
+
+def inputs_of(prepared: Prepared, form: Form) -> list[np.ndarray]:
+    """Sample images as the file takes them."""
+    images, valid = sample_images(form.batch_size or _ANY_BATCH, form.size)
+    normalised = prepared.recipe.build_preprocess()(Tensor(images), Tensor(valid)).asnumpy()
+    return form.inputs(images, valid, normalised)
+
+
+def _finisher(prepared: Prepared, form: Form) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+    """Boxes and scores, or probabilities, also of a file without decoder."""
+    if form.detect:
+        return lambda outputs: outputs
+    finish = Finish(prepared.recipe, form.size)
+    return lambda outputs: as_arrays(finish(*map(Tensor, outputs)))
 
 
 def write_file(
@@ -222,7 +271,9 @@ def _output_names(recipe: DetectionRecipe, form: Form, count: int) -> list[str]:
     return ["boxes", "scores"] if form.detect else [f"raw_{i}" for i in range(count)]
 
 
-def sidecar_of(prepared: Prepared, form: Form, agreement: Agreement | None) -> dict[str, Any]:
+def sidecar_of(
+    prepared: Prepared, form: Form, agreement: Agreement | None, half: Mapping[str, HalfReport]
+) -> dict[str, Any]:
     """All that running the file needs to know, and what was verified."""
     cell_inputs = [
         {"name": name, "shape": list(shape), "dtype": str(kind).lower()} for name, shape, kind in form.input_specs()
@@ -235,6 +286,7 @@ def sidecar_of(prepared: Prepared, form: Form, agreement: Agreement | None) -> d
         "config": card,
         "checkpoint": {"file": prepared.source.name, "sha256": sha256_of(prepared.source)},
         "verified": asdict(agreement) if agreement else None,
+        "float16": {mode: {**asdict(report), "is_within": report.is_within} for mode, report in half.items()},
         "quantization": kind_of(prepared.cfg),
         "tolerance": tolerance_of(kind_of(prepared.cfg), prepared.cfg.file_format, prepared.recipe.EXPORT_TOLERANCE),
         "versions": {

@@ -18,7 +18,7 @@ from src.common.class_lists import COCO_CATEGORIES, COCO_NAMES
 from src.common.files import atomic_path, stamped_folder
 from src.common.names import json_text, writable_path
 from src.deploy.media import Frame, Media, open_media
-from src.deploy.runners import Runner, open_runner
+from src.deploy.runners import Runner, host_config, open_runner
 from src.engine.draw import draw_boxes, draw_lines, save_image
 from src.engine.postprocess import Detections, postprocess, warm_up
 from src.engine.runtime import start, start_logging
@@ -48,11 +48,11 @@ def predict(cfg: Config) -> int:
         UsageError: the results would overwrite the source.
     """
     if not cfg.pretrained:
-        raise UsageError("pretrained is empty: give the weights with --pretrained FILE (.ckpt, .mindir or .onnx)")
+        raise UsageError("pretrained is empty: give the weights with --pretrained FILE (.ckpt, .mindir, .onnx or .om)")
     if not cfg.source:
         raise UsageError("source is empty: name pictures with --source (file, folder, pattern, video or camera number)")
     start_logging(None)
-    start(cfg)
+    start(host_config(cfg, Path(cfg.pretrained)))
     media = open_media(cfg.source, cfg.max_image_pixels, cfg.max_frames)
     folder = Path(cfg.output) if cfg.output else stamped_folder(Path(cfg.log_path), "predict")
     if cfg.save_pictures and folder.resolve() in media.folders:

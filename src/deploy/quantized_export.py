@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mindspore import nn
 
-from src.common.quantize import mark_grids, store_int8
+from src.common.quantize import mark_grids, round_plainly, store_int8
 from src.deploy.int8_graph import (
     Grid,
     WeightRule,
@@ -101,9 +101,17 @@ def copy_of(prepared: Prepared) -> nn.Cell:
     return network
 
 
-def with_int8_kernels(prepared: Prepared) -> nn.Cell:
-    """The fake-quantized network with kernels kept as int8 codes."""
-    return store_int8(copy_of(prepared)).set_train(False)
+def network_to_write(prepared: Prepared, kind: str) -> nn.Cell:
+    """The network as it goes into a MINDIR or AIR file, or a float ONNX file.
+
+    Args:
+        prepared: the network.
+        kind: "float"; "fake": it rounds by operators that hold in float16; "int8": and keeps its kernels as int8 codes.
+    """
+    if kind == "float":
+        return prepared.network
+    network = round_plainly(copy_of(prepared))
+    return (store_int8(network) if kind == "int8" else network).set_train(False)
 
 
 def write_int8_onnx(

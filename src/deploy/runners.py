@@ -1,12 +1,12 @@
-"""One interface to everything that computes detections: checkpoints, MINDIR and ONNX files, and who runs them."""
+"""One interface to everything that computes detections: checkpoints, MINDIR, ONNX and .om files, and who runs them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mindspore as ms
 import numpy as np
@@ -23,6 +23,8 @@ from src.recipe import get_recipe
 
 if TYPE_CHECKING:
     from src.config import Config
+
+ConfigT = TypeVar("ConfigT", bound="Config")
 
 
 class Runner(ABC):
@@ -119,11 +121,16 @@ class CheckpointRunner(Runner):
         return as_arrays(self.cell(*map(Tensor, arrays)))
 
 
-class _ExportedRunner(Runner):
-    """A file of export.py, verified against its sidecar before it runs."""
+class ExportedRunner(Runner):
+    """A file of export.py, verified against its sidecar before it runs.
+
+    Attributes:
+        sidecar: what that says.
+    """
 
     def __init__(self, path: Path, cfg: Config) -> None:
         content, form = read_sidecar(path)
+        self.sidecar = content
         cfg = apply_card(cfg, content["config"], path, with_classes=True)
         if "testing_shape" in cfg.places and cfg.testing_size != form.size and cfg.places["testing_shape"][:2] == "--":
             raise UsageError(
@@ -133,7 +140,8 @@ class _ExportedRunner(Runner):
         super().__init__(cfg.replace(testing_shape=form.size[0]), content["config"], form)
 
 
-def _unloadable(path: Path, error: Exception) -> UserError:
+def unloadable(path: Path, error: Exception) -> UserError:
+    """The message about a file that its runtime refuses."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return UserError(f"{path} cannot be loaded: {reason}\nExport it again; it may come from another version.")
 
@@ -146,7 +154,7 @@ def _onnx_errors() -> tuple[type[Exception], ...]:
     return (*own, RuntimeError, ValueError)
 
 
-class MindirRunner(_ExportedRunner):
+class MindirRunner(ExportedRunner):
     """A MINDIR file, by MindSpore on CPU, GPU or Ascend."""
 
     def __init__(self, path: Path, cfg: Config) -> None:
@@ -155,13 +163,13 @@ class MindirRunner(_ExportedRunner):
             with readable_path(path, copy=True) as name:
                 self.cell = nn.GraphCell(ms.load(name))
         except (RuntimeError, ValueError, TypeError) as error:
-            raise _unloadable(path, error) from error
+            raise unloadable(path, error) from error
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         return as_arrays(self.cell(*map(Tensor, arrays)))
 
 
-class OnnxRunner(_ExportedRunner):
+class OnnxRunner(ExportedRunner):
     """An ONNX file, by onnxruntime on the CPU."""
 
     def __init__(self, path: Path, cfg: Config) -> None:
@@ -172,61 +180,61 @@ class OnnxRunner(_ExportedRunner):
             with readable_path(path) as name:
                 self.session = onnxruntime.InferenceSession(name, session_options(), providers=["CPUExecutionProvider"])
         except _onnx_errors() as error:
-            raise _unloadable(path, error) from error
+            raise unloadable(path, error) from error
         self.names = [value.name for value in self.session.get_inputs()]
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         return self.session.run(None, dict(zip(self.names, arrays, strict=True)))
 
 
-class LiteRunner(_ExportedRunner):
-    """A MINDIR file, by MindSpore Lite, the runtime of Ascend 310. Not on PyPI; never run by this project's tests."""
-
-    def __init__(self, path: Path, cfg: Config) -> None:
-        try:
-            import mindspore_lite as lite
-        except ImportError as error:
-            raise UserError(
-                "runner mindspore_lite: the package mindspore_lite is not installed. Its wheel comes with MindSpore "
-                "Lite (mindspore.cn, for Ascend), not from PyPI; or use --runner mindspore."
-            ) from error
-        super().__init__(path, cfg)
-        self._lite = lite
-        context = lite.Context()
-        context.target = ["ascend"] if cfg.device_target == "Ascend" else ["cpu"]
-        if cfg.device_target == "Ascend":
-            context.ascend.device_id = cfg.device_id
-        self.model = lite.Model()
-        with readable_path(path, copy=True) as name:
-            self.model.build_from_file(name, lite.ModelType.MINDIR, context)
-
-    def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        inputs = self.model.get_inputs()
-        for value, array in zip(inputs, arrays, strict=True):
-            value.set_data_from_numpy(np.ascontiguousarray(array))
-        return [output.get_data_to_numpy() for output in self.model.predict(inputs)]
+# Who runs which files; the first is what `runner` auto stands for.
+RUNNERS = {
+    ".ckpt": ("checkpoint",),
+    ".mindir": ("mindspore", "mindspore_lite"),
+    ".onnx": ("onnxruntime",),
+    ".om": ("om",),
+}
 
 
-RUNNERS = {"mindspore": MindirRunner, "onnxruntime": OnnxRunner, "mindspore_lite": LiteRunner}
+def runner_for(path: Path, runner: str = "auto") -> str:
+    """Who is to run a file, by its suffix where `runner` is "auto".
+
+    Raises:
+        UsageError: the suffix is unknown, or the runner cannot run such files.
+    """
+    if path.suffix not in RUNNERS:
+        raise UsageError(f"{path}: a checkpoint (.ckpt), a file of export.py (.mindir, .onnx) or an .om is needed")
+    able = RUNNERS[path.suffix]
+    if runner not in ("auto", *able):
+        raise UsageError(f"runner {runner} does not run {path.suffix} files; {', '.join(able)} does")
+    return able[0] if runner == "auto" else runner
+
+
+def host_config(cfg: ConfigT, path: Path) -> ConfigT:
+    """The configuration that MindSpore starts with: where another runtime computes, it only prepares and decodes, which
+    it does on the CPU, whatever the machine has."""
+    return cfg if runner_for(path, cfg.runner) in ("checkpoint", "mindspore") else cfg.replace(device_target="CPU")
 
 
 def open_runner(path: Path, cfg: Config, runner: str = "auto") -> Runner:
     """Opens a checkpoint, or a file of export.py after verifying it against its sidecar.
 
     Args:
-        path: .ckpt, .mindir or .onnx.
+        path: .ckpt, .mindir, .onnx, or an .om that atc made of the latter.
         cfg: configuration of the model; what the file says of itself is put over its defaults.
-        runner: "auto" (by the suffix), or a key of `RUNNERS`.
+        runner: "auto" (by the suffix), or one of `RUNNERS`.
 
     Raises:
         UserError: the file is missing, damaged or not of this model; the runner is not installed.
         UsageError: the suffix is unknown, or the runner cannot run such files.
     """
-    runs = {".ckpt": ("checkpoint",), ".mindir": ("mindspore", "mindspore_lite"), ".onnx": ("onnxruntime",)}
-    if path.suffix not in runs:
-        raise UsageError(f"{path}: a checkpoint (.ckpt) or a file of export.py (.mindir, .onnx) is needed")
-    if runner not in ("auto", *runs[path.suffix]):
-        raise UsageError(f"runner {runner} does not run {path.suffix} files; {', '.join(runs[path.suffix])} does")
-    if path.suffix == ".ckpt":
-        return CheckpointRunner(path, cfg)
-    return RUNNERS[runs[path.suffix][0] if runner == "auto" else runner](path, cfg)
+    from src.deploy.ascend_runners import LiteRunner, OmRunner
+
+    kinds: dict[str, Callable[[Path, Config], Runner]] = {
+        "checkpoint": CheckpointRunner,
+        "mindspore": MindirRunner,
+        "onnxruntime": OnnxRunner,
+        "mindspore_lite": LiteRunner,
+        "om": OmRunner,
+    }
+    return kinds[runner_for(path, runner)](path, cfg)

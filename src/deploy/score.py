@@ -19,7 +19,7 @@ from src.deploy.atc import atc_command
 from src.deploy.form import Finish, Form, as_arrays
 from src.deploy.numbers import ResultNumbers
 from src.deploy.result_files import ResultFiles, file_names, read_bins
-from src.deploy.runners import Runner, open_runner
+from src.deploy.runners import Runner, host_config, open_runner
 from src.deploy.sidecar import read_sidecar
 from src.deploy.unread import UnreadLoader, unread_images
 from src.engine.cards import apply_card
@@ -141,7 +141,7 @@ def write_inputs(evaluator: Evaluator, form: Form, folder: Path, names: Sequence
 
 @on_modelarts
 def score(cfg: Config) -> int:
-    """Scores `pretrained` (.mindir, .onnx) by a runner, or the files in `result_path`; or writes `input_bins`.
+    """Scores `pretrained` (.mindir, .onnx, .om) by a runner, or the files in `result_path`; or writes `input_bins`.
 
     Raises:
         UserError: a file is missing, damaged or of another model; results do not fit.
@@ -152,7 +152,7 @@ def score(cfg: Config) -> int:
         raise UsageError("input_bins needs the exported file that the inputs are for: --pretrained FILE")
     folder = stamped_folder(Path(cfg.log_path), "infer")
     start_logging(folder / "log.txt")
-    start(cfg)
+    start(host_config(cfg, Path(cfg.pretrained)) if cfg.pretrained else cfg)
     if task_of(cfg) == "classify":
         from src.deploy.score_classes import score_classes
 
@@ -192,7 +192,7 @@ def as_the_file_says(cfg: ConfigT) -> ConfigT:
 def open_file(cfg: Config, folder: Path) -> Runner:
     """The runner of an exported file or checkpoint; leaves the command that makes an .om of the file in a folder."""
     path = Path(cfg.pretrained)
-    if path.suffix != ".ckpt":
+    if path.suffix not in (".ckpt", ".om"):
         _, form = read_sidecar(path)
-        (folder / "atc.sh").write_text(atc_command(path, form) + "\n", encoding="utf-8")
+        (folder / "atc.sh").write_text(atc_command(path, form, cfg.precision_mode) + "\n", encoding="utf-8")
     return open_runner(path, cfg, cfg.runner)

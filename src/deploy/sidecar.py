@@ -22,7 +22,8 @@ def write_sidecar(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_sidecar(file: Path) -> tuple[dict[str, Any], Form]:
-    """Reads a file's sidecar and verifies the file against it.
+    """Reads a file's sidecar and verifies the file against it; that of an .om is of the ONNX or AIR file which atc made
+    it of, whose checksum is not the .om's.
 
     Raises:
         UserError: one of both is missing, the sidecar is damaged, or the file is another one.
@@ -30,6 +31,10 @@ def read_sidecar(file: Path) -> tuple[dict[str, Any], Form]:
     if not file.is_file():
         raise UserError(f"{file} does not exist")
     path = sidecar_path(file)
+    is_derived = file.suffix == ".om"
+    if is_derived:
+        sources = [sidecar_path(file.with_suffix(suffix)) for suffix in (".onnx", ".air")]
+        path = next((source for source in sources if source.is_file()), sources[0])
     if not path.is_file():
         raise UserError(
             f"{path} is missing: without it neither the classes nor the preprocessing of {file.name} are known.\n"
@@ -42,7 +47,7 @@ def read_sidecar(file: Path) -> tuple[dict[str, Any], Form]:
         content["config"]["model"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no sidecar of export.py: {error} is missing or wrong") from error
-    if expected != sha256_of(file):
+    if not is_derived and expected != sha256_of(file):
         raise UserError(
             f"{file} is not the file that {path.name} describes (sha256 differs): it was damaged or replaced. "
             "Nothing of it was run. Export it again, or copy both files together."

@@ -87,15 +87,20 @@ class Runtime:
         return np.ascontiguousarray(gathered.reshape(self.group_size, -1))
 
 
+def device_asked(cfg: Config) -> str:
+    """What `device_target` says, or MSDET_DEVICE in the environment in its place; "auto": neither names one."""
+    return cfg.device_target if cfg.device_target != "auto" else os.environ.get(_DEVICE_VARIABLE) or "auto"
+
+
 def start(cfg: Config) -> Runtime:
     """Chooses the device and the execution mode, joins the other processes and seeds the generators.
 
     Raises:
         UserError: the device is not there, or the processes were not started by a launcher.
     """
-    device = cfg.device_target
+    device = device_asked(cfg)
     if device == "auto":
-        device = os.environ.get(_DEVICE_VARIABLE) or ms.get_context("device_target")
+        device = ms.get_context("device_target")
     ms.set_context(mode=ms.GRAPH_MODE if cfg.mode == "graph" else ms.PYNATIVE_MODE)
     try:
         # MindSpore refuses to be told a device once it has computed, even the one it uses. CPU has no number, and

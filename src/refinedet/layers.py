@@ -77,10 +77,13 @@ class ChannelNorm(Float32Cell):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         wide = ops.cast(x, ms.float32)
         weight = ops.cast(ops.reshape(self.weight, (1, -1, 1, 1)), ms.float32)
-        total = ops.reduce_sum(ops.square(wide), (1,))
         if not self.training:
-            length = ops.sqrt(total) + _NORM_EPS
-            return ops.cast(wide / ops.expand_dims(length, 1) * weight, x.dtype)
+            # A power of two, which changes no digit. Without it the sum would exceed float16, in which an exported
+            # graph may be computed as a whole; so would a smaller least length be 0 there.
+            small = wide * 2.0**-6
+            length = ops.maximum(ops.sqrt(ops.reduce_sum(ops.square(small), (1,))), 2.0**-24)
+            return ops.cast(small / ops.expand_dims(length, 1) * weight, x.dtype)
+        total = ops.reduce_sum(ops.square(wide), (1,))
         length = ops.sqrt(total + ops.cast(total == 0, ms.float32)) + _NORM_EPS
         # Spread before multiplied, and not divided: on CPU either keeps an index of 16 bytes an element.
         inverse = ops.broadcast_to(ops.expand_dims(ops.reciprocal(length), 1), x.shape)

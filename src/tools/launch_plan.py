@@ -248,6 +248,9 @@ class _Planner:
                 flags["run_name"] = f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}_{os.getpid()}"
         elif self.description.kind == "infer":
             flags["log_path"] = str(folder / self.description.folder)
+            if self.named["MODEL_FILE"].endswith(".mindir") and self._device() in ("auto", "Ascend"):
+                # MindSpore itself serves no Ascend 310.
+                flags["runner"] = "mindspore_lite"
         else:
             flags["log_path"] = str(folder / "outputs") if self.description.kind == "test" else str(folder)
         own = [f"--{name}={value}" for name, value in flags.items() if self._key(f"--{name}") not in self.typed]
@@ -272,6 +275,9 @@ class _Planner:
             return ""
         flag, equals, value = values[-1][0].partition("=")
         return value if equals else "".join(values[-1][1:2])
+
+    def _device(self) -> str:
+        return self._typed_value("device_target") or os.environ.get("MSDET_DEVICE") or "auto"
 
     def _from_arguments(self) -> dict[str, str]:
         flags = {}

@@ -57,7 +57,7 @@ ARGUMENTS = {
     "RANK_TABLE_FILE": Argument(
         "HCCL rank table: the cards to use, and the machines", "", r"(?s).*\.json", is_path=True
     ),
-    "MODEL_FILE": Argument("exported file: .mindir or .onnx", "pretrained", is_path=True),
+    "MODEL_FILE": Argument("exported file: .mindir, .onnx, or .om of atc", "pretrained", is_path=True),
     "DATA_PATH": Argument("folder of the data set, or of its images with ANN_FILE", "", r"(?s).+", is_path=True),
     "ANN_FILE": Argument("annotation file of the images", "val_ann_file", r"(?s).*\D.*", is_path=True),
     "IMAGE_SHAPE": Argument("image_shape.npy, the sides of each image", "image_shape", r"(?s).*\.npy", is_path=True),

@@ -133,7 +133,8 @@ def files(weights, tmp_path_factory):
         patch.chdir(ROOT)
         ms.set_context(mode=ms.GRAPH_MODE)
         for file_format, batch in (("MINDIR", 4), ("ONNX", 1)):
-            flags = ("--ckpt_file", weights, "--width", 64, "--height", 64, "--file_name", name)
+            flags = ("--ckpt_file", weights, "--width", 64, "--height", 64, "--file_name", name,
+                     "--emulate_float16", file_format == "ONNX")  # fmt: skip
             assert run(exporting.main, *flags, "--file_format", file_format, "--batch_size", batch) == 0
     return {"mindspore": name.with_suffix(".mindir"), "onnxruntime": name.with_suffix(".onnx")}
 

@@ -51,6 +51,7 @@ def exports(checkpoint):
     ms.set_context(mode=ms.GRAPH_MODE)
     for file_format in ("MINDIR", "ONNX"):
         name = ["--file_format", file_format, "--file_name", str(checkpoint.with_name("net"))]
-        flags = ["--config", CONFIG, "--num_classes", "0", "--ckpt_file", str(checkpoint), "--testing_shape", "64"]
+        flags = ["--config", CONFIG, "--num_classes", "0", "--ckpt_file", str(checkpoint), "--testing_shape", "64",
+                 "--emulate_float16", "0"]  # fmt: skip
         assert main([*flags, *name]) == 0
     return checkpoint.with_name("net.mindir"), checkpoint.with_name("net.onnx")

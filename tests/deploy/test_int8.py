@@ -84,6 +84,15 @@ def test_mindir_with_int8_kernels_and_with_fake_quantization(quantized, tmp_path
     assert json.loads(sidecar_path(tmp_path / "small.mindir").read_text())["quantization"] == "int8"
 
 
+@pytest.mark.parametrize("kind", ["fake", pytest.param("int8", marks=pytest.mark.slow)])
+def test_float16_does_not_destroy_a_file_that_rounds(quantized, tmp_path, kind):
+    """Rounding by a sum beyond 65,504 gave no numbers; scores of an untrained network are near another's threshold."""
+    assert export(quantized, tmp_path / "n", "--quantize", kind) == 0
+    reports = json.loads(sidecar_path(tmp_path / "n.mindir").read_text())["float16"]
+    for report in reports.values():
+        assert report["is_number"] and report["candidates"] > 100 and report["score"] < 0.05
+
+
 def test_ptq(checkpoint, tmp_path):
     import cv2
 

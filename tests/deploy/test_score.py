@@ -52,7 +52,8 @@ def dataset(tmp_path_factory):
 def files(checkpoint, tmp_path_factory):
     """The checkpoint as MINDIR and as ONNX."""
     name = tmp_path_factory.mktemp("files") / "net"
-    flags = (*COMMON, "--ckpt_file", str(checkpoint), "--testing_shape", "64", "--keep_preprocess", "1")
+    flags = (*COMMON, "--ckpt_file", str(checkpoint), "--testing_shape", "64", "--keep_preprocess", "1",
+             "--emulate_float16", "0")  # fmt: skip
     for file_format in ("MINDIR", "ONNX"):
         assert run_command(export.main, [*flags, "--file_name", str(name), "--file_format", file_format]) == 0
     return name.with_suffix(".mindir"), name.with_suffix(".onnx")
