@@ -21,6 +21,7 @@ from src.common.names import writable_path
 from src.deploy.form import DeployCell, Finish, Form, as_arrays
 from src.deploy.half import HalfReport, compare_half, run_in_half
 from src.deploy.onnx_graph import polish
+from src.deploy.ptq import calibration_pictures
 from src.deploy.quantized_export import kind_of, network_to_write, session_options, tolerance_of, write_int8_onnx
 from src.deploy.samples import sample_images
 from src.deploy.sidecar import sidecar_path, write_sidecar
@@ -76,7 +77,9 @@ def export(cfg: Config) -> int:
     check_format(cfg, runtime.device)
     target = target_path(cfg)
     prepared = prepare(cfg)
-    kind_of(prepared.cfg)
+    if kind_of(prepared.cfg) == "ptq":
+        # Writing the float file takes minutes: what is wrong with the pictures is told before.
+        calibration_pictures(prepared.cfg)
     form = form_of(prepared)
     with atomic_path(target) as beside, writable_path(beside, _MINDSPORE_TAKES.fullmatch) as file:
         arrays = inputs_of(prepared, form)

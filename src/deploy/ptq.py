@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Tensor
 
 from src.deploy.int8_graph import Grid
-from src.deploy.media import open_media
+from src.deploy.media import Media, open_media
 from src.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -30,12 +30,8 @@ def calibration_arrays(cfg: Config, recipe: Recipe, form: Form) -> Iterator[list
         UsageError: the folder is missing or holds no pictures.
         UserError: none of them can be read.
     """
-    if not cfg.calibration:
-        raise UsageError("quantize ptq needs pictures like those the network will see: name a folder by --calibration")
-    if not Path(cfg.calibration).is_dir():
-        raise UsageError(f"{cfg.where('calibration')} {cfg.calibration} is no folder")
     place, preprocess = recipe.eval_pipeline(), recipe.build_preprocess()
-    media = open_media(cfg.calibration, cfg.max_image_pixels)
+    media = calibration_pictures(cfg)
     waiting: list[tuple[np.ndarray, Any]] = []
     count = 0
     for frame in media:
@@ -52,6 +48,19 @@ def calibration_arrays(cfg: Config, recipe: Recipe, form: Form) -> Iterator[list
     if not count:
         raise UserError(f"{cfg.calibration}: none of the pictures can be read: {'; '.join(media.broken[:3])}")
     log.info("calibrated on %d pictures of %s", count, cfg.calibration)
+
+
+def calibration_pictures(cfg: Config) -> Media:
+    """The pictures in the folder `calibration`.
+
+    Raises:
+        UsageError: the folder is missing or holds none.
+    """
+    if not cfg.calibration:
+        raise UsageError("quantize ptq needs pictures like those the network will see: name a folder by --calibration")
+    if not Path(cfg.calibration).is_dir():
+        raise UsageError(f"{cfg.where('calibration')} {cfg.calibration} is no folder")
+    return open_media(cfg.calibration, cfg.max_image_pixels)
 
 
 def _placed(place: Pipeline, image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:

@@ -5,7 +5,7 @@ import logging
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import amp
+from mindspore import Tensor, amp
 from mindspore.common import api
 
 from src.config import load_config
@@ -60,14 +60,14 @@ def test_all_sizes_share_one_compile_and_the_losses_of_fixed_shapes(monkeypatch)
         return phase, is_new
 
     monkeypatch.setattr(api._cell_graph_executor, "compile", counting)
-    shapes = [((64, 64), 4), ((96, 64), 4), ((64, 96), 8), ((64, 64), 4)]
+    shapes = [((64, 64), 4), ((64, 96), 8), ((64, 64), 4)]
     batches = [batch(size, count, seed) for seed, (size, count) in enumerate(shapes)]
     dynamic = train_step()
     _declare_dynamic(dynamic)
     losses = run(dynamic, batches)
     assert sum(compiled) == 1
     np.testing.assert_allclose(losses, run(train_step(), batches), rtol=1e-4)
-    assert sum(compiled) == 4
+    assert sum(compiled) == 3
 
 
 @pytest.mark.parametrize("level", ["O2", pytest.param("O3", marks=pytest.mark.slow)])
@@ -77,7 +77,9 @@ def test_half_precision_starts_like_float_and_does_not_depend_on_the_loss_scale(
     small, large = (train_step(StepOptions(loss_scale=scale, ema_decay=0.9), level) for scale in (64.0, 1024.0))
     before = small.weights[0].asnumpy().copy()
     losses = run(small, batches)
-    assert np.sum(losses[0]) == pytest.approx(np.sum(run(train_step(), batches[:1])), rel=0.01)
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    in_float, _ = train_step().loss_cell(*map(Tensor, batches[0]))
+    assert np.sum(losses[0]) == pytest.approx(float(in_float), rel=0.01)
     # Not bit for bit: the smallest gradients of the smaller scale lose digits in fp16.
     np.testing.assert_allclose(losses, run(large, batches), rtol=1e-3, atol=1e-3)
     for mine, other in zip(small.weights, large.weights, strict=True):
