@@ -51,6 +51,12 @@ SCRIPT_ALIASES = {
     "postprocess": {"anno_path": "val_ann_file", "image_dir": "val_image_dir"},
 }
 
+# In a file, which says them once for all scripts, they are of training and of validation.
+BOTH_SPLITS = {
+    "anno_path": ("train_ann_file", "val_ann_file"),
+    "image_dir": ("train_image_dir", "val_image_dir"),
+}
+
 _SIZES = tuple((size, size) for size in range(320, 609, 32))
 
 

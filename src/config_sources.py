@@ -43,15 +43,26 @@ def resolve(path: str, argv: list[str], script: str) -> Config:
     if not model:
         raise UsageError(f"{path}: no `model:`; name one of {', '.join(recipe.model_table())}, or a `base:` that does")
     aliases, keys = recipe.aliases(model, script), keys_of(config_class)
-    values: dict[str, object] = {}
-    places: dict[str, str] = {}
-    command_line = _parse(_parser(config_class, aliases, script), argv, keys)
-    for layer in [*layers, command_line]:
-        for name, (setting, value) in _assign(layer, keys, aliases).items():
-            values[name], places[name] = value, setting.place
+    values, places = _values_of_files(layers, keys, model, script)
+    typed = _parse(_parser(config_class, aliases, script), argv, keys)
+    for name, (setting, value) in _assign(typed, keys, {alias: (key,) for alias, key in aliases.items()}).items():
+        values[name], places[name] = value, setting.place
     cfg = config_class(**values, places=places)
     cfg.check()
     return cfg
+
+
+def _values_of_files(
+    layers: list[list[Setting]], keys: Mapping[str, Key], model: str, script: str
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Key -> value, and key -> where it was written, of files: of the last that says it."""
+    values: dict[str, object] = {}
+    places: dict[str, str] = {}
+    names = recipe.file_names(model, script)
+    for layer in layers:
+        for name, (setting, value) in _assign(layer, keys, names).items():
+            values[name], places[name] = value, setting.place
+    return values, places
 
 
 def from_command_line(argv: list[str], script: str) -> Config:
@@ -131,7 +142,10 @@ class _Record(argparse.Action):
         namespace.settings.append(Setting(self.dest, values, option_string))
 
 
-def _parser(config_class: type[Config], aliases: Mapping[str, str], script: str) -> argparse.ArgumentParser:
+def _parser(
+    config_class: type[Config], aliases: Mapping[str, str], script: str, values: Mapping[str, object] | None = None
+) -> argparse.ArgumentParser:
+    """The flags of a script; `--help` shows `values` where there are some, else the defaults."""
     parser = _Parser(
         usage=f"python {script}.py --config configs/NAME.yaml [--key value ...]",
         epilog="--debug shows the traceback of an error.",
@@ -147,7 +161,8 @@ def _parser(config_class: type[Config], aliases: Mapping[str, str], script: str)
         if flags:
             bare = {"nargs": "?", "const": "True"} if k.type is bool else {}
             # A key without effect is still read, to be refused by name.
-            meaning = argparse.SUPPRESS if name in config_class.UNUSED else _help(k)
+            shown = _help(k, (values or {}).get(name, k.default))
+            meaning = argparse.SUPPRESS if name in config_class.UNUSED else shown
             sections[k.group].add_argument(*flags, dest=name, action=_Record, metavar=_metavar(k), help=meaning, **bare)
     return parser
 
@@ -156,18 +171,22 @@ def _metavar(k: Key) -> str:
     return {bool: "0|1", int: "N", float: "X", str: "TEXT"}.get(k.type, "LIST")
 
 
-def _help(k: Key) -> str:
-    default = k.default
-    if isinstance(default, tuple):
-        default = str([list(item) if isinstance(item, tuple) else item for item in default]).replace(" ", "")
+def _help(k: Key, value: object) -> str:
+    if isinstance(value, tuple | list):
+        items = [list(item) if isinstance(item, tuple) else item for item in value]
+        value = str(items).replace(" ", "").replace("'", "")
     choices = f" [{' | '.join(k.choices)}]" if k.choices and len(k.choices) > 1 else ""
-    shown = f" ({default})" if default != "" else ""
+    shown = f" ({value})" if value != "" else ""
     return f"{k.help}{choices}{shown}".replace("%", "%%")
 
 
 def _print_help(flags: argparse.Namespace, script: str) -> None:
-    model, config_class = _model_of(read_layers(flags.config) if flags.config else [], flags.model)
-    parser = _parser(config_class, recipe.aliases(model, script), script)
+    layers = read_layers(flags.config) if flags.config else []
+    model, config_class = _model_of(layers, flags.model)
+    # As they are written: what makes values of texts is slow to import.
+    names = recipe.file_names(model, script) if model else {}
+    values = {key: s.raw for layer in layers for s in layer for key in names.get(s.name, (s.name,))}
+    parser = _parser(config_class, recipe.aliases(model, script), script, values)
     if not model:
         parser.epilog = "With --config configs/NAME.yaml the keys of that model are listed too. " + parser.epilog
     parser.print_help()
@@ -187,33 +206,65 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str], keys: Mapping[str, 
 
 
 def _assign(
-    layer: list[Setting], keys: Mapping[str, Key], aliases: Mapping[str, str]
+    layer: list[Setting], keys: Mapping[str, Key], names: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[Setting, object]]:
-    """Key -> (setting, typed value) of one file or of the command line."""
+    """Key -> (setting, typed value) of one file or of the command line.
+
+    Args:
+        layer: the settings.
+        keys: of the model.
+        names: old name -> the keys that it sets; none: it is known, and says nothing to this script.
+    """
     result: dict[str, tuple[Setting, object]] = {}
     for setting in layer:
         # A name that is a key keeps that meaning in a file: the file serves every script.
-        name = setting.name if setting.name in keys else aliases.get(setting.name)
-        if name not in keys:
-            near = _nearest(setting.name, [*keys, *aliases])
+        targets = (setting.name,) if setting.name in keys else names.get(setting.name)
+        if targets is None:
+            near = _nearest(setting.name, [*keys, *names])
             raise UsageError(f"{setting.place}: unknown key {setting.name!r}; the nearest is {near!r}")
-        try:
-            value = keys[name].convert(setting.raw)
-        except ValueError as error:
-            raise UsageError(f"{_label(setting)} is {_shown(setting.raw)}; it {error}") from None
-        if name in result:
-            _refuse_contradiction(result[name], (setting, value), name)
-        result[name] = (setting, value)
+        for name in targets:
+            if len(targets) > 1 and name in result:
+                # One name for two keys gives way to the name of one of them, wherever in the file that stands.
+                continue
+            found = _typed(setting, keys[name])
+            if found is None:
+                continue
+            if name in result and _is_several(result[name][0], names):
+                del result[name]
+            if name in result:
+                found = _of_two_names(result[name], found, name)
+            result[name] = found
     return result
 
 
-def _refuse_contradiction(first: tuple[Setting, object], second: tuple[Setting, object], name: str) -> None:
-    """Two names of one key must agree; the same flag twice is ordinary: the last one counts."""
+def _is_several(setting: Setting, names: Mapping[str, tuple[str, ...]]) -> bool:
+    return len(names.get(setting.name, ())) > 1
+
+
+def _typed(setting: Setting, key: Key) -> tuple[Setting, object] | None:
+    """The setting with its value; None if it is left empty, or None, where the key takes no such value."""
+    try:
+        return setting, key.convert(setting.raw)
+    except ValueError as error:
+        if setting.raw is None or setting.raw in ("", "None", "none", "null", "~"):
+            return None
+        raise UsageError(f"{_label(setting)} is {_shown(setting.raw)}; it {error}") from None
+
+
+def _of_two_names(first: tuple[Setting, object], second: tuple[Setting, object], name: str) -> tuple[Setting, object]:
+    """What holds of two settings of one key: the one that is not empty. Two that say something must agree; the same
+    flag twice is ordinary: the last one counts."""
     (one, value_one), (two, value_two) = first, second
-    if _label(one) != _label(two) and value_one != value_two:
-        raise UsageError(
-            f"{_label(one)} and {_label(two)} both mean {name}, but say {_shown(one.raw)} and {_shown(two.raw)}"
-        )
+    if _label(one) == _label(two):
+        return second
+    empty = ("", ())
+    if value_two in empty:
+        return first
+    if value_one in empty or value_one == value_two:
+        return second
+    raise UsageError(
+        f"{_label(one)} and {_label(two)} both mean {name}, but say {_shown(one.raw)} and {_shown(two.raw)}"
+    )
 
 
 def _label(setting: Setting) -> str:

@@ -51,7 +51,7 @@ class Key:
             return self.default
         if _is_optional(self.type) and _is_word(raw, _NONE_WORDS):
             return None
-        if raw is None and self.type is str:
+        if self.type is str and (raw is None or (self.path and _is_word(raw, ("None", "null")))):
             return ""
         try:
             value = _typed(self._shape(raw), self.type)

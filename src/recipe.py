@@ -179,6 +179,24 @@ def aliases(model: str, script: str) -> Mapping[str, str]:
     return {**SHARED_ALIASES, **SCRIPT_ALIASES.get(script, {}), **own.get("*", {}), **own.get(script, {})}
 
 
+def file_names(model: str, script: str) -> Mapping[str, tuple[str, ...]]:
+    """Old name in a YAML file -> the keys that it sets there.
+
+    A file serves every script, so that a name means in it what it means in training, whichever script reads it; a name
+    that only another script has means what it means there. What differs by script are a file's two names for weights:
+    `STARTS_FROM` of a model are those that training starts from, `SCORED` those of the weights that are evaluated.
+    """
+    from src.config_keys import BOTH_SPLITS, SCRIPT_ALIASES
+
+    module = _config_module(model)
+    names: dict[str, str] = {}
+    for other in ("postprocess", "predict", "export", "test", "eval", "train"):
+        names |= {**SCRIPT_ALIASES.get(other, {}), **module.ALIASES.get(other, {})}
+    found = {name: (key,) for name, key in {**names, **aliases(model, "")}.items()} | BOTH_SPLITS
+    of_others = getattr(module, "SCORED" if script == "train" else "STARTS_FROM", ())
+    return {**found, **{name: () for name in of_others}}
+
+
 def _config_module(model: str) -> ModuleType:
     if model not in _PACKAGES:
         near = difflib.get_close_matches(model, _PACKAGES, n=1, cutoff=0.5)

@@ -434,3 +434,40 @@ def test_every_script_is_known_and_can_be_called():
     assert scripts == set(launch_table.SCRIPTS)
     for path in (ROOT / "scripts").glob("run_*.sh"):
         assert os.access(path, os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("line", "device", "runner"),
+    [
+        ("run_infer_310 yolov4 y.mindir val2017", "", "--runner=mindspore_lite"),
+        ("run_infer_310 yolov4 y.mindir val2017 --device_target Ascend", "", "--runner=mindspore_lite"),
+        ("run_infer_310 yolov4 y.mindir val2017", "CPU", ""),
+        ("run_infer_310 yolov4 y.mindir val2017 --device_target CPU", "", ""),
+        ("run_infer_310 yolov4 y.mindir val2017 --runner mindspore", "", ""),
+        ("run_infer_310 yolov4 y.om val2017", "", ""),
+        ("run_infer_310 yolov4 y.onnx val2017", "", ""),
+    ],
+)
+def test_mindspore_lite_runs_a_mindir_on_310(line, device, runner, folder, monkeypatch):
+    """MindSpore itself serves no Ascend 310."""
+    monkeypatch.setenv("MSDET_DEVICE", device)
+    flags = [flag for flag in plan_of(line, folder).entry if flag.startswith("--runner=")]
+    assert flags == ([runner] if runner else [])
+
+
+def test_a_file_of_the_old_classifiers_with_every_launcher(folder):
+    """It names the model by `net`, and asks for several processes, which is of some scripts only."""
+    (folder / "imagenet_config.yaml").write_text("net: darknet53\nrun_distributed: True\ndevice_num: ''\n")
+    found = {
+        line: flags_of(plan_of(line, folder), folder)
+        for line in (
+            "run_distribute_train_gpu imagenet_config.yaml imagenet2012 data",
+            "run_standalone_train_gpu imagenet_config.yaml imagenet2012 data",
+            "run_eval_gpu imagenet_config.yaml data w.ckpt",
+        )
+    }
+    assert list(found.values()) == [
+        "--dataset=imagenet2012 --data_dir=HERE/data --device_target=GPU --is_distributed=1",
+        "--dataset=imagenet2012 --data_dir=HERE/data --device_target=GPU --is_distributed=0",
+        "--data_dir=HERE/data --pretrained=HERE/w.ckpt --device_target=GPU",
+    ]

@@ -56,7 +56,7 @@ ALLOWED = {
 }
 # Module -> its name in requirements.txt, where that is another; and what comes with a platform or is asked for by name.
 DISTRIBUTIONS = {"yaml": "pyyaml", "cv2": "opencv-python-headless", "PIL": "pillow"}
-OF_PLATFORMS = {"mindspore_lite", "moxing", "boto3", "botocore"}
+OF_PLATFORMS = {"mindspore_lite", "ais_bench", "moxing", "boto3", "botocore"}
 WITHOUT_MINDSPORE = {*PLAIN, "data", "__init__"}
 
 

@@ -11,7 +11,9 @@ from src.config_darknet import DarkNetKeys
 from src.config_quant import QuantKeys
 from src.errors import UsageError
 
-# Old name -> key. `checkpoint_path` is the file that is evaluated; a file with both it and `pre_trained` must agree.
+# Old name -> key. In a file, `pre_trained` is what training starts from and `checkpoint_path` what the other scripts
+# take.
+STARTS_FROM, SCORED = ("pre_trained",), ("checkpoint_path",)
 ALIASES = {
     "*": {
         "net": "model",

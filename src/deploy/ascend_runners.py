@@ -18,6 +18,7 @@ import numpy as np
 from src.common.names import readable_path
 from src.deploy.atc import PRECISION_MODES
 from src.deploy.runners import ExportedRunner, unloadable
+from src.engine.processes import card_of
 from src.engine.runtime import device_asked
 from src.errors import UserError
 
@@ -44,7 +45,7 @@ class LiteRunner(ExportedRunner):
         on_cpu = device_asked(cfg) == "CPU"
         context.target = ["cpu" if on_cpu else "ascend"]
         if not on_cpu:
-            context.ascend.device_id = cfg.device_id
+            context.ascend.device_id = card_of(cfg)
             context.ascend.precision_mode = cfg.precision_mode
             _warn_of_half(path, self.sidecar, cfg.precision_mode)
         self.model = lite.Model()
@@ -79,7 +80,7 @@ class OmRunner(ExportedRunner):
         _warn_of_half(path, self.sidecar, cfg.precision_mode)
         try:
             with readable_path(path, copy=True) as name:
-                self.session = InferSession(device_id=cfg.device_id, model_path=name)
+                self.session = InferSession(device_id=card_of(cfg), model_path=name)
         except (RuntimeError, ValueError) as error:
             raise unloadable(path, error) from error
         _check_inputs(path, self.session.get_inputs(), self.sidecar["inputs"], self.batch_size)

@@ -16,6 +16,7 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from src.common.device import configure
+from src.engine.processes import card_of, joins_others
 from src.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,8 +93,12 @@ def device_asked(cfg: Config) -> str:
     return cfg.device_target if cfg.device_target != "auto" else os.environ.get(_DEVICE_VARIABLE) or "auto"
 
 
-def start(cfg: Config) -> Runtime:
+def start(cfg: Config, is_training: bool = False) -> Runtime:
     """Chooses the device and the execution mode, joins the other processes and seeds the generators.
+
+    Args:
+        cfg: the configuration.
+        is_training: see `joins_others`.
 
     Raises:
         UserError: the device is not there, or the processes were not started by a launcher.
@@ -101,12 +106,13 @@ def start(cfg: Config) -> Runtime:
     device = device_asked(cfg)
     if device == "auto":
         device = ms.get_context("device_target")
+    joins = joins_others(cfg, is_training)
     ms.set_context(mode=ms.GRAPH_MODE if cfg.mode == "graph" else ms.PYNATIVE_MODE)
     try:
         # MindSpore refuses to be told a device once it has computed, even the one it uses. CPU has no number, and
         # in a distributed run a card's number is given by the launcher.
-        if device != "CPU" and not cfg.is_distributed:
-            ms.set_device(device, cfg.device_id)
+        if device != "CPU" and not joins:
+            ms.set_device(device, card_of(cfg))
         elif device != ms.get_context("device_target"):
             ms.set_device(device)
     except (RuntimeError, ValueError) as error:
@@ -115,14 +121,12 @@ def start(cfg: Config) -> Runtime:
             "Run `python -m src.tools.doctor` to see what this machine has, or set --device_target=CPU."
         ) from error
     configure(cfg)
-    rank, group_size = _join(cfg)
+    rank, group_size = _join() if joins else (0, 1)
     ms.set_seed(cfg.seed)
     return Runtime(device, rank, group_size)
 
 
-def _join(cfg: Config) -> tuple[int, int]:
-    if not cfg.is_distributed:
-        return 0, 1
+def _join() -> tuple[int, int]:
     from mindspore import communication
 
     try:

@@ -13,7 +13,9 @@ _EVAL = {
     "nms_threshold": "nms_thresh",
     "min_score": "eval_ignore_threshold",
 }
-# The names of the seed's config.py and scripts. `checkpoint_path` is the file that is evaluated.
+# The names of the seed's config.py and scripts. In a file, `pre_trained` is what training starts from and
+# `checkpoint_path` what is evaluated.
+STARTS_FROM, SCORED = ("pre_trained",), ("checkpoint_path",)
 ALIASES = {
     "*": {
         "pre_trained": "pretrained",

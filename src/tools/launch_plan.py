@@ -12,10 +12,11 @@ from datetime import datetime
 from pathlib import Path
 
 from src import recipe
+from src.config_keys import SHARED_ALIASES
 from src.errors import UsageError
 from src.tools.launch_options import Options, own_options, split
 from src.tools.launch_place import Place, read_place
-from src.tools.launch_table import ARGUMENTS, SCRIPTS, Script, family_of, find_config, forms_of, match, usage
+from src.tools.launch_table import ARGUMENTS, SCRIPTS, Script, family_of, find_config, forms_of, match, model_in, usage
 
 ROOT = Path(__file__).resolve().parents[2]
 _RANK_PY = ROOT / "src" / "tools" / "rank.py"
@@ -169,7 +170,7 @@ class _Planner:
         self.script, self.description, self.config = script, description, config
         self.family, self.named, self.start = family, named, start
         self.options, self.rest = options, list(rest)
-        model = next((m for m in recipe.model_table() if m == _model_in(config)), "")
+        model = next((m for m in recipe.model_table() if m == model_in(config)), "")
         self.aliases = recipe.aliases(model, Path(description.entry).stem)
         self.typed = {self._key(word) for word in rest if word.startswith("--")}
         self.table: Place | None = None
@@ -240,6 +241,8 @@ class _Planner:
         flags = {"config": str(self.config), **self._from_arguments(), **self.description.flags}
         if several:
             flags["is_distributed"] = "1"
+        elif self.description.is_training and _is_for_several(self.config):
+            flags["is_distributed"] = "0"
         folder = Path(log.replace("{rank}", str(first))).parent
         if self.description.is_training:
             flags["ckpt_path"] = str(folder / "outputs")
@@ -306,6 +309,15 @@ class _Planner:
         return self.aliases.get(name, name)
 
 
+def _is_for_several(config: Path) -> bool:
+    """Whether a file asks for several processes, under one of the names for it."""
+    from src.config_yaml import read_layers
+
+    names = {"is_distributed", *(old for old, name in SHARED_ALIASES.items() if name == "is_distributed")}
+    said = [str(setting.raw) for layer in read_layers(str(config)) for setting in layer if setting.name in names]
+    return bool(said) and said[-1].lower() in ("true", "1", "yes", "on")
+
+
 def _grouped(flags: Sequence[str]) -> list[list[str]]:
     """Each flag with the words that follow it."""
     groups: list[list[str]] = []
@@ -326,10 +338,3 @@ def free_port() -> int:
 def _msrun() -> str:
     beside = Path(sys.executable).parent / "msrun"
     return str(beside) if beside.exists() else "msrun"
-
-
-def _model_in(config: Path) -> str:
-    from src.config_yaml import read_layers
-
-    models = [str(setting.raw) for layer in read_layers(str(config)) for setting in layer if setting.name == "model"]
-    return models[-1] if models else ""

@@ -175,13 +175,19 @@ def family_of(config: Path) -> str:
     Raises:
         UsageError: the file is not readable as a config.
     """
+    return _longest(config.stem) or _longest(model_in(config))
+
+
+def model_in(config: Path) -> str:
+    """The model that a config names, "" if none; `net` is the old classifiers' word for it.
+
+    Raises:
+        UsageError: the file is not readable as a config.
+    """
     from src.config_yaml import read_layers
 
-    family = _longest(config.stem)
-    if family:
-        return family
-    models = [str(setting.raw) for layer in read_layers(str(config)) for setting in layer if setting.name == "model"]
-    return _longest(models[-1]) if models else ""
+    settings = [setting for layer in read_layers(str(config)) for setting in layer if setting.name in ("model", "net")]
+    return str(settings[-1].raw) if settings else ""
 
 
 def _longest(name: str) -> str:

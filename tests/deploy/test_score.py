@@ -228,7 +228,9 @@ def test_nothing_to_score(dataset, tmp_path, capsys):
 
 def test_the_command_for_an_om():
     form = Form((320, 320), 0, True, True, valid_sizes=True)
-    text = atc_command(Path("m/net.mindir"), form)
+    text = atc_command(Path("m/net.mindir"), form, "preferred_fp32")
     assert "write net.onnx with export.py" in text and "--model=m/net.onnx --output=m/net " in text
     assert "--input_shape=images:1,320,320,3;valid_sizes:1,2" in text.replace("'", "") and "--framework=5" in text
-    assert "--framework=1 --model=net.air" in atc_command(Path("net.air"), Form((320, 320), 1, False, False))
+    assert "--framework=1 --model=net.air" in atc_command(
+        Path("net.air"), Form((320, 320), 1, False, False), "enforce_fp16"
+    )
