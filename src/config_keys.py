@@ -124,6 +124,9 @@ class DataKeys:
     voc_first_pixel: int = key(
         1, "number of the leftmost pixel in VOC files: 1, or 0 as some programs write", minimum=0, maximum=1
     )
+    keep_empty_images: bool = key(
+        True, "train on images without any annotation too; False: leave them out, as the old zoo did"
+    )
     learn_difficult: bool = key(True, "VOC: train on objects marked difficult too; a score never asks for them")
     max_boxes: int = key(
         50, "ground-truth boxes an image is padded to; more grow the batch unless cut_boxes", minimum=1
@@ -332,7 +335,7 @@ class OutputKeys:
         "", "folder of the run inside ckpt_path; empty: the date and time of its start", affects_training=False
     )
     ckpt_interval: int = key(
-        1, "epochs between checkpoints", minimum=1, means_default=("None", "-1", ""), affects_training=False
+        1, "epochs (not steps) between checkpoints", minimum=1, means_default=("None", "-1", ""), affects_training=False
     )
     save_checkpoint: bool = key(
         True, "write checkpoints; False: none, and nothing to continue from", affects_training=False

@@ -58,14 +58,17 @@ def folder(tmp_path, monkeypatch):
 # Script and arguments -> what reaches the entry script (paths in the caller's folder as HERE), and the first log.
 STANDALONE = {
     "run_standalone_train yolov4 dataset/xxx cspdarknet53_backbone.ckpt": (
-        "--data_dir=HERE/dataset/xxx --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt", "train/log.txt"),
-    "run_standalone_train yolov4 dataset/coco2017 cspdarknet53_backbone.ckpt": (
-        "--data_dir=HERE/dataset/coco2017 --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt", "train/log.txt"),
+        "--data_dir=HERE/dataset/xxx --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt --training_shape=416 "
+        "--warmup_epochs=4", "train/log.txt"),
+    "run_standalone_train yolov4 dataset/coco2017 cspdarknet53_backbone.ckpt --warmup_epochs 2": (
+        "--data_dir=HERE/dataset/coco2017 --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt --training_shape=416 "
+        "--warmup_epochs 2", "train/log.txt"),
     "run_standalone_train yolov4 dataset/xxx cspdarknet53_backbone.ckpt 3": (
-        "--data_dir=HERE/dataset/xxx --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt --device_id=3",
-        "train/log.txt"),
+        "--data_dir=HERE/dataset/xxx --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt --device_id=3 "
+        "--training_shape=416 --warmup_epochs=4", "train/log.txt"),
     "run_standalone_train yolov3_quant dataset/coco2014 yolov3_darknet53_noquant.ckpt": (
-        "--data_dir=HERE/dataset/coco2014 --pretrained=HERE/yolov3_darknet53_noquant.ckpt", "train/log.txt"),
+        "--data_dir=HERE/dataset/coco2014 --pretrained=HERE/yolov3_darknet53_noquant.ckpt --lr=0.004",
+        "train/log.txt"),
     "run_standalone_train efficientdet_d0 4": ("--device_id=4", "train/log.txt"),
     "run_standalone_train efficientdet_d0": ("", "train/log.txt"),
     "run_standalone_train efficientdet": ("", "train/log.txt"),
@@ -364,7 +367,9 @@ def test_the_usage_says_where_the_data_set_is_named(script, model, capsys):
 
 
 def test_an_empty_argument_leaves_its_flag_out(folder):
-    assert flags_of(plan_of("run_standalone_train yolov4 d ''", folder), folder) == "--data_dir=HERE/d"
+    assert flags_of(plan_of("run_distribute_train yolov4 d ''", folder), folder) == (
+        "--data_dir=HERE/d --is_distributed=1"
+    )
 
 
 def test_a_config_of_ones_own_takes_the_arguments_of_its_model(folder):
@@ -471,3 +476,9 @@ def test_a_file_of_the_old_classifiers_with_every_launcher(folder):
         "--dataset=imagenet2012 --data_dir=HERE/data --device_target=GPU --is_distributed=0",
         "--data_dir=HERE/data --pretrained=HERE/w.ckpt --device_target=GPU",
     ]
+
+
+def test_a_file_of_ones_own_keeps_its_values_on_one_card(folder):
+    (folder / "yolov4.yaml").write_text("model: yolov4\ntraining_shape: 640\n")
+    plan = plan_of("run_standalone_train ./yolov4.yaml data w.ckpt", folder)
+    assert flags_of(plan, folder) == "--data_dir=HERE/data --pretrained_backbone=HERE/w.ckpt"

@@ -69,10 +69,27 @@ def open_dataset(cfg: ConfigT, split: str, need_images: bool = True) -> tuple[De
     if split == "train":
         if not cfg.learn_difficult:
             dataset = dataset.without_difficult()
+        if not cfg.keep_empty_images:
+            dataset = _without_empty(cfg, dataset)
         for finding in fast_findings(cfg, dataset, split):
             log.log(logging.WARNING if finding.severity == "warning" else logging.INFO, finding.text)
     names = [name for name in dataset.class_names if name != UNUSED_CLASS]
     return dataset, resolve_classes(cfg, names, dataset.ann_file)
+
+
+def _without_empty(cfg: Config, dataset: DetectionDataset) -> DetectionDataset:
+    """The dataset without images that have neither objects nor crowd regions.
+
+    Raises:
+        UserError: none is left.
+    """
+    empty = [i for i, sample in enumerate(dataset.samples) if not len(sample.boxes)]
+    if len(empty) == len(dataset.samples):
+        raise UserError(f"{dataset.ann_file}: no image has an annotation, and keep_empty_images is False")
+    if empty:
+        where = cfg.where("keep_empty_images")
+        log.info("%d of %d images have no annotation and are left out (%s)", len(empty), len(dataset.samples), where)
+    return dataset.without_images(empty)
 
 
 def read_files(cfg: Config, split: str, need_images: bool = True) -> DetectionDataset:

@@ -98,6 +98,10 @@ def _train_in(folder: Path, cfg: Config, runtime: Runtime, manifest: Path | None
         lr_warmup_init=cfg.lr_warmup_init,
     ):
         log.warning("%s", sentence)
+    if cfg.save_checkpoint and cfg.ckpt_interval > cfg.max_epoch:
+        # Typed by those who come from the old zoo's YOLOs, which counted steps.
+        where = cfg.where("ckpt_interval")
+        log.warning("%s is %d epochs, not steps: the only checkpoint is written at the end", where, cfg.ckpt_interval)
     dataset, cfg = open_dataset(cfg, "train")
     recipe = get_recipe(cfg)
     network = recipe.build_network()

@@ -16,7 +16,18 @@ from src.config_keys import SHARED_ALIASES
 from src.errors import UsageError
 from src.tools.launch_options import Options, own_options, split
 from src.tools.launch_place import Place, read_place
-from src.tools.launch_table import ARGUMENTS, SCRIPTS, Script, family_of, find_config, forms_of, match, model_in, usage
+from src.tools.launch_table import (
+    ARGUMENTS,
+    SCRIPTS,
+    Script,
+    family_of,
+    find_config,
+    forms_of,
+    match,
+    model_in,
+    standalone_flags,
+    usage,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 _RANK_PY = ROOT / "src" / "tools" / "rank.py"
@@ -239,6 +250,8 @@ class _Planner:
 
     def _flags(self, log: str, first: int, several: bool) -> list[str]:
         flags = {"config": str(self.config), **self._from_arguments(), **self.description.flags}
+        if self.description.kind == "standalone":
+            flags |= standalone_flags(self.config)
         if several:
             flags["is_distributed"] = "1"
         elif self.description.is_training and _is_for_several(self.config):

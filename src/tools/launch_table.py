@@ -117,6 +117,13 @@ FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 
 
+# What the old zoo's scripts for one card gave to train.py besides their arguments, by the file in configs/.
+_STANDALONE_FLAGS: Mapping[str, Mapping[str, str]] = {
+    "yolov4": {"training_shape": "416", "warmup_epochs": "4"},
+    "yolov3_quant": {"lr": "0.004"},
+}
+
+
 @dataclass(frozen=True)
 class Script:
     """One of the scripts.
@@ -176,6 +183,11 @@ def family_of(config: Path) -> str:
         UsageError: the file is not readable as a config.
     """
     return _longest(config.stem) or _longest(model_in(config))
+
+
+def standalone_flags(config: Path) -> Mapping[str, str]:
+    """What a training on one card is given besides its arguments; nothing where the config is one of the user's own."""
+    return _STANDALONE_FLAGS.get(config.stem, {}) if config.parent == CONFIGS else {}
 
 
 def model_in(config: Path) -> str:

@@ -217,3 +217,61 @@ def test_static_shapes_have_room_for_the_most_crowded_image(tmp_path, caplog, sh
     assert {shape for shape, _ in batches} == rows
     assert sorted(count for _, count in batches) == [1, 1, 1, 1, 1, 7] and loader.boxes_cut == 0
     assert ("room for 8 boxes, since one has 7" in caplog.text) == (shapes == "off")
+
+
+def test_images_without_annotations_are_kept_or_left_out(tmp_path, caplog):
+    """The recorded trainings of YOLO left out images without any annotation, and no others."""
+    coco = CocoFolder(tmp_path / "data")
+    coco.add_image(1, boxes=[[1, 1, 20, 20]])
+    coco.add_image(2)
+    coco.add_image(3)
+    coco.add_box(3, [2, 2, 30, 30], iscrowd=1)
+    coco.write()
+    flags = [f"--train_ann_file={coco.ann_file}", f"--train_image_dir={coco.image_dir}"]
+    flags += [f"--val_ann_file={coco.ann_file}", f"--val_image_dir={coco.image_dir}"]
+    caplog.set_level("INFO")
+    kept = {True: [1, 2, 3], False: [1, 3]}
+    for keep, ids in kept.items():
+        dataset, _ = open_dataset(config(*flags, f"--keep_empty_images={keep}"), "train")
+        assert [sample.image_id for sample in dataset.samples] == ids
+        assert len(ground_truth(dataset).areas) == 2
+    assert "1 of 3 images have no annotation and are left out (--keep_empty_images)" in caplog.text
+    assert len(open_dataset(config(*flags, "--keep_empty_images=0"), "val")[0].samples) == 3
+    coco.content["annotations"] = []
+    coco.write()
+    with pytest.raises(UserError, match="no image has an annotation"):
+        open_dataset(config(*flags, "--keep_empty_images=0"), "train")
+
+
+def test_the_recipes_leave_out_what_the_recorded_trainings_left_out():
+    """1,832, 320 and 641 steps an epoch are those of the images with annotations; EfficientDet's 7,392 of all."""
+    kept = {
+        name: load_config(f"configs/{name}.yaml").keep_empty_images
+        for name in ("yolov4", "yolov3", "yolov3_quant", "yolov4_finetune", "yolov3_shapes", "efficientdet_d0_seed")
+    }
+    assert [name for name, keeps in kept.items() if not keeps] == ["yolov4", "yolov3", "yolov3_quant"]
+    with_annotations = {
+        "yolov4": (117_266, 64, 1_832),
+        "yolov3": (82_081, 256, 320),
+        "yolov3_quant": (82_081, 128, 641),
+    }
+    for name, (images, batch, steps) in with_annotations.items():
+        assert load_config(f"configs/{name}.yaml").per_batch_size * 8 == batch and images // batch == steps
+
+
+def test_files_named_by_the_old_words_are_used_with_coco_too(tmp_path):
+    """There they were of other data alone; here what is named is read."""
+    coco = CocoFolder(tmp_path / "data")
+    coco.add_image(1, boxes=[[1, 1, 20, 20]])
+    coco.write()
+    flags = [
+        "--dataset=coco",
+        f"--data_dir={tmp_path}",
+        f"--anno_path={coco.ann_file}",
+        f"--image_dir={coco.image_dir}",
+    ]
+    for script, split in (("train", "train"), ("eval", "val")):
+        dataset, _ = open_dataset(config(*flags, script=script), split)
+        assert (dataset.format, str(dataset.ann_file), str(dataset.image_dir)) == (
+            "coco", str(coco.ann_file), str(coco.image_dir),
+        )  # fmt: skip
