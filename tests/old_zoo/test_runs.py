@@ -149,3 +149,18 @@ def test_darknet53(tmp_path):
     trained = newest(tmp_path, "train/outputs/*/ckpt_0/*.ckpt")
     page.type("bash run_eval_gpu.sh", words=[("w.ckpt", str(trained))])
     page.type("python export.py", words=[("w.ckpt", str(trained))])
+
+
+def test_two_processes_from_a_rank_table(tmp_path, shapes):
+    """The main command of the old zoo, on a CPU."""
+    devices = ",".join(f'{{"device_id": "{i}", "device_ip": "192.168.1.{i}", "rank_id": "{i}"}}' for i in range(2))
+    server = f'{{"server_id": "a", "device": [{devices}]}}'
+    table = f'{{"version": "1.0", "server_count": "1", "server_list": [{server}], "status": "completed"}}'
+    (tmp_path / "hccl_2p.json").write_text(table)
+    shutil.copytree(shapes, tmp_path / "dataset" / "xxx")
+    page = Typist(tmp_path, "yolov4.md", "yolov4")
+    words = [("cspdarknet53_backbone.ckpt", ""), ("rank_table_8p.json", "hccl_2p.json")]
+    page.type("bash run_distribute_train.sh", ONE_EPOCH.replace("=2 ", "=1 "), TRAINED["yolov4"], words=words)
+    for rank in range(2):
+        assert "loss" in (tmp_path / f"train_parallel{rank}" / "log.txt").read_text()
+    assert newest(tmp_path, "train_parallel0/outputs/*/ckpt_0/*.ckpt").is_file()
