@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from src.common.files import read_json, write_json
+from src.data.mindrecord import shard_paths
 from src.engine.buckets import is_url, open_bucket
 from src.errors import UserError
 
@@ -32,6 +33,8 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 
 # Kept in the folders: what was unpacked, what was delivered.
 _UNPACKED, _DELIVERED = ".unpacked.json", ".delivered.json"
+# Where in output_path, and so below train_url, create_data writes MindRecord files.
+RECORDS = "mindrecord"
 _WEIGHTS = ("pretrained", "pretrained_backbone")
 
 
@@ -104,7 +107,8 @@ def deliver(cfg: Config) -> None:
                 bucket.store(path, name)
                 done[name] = mark
         write_json(record, {cfg.train_url: done})
-    log.info("results are in %s", cfg.train_url)
+    if now:
+        log.info("results are in %s", cfg.train_url)
 
 
 def try_to_deliver(cfg: Config) -> None:
@@ -198,12 +202,17 @@ def _check_members(path: Path, archive: zipfile.ZipFile, free: int) -> None:
 
 def _data_keys(cfg: Config, data: Path) -> dict[str, str]:
     """Keys that name the data, where the configuration leaves them open."""
-    if hasattr(cfg, "mindrecord_dir") and not cfg.mindrecord_dir and any(data.glob("*.mindrecord*")):
-        return {"mindrecord_dir": str(data)}
-    if cfg.data_dir:
-        return {}
     inside = data / cfg.modelarts_dataset_unzip_name
-    return {"data_dir": str(inside if cfg.modelarts_dataset_unzip_name and inside.is_dir() else data)}
+    folder = inside if cfg.modelarts_dataset_unzip_name and inside.is_dir() else data
+    # A job of create_data delivers its MindRecord files in a folder RECORDS below its train_url.
+    records = [place for place in (data, data / RECORDS, folder, folder / RECORDS) if _holds_records(place)]
+    if hasattr(cfg, "mindrecord_dir") and not cfg.mindrecord_dir and records:
+        return {"mindrecord_dir": str(records[0])}
+    return {} if cfg.data_dir else {"data_dir": str(folder)}
+
+
+def _holds_records(folder: Path) -> bool:
+    return any(shard_paths(folder / split, split) for split in ("train", "val", "test"))
 
 
 def _fetch_weights(url: str, folder: Path) -> Path:

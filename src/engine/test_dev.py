@@ -40,7 +40,8 @@ def test_dev(cfg: Config) -> int:
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to test with --pretrained")
     runtime = start(cfg)
-    root = Path(cfg.log_path if "log_path" in cfg.places else _FOLDER)
+    # On ModelArts log_path is the folder that is delivered.
+    root = Path(cfg.log_path if cfg.enable_modelarts or "log_path" in cfg.places else _FOLDER)
     stamp = f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}"
     folder = Path(runtime.by_master(lambda: str(make_folder(root, stamp))))
     start_logging(folder / "log.txt" if runtime.is_master else None, runtime.rank)

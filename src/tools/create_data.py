@@ -2,6 +2,7 @@
 
 python -m src.tools.create_data --config configs/efficientdet_d0.yaml --data_dir DIR --mindrecord_dir OUT
 python -m src.tools.create_data --config configs/yolov4.yaml --data_dir DIR --to coco --output OUT
+On ModelArts --enable_modelarts True --data_url DATA --train_url URL makes what train.py --data_url URL trains from.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     wrong = [split for split in splits if split not in ("train", "val", "test")]
     if wrong or not splits:
         raise UsageError(f"--splits is {args.splits!r}; it takes train, val, test or several of them with commas")
+    _require_delivered(cfg, args.to, args.output)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
     from src.engine.modelarts import on_modelarts
@@ -77,10 +79,23 @@ def _read(cfg: Config, split: str) -> DetectionDataset:
     return whole_images(open_dataset(cfg.replace(mindrecord_dir=""), split)[0])
 
 
+def _require_delivered(cfg: Config, form: str, output: str) -> None:
+    """A job on ModelArts delivers `output_path` and nothing else; its other files are gone with its machine."""
+    typed = output or (cfg.mindrecord_dir if form == "mindrecord" else "")
+    whole = Path(cfg.output_path).absolute()
+    if cfg.enable_modelarts and cfg.train_url and typed and not Path(typed).absolute().is_relative_to(whole):
+        raise UsageError(
+            f"{typed} is not delivered to train_url {cfg.train_url}, which gets what is in output_path {whole}: leave "
+            "--output and --mindrecord_dir out, or name a folder in output_path"
+        )
+
+
 def _job_folder(cfg: Config, form: str) -> str:
     if not cfg.enable_modelarts:
         raise UsageError("say where to write: --mindrecord_dir=DIR, or --output=DIR")
-    return str(Path(cfg.output_path) / form)
+    from src.engine.modelarts import RECORDS
+
+    return str(Path(cfg.output_path) / (RECORDS if form == "mindrecord" else form))
 
 
 def _write(dataset: DetectionDataset, folder: Path, split: str, form: str) -> str:

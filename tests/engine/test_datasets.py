@@ -1,5 +1,7 @@
 """From a configuration to datasets: every form of annotations, and the rule of MindRecord folders."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from src.config import load_config
 from src.data.imagefolder import ClassLoader
 from src.data.mindrecord import fingerprint
 from src.data.to_coco import coco_of
+from src.engine import modelarts
 from src.engine.coco_truth import ground_truth
 from src.engine.crop_decode import CropFlipColour
 from src.engine.datasets import evaluation_loader, open_dataset, training_loader
@@ -116,14 +119,29 @@ def test_create_data(tmp_path, capsys, form):
         create_data.main(arguments)
 
 
-def test_create_data_on_modelarts(tmp_path, capsys):
+@pytest.mark.parametrize("place", ["", "/mindrecord"])
+def test_create_data_on_modelarts(tmp_path, capsys, place):
+    """What one job delivers, the next one trains from, whether data_url is that train_url or the folder in it."""
     formats.write_voc(tmp_path / "bucket" / "data")
-    arguments = ["--config", CONFIG, "--class_names=", "--num_classes=0", "--is_modelarts=True", "--splits=train"]
-    arguments += [f"--data_url={tmp_path}/bucket/data", f"--train_url={tmp_path}/bucket/out"]
-    arguments += [f"--data_path={tmp_path}/a", f"--output_path={tmp_path}/b", f"--load_path={tmp_path}/c"]
-    assert create_data.main(arguments) == 0
-    found = [path.name for path in (tmp_path / "bucket" / "out").rglob("*.mindrecord*")]
-    assert len(found) == 16, found
+    out = f"{tmp_path}/bucket/out"
+    job = ["--class_names=", "--num_classes=0", "--is_modelarts=True"]
+    flags = [*job, f"--data_url={tmp_path}/bucket/data", f"--train_url={out}"]
+    flags += [f"--data_path={tmp_path}/a", f"--output_path={tmp_path}/b", f"--load_path={tmp_path}/c"]
+    assert create_data.main(["--config", CONFIG, *flags]) == 0
+    found = [path.name for path in Path(out).rglob("*.mindrecord*")]
+    assert len(found) == 32, found
+    ready = modelarts.fetch(config(*job, f"--data_url={out}{place}", f"--data_path={tmp_path}/d", "--dataset=voc"))
+    for split in ("train", "val"):
+        dataset = open_dataset(ready, split)[0]
+        assert dataset.store is not None and len(dataset) == 3
+        assert Path(dataset.ann_file).is_relative_to(tmp_path / "d"), "the first job and its folders are gone"
+
+
+def test_create_data_on_modelarts_writes_where_it_is_delivered(tmp_path):
+    flags = ["--config", CONFIG, "--is_modelarts=True", f"--train_url={tmp_path}/url", f"--output_path={tmp_path}/out"]
+    for typed in (f"--mindrecord_dir={tmp_path}/elsewhere", f"--output={tmp_path}/elsewhere"):
+        with pytest.raises(UsageError, match="elsewhere is not delivered to train_url .*leave --output"):
+            create_data.main([*flags, typed])
 
 
 @pytest.mark.parametrize(

@@ -121,10 +121,20 @@ def test_test_dev(dataset, trained, tmp_path, monkeypatch):
         loaded = reference.loadRes(str(predictions))
     assert set(loaded.getImgIds()) == set(range(6)) and len(loaded.anns) > 6
     assert {annotation["category_id"] for annotation in loaded.anns.values()} <= {3, 4}
-    # A threshold above every score leaves nothing.
-    monkeypatch.setattr("src.engine.test_dev._FOLDER", str(tmp_path / "again" / "test" / "outputs"))
-    folder = result_of(tmp_path / "again", dataset, trained, "--test_ignore_threshold", 1)
-    assert json.loads(next(folder.glob("predict_*.json")).read_text()) == []
+
+
+def test_test_dev_on_modelarts(dataset, trained, tmp_path, capsys):
+    """The results are where the message says; a threshold above every score leaves no detections."""
+    url, weights = tmp_path / "url", trained / "ckpt_0" / "yolov4-best.ckpt"
+    job = ("--is_modelarts", "True", "--data_url", dataset, "--data_path", tmp_path / "data",
+           "--output_path", tmp_path / "out", "--train_url", url)  # fmt: skip
+    assert run(testing.main, *NETWORK, *job, "--pretrained", weights, "--test_ignore_threshold", 1) == 0
+    assert f"results are in {url}" in capsys.readouterr().out
+    (predictions,) = url.glob("*/predict_*.json")
+    assert json.loads(predictions.read_text()) == []
+    assert {path.name for path in predictions.parent.iterdir()} == {
+        predictions.name, "detections_test-dev2017_yolov4_results.zip", "config.yaml", "log.txt",
+    }  # fmt: skip
 
 
 def test_test_dev_without_weights_or_images(dataset, tmp_path, capsys):
