@@ -324,6 +324,35 @@ def test_the_folder_of_the_images_finds_its_annotations(folder):
     assert flags_of(plan, folder).endswith("--data_dir=HERE/coco --val_image_dir=HERE/coco/val2017")
 
 
+@pytest.mark.parametrize(
+    ("line", "config"),
+    [
+        ("run_distribute_train refinedet 8 500 0.05 coco", "refinedet_vgg16_320_seed"),
+        ("run_distribute_train refinedet 8 500 0.05 coco p.ckpt 200", "refinedet_vgg16_320_seed"),
+        ("run_standalone_train_gpu refinedet 0 5 2e-2 coco", "refinedet_vgg16_320_seed"),
+        ("run_standalone_train refinedet_resnet101_512 0 500 0.05 voc", "refinedet_resnet101_512_seed"),
+        ("run_distribute_train refinedet 8 110 0.001 coco", "refinedet_vgg16_320"),
+        ("run_standalone_train refinedet_vgg16_320_seed 0 500 0.05 coco", "refinedet_vgg16_320_seed"),
+        ("run_standalone_train refinedet 0 500 0.0.5 coco", "refinedet_vgg16_320"),
+        ("run_eval refinedet coco c.ckpt 0", "refinedet_vgg16_320"),
+    ],
+)
+def test_a_rate_of_the_seed_takes_the_recipe_of_the_seed(line, config, folder, monkeypatch):
+    monkeypatch.setattr(launch_table, "CONFIGS", ROOT / "configs")
+    plan = plan_of(line, folder)
+    assert plan.entry[1] == f"--config={ROOT}/configs/{config}.yaml"
+    is_changed = config.endswith("_seed") and "_seed" not in line
+    assert (f"{config}.yaml is taken" in plan.note) == is_changed
+    assert (f"# {plan.note}\n" in launch.describe(plan)) == is_changed
+
+
+def test_the_choice_of_a_recipe_is_told(folder, monkeypatch, capsys):
+    monkeypatch.setattr(launch_table, "CONFIGS", ROOT / "configs")
+    monkeypatch.setattr("src.tools.launch_watch.run", lambda plan: 0)
+    assert launch.main(shlex.split("run_standalone_train refinedet 0 500 0.05 coco")) == 0
+    assert "LR 0.05 is a rate of the old model zoo: refinedet_vgg16_320_seed.yaml is taken" in capsys.readouterr().out
+
+
 WRONG = {
     "run_eval yolov4 d": ["1 arguments after yolov4", "yolov4 DATA_DIR CHECKPOINT_PATH [DEVICE_ID]"],
     "run_distribute_train refinedet 8 500 0.05": ["refinedet DEVICE_NUM EPOCH_SIZE LR DATASET [RANK_TABLE_FILE]",

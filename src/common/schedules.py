@@ -120,6 +120,13 @@ def schedule_warnings(
             f"lr_epochs {', '.join(map(str, missed))} lie beyond max_epoch {max_epoch}: the rate "
             f"{'never falls' if len(missed) == len(lr_epochs) else 'does not fall there'}. Set --lr_epochs lower"
         )
+    last = max(lr_epochs, default=0)
+    if kind == "exponential" and 0 < last < max_epoch / 2:
+        later = ",".join(str(round(epoch * 0.9 * max_epoch / last)) for epoch in sorted(lr_epochs))
+        yield (
+            f"lr_epochs end at {last} of max_epoch {max_epoch}: the other {max_epoch - last} epochs have the lowest "
+            f"rate. Set --lr_epochs {later} to let it fall later"
+        )
 
 
 def _exponential(lr: float, lr_epochs: Sequence[int], gamma: float) -> _Curve:

@@ -30,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
     if plan.options.dry_run:
         sys.stdout.write(describe(plan))
         return 0
+    if plan.note:
+        sys.stdout.write(f"{plan.note}\n")
     from src.tools.launch_watch import run
 
     return run(plan)
@@ -45,6 +47,7 @@ def describe(plan: Plan) -> str:
     lines = [
         f"cd {shlex.quote(str(plan.start))}",
         str(plan.command()),
+        *([f"# {plan.note}"] if plan.note else []),
         *(f"# log: {log}" for log in logs),
     ]
     return "\n".join(lines) + "\n"

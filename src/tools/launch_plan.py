@@ -22,6 +22,7 @@ from src.tools.launch_table import (
     Script,
     family_of,
     find_config,
+    for_rate,
     forms_of,
     match,
     model_in,
@@ -74,6 +75,7 @@ class Plan:
         environment: set for what is started, besides that of the caller.
         options: the launcher's.
         continued: flags of the entry script with which a restart goes on.
+        note: a sentence for the user on what was chosen; may be empty.
     """
 
     script: str
@@ -87,6 +89,7 @@ class Plan:
     environment: Mapping[str, str]
     options: Options
     continued: tuple[str, ...] = ()
+    note: str = ""
 
     def log_of(self, rank: int) -> Path:
         """The log of a rank."""
@@ -148,7 +151,9 @@ def make_plan(script: str, arguments: Sequence[str], start: Path) -> Plan:
     if named is None:
         problem = f"{script}.sh: {len(words) - 1} arguments after {words[0]} do not fit: {shlex.join(words[1:])}"
         raise UsageError(f"{problem}\n{usage(script, words[0], forms)}")
-    return _Planner(script, description, config, family, named, options, rest, start).plan()
+    config, note = for_rate(config, named)
+    plan = _Planner(script, description, config, family, named, options, rest, start).plan()
+    return replace(plan, note=note)
 
 
 def help_text(script: str, model: str, start: Path) -> str:

@@ -16,6 +16,9 @@ from src.errors import UsageError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
+# RefineDet's seed trained at 0.05 or 0.02, the paper at 0.001 (0.008 with eight times its batch).
+_SEED_RATE = 0.01
+
 # The main config of a bare model name that is no file name.
 MAIN_CONFIGS = {
     "efficientdet": "efficientdet_d0",
@@ -200,6 +203,25 @@ def model_in(config: Path) -> str:
 
     settings = [setting for layer in read_layers(str(config)) for setting in layer if setting.name in ("model", "net")]
     return str(settings[-1].raw) if settings else ""
+
+
+def for_rate(config: Path, named: Mapping[str, str]) -> tuple[Path, str]:
+    """The config that a learning rate among the arguments belongs to, and a sentence if it is another than was named.
+
+    RefineDet's seed took its rate as an argument. One of that size stands for the seed's recipe, NAME_seed.yaml beside
+    NAME.yaml: with the paper's it diverges.
+    """
+    try:
+        rate = float(named.get("LR") or 0)
+    except ValueError:  # train.py explains what is wrong with it
+        return config, ""
+    seed = config.with_name(f"{config.stem}_seed.yaml")
+    if rate < _SEED_RATE or not seed.is_file():
+        return config, ""
+    return seed, (
+        f"LR {named['LR']} is a rate of the old model zoo: {seed.name} is taken, in which it trains, instead of "
+        f"{config.name}, whose rates are below {_SEED_RATE}"
+    )
 
 
 def _longest(name: str) -> str:

@@ -192,12 +192,17 @@ def test_the_rate_follows_the_share_of_the_epoch_whatever_its_number_of_steps(ki
             {"kind": "exponential", "max_epoch": 100},
             "lr_epochs 105 lie beyond max_epoch 100: the rate does not fall there",
         ),
+        (
+            {"kind": "exponential", "max_epoch": 500, "lr_epochs": (76, 98)},
+            "lr_epochs end at 98 of max_epoch 500: the other 402 epochs have the lowest rate. Set --lr_epochs 349,450",
+        ),
         ({"lr_warmup_init": 0.2}, "lr_warmup_init 0.2 is above lr 0.1: the rate falls in the warm-up"),
         ({}, None),
         ({"lr_warmup_init": 0.05}, None),
         ({"lr_warmup_init": 0.2, "warmup_epochs": 0}, None),
         ({"kind": "cosine_annealing_V2", "t_max": 320}, None),
         ({"kind": "exponential", "max_epoch": 120, "t_max": 320}, None),
+        ({"max_epoch": 500, "t_max": 500}, None),
     ],
 )
 def test_a_schedule_that_is_cut_short_or_falls_at_first_is_told_with_the_remedy(change, said):

@@ -1,9 +1,11 @@
 """Every documented flag and key of RefineDet, script by script: what it sets."""
 
+import math
 from pathlib import Path
 
 import pytest
 
+from src.common.schedules import build_schedule
 from src.config import load_config, parse_command_line
 from src.errors import UsageError
 
@@ -103,6 +105,27 @@ def test_the_recipe_of_the_paper():
     assert (cfg.lr_scheduler, cfg.lr_epochs, cfg.max_epoch) == ("exponential", (76, 98), 110)
     assert (cfg.match_threshold, cfg.neg_pos_ratio, cfg.objectness_threshold) == (0.5, 3, 0.01)
     assert (cfg.eval_ignore_threshold, cfg.nms_thresh, cfg.nms_top_k, cfg.max_detections) == (0.01, 0.45, 1000, 500)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_recipe_of_the_seed(mode):
+    """At the seed's rate a step is as long as the paper's, decay included; the schedule has the seed's numbers."""
+    seed, paper = (load_config(CONFIGS / f"{name}.yaml") for name in (f"{mode}_seed", mode))
+    assert (seed.max_epoch, seed.per_batch_size, seed.lr, seed.warmup_epochs) == (500, 32, 0.05, 2)
+    assert seed.lr * seed.loss_weight == pytest.approx(paper.lr * paper.loss_weight)
+    assert seed.lr * seed.weight_decay == pytest.approx(paper.lr * paper.weight_decay)
+    assert (seed.backbone, seed.testing_size, seed.training_sizes) == (
+        paper.backbone, paper.testing_size, paper.training_sizes,
+    )  # fmt: skip
+    rate = build_schedule(
+        seed.lr_scheduler, seed.lr, 458, seed.max_epoch, seed.warmup_epochs, eta_min=seed.eta_min,
+        lr_warmup_init=seed.lr_warmup_init,
+    )  # fmt: skip
+    assert (rate(0, 0), rate(498, 0)) == pytest.approx((0.001, 0.00005))
+    # The seed's own: half a cosine from the end of the warm-up to that of the training.
+    for epoch in (2, 100, 250, 400, 499):
+        theirs = 0.05 * (0.001 + 0.999 * (1 + math.cos(math.pi * (epoch - 2) / 498)) / 2)
+        assert rate(epoch, 0) == pytest.approx(theirs, abs=0.0005)
 
 
 @pytest.mark.parametrize(
