@@ -178,11 +178,12 @@ class FakeQuant(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         if self.marker is not None:
             return ops.minimum(ops.maximum(x, self.marker[0]), self.marker[1])
-        scale, zero_point = self.observer(x)
+        # Not unpacked: of an item that nothing uses the compiler says that it were a side effect lost "by mistake".
+        grid = self.observer(x)
         if self.is_active:
-            return self.snap(x, scale, zero_point)
+            return self.snap(x, grid[0], grid[1])
         # The range has to be waited for, or the compiler leaves its update out.
-        return ops.depend(x, scale)
+        return ops.depend(x, grid[0])
 
     def grids(self) -> list[tuple[float, int]]:
         """Scale and zero point of each rounding in this cell, in the order of the graph."""
@@ -214,10 +215,10 @@ class FakeQuantLeaky(FakeQuant):
         if self.marker is not None:
             before = ops.minimum(ops.maximum(x, self.marker[0]), self.marker[1])
             return ops.minimum(ops.maximum(self.activation(before), self.marker[2]), self.marker[3])
-        scale, zero_point = self.observer(x)
+        grid = self.observer(x)
         if self.is_active:
-            return self.snap(x, scale, zero_point)
-        return ops.depend(self.activation(x), scale)
+            return self.snap(x, grid[0], grid[1])
+        return ops.depend(self.activation(x), grid[0])
 
     def grids(self) -> list[tuple[float, int]]:
         scale, zero_point = super().grids()[0]

@@ -84,7 +84,8 @@ class RefineDetCriterion(nn.Cell):
         boxes = ops.cast(boxes, ms.float32)
         columns = anchor_columns(self.image_size[0], self.image_size[1], self.clip)
         anchors = [ops.broadcast_to(column, arm_loc.shape[:2]) for column in columns]
-        matched, box, _ = self.match(anchors, boxes, labels)
+        # Not unpacked to the end: of an item that nothing uses the compiler says that it were a side effect lost.
+        matched, box = self.match(anchors, boxes, labels)[:2]
         target = encode(anchors, box, CENTRE_UNIT, SIDE_UNIT)
         arm = self._losses(arm_loc, arm_conf, target, matched, ops.cast(matched, ms.int32), ops.logical_not(matched))
         refined = move(anchors, ops.stop_gradient(arm_loc))

@@ -39,5 +39,6 @@ class YoloV3(nn.Cell):
         stride8, stride16, stride32 = self.backbone(images)
         branch, raw32 = self.block32(stride32)
         branch, raw16 = self.block16(self.concat16(self.upsample(self.lateral16(branch)), stride16))
-        _, raw8 = self.block8(self.concat8(self.upsample(self.lateral8(branch)), stride8))
+        # Not unpacked: of a map that nothing uses the compiler says that it were a side effect lost "by mistake".
+        raw8 = self.block8(self.concat8(self.upsample(self.lateral8(branch)), stride8))[1]
         return raw32, raw16, raw8

@@ -79,5 +79,6 @@ class YoloV4(nn.Cell):
         fine, raw8 = self.block8(self.join8(self.tap8(stride8), self.upsample(self.up8(middle))))
         # ... and up again.
         middle, raw16 = self.block16(self.rejoin16(self.down16(fine), middle))
-        _, raw32 = self.block32(self.rejoin32(self.down32(middle), top))
+        # Not unpacked: of a map that nothing uses the compiler says that it were a side effect lost "by mistake".
+        raw32 = self.block32(self.rejoin32(self.down32(middle), top))[1]
         return raw32, raw16, raw8

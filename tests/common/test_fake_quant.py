@@ -261,3 +261,17 @@ def test_markers_are_the_ends_of_the_grids():
     clipped = np.clip(x, *grid_ends(scale, before))
     expected = np.clip(np.where(clipped > 0, clipped, 0.1 * clipped), *grid_ends(scale, after))
     np.testing.assert_allclose(cell(Tensor(x)).asnumpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_active", [False, True])
+@pytest.mark.parametrize("kind", [FakeQuant, FakeQuantLeaky])
+def test_the_compiler_warns_of_nothing(kind, is_active, capfd):
+    """MindSpore warned once for each observer of a network that a side effect were lost; none was."""
+    cell = kind(0.9) if kind is FakeQuant else kind(LeakyReLU(0.1), 0.9)
+    cell.is_active = is_active
+    network = Weighted(cell).set_train()
+    weights = Tensor(np.ones_like(RANDOM))
+    ms.value_and_grad(network, 0)(Tensor(RANDOM), weights)
+    high = np.float32(6 * 0.9 + max(RANDOM[0].max(), 0) * (1 - 0.9))
+    assert cell.observer.high.asnumpy().item() == pytest.approx(high, rel=1e-6)
+    assert "[WARNING]" not in capfd.readouterr().err

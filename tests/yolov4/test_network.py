@@ -198,3 +198,9 @@ def test_conv_137_fills_the_backbone(tmp_path, capsys):
     fresh = get_recipe(load_config(CONFIG, narrow)).build_network()
     fill_backbone(fresh, tmp_path / "b.ckpt")
     assert all(np.array_equal(p.asnumpy(), own[p.name]) for p in fresh.backbone.get_parameters())
+
+
+def test_the_compiler_warns_of_nothing(capfd):
+    """It did of a map of the last head that nothing uses, as of a side effect that were lost."""
+    tiny().set_train()(Tensor(np.zeros((1, 3, 64, 64), np.float32)))
+    assert "[WARNING]" not in capfd.readouterr().err
