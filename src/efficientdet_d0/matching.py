@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from src.common.matching import count_up, overlaps, sides_of
+from src.common.matching import count_up, overlaps, put_at, sides_of
 from src.efficientdet_d0.anchors import ANCHORS_PER_CELL, STRIDES, anchor_shapes
 
 
@@ -83,8 +83,8 @@ class Matcher(nn.Cell):
         best = ops.zeros((batch, size), ms.float32) - 2
         which = ops.zeros((batch, size), ms.int32)
         rows = ops.reshape(count_up(batch), (-1, 1))
-        # count - number of the first box, counted from 0, that the anchor is the best for; 0 for none.
-        forced = ops.zeros((batch * size,), ms.int32)
+        # Of each box the largest IoU, and the anchor that has it.
+        most_of_box, anchor_of_box = [], []
         for first in range(0, count, self._BOXES_AT_A_TIME):
             last = min(first + self._BOXES_AT_A_TIME, count)
             # The next boxes wait for these, so that both need not be held at once.
@@ -96,13 +96,25 @@ class Matcher(nn.Cell):
             which = ops.where(is_better, ops.cast(place, ms.int32) + first, which)
             if self.force_match:
                 most, place = ops.max(overlap, 2)
-                rank = (count - first) - ops.expand_dims(count_up(last - first), 0)
-                rank = ops.where(most > 0, ops.broadcast_to(rank, most.shape), 0)
-                index = ops.reshape(ops.cast(place, ms.int32) + rows * size, (-1, 1))
-                forced = ops.tensor_scatter_max(forced, index, ops.reshape(rank, (-1,)))
-        forced = ops.reshape(forced, (batch, size))
+                most_of_box.append(most)
+                anchor_of_box.append(ops.cast(place, ms.int32))
+        # count - number of the first box, counted from 0, that the anchor is the best for; 0 for none.
+        forced = ops.zeros_like(which)
+        if self.force_match:
+            place = ops.concat(anchor_of_box, 1)
+            is_first = self._is_first(place, ops.concat(most_of_box, 1) > 0)
+            forced = put_at(forced, place, ops.broadcast_to(count - count_up(count), place.shape), is_first)
         is_forced = forced > 0
         row = ops.where(is_forced, count - forced, which) + rows * count
         box = ops.gather(ops.reshape(boxes, (-1, 4)), row, 0)
         label = ops.gather(ops.reshape(labels, (-1,)), row, 0)
         return ops.stop_gradient(best), ops.stop_gradient(box), label, is_forced
+
+    def _is_first(self, place: ms.Tensor, counts: ms.Tensor) -> ms.Tensor:
+        """Of the boxes that count and have the same place, the first: bool (N, M), as `counts`; place: int32 (N, M)."""
+        numbers = count_up(place.shape[1])
+        is_earlier = ops.expand_dims(numbers, 0) < ops.expand_dims(numbers, 1)
+        same = ops.equal(ops.expand_dims(place, 1), ops.expand_dims(place, 2))
+        rivals = ops.logical_and(ops.logical_and(same, is_earlier), ops.expand_dims(counts, 1))
+        has_rival = ops.reduce_sum(ops.cast(rivals, ms.float32), 2) > 0
+        return ops.logical_and(counts, ops.logical_not(has_rival))

@@ -76,3 +76,12 @@ def test_the_first_of_two_boxes_has_their_anchor():
     assert forced.sum() == 1 and iou[forced] < 0.5
     np.testing.assert_array_equal(box[forced], boxes[0, :1])
     np.testing.assert_array_equal(label[forced], [1])
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_no_operator_is_deprecated(monkeypatch):
+    """MindSpore names one in a training's log, and may drop it."""
+    named = set()
+    monkeypatch.setattr("mindspore.common._decorator.DEPRECATE_SET", named)
+    match(Matcher(force_match=True), np.array([[[0, 0, 40, 40.0]]]), np.zeros((1, 1), np.int32))
+    assert not named
