@@ -217,6 +217,13 @@ def test_what_was_typed_wrongly(dataset, tmp_path, capsys, name):
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+@pytest.mark.parametrize(("interval", "is_told"), [(1000, True), (2, False)])
+def test_an_interval_in_steps_is_told(dataset, tmp_path, capsys, interval, is_told):
+    """The old YOLOs counted steps. (The training ends at its data, before anything is compiled.)"""
+    assert train(dataset / "train", tmp_path, "--max_epoch", 2, "--ckpt_interval", interval) == 1
+    assert (f"--ckpt_interval is {interval} epochs, not steps" in capsys.readouterr().out) is is_told
+
+
 def test_weights_of_another_model_or_width(dataset, trained, tmp_path, capsys):
     source = trained / "ckpt_0" / "yolov3-best.ckpt"
     for suffix in (".ckpt", ".json"):
