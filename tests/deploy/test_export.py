@@ -150,13 +150,14 @@ def test_a_file_that_differs_is_refused(verified, exports, tmp_path, monkeypatch
     def written(cell, form, file_format, path, arrays, names):
         shutil.copy(exports[file_format == "ONNX"], path)
 
+    path = tmp_path / f"n.{file_format.lower()}"
     monkeypatch.setattr(export, "write_file", written)
     monkeypatch.setattr(export, real.__name__, lambda path, arrays: spoilt(real(path, arrays), what))
     if what == "nothing":
-        assert export.write_and_verify(prepared, form, tmp_path / "n", arrays, ours).boxes > 20
+        assert export.write_and_verify(prepared, form, path, arrays, ours).boxes > 20
         return
     with pytest.raises(UserError, match="differ|gives|not finite"):
-        export.write_and_verify(prepared, form, tmp_path / "n", arrays, ours)
+        export.write_and_verify(prepared, form, path, arrays, ours)
 
 
 def spoilt(outputs, what):
