@@ -17,6 +17,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import sqlite3
 import struct
 import zlib
@@ -28,6 +29,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from src.common.listing import some_of
 from src.common.names import printable
 from src.data.categories import UNUSED_CLASS
 from src.data.coco import decode_coco
@@ -37,6 +39,9 @@ from src.errors import UserError
 
 _QUERY = "SELECT file_name_0, PAGE_ID_BLOB, PAGE_OFFSET_BLOB_END, image_size_0, crc32_0 FROM INDEXES ORDER BY ROW_ID"
 FORM = "detection dataset 1"
+_SHARD = re.compile(r".+\.mindrecord\d*", re.IGNORECASE)
+# First word of the files' names, in small letters -> the model that they were made for.
+_OLD_ZOO = {"efficientdet": "EfficientDet", "refinedet": "RefineDet"}
 
 
 def shard_paths(inner: Path, split: str) -> list[Path]:
@@ -48,6 +53,27 @@ def shard_paths(inner: Path, split: str) -> list[Path]:
 def has_split(folder: Path, split: str) -> bool:
     """Whether a folder holds a split as MindRecord."""
     return (folder / split / f"{split}.json").is_file() or bool(shard_paths(folder / split, split))
+
+
+def refuse_other_writers(folder: Path) -> None:
+    """Refuses a folder whose MindRecord files lie in it directly: those written here lie in a folder of each split.
+
+    Raises:
+        UserError: there are such files, and none that were written here.
+    """
+    if not folder.is_dir() or any(has_split(folder, split) for split in ("train", "val", "test")):
+        return
+    shards = sorted(path.name for path in folder.iterdir() if _SHARD.fullmatch(path.name))
+    if not shards:
+        return
+    model = _OLD_ZOO.get(shards[0].lower().partition(".")[0].removesuffix("_eval"))
+    writer = f"of the old model zoo's {model}" if model else "of another program"
+    lack = ", which keep neither file names nor image sizes nor crowd regions" if model else ""
+    raise UserError(
+        f"{folder} holds MindRecord files {writer} ({some_of(shards, 2)}){lack}: only those that are made here can be "
+        "read.\nGive images and annotations with --data_dir, and with --mindrecord_dir a folder without these files: "
+        "new ones are made there."
+    )
 
 
 def read_card(inner: Path, split: str) -> dict[str, Any]:

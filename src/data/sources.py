@@ -11,7 +11,7 @@ from src.data.coco import load_coco
 from src.data.content import Content
 from src.data.image_files import is_image_name
 from src.data.layouts import LAYOUTS, find_split
-from src.data.mindrecord import has_split, load_mindrecord
+from src.data.mindrecord import has_split, load_mindrecord, refuse_other_writers
 from src.data.text_lines import read_lines
 from src.data.txt_lines import load_txt, split_line
 from src.data.voc import VocPart, load_voc
@@ -120,6 +120,7 @@ def detect_format(options: SourceOptions, split: str) -> str:
 
 def _explain_nothing(options: SourceOptions, split: str) -> None:
     root = options.root
+    refuse_other_writers(root)
     files = ", or ".join(dict.fromkeys(f"{layout[split][0]} with {layout[split][1]}/" for layout in LAYOUTS.values()))
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     holds = f"; it holds the folders {', '.join(folders[:8])}" if folders else ""
@@ -213,6 +214,7 @@ def _list_of_boxes(options: SourceOptions, split: str) -> Path:
 
 def _load_mindrecord(options: SourceOptions, split: str) -> Content:
     if not has_split(options.root, split):
+        refuse_other_writers(options.root)
         raise UserError(
             f"{options.root} holds no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): "
             f"{NO_RECORDS}"

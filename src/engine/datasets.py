@@ -24,7 +24,7 @@ from src.data.imagefolder import (
 )
 from src.data.loader import BatchLoader
 from src.data.mindrecord import fingerprint as annotations_fingerprint
-from src.data.mindrecord import has_split, load_mindrecord, read_card
+from src.data.mindrecord import has_split, load_mindrecord, read_card, refuse_other_writers
 from src.data.sources import NO_RECORDS, SourceOptions, load_content
 from src.engine.coco_truth import ground_truth
 from src.engine.fast_check import fast_findings
@@ -114,9 +114,10 @@ def _through_mindrecord(cfg: Config, split: str, need_images: bool) -> Detection
     are not. Several processes that share the folder make them once.
 
     Raises:
-        UserError: the files were made from other annotations.
+        UserError: the files were made from other annotations, or by another program.
     """
     folder = Path(cfg.mindrecord_dir)
+    refuse_other_writers(folder)
     if split == "train" and not has_split(folder, split):
         with locked(folder):
             if not has_split(folder, split):
@@ -203,6 +204,8 @@ def _open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
 def _folder_or_records(cfg: Config, split: str) -> ImageFolder:
     """Pictures from MindRecord files where there are some; training makes them where mindrecord_dir asks for it."""
     folder = Path(cfg.mindrecord_dir or cfg.data_dir)
+    if cfg.mindrecord_dir or cfg.dataset == "mindrecord":
+        refuse_other_writers(folder)
     wanted = cfg.mindrecord_dir and cfg.dataset != "mindrecord" and split == "train"
     if wanted and not has_split(folder, split):
         with locked(folder):

@@ -54,6 +54,10 @@ def convert(cfg: Config, splits: Sequence[str], form: str, output: str) -> int:
         UserError: something is wrong with the data, or there is something where the result should be.
     """
     folder = Path(output or (cfg.mindrecord_dir if form == "mindrecord" else "") or _job_folder(cfg, form))
+    if form == "mindrecord":
+        from src.data.mindrecord import refuse_other_writers
+
+        refuse_other_writers(folder)
     datasets: dict[str, DetectionDataset] = {}
     for split in splits:
         datasets[split] = _read(cfg, split)
