@@ -27,9 +27,8 @@ from src.deploy.samples import sample_images
 from src.deploy.sidecar import sidecar_path, write_sidecar
 from src.deploy.verify import Agreement, compare_boxes, compare_outputs
 from src.engine.cards import apply_card
-from src.engine.foreign_weights import fill_from_file
 from src.engine.runtime import start, start_logging
-from src.engine.weights_file import load_weights
+from src.engine.weights_file import fill_network, load_weights
 from src.errors import UsageError, UserError
 from src.recipe import get_recipe
 
@@ -129,8 +128,7 @@ def prepare(cfg: Config) -> Prepared:
         cfg = cfg.replace(num_classes=len(cfg.class_names))
     recipe = get_recipe(cfg)
     network = recipe.build_network()
-    hint = "Is this a checkpoint of another model, width or number of classes?"
-    fill_from_file(network, recipe, weights, source, hint)
+    fill_network(network, weights, source, "Is this a checkpoint of another model, width or number of classes?")
     network.set_train(False)
     card = card or recipe.card(list(range(1, cfg.num_classes + 1)))
     return Prepared(cfg, recipe, network, card, source)

@@ -17,8 +17,7 @@ from src.deploy.form import DeployCell, Finish, Form, as_arrays
 from src.deploy.quantized_export import session_options
 from src.deploy.sidecar import read_sidecar
 from src.engine.cards import apply_card
-from src.engine.foreign_weights import fill_from_file
-from src.engine.weights_file import load_weights
+from src.engine.weights_file import fill_network, load_weights
 from src.errors import UsageError, UserError
 from src.recipe import get_recipe
 
@@ -114,7 +113,7 @@ class CheckpointRunner(Runner):
         form = Form(cfg.testing_size, 0, preprocess=True, detect=True, valid_sizes=True)
         super().__init__(cfg, card or recipe.card(list(range(1, cfg.num_classes + 1))), form)
         network = recipe.build_network()
-        fill_from_file(network, recipe, weights, path, "Is this a checkpoint of another model or another width?")
+        fill_network(network, weights, path, "Is this a checkpoint of another model or another width?")
         network.set_train(False)
         self.cell = DeployCell(recipe, network, form)
 

@@ -20,7 +20,6 @@ from src.engine.coco_score import CocoResult, format_per_class, score_detections
 from src.engine.coco_truth import ground_truth
 from src.engine.datasets import evaluation_loader, open_dataset
 from src.engine.detections import DetectionWriter
-from src.engine.foreign_weights import fill_from_file
 from src.engine.left_out import without_left_out, write_left_out
 from src.engine.merge import pack_detections, unpack_detections
 from src.engine.modelarts import on_modelarts
@@ -28,7 +27,7 @@ from src.engine.origin import earlier_detections, origin_of, save_origin
 from src.engine.postprocess import Detections, postprocess, warm_up
 from src.engine.runtime import Runtime, beat, start, start_logging
 from src.engine.voc_score import VocResult, score_voc
-from src.engine.weights_file import load_weights
+from src.engine.weights_file import fill_network, load_weights
 from src.errors import UsageError, UserError
 from src.recipe import DetectionRecipe, Recipe, get_recipe, task_of
 
@@ -112,8 +111,7 @@ class Evaluator:
         Raises:
             UserError: they do not fit.
         """
-        hint = "Is this a checkpoint of another model or another width?"
-        fill_from_file(self.network, get_recipe(self.cfg), weights, source, hint)
+        fill_network(self.network, weights, source, "Is this a checkpoint of another model or another width?")
 
     def detect(self) -> Iterator[tuple[int, Detections | None]]:
         """Yields (position in the dataset, detections in pixels of the original image) for every image of this rank;

@@ -12,7 +12,6 @@ from mindspore import nn
 
 from src.common.listing import some_of
 from src.engine.cards import check_classes
-from src.engine.foreign_weights import fill_from_file
 from src.engine.weights_file import fill_network, load_weights, tensors_of
 from src.errors import UsageError, UserError
 from src.recipe import DetectionRecipe
@@ -67,9 +66,8 @@ def _fill(
         weights = {**{name: value for name, value in own.items() if recipe.is_class_layer(name)}, **kept}
     else:
         check_classes(recipe.cfg, card, source)
-    fill_from_file(
+    fill_network(
         network,
-        recipe,
         weights,
         source,
         "Is this a checkpoint of another model or width? For other classes set --filter_weight=True.",
@@ -90,8 +88,5 @@ def fill_backbone(network: nn.Cell, source: Path) -> None:
     own = {name[len(_BACKBONE) :] for name in tensors_of(network) if name.startswith(_BACKBONE)}
     tensors = inside or dict(weights)
     if not own & tensors.keys():
-        raise UserError(
-            f"{source} holds no backbone of this network: none of its {len(weights)} names is known. "
-            "A file of another program, the old model zoo too, is imported first: python -m src.weights"
-        )
+        raise UserError(f"{source} holds no backbone of this network: none of its {len(weights)} names is known")
     fill_network(network.backbone, {_BACKBONE + name: value for name, value in tensors.items()}, source)

@@ -16,7 +16,6 @@ from src.common.class_lists import published_classes
 from src.common.files import sha256_of
 from src.common.layers import ConvBnAct
 from src.common.listing import some_of
-from src.engine.foreign_weights import OLD_QUANTIZED, is_old_quantized, without_wrappers
 from src.engine.weights_file import fill_network, load_tensors, load_weights, save_weights
 from src.errors import UsageError, UserError
 from src.recipe import get_recipe, task_of
@@ -35,6 +34,7 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 # What training leaves in a file beside the network: the optimiser's state, counters.
 _OPTIMISER = r"(moments|moment1|moment2|accum|velocity|ema)\..*|((global|current_iterator)_)?(step|epoch_num|step_num)"
 _LEFT_BY_TRAINING = rf"{_OPTIMISER}|learning_rate|momentum|loss_scale|scale_sense|.*num_batches_tracked"
+_PREFIXES = ("module.", "network.", "yolo_network.", "_backbone.")
 
 
 @dataclass
@@ -75,13 +75,8 @@ def import_weights(
         raise UsageError(f"--output is {output}: a checkpoint's name ends in .ckpt")
     if partial not in ("", "backbone"):
         raise UsageError(f"--partial is {partial!r}: only 'backbone' can be taken alone")
-    if getattr(cfg, "quantization_aware", False):
-        log.info("the weights of the float network: training for int8 starts from them by --pretrained")
-        cfg = cfg.replace(quantization_aware=False)
     others: list[str] = []
     kind, content = _read(source, container, others)
-    if kind == "mindspore" and is_old_quantized(content):
-        raise UserError(f"{source} cannot be used: {OLD_QUANTIZED}")
     chosen = _choose(get_recipe(cfg), kind, content, source, layout)
     cfg = _with_classes(_with_settings(cfg, chosen.settings, chosen.name))
     recipe = get_recipe(cfg)
@@ -170,7 +165,7 @@ def _best_named(
     network = recipe.build_network()
 
     def fit(source: NamedSource) -> float:
-        names = set(without_wrappers(content, source.strip))
+        names = set(_stripped(content, source.strip))
         if source.signature and source.signature in names | content.keys():
             return len(names) + 1
         return 0 if source.refusal else len(names & source.names(network).keys())
@@ -259,7 +254,7 @@ def _map_named(
     network: nn.Cell, source: NamedSource, content: Mapping[str, np.ndarray], path: Path, partial: str
 ) -> Mapped:
     """Gives each parameter the tensor of its name in the file."""
-    tensors = without_wrappers(content, source.strip)
+    tensors = _stripped(content, source.strip)
     names = dict(source.names(network))
     own = {p.name: p for p in _part(network, partial).get_parameters()}
     dead = re.compile("|".join(f"(?:{pattern})" for pattern in (*source.dead, _LEFT_BY_TRAINING)))
@@ -297,6 +292,17 @@ def _map_named(
         hint = "Is it for other classes (--num_classes), another network, or another --layout?"
         raise UserError(f"{path} does not fit the layout {source.name}. {'; '.join(problems)}.\n{hint}")
     return mapped
+
+
+def _stripped(content: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> dict[str, np.ndarray]:
+    """Takes off prefixes that wrappers put before the names of the network (not before those of the optimiser)."""
+    result = {}
+    for name, value in content.items():
+        short = name
+        for prefix in dict.fromkeys((*prefixes, *_PREFIXES)):
+            short = short.removeprefix(prefix)
+        result[name if short in result else short] = value
+    return result
 
 
 def _check_finite(mapped: Mapped, source: Path) -> None:
