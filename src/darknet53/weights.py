@@ -110,7 +110,9 @@ def classifier_sources(model: str, resize: str, class_names: Sequence[str], num_
         darknet["class_names"] = tuple(f"darknet class {i}" for i in range(num_classes))
     zoo = {"activation": zoo_activation, "padding": "same", "bn_eps": 1e-5, "resize": resize,
            "interpolation": "linear"}  # fmt: skip
+    # DarkNet53 stands there by itself, or as the backbone that a head follows.
+    strip = ("module.", "network.", "backbone.", "head.") if model == "darknet53" else ("module.",)
     return [
         DarknetSource("darknet", convolutions, darknet, layers),
-        NamedSource("zoo", "mindspore", names, settings=zoo),
+        NamedSource("zoo", "mindspore", names, settings=zoo, strip=strip),
     ]

@@ -13,6 +13,7 @@ from mindspore import nn
 from src.common.files import atomic_path, read_sealed, sha256_of, write_sealed
 from src.common.listing import some_of
 from src.errors import UserError
+from src.weights.old_zoo import refuse_old
 
 # Entry of a card that is being replaced: the card before.
 _BEFORE = "before"
@@ -131,12 +132,15 @@ def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads weights and their card (empty if there is none).
 
     Raises:
-        UserError: a file is missing or damaged, or the card belongs to other weights.
+        UserError: a file is missing or damaged, the card belongs to other weights, or the weights are those of the old
+            model zoo; the message has the command that imports them.
     """
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist")
     card = read_card(path)
-    return load_tensors(path), card
+    tensors = load_tensors(path)
+    refuse_old(path, tensors)
+    return tensors, card
 
 
 def fill_network(network: nn.Cell, tensors: Mapping[str, np.ndarray], source: Path, hint: str = "") -> None:

@@ -86,20 +86,6 @@ def _torchvision_names(network: nn.Cell) -> Mapping[str, str]:
     return dict(names())
 
 
-def _refused(network: nn.Cell) -> Mapping[str, str]:
-    return {}
-
-
-_REFUSAL = NamedSource(
-    "zoo",
-    "mindspore",
-    _refused,
-    refusal="the old model zoo's RefineDet is another network: its heads are depthwise-separable with batch norm and "
-    "have another shape, its VGG16 has no biases, its anchors are other ones, and its detections do not start from "
-    "refined anchors. No tensor-by-tensor mapping exists. Train anew, or start from ImageNet weights with "
-    "--pretrained_backbone",
-)
-
 VGG16_SOURCES = (
     NamedSource(
         "luuuyi",
@@ -110,9 +96,5 @@ VGG16_SOURCES = (
     ),
     # vgg16_reducedfc.pth, the file that SSD's PyTorch ports start from.
     NamedSource("vgg16_reducedfc", "torch", _vgg_names, settings=_CAFFE),
-    _REFUSAL,
 )
-RESNET101_SOURCES = (
-    NamedSource("torchvision", "torch", _torchvision_names, dead=(r"fc\..*",), settings=_IMAGENET),
-    _REFUSAL,
-)
+RESNET101_SOURCES = (NamedSource("torchvision", "torch", _torchvision_names, dead=(r"fc\..*",), settings=_IMAGENET),)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from mindspore import nn
 
 from src.common.class_lists import published_classes
 from src.common.files import sha256_of
-from src.common.layers import ConvBnAct
 from src.common.listing import some_of
 from src.engine.weights_file import fill_network, load_tensors, load_weights, save_weights
 from src.errors import UsageError, UserError
 from src.recipe import get_recipe, task_of
 from src.weights.darknet_file import DarknetFile, read_bytes, read_darknet
+from src.weights.mapping import Mapped, map_darknet, map_named, part_of, size_of, stripped
+from src.weights.old_zoo import refuse_old
 from src.weights.sources import DarknetSource, NamedSource
 from src.weights.torch_file import read_safetensors, read_torch
 
@@ -30,26 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ConfigT = TypeVar("ConfigT", bound="Config")
-
-# What training leaves in a file beside the network: the optimiser's state, counters.
-_OPTIMISER = r"(moments|moment1|moment2|accum|velocity|ema)\..*|((global|current_iterator)_)?(step|epoch_num|step_num)"
-_LEFT_BY_TRAINING = rf"{_OPTIMISER}|learning_rate|momentum|loss_scale|scale_sense|.*num_batches_tracked"
-_PREFIXES = ("module.", "network.", "yolo_network.", "_backbone.")
-
-
-@dataclass
-class Mapped:
-    """What an import did.
-
-    Attributes:
-        tensors: parameter of the network -> its values.
-        origin: parameter of the network -> where in the file it came from.
-        left_out: names of the file that no forward pass uses, or that lie outside the part that was asked for.
-    """
-
-    tensors: dict[str, np.ndarray] = field(default_factory=dict)
-    origin: dict[str, str] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
 
 
 def import_weights(
@@ -77,16 +55,19 @@ def import_weights(
         raise UsageError(f"--partial is {partial!r}: only 'backbone' can be taken alone")
     others: list[str] = []
     kind, content = _read(source, container, others)
+    if kind == "mindspore":
+        refuse_old(source, content, cfg.model)
+    cfg = _in_floats(cfg)
     chosen = _choose(get_recipe(cfg), kind, content, source, layout)
     cfg = _with_classes(_with_settings(cfg, chosen.settings, chosen.name))
     recipe = get_recipe(cfg)
     network = recipe.build_network()
     if isinstance(chosen, DarknetSource):
-        mapped = _map_darknet(network, chosen, content, partial)
+        mapped = map_darknet(network, chosen, content, partial)
     else:
-        mapped = _map_named(network, chosen, content, source, partial)
+        mapped = map_named(network, chosen, content, source, partial)
     mapped.left_out += others
-    wanted = _part(network, partial)
+    wanted = part_of(network, partial)
     fill_network(wanted, mapped.tensors, source)
     _check_finite(mapped, source)
     _, category_ids = published_classes(cfg.num_classes, cfg.label_map)
@@ -97,6 +78,11 @@ def import_weights(
     save_weights(output, mapped.tensors, card)
     _verify(output, mapped)
     return mapped
+
+
+def _in_floats(cfg: ConfigT) -> ConfigT:
+    """The configuration of the float network, which files of other programs hold and training for int8 starts from."""
+    return cfg.replace(quantization_aware=False) if getattr(cfg, "quantization_aware", False) else cfg
 
 
 def _read(source: Path, container: str, others: list[str]) -> tuple[str, Any]:
@@ -131,23 +117,14 @@ def _choose(
         raise UsageError(f"--layout {layout} is for {_container(known[layout])} files; {source} is a {container} file")
     if not fitting:
         kinds = ", ".join(dict.fromkeys(_container(s) for s in sources)) or "none"
-        raise UserError(f"{source} is a {container} file; {recipe.cfg.model} reads {kinds} files")
+        hint = ". A checkpoint of this program is given to --pretrained as it is" if container == "mindspore" else ""
+        raise UserError(f"{source} is a {container} file; {recipe.cfg.model} reads {kinds} files{hint}")
     if layout:
-        chosen = known[layout]
-    elif len(fitting) == 1 and not fitting_refusal(fitting):
-        chosen = fitting[0]
-    elif container == "darknet":
-        chosen = _best_darknet(recipe, fitting, content)
-    else:
-        chosen = _best_named(recipe, fitting, content)
-    if isinstance(chosen, NamedSource) and chosen.refusal:
-        raise UserError(f"{source} cannot be used: {chosen.refusal}")
-    return chosen
-
-
-def fitting_refusal(sources: Sequence[DarknetSource | NamedSource]) -> bool:
-    """Whether one of the sources is there only to be refused."""
-    return any(isinstance(s, NamedSource) and s.refusal for s in sources)
+        return known[layout]
+    if len(fitting) == 1:
+        return fitting[0]
+    best = _best_darknet if container == "darknet" else _best_named
+    return best(recipe, fitting, content)
 
 
 def _container(source: DarknetSource | NamedSource) -> str:
@@ -156,21 +133,14 @@ def _container(source: DarknetSource | NamedSource) -> str:
 
 def _best_darknet(recipe: DetectionRecipe, sources: Sequence[DarknetSource], content: DarknetFile) -> DarknetSource:
     network = recipe.build_network()
-    return min(sources, key=lambda s: abs(sum(map(_size, s.layers(network))) - content.values.size))
+    return min(sources, key=lambda s: abs(sum(map(size_of, s.layers(network))) - content.values.size))
 
 
 def _best_named(
     recipe: DetectionRecipe, sources: Sequence[NamedSource], content: Mapping[str, np.ndarray]
 ) -> NamedSource:
     network = recipe.build_network()
-
-    def fit(source: NamedSource) -> float:
-        names = set(_stripped(content, source.strip))
-        if source.signature and source.signature in names | content.keys():
-            return len(names) + 1
-        return 0 if source.refusal else len(names & source.names(network).keys())
-
-    return max(sources, key=fit)
+    return max(sources, key=lambda s: len(stripped(content, s.strip).keys() & s.names(network).keys()))
 
 
 def _with_settings(cfg: ConfigT, settings: Mapping[str, Any], layout: str) -> ConfigT:
@@ -197,114 +167,6 @@ def _with_classes(cfg: ConfigT) -> ConfigT:
     return cfg.replace(class_names=list(names)) if names else cfg
 
 
-def _part(network: nn.Cell, partial: str) -> nn.Cell:
-    if not partial:
-        return network
-    if not hasattr(network, "backbone"):
-        raise UsageError("--partial backbone: this network has no backbone of its own")
-    return network.backbone
-
-
-def _map_darknet(network: nn.Cell, source: DarknetSource, file: DarknetFile, partial: str) -> Mapped:
-    """Gives each layer its numbers, in the order of the file."""
-    layers = list(source.layers(network))
-    wanted = layers[: source.backbone_layers] if partial else layers
-    names = {id(cell): name for name, cell in network.cells_and_names()}
-    mapped = Mapped()
-    at = 0
-    for number, layer in enumerate(wanted):
-        name = names[id(layer)]
-        if at + _size(layer) > file.values.size:
-            lacking = at + _size(layer) - file.values.size
-            raise UserError(
-                f"{file.path} is too short: {lacking:,} numbers are missing in layer {number + 1} of {len(wanted)} "
-                f"({name}).\nIs it for other classes (--num_classes), of another network, or cut short"
-                + ("?" if partial else ", or does it hold the backbone alone (--partial backbone)?")
-            )
-        for parameter in _parameters(layer):
-            size = parameter.size
-            mapped.tensors[parameter.name] = file.values[at : at + size].reshape(parameter.shape).astype(np.float32)
-            mapped.origin[parameter.name] = f"numbers {at:,} to {at + size - 1:,}"
-            at += size
-    rest = file.values.size - at
-    boundaries = np.cumsum([0, *map(_size, layers[len(wanted) :])])
-    if rest not in boundaries:
-        raise UserError(
-            f"{file.path} is too long: {rest:,} numbers are left over after the last layer. Is it for other classes "
-            "(--num_classes) or of another network?"
-        )
-    beyond = int(np.flatnonzero(boundaries == rest)[0])
-    mapped.left_out = [names[id(layer)] for layer in layers[len(wanted) : len(wanted) + beyond]]
-    return mapped
-
-
-def _parameters(layer: nn.Cell) -> list[Any]:
-    """A layer's parameters in darknet's order."""
-    if isinstance(layer, ConvBnAct):
-        bn = layer.bn
-        return [bn.beta, bn.gamma, bn.moving_mean, bn.moving_variance, layer.conv.weight]
-    return [layer.bias, layer.weight]
-
-
-def _size(layer: nn.Cell) -> int:
-    return sum(parameter.size for parameter in _parameters(layer))
-
-
-def _map_named(
-    network: nn.Cell, source: NamedSource, content: Mapping[str, np.ndarray], path: Path, partial: str
-) -> Mapped:
-    """Gives each parameter the tensor of its name in the file."""
-    tensors = _stripped(content, source.strip)
-    names = dict(source.names(network))
-    own = {p.name: p for p in _part(network, partial).get_parameters()}
-    dead = re.compile("|".join(f"(?:{pattern})" for pattern in (*source.dead, _LEFT_BY_TRAINING)))
-    mapped, unknown, misshapen = Mapped(), [], []
-    for name, value in tensors.items():
-        target = names.get(name)
-        if target is None and dead.fullmatch(name):
-            mapped.left_out.append(name)
-        elif target is None:
-            unknown.append(name)
-        elif target not in own:
-            mapped.left_out.append(name)
-        else:
-            converted = source.convert.get(target, np.asarray)(value)
-            if tuple(converted.shape) != tuple(own[target].shape) or converted.dtype.kind != "f":
-                misshapen.append(
-                    f"{name} is {converted.dtype} {tuple(value.shape)}, {target} is {tuple(own[target].shape)}"
-                )
-            mapped.tensors[target] = np.ascontiguousarray(converted, np.float32)
-            mapped.origin[target] = name
-    missing = [file_name for file_name, target in names.items() if target in own and target not in mapped.tensors]
-    unmapped = [name for name in own if name not in names.values()]
-    if unmapped:
-        raise ValueError(f"layout {source.name} names no source for {some_of(unmapped)}")
-    problems = [
-        f"{len(items)} {what}: {some_of(items)}"
-        for what, items in (
-            ("tensors are missing in the file", missing),
-            ("tensors of the file belong to no layer", unknown),
-            ("have another shape or type", misshapen),
-        )
-        if items
-    ]
-    if problems:
-        hint = "Is it for other classes (--num_classes), another network, or another --layout?"
-        raise UserError(f"{path} does not fit the layout {source.name}. {'; '.join(problems)}.\n{hint}")
-    return mapped
-
-
-def _stripped(content: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> dict[str, np.ndarray]:
-    """Takes off prefixes that wrappers put before the names of the network (not before those of the optimiser)."""
-    result = {}
-    for name, value in content.items():
-        short = name
-        for prefix in dict.fromkeys((*prefixes, *_PREFIXES)):
-            short = short.removeprefix(prefix)
-        result[name if short in result else short] = value
-    return result
-
-
 def _check_finite(mapped: Mapped, source: Path) -> None:
     broken = [
         f"{name} ({mapped.origin[name]})" for name, value in mapped.tensors.items() if not np.isfinite(value).all()
@@ -322,15 +184,3 @@ def _verify(output: Path, mapped: Mapped) -> None:
     different = [name for name, value in mapped.tensors.items() if not np.array_equal(tensors[name], value)]
     if different:
         raise UserError(f"{output} differs from what was written, in {some_of(different)}: is the disk broken?")
-
-
-def describe(mapped: Mapped) -> list[str]:
-    """One line a tensor, and one for all that was left out."""
-    lines = [f"{name} {tuple(value.shape)} <- {mapped.origin[name]}" for name, value in mapped.tensors.items()]
-    if mapped.left_out:
-        lines.append(
-            f"left out, since no layer of this part uses them or of a container not taken: {', '.join(mapped.left_out)}"
-        )
-    numbers = sum(value.size for value in mapped.tensors.values())
-    lines.append(f"{len(mapped.tensors)} tensors, {numbers:,} numbers mapped; {len(mapped.left_out)} left out")
-    return lines

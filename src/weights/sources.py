@@ -41,8 +41,6 @@ class NamedSource:
             uses.
         settings: keys of the configuration that these weights want.
         convert: parameter of the network -> what to do with the file's tensor before its shape is checked.
-        refusal: not empty: why files of this layout cannot be used; the importer ends with it.
-        signature: a name that only files of this layout hold, to recognise what is refused.
         strip: prefixes of names in the file to be taken off, such as "module.".
     """
 
@@ -52,8 +50,6 @@ class NamedSource:
     dead: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     convert: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
-    refusal: str = ""
-    signature: str = ""
     strip: Sequence[str] = ("module.",)
 
 

@@ -218,7 +218,7 @@ def test_names_of_the_public_files():
 
 @pytest.mark.parametrize("config", [VGG, RESNET])
 def test_the_old_zoos_checkpoint_is_refused_with_the_reason(tmp_path, monkeypatch, config):
-    state = {"backbone.conv1.weight": np.zeros((8, 3, 3, 3), np.float32)}
+    state = {"arm.multi_loc_layers.0.weight": np.zeros((8, 3, 3, 3), np.float32)}
     with pytest.raises(UserError, match="another network.*anchors"):
         imported(config, state, tmp_path, monkeypatch, flags=["--num_classes", "80"], suffix=".ckpt")
 
