@@ -121,8 +121,11 @@ def map_named(
         raise UserError(f"{path} is a checkpoint of this program already: give it to --pretrained as it is")
     missing = [file_name for file_name, target in names.items() if target in own and target not in mapped.tensors]
     unmapped = [name for name in own if name not in names.values()]
-    if unmapped:
+    has_backbone_alone = all(name.startswith("backbone.") for name in names.values())
+    if unmapped and not has_backbone_alone:
         raise ValueError(f"layout {source.name} names no source for {some_of(unmapped)}")
+    if unmapped and mapped.tensors:
+        raise UsageError(f"{path} holds a backbone alone (layout {source.name}): add --partial backbone")
     problems = [
         f"{len(items)} {what}: {some_of(items)}"
         for what, items in (

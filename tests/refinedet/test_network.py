@@ -11,7 +11,7 @@ from src.config import load_config
 from src.engine.cards import apply_backbone_card, apply_card
 from src.engine.starts import fill_backbone
 from src.engine.weights_file import fill_network, load_weights, save_tensors
-from src.errors import UserError
+from src.errors import UsageError, UserError
 from src.recipe import get_recipe
 from src.refinedet.anchors import RefineDetDecoder, make_anchors
 from src.refinedet.backbones import ResNet101
@@ -185,6 +185,8 @@ def test_backbones_come_from_pytorch_files(tmp_path, monkeypatch, config, source
     own = {p.name: p.asnumpy() for p in network.get_parameters()}
     state = {old: own[new] for old, new in source.names(network).items()}
     state |= {name: np.zeros(shape, np.float32) for name, shape in extra.items()}
+    with pytest.raises(UsageError, match=f"holds a backbone alone .layout {source.name}.: add --partial backbone"):
+        imported(config, state, tmp_path, monkeypatch, "", [*TINY[config], *SMALL])
     tensors, card = imported(config, state, tmp_path, monkeypatch, "backbone", [*TINY[config], *SMALL])
     assert (card["source"]["layout"], card["part"]) == (source.name, "backbone")
     assert tensors.keys() == {name for name in own if name.startswith("backbone.")}
