@@ -23,7 +23,7 @@ SMALL = ["--training_shape=128", "--testing_shape=128"]
 def test_detectors(tmp_path, capsys, config, flags):
     root = formats.write_voc(tmp_path / "voc")
     arguments = ["--config", f"configs/{config}.yaml", "--class_names=", "--num_classes=0", f"--data_dir={root}"]
-    assert browse.main([*arguments, "--count=3", f"--output={tmp_path}/out", *flags]) == 0
+    assert browse.main([*arguments, "--count=3", "--keep_empty_images=1", f"--output={tmp_path}/out", *flags]) == 0
     (path,) = (tmp_path / "out").iterdir()
     assert f"{path}: 3 pictures" in capsys.readouterr().out
     picture = cv2.imread(str(path))
