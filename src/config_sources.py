@@ -10,7 +10,7 @@ from pathlib import Path
 
 from src import recipe
 from src.config import Config
-from src.config_values import Key, keys_of
+from src.config_values import NONE_WORDS, Key, keys_of
 from src.config_yaml import Setting, read_layers
 from src.errors import UsageError
 
@@ -246,7 +246,7 @@ def _typed(setting: Setting, key: Key) -> tuple[Setting, object] | None:
     try:
         return setting, key.convert(setting.raw)
     except ValueError as error:
-        if setting.raw is None or setting.raw in ("", "None", "none", "null", "~"):
+        if setting.raw is None or setting.raw in NONE_WORDS:
             return None
         raise UsageError(f"{_label(setting)} is {_shown(setting.raw)}; it {error}") from None
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import yaml
 
-_NONE_WORDS = ("", "None", "none", "null", "~")
+# What says that a key is left open.
+NONE_WORDS = ("", "None", "none", "null", "~")
 # The surrogates that Python has for the bytes of a name that is no UTF-8, and private characters for the YAML parser,
 # which refuses surrogates.
 _STAND_INS = {code: 0x100000 + code for code in range(0xDC80, 0xDD00)}
@@ -49,7 +50,7 @@ class Key:
         """
         if _is_word(raw, self.means_default):
             return self.default
-        if _is_optional(self.type) and _is_word(raw, _NONE_WORDS):
+        if _is_optional(self.type) and _is_word(raw, NONE_WORDS):
             return None
         if self.type is str and (raw is None or (self.path and _is_word(raw, ("None", "null")))):
             return ""

@@ -64,7 +64,7 @@ class SnapToGrid(Rounding):
         """Code minus zero point of each value, as float32."""
         inside = self.relu6(self._placed(x, scale, zero_point)) * (1 / self.stretch) - _MARGIN
         if self.is_plain:
-            return ops.round(inside) - zero_point
+            return self.rounded(inside) - zero_point
         return (inside + _ROUNDER) - (zero_point + _ROUNDER)
 
     def _placed(self, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:

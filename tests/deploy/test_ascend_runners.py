@@ -13,8 +13,10 @@ import pytest
 from mindspore import nn
 
 import predict
-from src.config import load_config
+from src.config import Config, load_config
+from src.config_values import keys_of
 from src.deploy import score
+from src.deploy.atc import PRECISION_MODES
 from src.deploy.runners import host_config, open_runner
 from src.deploy.sidecar import sidecar_path, write_sidecar
 from src.errors import UserError, run_command
@@ -222,3 +224,9 @@ def test_the_310_command_leaves_the_precision_in_the_command_of_atc(exports, tmp
     assert "--precision_mode=force_fp16" in (tmp_path / "atc.sh").read_text()
     score.open_file(load_config(CONFIG, [f"--pretrained={exports[1]}"]), tmp_path)
     assert "--precision_mode=allow_fp32_to_fp16" in (tmp_path / "atc.sh").read_text()
+
+
+def test_the_key_and_atc_know_the_same_precision_modes(exports):
+    assert set(keys_of(Config)["precision_mode"].choices) == set(PRECISION_MODES)
+    # An export that was told not to emulate float16 says nothing of it, and a runner does not ask.
+    assert json.loads(sidecar_path(exports[0]).read_text())["float16"] == {}
