@@ -527,6 +527,20 @@ def test_no_recipe_reads_a_key_without_effect(model):
         assert not re.search(rf"cfg\.{name}\b", code), name
 
 
+def test_help_shows_the_values_of_the_file(write, capsys):
+    """Also of its base, and under an old name."""
+    path = write(f"base: {ROOT}/configs/yolov4.yaml\nbatch_size: 24\nclass_names: [a, b]\nnum_classes: 2\n")
+    for script in ("train", "export"):
+        with pytest.raises(SystemExit):
+            parse_command_line(["--config", str(path), "--help"], script)
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "(24)" in shown
+        assert "([a,b])" in shown and "(0.012)" in shown
+    with pytest.raises(SystemExit):
+        parse_command_line(["--model", "yolov4", "--help"], "train")
+    assert "(0.012)" not in " ".join(capsys.readouterr().out.split())
+
+
 def test_help_is_quick_and_imports_nothing_heavy():
     program = (
         "import sys, time; start = time.perf_counter()\n"

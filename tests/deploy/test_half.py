@@ -96,6 +96,10 @@ def test_reports_against_loops():
     boxes = RNG.uniform(-20, 140, (2, 30, 4)).astype(np.float32)
     scores = RNG.uniform(0, 1, (2, 30, 3)).astype(np.float32)
     others = [boxes + RNG.normal(0, 0.2, boxes.shape), scores + RNG.normal(0, 0.002, scores.shape)]
+    # One lies above the threshold on this side alone, one on that side alone.
+    scores[0, :2], others[1][0, :2] = 0, 0
+    scores[0, 0, 0], others[1][0, 1, 0] = 0.9, 0.9
+    others[0][0, :2] += 50
     report = compare_half([boxes, scores], others, 0.7, (100, 120))
     count, px, score = 0, 0.0, 0.0
     for n, k in np.ndindex(2, 30):
@@ -107,7 +111,8 @@ def test_reports_against_loops():
                 px = max(px, abs(ends[0] - ends[1]))
     assert (report.candidates, report.is_number) == (count, True)
     assert (report.box_px, report.score) == pytest.approx((px, score), rel=1e-6)
-    assert report.is_within and "px" in str(report)
+    assert not report.is_within and "px" in str(report)
+    assert compare_half([boxes, scores], [boxes + 0.9, scores - 0.009], 0.7, (100, 120)).is_within
     others[0][0, 0] = np.inf
     assert compare_half([boxes, scores], others, 0.0, (100, 120)).is_number
     others[1][0, 0, 0] = np.nan
