@@ -25,6 +25,7 @@ NETWORK = ["--config", "configs/yolov4.yaml", "--num_classes", "0", "--testing_s
 TRAIN = [
     *NETWORK, "--backbone_shape", "4,4,4,8,8,8", "--backbone_layers", "1,1,1,1,1", "--training_shape", "64",
     "--per_batch_size", "3", "--warmup_epochs", "0", "--log_interval", "1", "--max_epoch", "2",
+    "--keep_empty_images", "1",
 ]  # fmt: skip
 
 _spec = importlib.util.spec_from_file_location("entry_of_test_dev", ROOT / "test.py")
