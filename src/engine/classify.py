@@ -141,7 +141,7 @@ def evaluate_classifier(cfg: Config) -> int:
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to evaluate with --pretrained")
     source = Path(cfg.pretrained)
-    runtime = start(cfg)
+    runtime = start(cfg, "evaluate")
     folder = Path(runtime.by_master(lambda: str(stamped_folder(Path(cfg.log_path), "eval"))))
     start_logging(folder / "log.txt" if runtime.is_master else None, runtime.rank)
     weights, card = load_weights(source)

@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from src.common.device import configure
-from src.engine.processes import card_of, joins_others
+from src.engine.processes import Work, card_of, joins_others
 from src.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,12 +93,12 @@ def device_asked(cfg: Config) -> str:
     return cfg.device_target if cfg.device_target != "auto" else os.environ.get(_DEVICE_VARIABLE) or "auto"
 
 
-def start(cfg: Config, is_training: bool = False) -> Runtime:
+def start(cfg: Config, work: Work = "alone") -> Runtime:
     """Chooses the device and the execution mode, joins the other processes and seeds the generators.
 
     Args:
         cfg: the configuration.
-        is_training: see `joins_others`.
+        work: what the process is for; see `joins_others`.
 
     Raises:
         UserError: the device is not there, or the processes were not started by a launcher.
@@ -106,7 +106,7 @@ def start(cfg: Config, is_training: bool = False) -> Runtime:
     device = device_asked(cfg)
     if device == "auto":
         device = ms.get_context("device_target")
-    joins = joins_others(cfg, is_training)
+    joins = joins_others(cfg, work)
     ms.set_context(mode=ms.GRAPH_MODE if cfg.mode == "graph" else ms.PYNATIVE_MODE)
     try:
         # MindSpore refuses to be told a device once it has computed, even the one it uses. CPU has no number, and

@@ -39,7 +39,7 @@ def test_dev(cfg: Config) -> int:
     """
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to test with --pretrained")
-    runtime = start(cfg)
+    runtime = start(cfg, "evaluate")
     # On ModelArts log_path is the folder that is delivered.
     root = Path(cfg.log_path if cfg.enable_modelarts or "log_path" in cfg.places else _FOLDER)
     stamp = f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}"

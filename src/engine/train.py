@@ -69,7 +69,7 @@ def train(cfg: Config) -> int:
 
 
 def _train(cfg: Config, stop: StopOnSignal) -> int:
-    runtime = start(cfg, is_training=True)
+    runtime = start(cfg, "train")
     notes: list[str] = []
     with ExitStack() as stack:
         path, manifest = take_run_folder(cfg, runtime, notes, stack)

@@ -181,7 +181,7 @@ def test_mindspore_stays_on_the_host_where_another_computes(runner):
 
 def test_commands_run_an_om_as_the_onnx_it_was_made_of(ais_bench, om, pictures, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr("src.deploy.predict.start", lambda cfg: started.append(cfg.device_target))
+    monkeypatch.setattr("src.deploy.predict.start", lambda cfg, *_: started.append(cfg.device_target))
     for file, device in ((om, "Ascend"), (om.with_suffix(".onnx"), "CPU")):
         flags = ["--config", CONFIG, "--pretrained", str(file), "--source", str(pictures), "--device_id", "2"]
         out = ["--output", str(tmp_path / file.suffix), "--save_pictures", "0", "--device_target", device]
