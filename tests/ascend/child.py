@@ -173,7 +173,7 @@ def run_start(flags: Sequence[str]) -> dict[str, Any]:
     from src.config import parse_command_line
     from src.engine.runtime import start
 
-    runtime = start(parse_command_line(flags, "train"))
+    runtime = start(parse_command_line(flags, "train"), "train")
     gathered = [data.decode() for data in runtime.gather(f"rank {runtime.rank}".encode())]
     return {"group_size": runtime.group_size, "gathered": gathered}
 
