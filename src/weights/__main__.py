@@ -37,9 +37,11 @@ def main(argv: Sequence[str]) -> int:
     args, keys = parser.parse_known_args(list(argv))
     cfg = parse_command_line(["--config", args.config, *keys], "weights")
 
+    from src.engine.runtime import start_logging
     from src.weights.importer import import_weights
     from src.weights.mapping import describe
 
+    start_logging(None)
     lines = describe(import_weights(cfg, args.source, args.output, args.layout, args.partial, args.container))
     sys.stdout.write("\n".join(lines[-2:] if args.quiet else lines) + "\n")
     sys.stdout.write(f"{args.output} and its card {args.output.with_suffix('.json').name} written\n")

@@ -38,7 +38,7 @@ def compare(network, image, reference, tolerance=1e-3):
         assert np.linalg.norm(raw.asnumpy() - expected) <= tolerance * np.linalg.norm(expected)
 
 
-def test_darknet_weights_give_darknets_maps(parity, parity_dir, tmp_path):
+def test_darknet_weights_give_darknets_maps(parity, parity_dir, tmp_path, capsys):
     npz = parity_dir / "yolov3.npz"
     parity.darknet_weights(npz, tmp_path / "yolov3.weights")
     output = tmp_path / "out.ckpt"
@@ -49,6 +49,7 @@ def test_darknet_weights_give_darknets_maps(parity, parity_dir, tmp_path):
     assert card["network"]["activation"] == "leaky"
     assert card["class_names"][:2] == ["person", "bicycle"]
     assert card["category_ids"][-1] == 90
+    assert "80 classes: taken to be those of the public dataset" in capsys.readouterr().out
 
 
 def test_zoo_checkpoint_gives_the_zoos_maps(parity, parity_dir, tmp_path):
