@@ -1,20 +1,14 @@
 """Exports a checkpoint: python export.py --config configs/yolov3.yaml --ckpt_file FILE --file_format MINDIR."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 
-from src.config import parse_command_line
-from src.errors import run_command
+# A checkout runs its own code, whether it is installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
+from msdet.cli import command, run
 
-def main(argv: Sequence[str]) -> int:
-    cfg = parse_command_line(argv, "export")
-    from src.deploy.export import export
-
-    return export(cfg)
-
+main = command("export")
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run("export"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.errors import UsageError
+from msdet.errors import UsageError
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -39,8 +39,8 @@ def create_network(name: str, **keys: object) -> nn.Cell:
     Raises:
         UsageError: there is no such model or key, or its number of classes is open.
     """
-    from src.config import load_config
-    from src.recipe import get_recipe
+    from msdet.config import load_config
+    from msdet.models.recipe import get_recipe
 
     stem = name if (_CONFIGS / f"{name}.yaml").is_file() else _HUB_NAMES.get(name, name)
     path = _CONFIGS / f"{stem}.yaml"

@@ -1,20 +1,14 @@
-"""Predicts on pictures: python predict.py --config configs/yolov3.yaml --pretrained FILE --source PICTURES."""
-
-from __future__ import annotations
+"""Predicts on images: python predict.py --config configs/yolov3.yaml --pretrained FILE --source IMAGES."""
 
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 
-from src.config import parse_command_line
-from src.errors import run_command
+# A checkout runs its own code, whether it is installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
+from msdet.cli import command, run
 
-def main(argv: Sequence[str]) -> int:
-    cfg = parse_command_line(argv, "predict")
-    from src.deploy.predict import predict
-
-    return predict(cfg)
-
+main = command("predict")
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run("predict"))

@@ -1,21 +1,15 @@
 """Makes the result file for COCO's test-dev server: python test.py --config configs/yolov4.yaml --data_dir DIR
 --pretrained FILE."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 
-from src.config import parse_command_line
-from src.errors import run_command
+# A checkout runs its own code, whether it is installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
+from msdet.cli import command, run
 
-def main(argv: Sequence[str]) -> int:
-    cfg = parse_command_line(argv, "test")
-    from src.engine.test_dev import test_dev
-
-    return test_dev(cfg)
-
+main = command("test")
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run("test"))

@@ -31,10 +31,10 @@ def step_of(case: str) -> Callable[[], object]:
     import mindspore as ms
     import numpy as np
 
-    from src.config import load_config
-    from src.engine.runtime import start
-    from src.engine.train import build_train_step
-    from src.recipe import get_recipe
+    from msdet.config import load_config
+    from msdet.models.recipe import get_recipe
+    from msdet.runtime.start import start
+    from msdet.training.train import build_train_step
 
     config, count, side, keys = CASES[case]
     size = [f"--training_shape={side}", f"--testing_shape={side}", "--device_target=CPU"]

@@ -18,10 +18,10 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
-from src.common.boxes import cxcywh_to_xyxy, iou_matrix
-from src.data.geometry import plan_resize
-from src.efficientdet_d0.anchors import make_anchors
-from src.efficientdet_d0.matching import Matcher
+from msdet.data.transforms.resize import plan_resize
+from msdet.models.efficientdet_d0.anchors import make_anchors
+from msdet.models.efficientdet_d0.matching import Matcher
+from msdet.ops.boxes import cxcywh_to_xyxy, iou_matrix
 
 
 def side(box: np.ndarray) -> float:

@@ -17,10 +17,10 @@ from PIL import Image, ImageEnhance
 
 from benchmarks.report import ROOT, SPEEDUP, Goal, Options, Result
 from benchmarks.side_by_side import alternate_epochs
-from src.data.decode import MAX_IMAGE_PIXELS
-from src.data.imagefolder import ClassLoader, ImageFolder, read_image_folder
-from src.engine.crop_decode import CropFlipColour
-from src.errors import UsageError
+from msdet.data.formats.imagefolder import ClassLoader, ImageFolder, read_image_folder
+from msdet.data.images.decode import MAX_IMAGE_PIXELS
+from msdet.data.transforms.random_crop import CropFlipColour
+from msdet.errors import UsageError
 
 BATCH = 16
 IMAGES = 800

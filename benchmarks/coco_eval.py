@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks.report import SPEEDUP, Goal, Options, Result
 from benchmarks.side_by_side import alternate_all
-from src.data.layouts import find_split
-from src.engine.coco_score import score_detections
-from src.engine.detections import DetectionWriter
-from src.engine.postprocess import Detections
+from msdet.data.formats.coco.layouts import find_split
+from msdet.evaluation.coco.score import score_detections
+from msdet.evaluation.detections import DetectionWriter
+from msdet.ops.postprocess import Detections
 
 IMAGES, DETECTIONS = 5000, 180_000
 OURS, REFERENCE = "score_detections (hotcoco)", "pycocotools"

@@ -17,15 +17,15 @@ import numpy as np
 
 from benchmarks.report import SPEEDUP, Goal, Options, Result
 from benchmarks.side_by_side import alternate_epochs
-from src.data.batch import BatchMaker
-from src.data.coco import read_coco
-from src.data.decode import decode_image
-from src.data.geometry import INTERPOLATIONS, resize_for_eval
-from src.data.layouts import find_split
-from src.data.loader import BatchLoader
-from src.data.pipeline import jitter_pipeline
-from src.data.sample import DetectionDataset
-from src.data.transforms import JitterCrop, Labelled, colour_matrix
+from msdet.data.dataset import DetectionDataset
+from msdet.data.formats.coco.layouts import find_split
+from msdet.data.formats.coco.read import read_coco
+from msdet.data.images.decode import decode_image
+from msdet.data.loading.batch import BatchMaker
+from msdet.data.loading.loader import BatchLoader
+from msdet.data.transforms.augment import JitterCrop, Labelled, colour_matrix
+from msdet.data.transforms.pipeline import jitter_pipeline
+from msdet.data.transforms.resize import INTERPOLATIONS, resize_for_eval
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from benchmarks.side_by_side import alternate
-from src.efficientdet_d0.depthwise import DepthwiseConv
+from msdet.models.efficientdet_d0.depthwise import DepthwiseConv
 
 # channels, side of the map, kernel, stride
 SHAPES = ((32, 256, 3, 1), (96, 256, 3, 2), (144, 128, 5, 2), (240, 64, 5, 1), (672, 32, 5, 1), (64, 64, 3, 1))

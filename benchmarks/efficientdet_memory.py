@@ -16,8 +16,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from src.efficientdet_d0.anchors import make_anchors
-from src.efficientdet_d0.loss import EfficientDetCriterion
+from msdet.models.efficientdet_d0.anchors import make_anchors
+from msdet.models.efficientdet_d0.loss import EfficientDetCriterion
 
 _TARGET_MB = 1200
 

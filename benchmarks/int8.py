@@ -48,8 +48,8 @@ def measure(options: Options) -> Result:
 
 
 def _inference(result: Result, options: Options, folder: Path, size: int) -> None:
-    from src.deploy.int8_graph import count_operators
-    from src.deploy.quantized_export import has_vnni, session_options
+    from msdet.export.int8.export import has_vnni, session_options
+    from msdet.export.int8.graph import count_operators
 
     convolutions = to_int8(folder, size)
     files = {FLOAT: folder / "net.onnx", INT8: folder / "int8.onnx"}
@@ -84,7 +84,7 @@ def to_int8(folder: Path, size: int) -> int:
     """Writes int8.onnx beside net.onnx, calibrated on noise; returns the number of convolutions."""
     import onnx
 
-    from src.deploy.int8_graph import (
+    from msdet.export.int8.graph import (
         WeightRule,
         fold_batch_norm,
         insert_grids,
@@ -92,7 +92,7 @@ def to_int8(folder: Path, size: int) -> int:
         spread_grids,
         tensors_to_calibrate,
     )  # fmt: skip
-    from src.deploy.ptq import calibrated_grids
+    from msdet.export.int8.post_training import calibrated_grids
 
     model = raise_opset(onnx.load(str(folder / "net.onnx")))
     fold_batch_norm(model)
@@ -126,9 +126,9 @@ def _step(size: int, narrow: bool, is_quantized: bool) -> Compute:
     import mindspore as ms
     from mindspore import Tensor
 
-    from src.config import load_config
-    from src.engine.train_step import LossCell, StepOptions, TrainStep
-    from src.recipe import get_recipe
+    from msdet.config import load_config
+    from msdet.models.recipe import get_recipe
+    from msdet.training.step import LossCell, StepOptions, TrainStep
 
     ms.set_context(mode=ms.GRAPH_MODE)
     flags = ["--backbone_shape=4,4,8,8,16,16", "--backbone_layers=1,1,1,1,1"] if narrow else []

@@ -4,7 +4,7 @@
 #   bash benchmarks/int8_accuracy.sh [SEEDS [FLOAT_EPOCHS [QUANT_EPOCHS [SIZE]]]]      (3 seeds, 24 and 4 epochs, 192 px)
 #
 # The narrow YOLOv3 of the quickstart, 400 pictures to train on, 300 to score. For each seed: a float training, a
-# quantization-aware training from it, and the table of `python -m src.deploy.compare`; in the end the means. What is
+# quantization-aware training from it, and the table of `msdet compare`; in the end the means. What is
 # there already is not made again. PYTHON=... chooses the interpreter, OUT=... the folder.
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi
 set -euo pipefail
@@ -13,7 +13,7 @@ python=${PYTHON:-python} out=${OUT:-outputs/int8_accuracy}
 seeds=${1:-3} float_epochs=${2:-24} quant_epochs=${3:-4} size=${4:-192}
 data=$out/shapes
 mkdir -p "$out"
-"$python" -m src.data.shapes --output "$data" --size 192 --train 400 --val 300
+"$python" -m msdet shapes --output "$data" --size 192 --train 400 --val 300
 
 weights_of() { find "$out/$1/ckpt_0" -name '*.ckpt' ! -name '*.state.ckpt' 2>/dev/null | sort -V | tail -n 1; }
 
@@ -33,7 +33,7 @@ for ((seed = 1; seed <= seeds; seed++)); do
         train "quant$seed" "$quant_epochs" --seed "$seed" --pretrained "$(weights_of "float$seed")" \
             --quantization_aware True --observer_decay 0.99 --lr 0.0003 --warmup_epochs 0.5
     [ -e "$out/compare$seed/compare.json" ] ||
-        "$python" -m src.deploy.compare --config configs/yolov3_shapes.yaml --data_dir "$data" --testing_shape "$size" \
+        "$python" -m msdet compare --config configs/yolov3_shapes.yaml --data_dir "$data" --testing_shape "$size" \
             --float "$(weights_of "float$seed")" --quant "$(weights_of "quant$seed")" --calibration "$data/train" \
             --output "$out/compare$seed"
 done

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.errors import UserError, run_command
+from msdet.errors import UserError, run_command
 
 # (what, form, other form, the most that AP50 may fall or differ)
 _GOALS = (

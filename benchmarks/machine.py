@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from src import ONEDNN_VARIABLE
+from msdet import ONEDNN_VARIABLE
 
 _PACKAGES = ("mindspore", "onnxruntime", "numpy", "opencv-python-headless", "numba", "hotcoco", "pycocotools")
 # Cores that programs of others may take before it shows.

@@ -17,14 +17,15 @@ import numpy as np
 from benchmarks.data_throughput import BATCH, IMAGES, enlarged
 from benchmarks.report import Options, Result
 from benchmarks.side_by_side import alternate_epochs
-from src.data.assemble import ReadOptions, assemble
-from src.data.coco import read_coco
-from src.data.layouts import find_split
-from src.data.loader import BatchLoader
-from src.data.mindrecord import load_mindrecord, shard_paths
-from src.data.pipeline import jitter_pipeline
-from src.data.sample import DetectionDataset
-from src.engine.mindrecord_writer import write_mindrecord
+from msdet.data.build_samples import assemble
+from msdet.data.dataset import DetectionDataset
+from msdet.data.formats.coco.layouts import find_split
+from msdet.data.formats.coco.read import read_coco
+from msdet.data.formats.mindrecord.read import load_mindrecord, shard_paths
+from msdet.data.formats.mindrecord.write import write_mindrecord
+from msdet.data.loading.loader import BatchLoader
+from msdet.data.read_options import ReadOptions
+from msdet.data.transforms.pipeline import jitter_pipeline
 
 FILES, RECORDS, MINDDATASET = "files", "MindRecord", "MindDataset, decode and resize in C++, 2 threads"
 

@@ -39,8 +39,8 @@ def build(name: str, narrow: bool) -> nn.Cell:
     """This project's network `classifier` or `yolov3`, in inference mode."""
     import mindspore as ms
 
-    from src.darknet53.network import Classifier, DarkNet53
-    from src.yolov3_quant.network import YoloV3
+    from msdet.models.darknet53.network import Classifier, DarkNet53
+    from msdet.models.yolov3_quant.network import YoloV3
 
     ms.set_context(mode=ms.GRAPH_MODE)
     backbone = DarkNet53(**(_NARROW if narrow else {}))
@@ -78,7 +78,7 @@ def prepare(name: str, size: int, narrow: bool, folder: str) -> Compute:
     """Writes weights.npz and net.onnx when it is called."""
     from mindspore import Tensor, onnx
 
-    from src.deploy.onnx_graph import polish
+    from msdet.export.onnx_graph import polish
 
     def write() -> list[np.ndarray]:
         network = build(name, narrow)
@@ -143,9 +143,9 @@ def training_batch(size: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
 def mindspore_training(name: str, size: int, batch: int, narrow: bool, folder: str) -> Compute:
     """One training step of the classifier: normalisation, forward, loss, backward, SGD."""
 
-    from src.common.preprocess import Preprocess
-    from src.darknet53.loss import SmoothedCrossEntropy
-    from src.engine.train_step import LossCell, StepOptions, TrainStep
+    from msdet.layers.preprocess import Preprocess
+    from msdet.models.darknet53.loss import SmoothedCrossEntropy
+    from msdet.training.step import LossCell, StepOptions, TrainStep
 
     network = build(name, narrow)
     _fill(network, _weights(folder))

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.report import VALUE, Goal, Options, Result
 from benchmarks.side_by_side import alternate_all
-from src.engine.postprocess import Detections, PostprocessOptions, postprocess, warm_up
+from msdet.ops.postprocess import Detections, PostprocessOptions, postprocess, warm_up
 
 YOLO = PostprocessOptions(0.001, 0.5, max_detections=300)
 YOLO_DIOU = PostprocessOptions(0.001, 0.6, nms_type="diou", max_detections=300)

@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks.efficientdet_memory import memory_mb
 from benchmarks.postprocess import REFINEDET, made_up_image
-from src.engine.detections import DetectionWriter
-from src.engine.postprocess import postprocess, warm_up
+from msdet.evaluation.detections import DetectionWriter
+from msdet.ops.postprocess import postprocess, warm_up
 
 _DIFFERENT = 8
 

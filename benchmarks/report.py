@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.errors import UsageError
+from msdet.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEEDUP, SHARE, VALUE = "speedup", "share", "value"

@@ -34,8 +34,8 @@ if not __package__:  # started as a file: this folder is on the path instead of 
 
 from benchmarks.machine import Bystanders, describe, quiet, sentence
 from benchmarks.report import ROOT, Options, Result, Row, markdown_table, plain_table
-from src.common.files import atomic_path
-from src.errors import UsageError, UserError, run_command
+from msdet.errors import UsageError, UserError, run_command
+from msdet.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _measure(name: str, options: Options) -> Result:
         measure: Callable[[Options], Result] = importlib.import_module(BENCHMARKS[name].module).measure
         return measure(options)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ("benchmarks", "src"):
+        if (error.name or "").partition(".")[0] in ("benchmarks", "msdet"):
             raise
         raise UserError(f"{name} needs {error.name}: pip install -r requirements-bench.txt") from error
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from src.data.loader import BatchLoader
+    from msdet.data.loading.loader import BatchLoader
 
 # A side that has used up so many seconds is not called again: the slow one must not decide how long it all takes.
 BUDGET = 120.0

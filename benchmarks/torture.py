@@ -176,7 +176,7 @@ def check(is_so: bool, what: str, run: Run | None = None) -> None:
 
 def final_state(folder: Path) -> dict[str, np.ndarray]:
     """Weights, averages and optimiser state after the last epoch, by name."""
-    from src.engine.checkpoints import checkpoints_in, load_snapshot
+    from msdet.checkpoints.state import checkpoints_in, load_snapshot
 
     found = load_snapshot(next(checkpoints_in(folder / "ckpt_0")))
     check(found.progress["step"] == EPOCHS * STEPS, f"{folder} ends at step {found.progress['step']}")
@@ -247,7 +247,7 @@ def torture_by_kills(work: Path, count: int, seed: int) -> None:
 
 def checkpoint_steps(run: Path) -> list[int]:
     """Steps of the checkpoints of a run, the newest first."""
-    from src.engine.checkpoints import checkpoints_in, load_snapshot
+    from msdet.checkpoints.state import checkpoints_in, load_snapshot
 
     return [load_snapshot(path).progress["step"] for path in checkpoints_in(run / "ckpt_0")]
 
@@ -313,7 +313,9 @@ def torture_by_two_launchers(work: Path) -> None:
     killed = Run(work, work / "runs", "orphan", launch_from=place)
     killed.wait_for(STEPS + 1)
     everything = psutil.Process(killed.process.pid).children(recursive=True)
-    launcher = next(p for p in [psutil.Process(killed.process.pid), *everything] if "src.tools.launch" in p.cmdline())
+    launcher = next(
+        p for p in [psutil.Process(killed.process.pid), *everything] if "msdet.tools.launcher.launch" in p.cmdline()
+    )
     launcher.kill()
     _, alive = psutil.wait_procs(everything, timeout=30)
     check(not alive, f"processes outlive their launcher: {[p.cmdline() for p in alive]}", killed)
@@ -388,9 +390,9 @@ def torture_by_faults(work: Path, rng: np.random.Generator) -> None:
 
 def torture_by_flips(work: Path, count: int, seed: int) -> None:
     """One random byte of a random checkpoint file, `count` times; each must be found."""
-    from src.engine.checkpoints import checkpoints_in, load_snapshot
-    from src.engine.weights_file import load_weights, save_weights
-    from src.errors import UserError
+    from msdet.checkpoints.state import checkpoints_in, load_snapshot
+    from msdet.checkpoints.weights_file import load_weights, save_weights
+    from msdet.errors import UserError
 
     peace = in_peace(work)
     folder = work / "flips"
@@ -460,7 +462,7 @@ def fill_disk(work: Path) -> None:
 
 
 def _check_full(run: Run, code: int, reason: str) -> None:
-    from src.engine.checkpoints import checkpoints_in, load_snapshot
+    from msdet.checkpoints.state import checkpoints_in, load_snapshot
 
     check(code == 1 and reason in run.text, f"a full disk: exit code {code}", run)
     check("Traceback" not in run.text, "a full disk ends in a traceback", run)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-import src
+import msdet
 from benchmarks.machine import torch_version
 from benchmarks.report import ROOT
 from benchmarks.side_by_side import BUDGET
@@ -183,7 +183,7 @@ def main() -> None:
     try:
         setup = json.loads(sys.argv[1])
         if not setup["capped"]:
-            os.environ.pop(src.ONEDNN_VARIABLE, None)
+            os.environ.pop(msdet.ONEDNN_VARIABLE, None)
         module, _, name = setup["side"].partition(":")
         compute: Compute = getattr(importlib.import_module(module), name)(**setup["arguments"])
         answer(ready=True)

@@ -25,6 +25,8 @@ keep_cann() {
 keep_cann
 
 root=$(unset CDPATH && cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# A checkout runs its own code, whichever copy of the package is installed.
+export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH}
 venv=$root/.venv
 
 say() { printf '%s\n' "$*"; }

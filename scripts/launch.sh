@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the run_*.sh scripts: finds a Python that has MindSpore and hands over to src/tools/launch.py, where the
+# Sourced by the run_*.sh scripts: finds a Python that has MindSpore and hands over to src/msdet/tools/launcher/launch.py, where the
 # arguments of all scripts and models stand in one table.
 #
 #   launch NAME "$@"
@@ -49,7 +49,7 @@ launch() {
     *) python=$PWD/$python ;;
     esac
     # The package is found from the repository; the paths that were typed count from the folder of the caller.
-    export LAUNCH_FROM=$PWD
+    export LAUNCH_FROM=$PWD PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH}
     cd "$root" || exit 1
-    exec "$python" -m src.tools.launch "$@"
+    exec "$python" -m msdet launch "$@"
 }

@@ -43,11 +43,11 @@ newest_checkpoint() {
 }
 
 prepare_environment requirements.txt
-(cd "$root" && "$python" -m src.tools.doctor --quiet) || die "this machine cannot train yet; see above"
+(cd "$root" && "$python" -m msdet doctor --quiet) || die "this machine cannot train yet; see above"
 
 if [ -z "$data_dir" ]; then
     data_dir=$root/outputs/shapes
-    (cd "$root" && "$python" -m src.data.shapes --output "$data_dir" --size 192)
+    (cd "$root" && "$python" -m msdet shapes --output "$data_dir" --size 192)
 fi
 
 say "training on $data_dir"

@@ -16,18 +16,20 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
-from src.common.names import is_encodable, printable
+from msdet.text import is_encodable, printable
 from tests.in_process import own_log
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 # On a machine with other devices, too, it is the CPU that is tested: in commands, and in this process.
 os.environ["MSDET_DEVICE"] = "CPU"
+# Processes that tests start find the package of this checkout.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
 
 
 def pytest_configure(config):

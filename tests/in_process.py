@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from src.errors import run_command
+from msdet.errors import run_command
 
 
 def run(main: Callable[[Sequence[str]], int], *args: object) -> int:

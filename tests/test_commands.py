@@ -15,11 +15,11 @@ import pytest
 
 import eval as evaluation
 import train as training
-from src.engine.checkpoints import checkpoints_in, load_snapshot
+from msdet.checkpoints.state import checkpoints_in, load_snapshot
 from tests.in_process import run
 
 pytestmark = pytest.mark.usefixtures("at_root")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 TINY = [
     "--config", "configs/yolov3_shapes.yaml", "--training_shape", "64", "--testing_shape", "64",
     "--backbone_shape", "4,8,8,16,16,16", "--backbone_layers", "1,1,1,1,1", "--per_batch_size", "4",

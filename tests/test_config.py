@@ -14,13 +14,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src import recipe
-from src.config import Config, diff_configs, key, load_config, parse_command_line, resolve_classes
-from src.config_values import Key, keys_of
-from src.errors import UsageError, UserError
-from src.yolov3_quant.config import YoloV3Config
+from msdet.compat.aliases import file_names, flag_names
+from msdet.config import Config, diff_configs, key, load_config, parse_command_line, resolve_classes
+from msdet.config.key import Key, keys_of
+from msdet.config.model_table import config_class, model_table
+from msdet.errors import UsageError, UserError
+from msdet.models.yolov3_quant.config import YoloV3Config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 YOLOV3 = ROOT / "configs" / "yolov3.yaml"
 
 
@@ -66,7 +67,7 @@ def test_every_committed_config_loads():
     assert configs
     for path in configs:
         cfg = load_config(path)
-        assert type(cfg) is recipe.config_class(cfg.model)
+        assert type(cfg) is config_class(cfg.model)
         text = path.read_text(encoding="utf-8")
         for word in ("# Command:", "# Hardware:", "# Expected:"):
             assert word in text, f"{path.name} has no {word}"
@@ -279,9 +280,9 @@ def test_class_count_is_not_held_against_names_where_labels_are_category_ids():
 
 
 def _aliases():
-    for model in recipe.model_table():
+    for model in model_table():
         for script in ("train", "eval", "test", "export", "predict", "postprocess"):
-            for alias, name in recipe.aliases(model, script).items():
+            for alias, name in flag_names(model, script).items():
                 yield pytest.param(model, script, alias, name, id=f"{model}-{script}-{alias}")
 
 
@@ -303,7 +304,7 @@ def _another_value(k: Key, model: str) -> tuple[str, object]:
 
 @pytest.mark.parametrize(("model", "script", "alias", "name"), list(_aliases()))
 def test_an_old_name_sets_its_key(write, model, script, alias, name):
-    text, value = _another_value(keys_of(recipe.config_class(model))[name], model)
+    text, value = _another_value(keys_of(config_class(model))[name], model)
     path = write(f"model: {model}\n")
     assert getattr(load_config(path, [f"--{alias}={text}"], script), name) == value
 
@@ -312,9 +313,9 @@ _SCRIPTS = ("train", "eval", "test", "export", "predict", "postprocess")
 
 
 def _names_in_files():
-    for model in recipe.model_table():
-        known = keys_of(recipe.config_class(model))
-        for name in recipe.file_names(model, "train"):
+    for model in model_table():
+        known = keys_of(config_class(model))
+        for name in file_names(model, "train"):
             if name not in known:
                 yield pytest.param(model, name, id=f"{model}-{name}")
 
@@ -323,10 +324,10 @@ def _names_in_files():
 def test_an_old_name_in_a_file_says_the_same_to_every_script(write, model, name):
     found = {}
     for script in _SCRIPTS:
-        targets = recipe.file_names(model, script)[name]
+        targets = file_names(model, script)[name]
         cfg = None
         for target in targets:
-            text, value = _another_value(keys_of(recipe.config_class(model))[target], model)
+            text, value = _another_value(keys_of(config_class(model))[target], model)
             path = write(f"model: {model}\n{name}: [{text}]\n" if "," in text else f"model: {model}\n{name}: {text}\n")
             cfg = load_config(path, [], script)
             assert getattr(cfg, target) == value
@@ -472,12 +473,12 @@ def test_help_names_every_key_once_with_its_meaning(capsys):
     assert "--backbone_shape" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("model", recipe.model_table())
+@pytest.mark.parametrize("model", model_table())
 def test_every_model_refuses_what_all_models_refuse(write, model):
     """A model's own checks come on top of the common ones, and of those of the keys that it shares with others."""
     path = write(f"model: {model}\n")
     assert "must rise" in refused(path, "--lr_epochs=5,3")
-    keys = keys_of(recipe.config_class(model))
+    keys = keys_of(config_class(model))
     if "per_channel" in keys:
         assert "no runtime multiplies such" in refused(path, "--per_channel=1,1")
     if "padding" in keys:
@@ -485,17 +486,15 @@ def test_every_model_refuses_what_all_models_refuse(write, model):
 
 
 def _unused():
-    for model in recipe.model_table():
-        for name in recipe.config_class(model).UNUSED:
+    for model in model_table():
+        for name in config_class(model).UNUSED:
             yield pytest.param(model, name, id=f"{model}-{name}")
 
 
 @pytest.mark.parametrize(("model", "name"), list(_unused()))
 def test_a_key_without_effect_is_refused(write, model, name):
     # The factors of saturation and value begin at 1.
-    text = (
-        "2" if name in ("saturation", "value") else _another_value(keys_of(recipe.config_class(model))[name], model)[0]
-    )
+    text = "2" if name in ("saturation", "value") else _another_value(keys_of(config_class(model))[name], model)[0]
     plain = write(f"model: {model}\n", "plain.yaml")
     with pytest.raises(UsageError, match=rf"^--{name} has no effect with \w"):
         load_config(plain, [f"--{name}={text}"])
@@ -519,11 +518,12 @@ def test_a_key_without_effect_is_neither_listed_nor_proposed(capsys, write):
         load_config(path, ["--jiter=1"])
 
 
-@pytest.mark.parametrize("model", recipe.model_table())
+@pytest.mark.parametrize("model", model_table())
 def test_no_recipe_reads_a_key_without_effect(model):
-    package = ROOT / recipe.model_table()[model].replace(".", "/")
+    package = ROOT / "src" / model_table()[model].replace(".", "/")
+    assert (package / "recipe.py").is_file()
     code = "\n".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
-    for name in recipe.config_class(model).UNUSED:
+    for name in config_class(model).UNUSED:
         assert not re.search(rf"cfg\.{name}\b", code), name
 
 
@@ -544,7 +544,7 @@ def test_help_shows_the_values_of_the_file(write, capsys):
 def test_help_is_quick_and_imports_nothing_heavy():
     program = (
         "import sys, time; start = time.perf_counter()\n"
-        "from src.config import parse_command_line\n"
+        "from msdet.config import parse_command_line\n"
         "try:\n    parse_command_line(['--config', 'configs/yolov3.yaml', '--help'], 'train')\n"
         "except SystemExit: pass\n"
         "heavy = {'mindspore', 'cv2', 'numpy', 'numba', 'pydantic', 'matplotlib'} & set(sys.modules)\n"
@@ -636,17 +636,17 @@ def test_classes_follow_the_annotation_file():
 
 
 def test_keys_are_documented_and_consistent():
-    for model in recipe.model_table():
-        for k in keys_of(recipe.config_class(model)).values():
+    for model in model_table():
+        for k in keys_of(config_class(model)).values():
             assert k.help and "\n" not in k.help and not k.help.endswith("."), k.name
             assert k.convert(k.default) == k.default, k.name
             assert k.path <= (not k.affects_training), f"{k.name}: a folder may move"
 
 
 def test_choices_agree_with_the_data_pipeline():
-    from src.data.decode import MAX_IMAGE_PIXELS
-    from src.data.geometry import INTERPOLATION_NAMES, RESIZE_MODES
-    from src.data.layouts import LAYOUTS
+    from msdet.data.formats.coco.layouts import LAYOUTS
+    from msdet.data.images.decode import MAX_IMAGE_PIXELS
+    from msdet.data.transforms.resize import INTERPOLATION_NAMES, RESIZE_MODES
 
     keys = keys_of(Config)
     assert set(keys["resize"].choices) == set(RESIZE_MODES)

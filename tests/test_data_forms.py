@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 import train as training
-from src.config import load_config
-from src.data.to_coco import coco_of, write_coco
-from src.engine.datasets import open_dataset, read_files
-from src.engine.mindrecord_writer import write_mindrecord
-from src.errors import run_command
-from tests.data import formats
+from msdet.config import load_config
+from msdet.data.formats.coco.write import coco_of, write_coco
+from msdet.data.formats.mindrecord.write import write_mindrecord
+from msdet.errors import run_command
+from msdet.session.datasets import open_dataset, read_files
+from tests.data import all_formats as formats
 
 pytestmark = pytest.mark.usefixtures("at_root")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 COMMON = [
     "--class_names=", "--num_classes=0", "--num_parallel_workers=0", "--warmup_epochs=0", "--progress=off",
     "--log_interval=1", "--max_epoch=1", "--per_batch_size=4",
@@ -125,12 +125,17 @@ def test_all_forms_train_alike(data_dir, tmp_path, model):
 def test_two_processes_make_mindrecord_files_once(tmp_path):
     root, folder = formats.write_voc(tmp_path / "voc"), tmp_path / "records"
     code = (
-        "import sys; from src.config import load_config; from src.engine.datasets import open_dataset; "
+        "import sys; from msdet.config import load_config; from msdet.session.datasets import open_dataset; "
         "print(len(open_dataset(load_config(sys.argv[1], sys.argv[2:]), 'train')[0]))"
     )
     command = [sys.executable, "-c", code, TINY[0][9:], *TINY[1:], f"--data_dir={root}", f"--mindrecord_dir={folder}"]
     started = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))},
+        )
         for _ in range(2)
     ]
     assert [process.communicate(timeout=300)[0].split()[-1] for process in started] == [b"3", b"3"]

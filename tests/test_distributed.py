@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import pytest
 
-from src.data.shapes import render_shapes
-from src.engine.weights_file import load_tensors
-from src.tools.launch_plan import free_port
+from msdet.checkpoints.weights_file import load_tensors
+from msdet.data.synthetic.shapes import render_shapes
+from msdet.tools.launcher.plan import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 # Float32, no decay, no clipping: the velocity after the first step is the gradient.
 EXACT = [
     "--device_target", "CPU", "--num_parallel_workers", "0",
@@ -246,9 +246,9 @@ from mindspore import Tensor, ops
 from mindspore.communication import get_rank, init
 ms.set_context(mode=ms.GRAPH_MODE)
 init()
-from src.common.ranks import SharedCount
-from src.engine.runtime import Runtime
-from src.errors import UserError
+from msdet.layers.shared_count import SharedCount
+from msdet.runtime.start import Runtime
+from msdet.errors import UserError
 runtime = Runtime("CPU", get_rank(), 2)
 rank = runtime.rank
 shared = SharedCount()

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from src.config import load_config
-from src.data.batch import BatchTask
-from src.data.folder_records import read_folder_records, whole_images
-from src.data.imagefolder import ClassBatchMaker, Placed, read_image_folder
-from src.data.pipeline import plain_pipeline
-from src.engine.crop_decode import CropFlipColour
-from src.engine.datasets import open_dataset
-from src.engine.mindrecord_writer import write_mindrecord
-from src.tools import check
-from src.tools.check_splits import check_detection
+from msdet.config import load_config
+from msdet.data.formats.imagefolder import ClassBatchMaker, Placed, read_image_folder
+from msdet.data.formats.mindrecord.image_folder import read_folder_records, whole_images
+from msdet.data.formats.mindrecord.write import write_mindrecord
+from msdet.data.loading.batch import BatchTask
+from msdet.data.transforms.pipeline import plain_pipeline
+from msdet.data.transforms.random_crop import CropFlipColour
+from msdet.session.datasets import open_dataset
+from msdet.tools.check import check
+from msdet.tools.check.splits import check_detection
 
 CONFIG = "configs/yolov3_shapes.yaml"
 # The box of every format, in pixels of the upright image.

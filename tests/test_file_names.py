@@ -13,23 +13,24 @@ import numpy as np
 import pytest
 
 import eval as evaluation
+import msdet.inference.predict as predict_module
 import predict as prediction
-import src.deploy.predict as predict_module
-from src.config import load_config
-from src.data.mindrecord import fingerprint
-from src.engine.datasets import open_dataset
-from src.engine.detections import DetectionWriter, iter_detections
-from src.engine.postprocess import Detections
-from src.engine.runtime import Runtime, start_logging
-from src.tools import browse, check, create_data
+from msdet.config import load_config
+from msdet.data.formats.mindrecord.read import fingerprint
+from msdet.evaluation.detections import DetectionWriter, iter_detections
+from msdet.ops.postprocess import Detections
+from msdet.runtime.start import Runtime, start_logging
+from msdet.session.datasets import open_dataset
+from msdet.tools import browse, create_data
+from msdet.tools.check import check
 from tests.bad_inputs import world
-from tests.data import formats
+from tests.data import all_formats as formats
 from tests.data.conftest import CocoFolder
-from tests.deploy.test_predict import FindsBrightness
 from tests.in_process import run
+from tests.inference.test_predict import FindsBrightness
 
 pytestmark = pytest.mark.usefixtures("at_root")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 NAME = os.fsdecode(b"caf\xe9")
 BASE = ("--config=configs/yolov3_shapes.yaml", "--class_names=", "--num_classes=0")
 
@@ -253,8 +254,8 @@ def test_lists_name_them_by_their_bytes(tmp_path, write):
 
 
 def test_charts_name_them(tmp_path):
-    from src.engine.analysis import ClassCurve, _draw
-    from src.engine.classify import ClassResult, report_classes
+    from msdet.evaluation.analysis import ClassCurve, _draw
+    from msdet.evaluation.classify import ClassResult, report_classes
 
     labels = np.int32([0, 1])
     report_classes(ClassResult([NAME, "dog"], labels, labels, np.int32([0, 0])), tmp_path)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import train as training
-from src.common.files import read_json
-from src.common.schedules import build_schedule
-from src.engine.checkpoints import checkpoints_in, load_snapshot
-from src.engine.coco_score import score_detections
-from src.engine.weights_file import load_weights
+from msdet.checkpoints.state import checkpoints_in, load_snapshot
+from msdet.checkpoints.weights_file import load_weights
+from msdet.evaluation.coco.score import score_detections
+from msdet.files import read_json
+from msdet.training.schedules import build_schedule
 from tests.in_process import run
 
 pytestmark = pytest.mark.usefixtures("at_root")

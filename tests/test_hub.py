@@ -5,8 +5,8 @@ import pytest
 from mindspore import Tensor
 
 import mindspore_hub_conf as hub
-from src.errors import UsageError
-from src.recipe import model_table
+from msdet.config.model_table import model_table
+from msdet.errors import UsageError
 
 NARROW = {"backbone_shape": (4, 8, 8, 16, 16, 16), "backbone_layers": (1, 1, 1, 1, 1)}
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from src.config import load_config
-from src.errors import UsageError, UserError, run_command
-from src.tools import launch, launch_table
-from src.tools.launch_plan import make_plan
+from msdet.config import load_config
+from msdet.errors import UsageError, UserError, run_command
+from msdet.tools.launcher import arguments as launch_table
+from msdet.tools.launcher import launch
+from msdet.tools.launcher.plan import make_plan
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 MODELS = (
     "yolov3", "yolov3_quant", "yolov4", "efficientdet_d0", "refinedet_vgg16_320", "refinedet_resnet101_512",
     "darknet53_imagenet", "cspdarknet53_imagenet",
@@ -182,7 +183,7 @@ def test_every_command_of_one_process(line, folder):
     assert plan.engine == "direct" and plan.ranks == (0,)
     assert str(plan.log_of(0)) == str(folder / log)
     command = plan.command()
-    assert command.argv[:2] == (sys.executable, str(ROOT / "src" / "tools" / "rank.py"))
+    assert command.argv[:2] == (sys.executable, str(ROOT / "src" / "msdet" / "tools" / "launcher" / "rank.py"))
     assert command.environment.get("DEVICE_ID", "") == flags.partition("--device_id=")[2].split(" ")[0]
 
 
@@ -348,7 +349,7 @@ def test_a_rate_of_the_seed_takes_the_recipe_of_the_seed(line, config, folder, m
 
 def test_the_choice_of_a_recipe_is_told(folder, monkeypatch, capsys):
     monkeypatch.setattr(launch_table, "CONFIGS", ROOT / "configs")
-    monkeypatch.setattr("src.tools.launch_watch.run", lambda plan: 0)
+    monkeypatch.setattr("msdet.tools.launcher.watch.run", lambda plan: 0)
     assert launch.main(shlex.split("run_standalone_train refinedet 0 500 0.05 coco")) == 0
     assert "LR 0.05 is a rate of the old model zoo: refinedet_vgg16_320_seed.yaml is taken" in capsys.readouterr().out
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from mindspore import Tensor, amp, nn, ops
 
-from src.common.layers import Float32Cell, SpatialMean
-from src.config import load_config
-from src.efficientdet_d0.bifpn import WeightedMean
-from src.efficientdet_d0.efficientnet import Gate
-from src.engine.starts import freeze_batch_norm
-from src.engine.train_step import LossCell
-from src.recipe import get_recipe
+from msdet.config import load_config
+from msdet.layers.conv import Float32Cell, SpatialMean
+from msdet.models.efficientdet_d0.bifpn import WeightedMean
+from msdet.models.efficientdet_d0.efficientnet import Gate
+from msdet.models.recipe import get_recipe
+from msdet.training.start_weights import freeze_batch_norm
+from msdet.training.step import LossCell
 
 pytestmark = pytest.mark.usefixtures("at_root")
 

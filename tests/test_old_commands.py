@@ -5,7 +5,7 @@ Those of its shell scripts are in test_launchers.py.
 
 import pytest
 
-from src.config import parse_command_line
+from msdet.config import parse_command_line
 
 TRAIN_YOLOV4 = (
     "--pretrained_backbone=cspdarknet53_backbone.ckpt --is_distributed=0 --lr=0.1 --t_max=320 --max_epoch=320 "

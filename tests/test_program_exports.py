@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from src.tools import check, create_data
+from msdet.tools import create_data
+from msdet.tools.check import check
 from tests.in_process import run
 
 WIDTH, HEIGHT = 64, 48

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
 
 # Answers the questions of environment.sh as the given version would, "makes" virtual environments by copying itself,
@@ -116,8 +116,8 @@ def test_quickstart_installs_renders_trains_scores_and_says_where_all_lies(clone
     assert done.returncode == 0, done.stderr
     install, doctor, shapes, train, evaluation = clone.called()
     assert install.startswith("-m pip install ") and install.endswith(f"-r {clone.root}/requirements.txt")
-    assert doctor == "-m src.tools.doctor --quiet"
-    assert shapes == f"-m src.data.shapes --output {clone.root}/outputs/shapes --size 192"
+    assert doctor == "-m msdet.tools.doctor.doctor --quiet"
+    assert shapes == f"-m msdet.data.synthetic.shapes --output {clone.root}/outputs/shapes --size 192"
     output = clone.root / "outputs" / "quickstart"
     assert train == (
         f"{clone.root}/train.py --config {clone.root}/configs/yolov3_shapes.yaml "
@@ -136,7 +136,7 @@ def test_quickstart_takes_a_folder_of_the_user(clone, tmp_path, form):
     (tmp_path / "my coco").mkdir()
     arguments = ["--data_dir", "my coco"] if " " in form else ["--data_dir=my coco"]
     assert clone.run("scripts/quickstart.sh", *arguments, cwd=tmp_path).returncode == 0
-    assert not [call for call in clone.called() if "src.data.shapes" in call]
+    assert not [call for call in clone.called() if "msdet.data.synthetic.shapes" in call]
     assert " --data_dir my coco " in clone.called()[2]
     missing = clone.run("scripts/quickstart.sh", "--data_dir", "nowhere")
     assert missing.returncode == 1 and "--data_dir nowhere is no folder" in missing.stderr

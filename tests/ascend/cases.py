@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.recipe import model_table
+from msdet.config.model_table import model_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,7 +88,7 @@ class Case:
             export: the exported cell for normalised images; export_uint8: for images as they are;
             loop: train.py, for an epoch of three steps;
             ranks: the training step of two processes;
-            start: `src.engine.runtime.start` and a gathering, in the processes that a launcher starts;
+            start: `msdet.runtime.start.start` and a gathering, in the processes that a launcher starts;
             control: an operator that Ascend has no kernel for.
         network: key of `NETWORKS`; of the kind start the launcher: direct, msrun or rank_table.
     """

@@ -24,7 +24,7 @@ from tests.ascend.cases import NETWORKS, ROOT
 if TYPE_CHECKING:
     from mindspore import Tensor
 
-    from src.config import Config
+    from msdet.config import Config
 
 # The first step uploads weights and constants; from the second on all are alike.
 STEPS = 3
@@ -39,8 +39,8 @@ def mark_step() -> None:
 
 def tiny_config(network: str, *flags: str) -> Config:
     """Configuration of a narrow network; the device is set up for it, as by the commands."""
-    from src.config import load_config
-    from src.engine.runtime import start
+    from msdet.config import load_config
+    from msdet.runtime.start import start
 
     tiny = NETWORKS[network]
     size = [f"--testing_shape={tiny.side}", f"--training_shape={tiny.side}"]
@@ -67,8 +67,8 @@ def train(network: str, flags: Sequence[str], sides: Sequence[int], group_size: 
     """Builds the training step as train.py does and calls it for images of each size in turn."""
     import mindspore as ms
 
-    from src.engine.train import build_train_step
-    from src.recipe import get_recipe
+    from msdet.models.recipe import get_recipe
+    from msdet.training.train import build_train_step
 
     cfg = tiny_config(network, *flags)
     recipe = get_recipe(cfg)
@@ -86,7 +86,7 @@ def run_step(network: str) -> None:
 
 
 def run_ranks(network: str) -> None:
-    from src.engine import over_ranks
+    from msdet.training import all_reduce as over_ranks
 
     # So that a narrow network has several buckets.
     over_ranks._BUCKET_SIZE = 1000
@@ -115,8 +115,8 @@ def call(cell: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
 def run_predict(network: str) -> None:
     from mindspore import Tensor
 
-    from src.engine.evaluate import PredictCell
-    from src.recipe import get_recipe
+    from msdet.evaluation.evaluator import PredictCell
+    from msdet.models.recipe import get_recipe
 
     cfg = tiny_config(network)
     recipe = get_recipe(cfg)
@@ -128,8 +128,8 @@ def run_predict(network: str) -> None:
 def run_export(network: str, with_preprocess: bool = False) -> None:
     from mindspore import Tensor, dtype_to_nptype
 
-    from src.deploy.form import DeployCell, Form
-    from src.recipe import get_recipe
+    from msdet.export.form import DeployCell, Form
+    from msdet.models.recipe import get_recipe
 
     cfg = tiny_config(network)
     recipe = get_recipe(cfg)
@@ -140,8 +140,8 @@ def run_export(network: str, with_preprocess: bool = False) -> None:
 
 def run_loop(network: str) -> None:
     """Runs train.py on a dataset in the working folder, for an epoch of three steps."""
-    from src.engine.step_report import Launched, StepNumbers
-    from src.engine.train_step import TrainStep
+    from msdet.training.step import TrainStep
+    from msdet.training.step_report import Launched, StepNumbers
     from train import main
 
     launch, read = TrainStep.launch, Launched.read
@@ -170,8 +170,8 @@ def run_loop(network: str) -> None:
 
 def run_start(flags: Sequence[str]) -> dict[str, Any]:
     """Starts as train.py does with these flags, and has every rank tell its number to all."""
-    from src.config import parse_command_line
-    from src.engine.runtime import start
+    from msdet.config import parse_command_line
+    from msdet.runtime.start import start
 
     runtime = start(parse_command_line(flags, "train"), "train")
     gathered = [data.decode() for data in runtime.gather(f"rank {runtime.rank}".encode())]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from src.tools.launch_plan import Command, make_plan
+from msdet.tools.launcher.plan import Command, make_plan
 from tests.ascend.cases import NETWORKS, ROOT, Case
 from tests.ascend.stubs.build import Stubs
 
@@ -116,7 +116,7 @@ def make_dataset(folder: Path, network: str) -> None:
     import cv2
     import numpy as np
 
-    from src.data.shapes import render_shapes
+    from msdet.data.synthetic.shapes import render_shapes
 
     tiny = NETWORKS[network]
     if not tiny.model.endswith("darknet53"):
@@ -135,7 +135,7 @@ def _environment(stubs: Stubs, chip: str, record: Path) -> dict[str, str]:
     variables = stubs.environment(chip, record)
     return {
         **variables,
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{variables['PYTHONPATH']}",
+        "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT), variables["PYTHONPATH"])),
         # Warnings, and of the plug-in what it falls back to; the other parts would log megabytes.
         "GLOG_v": "2",
         "MS_SUBMODULE_LOG_v": "{DEVICE:1}",

@@ -62,7 +62,7 @@ COCO = [
     coco("two images of one id", again("images", 0), "image id 0 occurs 2 times"),
     coco("two categories of one id", again("categories", 0, name="green"), "category id 3 occurs 2 times"),
     coco("two categories of one name", both(again("categories", 0, id=9), put("annotations", 0, category_id=9)),
-         "category name 'red' occurs 2 times. python -m src.tools.check --fix OUT makes one of them"),
+         "category name 'red' occurs 2 times. msdet check --fix OUT makes one of them"),
     coco("an image without id", without("images", 0, "id"), "image 0 has no id"),
     coco("an image without name", without("images", 0, "file_name"), "has no file_name"),
     coco("a size of text", put("images", 0, width="wide"), "has width 'wide'"),

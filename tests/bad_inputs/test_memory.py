@@ -9,8 +9,9 @@ from tests.data.conftest import write_image
 from tests.data.limited import limited
 
 READ = """
-from src.data.sources import SourceOptions, load_content
-from src.data.assemble import ReadOptions, assemble
+from msdet.data.open import SourceOptions, load_content
+from msdet.data.build_samples import assemble
+from msdet.data.read_options import ReadOptions
 try:
     assemble(load_content(SourceOptions(sys.argv[1], *sys.argv[2:]), "train"), ReadOptions())
     print("read")
@@ -109,7 +110,7 @@ def test_coco(tmp_path, name):
 def test_nested_marks_of_a_pickle_take_no_time(tmp_path):
     code = """
 import time
-from src.weights.torch_file import read_torch
+from msdet.importers.torch_file import read_torch
 began = time.process_time()
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:

@@ -12,23 +12,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.common.fonts import drawable
-from src.config import load_config
-from src.data.assemble import ReadOptions, assemble
-from src.data.content import Category, Content, ImageEntry, leaves_folder
-from src.data.file_names import settle_names
-from src.data.text_lines import class_names_in
-from src.data.txt_lines import load_txt
-from src.data.voc import VocPart, load_voc
-from src.data.xml_tree import parse_xml
-from src.data.yolo_txt import load_yolo
-from src.data.yolo_yaml import read_yaml
-from src.errors import UserError
-from src.weights.darknet_file import read_darknet
-from src.weights.torch_file import read_safetensors, read_torch
+from msdet.config import load_config
+from msdet.data.annotations import Category, Content, ImageEntry, leaves_folder
+from msdet.data.build_samples import assemble
+from msdet.data.formats.file_names import settle_names
+from msdet.data.formats.text_lines import class_names_in
+from msdet.data.formats.txt import load_txt
+from msdet.data.formats.voc.read import VocPart, load_voc
+from msdet.data.formats.voc.xml_tree import parse_xml
+from msdet.data.formats.yolo.data_yaml import read_yaml
+from msdet.data.formats.yolo.read import load_yolo
+from msdet.data.read_options import ReadOptions
+from msdet.errors import UserError
+from msdet.importers.darknet_file import read_darknet
+from msdet.importers.torch_file import read_safetensors, read_torch
+from msdet.ops.fonts import drawable
 from tests.bad_inputs.test_data import XML
 from tests.bad_inputs.world import encode, picture
-from tests.weights import torch_files
+from tests.importers import torch_files
 
 NUMBERS = st.one_of(st.integers(-9, 999), st.floats(), st.sampled_from(["", "x", "1e999", "0x1", "١", "-0", "1_0"]))
 TEXT = st.text(max_size=60)

@@ -14,12 +14,12 @@ COMMANDS = {
     "export.py": ("--config", "configs/yolov3.yaml", "--file_format", "TFLITE"),
     "predict.py": ("--config", "configs/yolov3.yaml", "--draw_threshold", "2"),
     "postprocess.py": (),
-    "src.weights": ("--config", "configs/yolov3.yaml", "--source", "x", "--output", "y", "--lr", "fast"),
-    "src.tools.check": ("--config", "configs/yolov3.yaml", "--splits", "dev"),
-    "src.tools.create_data": ("--config", "configs/yolov3.yaml", "--splits", "dev"),
-    "src.tools.hccl_tools": ("--device_num", "eight"),
-    "src.tools.launch": ("run_everything",),
-    "src.tools.replay": ("/none",),
+    "msdet.importers": ("--config", "configs/yolov3.yaml", "--source", "x", "--output", "y", "--lr", "fast"),
+    "msdet.tools.check.check": ("--config", "configs/yolov3.yaml", "--splits", "dev"),
+    "msdet.tools.create_data": ("--config", "configs/yolov3.yaml", "--splits", "dev"),
+    "msdet.tools.hccl_tools": ("--device_num", "eight"),
+    "msdet.tools.launcher.launch": ("run_everything",),
+    "msdet.tools.replay": ("/none",),
 }
 
 
@@ -29,6 +29,6 @@ def test_a_real_process(script):
     done = subprocess.run(
         [sys.executable, *start, *COMMANDS[script]], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == (1 if script == "src.tools.replay" else 2), done.stderr
+    assert done.returncode == (1 if script == "msdet.tools.replay" else 2), done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: ")

@@ -82,7 +82,7 @@ LINES = [
           fragments=("either pretrained or pretrained_backbone",)),
     typed("a name that is taken", "train", "--run_name=old", fragments=("already holds a run", "--resume=auto")),
     typed("a device that is not there", "train", "--device_target=GPU", code=1,
-          fragments=("device_target GPU is not usable here", "src.tools.doctor")),
+          fragments=("device_target GPU is not usable here", "msdet.tools.doctor.doctor")),
     typed("ranks without launcher", "train", "--is_distributed=1", code=1, fragments=("msrun",)),
     typed("nothing to evaluate", "eval", "--pretrained=", fragments=("pretrained is empty",)),
     typed("nothing to export", "export", "--ckpt_file=", fragments=("ckpt_file is empty",)),

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from src.errors import run_command
+from msdet.errors import run_command
 
 TINY = ("--backbone_shape=4,8,8,16,16,16", "--backbone_layers=1,1,1,1,1")
 _SHAPES = ("--config=configs/yolov3_shapes.yaml", *TINY, "--testing_shape=64", "--num_parallel_workers=0")
@@ -34,20 +34,20 @@ COMMANDS = {
         "postprocess", *_MODEL, "--data_dir={root}/data", "--pretrained={root}/net.onnx", "--log_path={root}/out",
     ),
     "weights": (
-        "src.weights.__main__", "--config=configs/yolov3.yaml", *TINY, "--num_classes=2", "--class_names=red,blue",
+        "msdet.importers.__main__", "--config=configs/yolov3.yaml", *TINY, "--num_classes=2", "--class_names=red,blue",
         "--source={root}/x", "--output={root}/out/x.ckpt",
     ),
     "check": (
-        "src.tools.check", "--config=configs/yolov3.yaml", "--num_classes=0", "--data_dir={root}/data",
+        "msdet.tools.check.check", "--config=configs/yolov3.yaml", "--num_classes=0", "--data_dir={root}/data",
         "--splits=train",
     ),
     "create_data": (
-        "src.tools.create_data", "--config=configs/yolov3.yaml", "--num_classes=0", "--data_dir={root}/data",
+        "msdet.tools.create_data", "--config=configs/yolov3.yaml", "--num_classes=0", "--data_dir={root}/data",
         "--output={root}/out/made",
     ),
-    "hccl_tools": ("src.tools.hccl_tools", "--output={root}/out"),
-    "launch": ("src.tools.launch",),
-    "replay": ("src.tools.replay",),
+    "hccl_tools": ("msdet.tools.hccl_tools", "--output={root}/out"),
+    "launch": ("msdet.tools.launcher.launch",),
+    "replay": ("msdet.tools.replay",),
 }  # fmt: skip
 # What the files of strangers would make in the current folder if anybody ran them.
 COMMANDS_OF_STRANGERS = ("here", "evil")
@@ -137,12 +137,12 @@ def make_world(root: Path) -> World:
     """Writes the good world, once for all cases."""
     import mindspore as ms
 
-    from src.config import load_config
-    from src.deploy.form import Form
-    from src.deploy.sidecar import write_sidecar
-    from src.engine.checkpoints import CheckpointFolder, Snapshot
-    from src.engine.weights_file import save_weights, tensors_of
-    from src.recipe import get_recipe
+    from msdet.checkpoints.state import CheckpointFolder, Snapshot
+    from msdet.checkpoints.weights_file import save_weights, tensors_of
+    from msdet.config import load_config
+    from msdet.export.form import Form
+    from msdet.export.sidecar import write_sidecar
+    from msdet.models.recipe import get_recipe
 
     world = World(root)
     images = [{"id": i, "file_name": f"{i}.jpg", "width": 80, "height": 60} for i in range(4)]

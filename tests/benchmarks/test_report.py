@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.report import SHARE, SPEEDUP, VALUE, Goal, Options, Result, Row, markdown_table, plain_table
-from src.errors import UsageError
+from msdet.errors import UsageError
 
 
 def test_less_time_and_more_images_a_second_are_faster():

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import run
 from benchmarks.report import ROOT
-from src.errors import UsageError, UserError, run_command
+from msdet.errors import UsageError, UserError, run_command
 
 STUB = """
 from benchmarks.report import SPEEDUP, Goal, Result

@@ -7,7 +7,7 @@ import pytest
 import benchmarks.machine as machine
 from benchmarks.side_by_side import alternate, alternate_all, alternate_epochs
 from benchmarks.workers import Side, Worker, alternate_workers, open_workers
-from src import ONEDNN_VARIABLE
+from msdet import ONEDNN_VARIABLE
 
 SIDES = """
 import os

@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[2]
 WITHIN_300_MB = """
 import resource, sys
 from pathlib import Path
-from src.data.decode import decode_image, read_image_size
-from src.errors import UserError
+from msdet.data.images.decode import decode_image, read_image_size
+from msdet.errors import UserError
 import numpy as np
 
 def size():

@@ -5,11 +5,11 @@ import logging
 import numpy as np
 import pytest
 
-from src.data.coco import read_coco
-from src.data.imagefolder import ClassLoader, read_image_folder
-from src.data.loader import BatchLoader
-from src.data.pipeline import plain_pipeline
-from src.errors import UserError
+from msdet.data.formats.coco.read import read_coco
+from msdet.data.formats.imagefolder import ClassLoader, read_image_folder
+from msdet.data.loading.loader import BatchLoader
+from msdet.data.transforms.pipeline import plain_pipeline
+from msdet.errors import UserError
 from tests.data.conftest import write_image
 
 

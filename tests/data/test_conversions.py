@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from src.data.assemble import ReadOptions, assemble
-from src.data.sources import SourceOptions, load_content
-from src.data.to_coco import coco_of, write_coco
-from src.engine.mindrecord_writer import write_mindrecord
-from tests.data import formats
+from msdet.data.build_samples import assemble
+from msdet.data.formats.coco.write import coco_of, write_coco
+from msdet.data.formats.mindrecord.write import write_mindrecord
+from msdet.data.open import SourceOptions, load_content
+from msdet.data.read_options import ReadOptions
+from tests.data import all_formats as formats
 
 
 def read(root, **options):

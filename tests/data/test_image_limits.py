@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.decode import decode_image, read_image_size
-from src.data.image_header import read_header
-from src.errors import UserError
+from msdet.data.images.decode import decode_image, read_image_size
+from msdet.data.images.header import read_header
+from msdet.errors import UserError
 from tests.data import hostile
 from tests.data.limited import limited
 
@@ -68,8 +68,8 @@ def test_opencv_gets_files_in_two_places_alone():
         for path in [*ROOT.glob("*.py"), *(ROOT / "src").rglob("*.py")]
     }
     assert {name: what for name, what in found.items() if what} == {
-        "src/data/decode.py": {"imdecode"},  # behind the signature of the file
-        "src/deploy/media.py": {"VideoCapture"},  # FFmpeg alone for files
+        "src/msdet/data/images/decode.py": {"imdecode"},  # behind the signature of the file
+        "src/msdet/data/images/sources.py": {"VideoCapture"},  # FFmpeg alone for files
     }
 
 
@@ -150,8 +150,8 @@ def test_no_header_is_read_from_a_cut_off_file(tmp_path):
 @pytest.mark.parametrize("shape", [(2, 9000), (9000, 2), (1, 16000), (2, 16000)])
 def test_long_images_are_evaluated_in_little_memory(shape):
     code = """
-from src.data.centre_crop import ResizeAndCrop
-from src.data.pipeline import Pipeline
+from msdet.data.transforms.centre_crop import ResizeAndCrop
+from msdet.data.transforms.pipeline import Pipeline
 shape = tuple(map(int, sys.argv[1:]))
 image = np.zeros((*shape, 3), np.uint8)
 canvas = np.empty((224, 224, 3), np.uint8)

@@ -8,10 +8,10 @@ from mindspore.mindrecord import FileWriter
 
 import eval as evaluation
 import train
-from src.config import load_config
-from src.engine import modelarts
-from src.tools import create_data
-from tests.data import formats
+from msdet.config import load_config
+from msdet.runtime import modelarts
+from msdet.tools import create_data
+from tests.data import all_formats as formats
 from tests.in_process import run
 
 EFFICIENTDET = ("EfficientDet.mindrecord", 8, {"annotation": {"type": "float32", "shape": [-1, 5]}}, np.float32)

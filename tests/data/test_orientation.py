@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from src.data.decode import decode_image, read_image_size
-from src.data.image_header import read_header
-from src.data.image_notes import collected_notes
-from src.errors import UserError
+from msdet.data.images.decode import decode_image, read_image_size
+from msdet.data.images.header import read_header
+from msdet.data.images.notes import collected_notes
+from msdet.errors import UserError
 
 FORMATS = {"jpg": {"quality": 95}, "png": {}, "webp": {"lossless": True}, "tiff": {"compression": "tiff_lzw"}}
 

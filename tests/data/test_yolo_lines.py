@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.data.yolo_txt import parse_line
+from msdet.data.formats.yolo.read import parse_line
 
 
 @pytest.mark.parametrize("line", ["1 3 4 10 12", "0 0.5 0.5 2.01 0.1", "0 -2.5 0.5 0.1 0.1", "2 0.1 0.1 0.2 0.1 5 0.4"])

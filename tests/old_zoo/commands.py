@@ -46,7 +46,7 @@ LINES = [
     Line(_QUANT, "python eval.py --data_dir=./dataset/coco2014 --pretrained=0-130_83330.ckpt --testing_shape=416",
          "yolov3_quant"),
     Line(_QUANT, "sh run_eval.sh dataset/coco2014/ checkpoint/0-130_83330.ckpt 0", "yolov3_quant"),
-    Line(_V4, 'python hccl_tools.py --device_num "[0,8)"', "", 'python -m src.tools.hccl_tools --device_num "[0,8)"'),
+    Line(_V4, 'python hccl_tools.py --device_num "[0,8)"', "", 'msdet hccl_tools --device_num "[0,8)"'),
     Line(_V4, f"python train.py --data_dir=./dataset/xxx {V4_TRAIN}", "yolov4"),
     Line(_V4, f"python train.py --data_dir=/dataset/xxx {V4_TRAIN}", "yolov4"),
     Line(_V4, "bash run_standalone_train.sh dataset/xxx cspdarknet53_backbone.ckpt", "yolov4"),
@@ -62,9 +62,9 @@ LINES = [
     Line(_V4, "python export.py --ckpt_file [CKPT_PATH] --file_name [FILE_NAME] --file_format [FILE_FORMAT]", "yolov4"),
     Line(_V4, "bash run_infer_310.sh [MINDIR_PATH] [DATA_PATH] [DEVICE_ID] [ANN_FILE]", "yolov4"),
     Line(_D0, "python src/create_data.py --is_modelarts=False", "efficientdet_d0",
-         "python -m src.tools.create_data --config configs/efficientdet_d0.yaml --is_modelarts=False"),
+         "msdet create_data --config configs/efficientdet_d0.yaml --is_modelarts=False"),
     Line(_D0, "python src/create_data.py --is_modelarts=True --data_url=[coco_root] --train_url=[OBS_PATH]",
-         "efficientdet_d0", "python -m src.tools.create_data --config configs/efficientdet_d0.yaml "
+         "efficientdet_d0", "msdet create_data --config configs/efficientdet_d0.yaml "
          "--is_modelarts=True --data_url=[coco_root] --train_url=[OBS_PATH]"),
     Line(_D0, "bash run_standalone_train.sh [DEVICE_ID]", "efficientdet_d0"),
     Line(_D0, "bash run_standalone_train.sh", "efficientdet_d0"),

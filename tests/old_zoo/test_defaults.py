@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from src import recipe
-from src.config import load_config
-from src.config_values import keys_of
+from msdet.compat.aliases import file_names
+from msdet.config import load_config
+from msdet.config.key import keys_of
 from tests.old_zoo.defaults import DEFAULTS, PAGES, Default
 
 pytestmark = pytest.mark.usefixtures("at_root")
@@ -22,9 +22,7 @@ def key_of(default: Default, cfg):
     if default.name in keys:
         return keys[default.name]
     return next(
-        keys[names[default.name][0]]
-        for script in SCRIPTS
-        if (names := recipe.file_names(cfg.model, script)).get(default.name)
+        keys[names[default.name][0]] for script in SCRIPTS if (names := file_names(cfg.model, script)).get(default.name)
     )
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from src.data.shapes import render_shapes
+from msdet.data.synthetic.shapes import render_shapes
 from tests.old_zoo.commands import LINES, here
 
 pytestmark = pytest.mark.slow

@@ -3,9 +3,9 @@
 import cv2
 import pytest
 
-from src.errors import UsageError
-from src.tools import browse
-from tests.data import formats
+from msdet.errors import UsageError
+from msdet.tools import browse
+from tests.data import all_formats as formats
 from tests.data.conftest import write_image
 
 SMALL = ["--training_shape=128", "--testing_shape=128"]

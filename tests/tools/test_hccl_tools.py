@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from src.errors import UserError, run_command
-from src.tools import hccl_tools
+from msdet.errors import UserError, run_command
+from msdet.tools import hccl_tools
 
 
 def run(*arguments):

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from src.config_values import keys_of
-from src.errors import UserError
-from src.recipe import config_class, model_table
-from src.tools.key_table import BEGIN, END, all_tables, main, model_section, with_table
+from msdet.config.key import keys_of
+from msdet.config.model_table import config_class, model_table
+from msdet.errors import UserError
+from msdet.tools.key_table import BEGIN, END, all_tables, main, model_section, with_table
 
 KEYS = Path(__file__).resolve().parents[2] / "docs" / "keys.md"
 
 
 def test_the_documentation_is_up_to_date():
     text = KEYS.read_text(encoding="utf-8")
-    assert with_table(text, all_tables()) == text, "run python -m src.tools.key_table --write docs/keys.md"
+    assert with_table(text, all_tables()) == text, "run msdet keys --write docs/keys.md"
 
 
 @pytest.mark.parametrize("model", model_table())

@@ -1,0 +1,310 @@
+"""From files and flags to a configuration: defaults, overridden by a YAML file and its bases, overridden by flags.
+
+cfg = load_config("configs/yolov3.yaml", ["--lr=0.01"])
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from msdet.compat.aliases import file_names, flag_names
+from msdet.config.config import Config
+from msdet.config.key import NONE_WORDS, Key, keys_of
+from msdet.config.model_table import config_class, model_table
+from msdet.config.yaml_file import Setting, config_folder, read_layers
+from msdet.errors import UsageError
+
+# What people type who come from elsewhere, and what it is called here.
+_ELSEWHERE = {
+    "learning_rate": "lr",
+    "epochs": "max_epoch",
+    "batch": "per_batch_size",
+    "batch_size": "per_batch_size",
+    "imgsz": "testing_shape",
+    "img_size": "testing_shape",
+    "device": "device_target",
+    "weights": "pretrained",
+    "checkpoint": "pretrained",
+    "ckpt": "pretrained",
+    "output_dir": "ckpt_path",
+    "work_dir": "ckpt_path",
+    "num_workers": "num_parallel_workers",
+    "score_threshold": "eval_ignore_threshold",
+}
+# The key, and its name in the old classifiers' file.
+_MODEL_NAMES = ("model", "net")
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), script: str = "train") -> Config:
+    """Reads a config file.
+
+    Args:
+        path: YAML file.
+        overrides: flags as on the command line, e.g. `["--lr=0.01", "--training_shape", "416"]`.
+        script: whose old flag names count (`train`, `eval`, `test`, `export`, `predict`, `postprocess`).
+
+    Raises:
+        UsageError: names file and line, or the flag, and the remedy.
+    """
+    return _resolve(str(path), list(overrides), script)
+
+
+def parse_command_line(argv: Sequence[str], script: str) -> Config:
+    """Reads `--config FILE` and the other flags of an entry script. `--help` and `--print_config` end in exit code 0.
+
+    Raises:
+        UsageError: names file and line, or the flag, and the remedy.
+        SystemExit: after `--help` or `--print_config`.
+    """
+    argv = list(argv)
+    flags = _peek(argv)
+    flags.config = _chosen_file(flags)
+    if flags.help:
+        _print_help(flags, script)
+        raise SystemExit(0)
+    if not flags.config and not flags.model:
+        have = ", ".join(sorted(file.name for file in config_folder().glob("*.yaml")))
+        raise UsageError(f"--config is missing: python {script}.py --config configs/NAME.yaml; configs/ has {have}")
+    cfg = _resolve(flags.config, argv, script)
+    if flags.print_config:
+        sys.stdout.write(cfg.to_yaml())
+        raise SystemExit(0)
+    # Not needed, and slow to import, where the process has ended above.
+    from msdet.ops.fonts import choose_font
+
+    choose_font(cfg.font)
+    return cfg
+
+
+def _resolve(path: str, argv: list[str], script: str) -> Config:
+    """The configuration of a file (or, if `path` is empty, of the defaults) and flags; raises UsageError."""
+    layers = read_layers(path) if path else []
+    model, model_class = _model_of(layers, _peek(argv).model)
+    if not model:
+        raise UsageError(f"{path}: no `model:`; name one of {', '.join(model_table())}, or a `base:` that does")
+    aliases, keys = flag_names(model, script), keys_of(model_class)
+    values, places = _values_of_files(layers, keys, model, script)
+    typed = _parse(_parser(model_class, aliases, script), argv, keys)
+    for name, (setting, value) in _assign(typed, keys, {alias: (key,) for alias, key in aliases.items()}).items():
+        values[name], places[name] = value, setting.place
+    cfg = model_class(**values, places=places)
+    cfg.check()
+    return cfg
+
+
+def _values_of_files(
+    layers: list[list[Setting]], keys: Mapping[str, Key], model: str, script: str
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Key -> value, and key -> where it was written, of files: of the last that says it."""
+    values: dict[str, object] = {}
+    places: dict[str, str] = {}
+    names = file_names(model, script)
+    for layer in layers:
+        for name, (setting, value) in _assign(layer, keys, names).items():
+            values[name], places[name] = value, setting.place
+    return values, places
+
+
+def _chosen_file(flags: argparse.Namespace) -> str:
+    """The config file: that of `--config`, or of the old RefineDet's `--using_mode`, which names a file of configs/."""
+    if not flags.using_mode:
+        return flags.config
+    named = config_folder() / f"{flags.using_mode}.yaml"
+    modes = sorted(file.stem for file in config_folder().glob("refinedet_*.yaml"))
+    if flags.using_mode not in modes:
+        raise UsageError(f"--using_mode is {flags.using_mode!r}; it takes one of {', '.join(modes)}")
+    if flags.config and Path(flags.config).resolve().parent != config_folder():
+        raise UsageError(f"--using_mode chooses configs/{named.name}, --config {flags.config}: give one of them")
+    return str(named)
+
+
+def _peek(argv: list[str]) -> argparse.Namespace:
+    """The flags that decide which keys there are."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    _add_own_flags(parser)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument(*[f"--{name}" for name in _MODEL_NAMES], dest="model", default="")
+    return parser.parse_known_args(argv)[0]
+
+
+def _add_own_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", "--config_path", default="", metavar="FILE", help="YAML file with the recipe (configs/)"
+    )
+    parser.add_argument("--using_mode", default="", metavar="NAME", help="RefineDet: --config configs/NAME.yaml")
+    parser.add_argument("--print_config", action="store_true", help="print the resolved values as YAML and exit")
+
+
+def _model_of(layers: list[list[Setting]], typed: str) -> tuple[str, type[Config]]:
+    """Name and configuration class of the model: the typed one, else that of the last layer; ("", Config) if none."""
+    written = [setting for layer in layers for setting in layer if setting.name in _MODEL_NAMES]
+    name, place = (typed, "--model") if typed else (str(written[-1].raw), written[-1].place) if written else ("", "")
+    if not name:
+        return "", Config
+    try:
+        return name, config_class(name)
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise UsageError(message.removeprefix("argument "))
+
+
+class _Record(argparse.Action):
+    """Keeps the flag as it was typed beside its value."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: object, option_string: str | None = None
+    ) -> None:
+        namespace.settings.append(Setting(self.dest, values, option_string))
+
+
+def _parser(
+    model_class: type[Config], aliases: Mapping[str, str], script: str, values: Mapping[str, object] | None = None
+) -> argparse.ArgumentParser:
+    """The flags of a script; `--help` shows `values` where there are some, else the defaults."""
+    parser = _Parser(
+        usage=f"python {script}.py --config configs/NAME.yaml [--key value ...]",
+        epilog="--debug shows the traceback of an error.",
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=140),
+    )
+    _add_own_flags(parser)
+    keys = keys_of(model_class)
+    sections = {k.group: parser.add_argument_group(k.group) for k in keys.values()}
+    for name, k in keys.items():
+        own = [] if name in aliases else [f"--{name}"]
+        flags = own + [f"--{alias}" for alias, target in aliases.items() if target == name]
+        if flags:
+            bare = {"nargs": "?", "const": "True"} if k.type is bool else {}
+            # A key without effect is still read, to be refused by name.
+            shown = _help(k, (values or {}).get(name, k.default))
+            meaning = argparse.SUPPRESS if name in model_class.UNUSED else shown
+            sections[k.group].add_argument(*flags, dest=name, action=_Record, metavar=_metavar(k), help=meaning, **bare)
+    return parser
+
+
+def _metavar(k: Key) -> str:
+    return {bool: "0|1", int: "N", float: "X", str: "TEXT"}.get(k.type, "LIST")
+
+
+def _help(k: Key, value: object) -> str:
+    if isinstance(value, tuple | list):
+        items = [list(item) if isinstance(item, tuple) else item for item in value]
+        value = str(items).replace(" ", "").replace("'", "")
+    choices = f" [{' | '.join(k.choices)}]" if k.choices and len(k.choices) > 1 else ""
+    shown = f" ({value})" if value != "" else ""
+    return f"{k.help}{choices}{shown}".replace("%", "%%")
+
+
+def _print_help(flags: argparse.Namespace, script: str) -> None:
+    layers = read_layers(flags.config) if flags.config else []
+    model, model_class = _model_of(layers, flags.model)
+    # As they are written: what makes values of texts is slow to import.
+    names = file_names(model, script) if model else {}
+    values = {key: s.raw for layer in layers for s in layer for key in names.get(s.name, (s.name,))}
+    parser = _parser(model_class, flag_names(model, script), script, values)
+    if not model:
+        parser.epilog = "With --config configs/NAME.yaml the keys of that model are listed too. " + parser.epilog
+    parser.print_help()
+
+
+def _parse(parser: argparse.ArgumentParser, argv: list[str], keys: Mapping[str, Key]) -> list[Setting]:
+    """The flags as settings named by their key; raises UsageError for what is no flag."""
+    namespace, rest = parser.parse_known_args(argv, argparse.Namespace(settings=[]))
+    if rest:
+        word = rest[0].split("=")[0]
+        if not word.startswith("-"):
+            raise UsageError(f"{word!r} belongs to no flag; write --key value or --key=value")
+        shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]  # argparse has no other list
+        known = [option.lstrip("-") for action in shown for option in action.option_strings]
+        raise UsageError(f"unknown flag {word}; the nearest is --{_nearest(word.lstrip('-'), known)}")
+    return namespace.settings
+
+
+def _assign(
+    layer: list[Setting], keys: Mapping[str, Key], names: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[Setting, object]]:
+    """Key -> (setting, typed value) of one file or of the command line.
+
+    Args:
+        layer: the settings.
+        keys: of the model.
+        names: old name -> the keys that it sets; none: it is known, and says nothing to this script.
+    """
+    result: dict[str, tuple[Setting, object]] = {}
+    for setting in layer:
+        # A name that is a key keeps that meaning in a file: the file serves every script.
+        targets = (setting.name,) if setting.name in keys else names.get(setting.name)
+        if targets is None:
+            near = _nearest(setting.name, [*keys, *names])
+            raise UsageError(f"{setting.place}: unknown key {setting.name!r}; the nearest is {near!r}")
+        for name in targets:
+            if len(targets) > 1 and name in result:
+                # One name for two keys gives way to the name of one of them, wherever in the file that stands.
+                continue
+            found = _typed(setting, keys[name])
+            if found is None:
+                continue
+            if name in result and _is_several(result[name][0], names):
+                del result[name]
+            if name in result:
+                found = _of_two_names(result[name], found, name)
+            result[name] = found
+    return result
+
+
+def _is_several(setting: Setting, names: Mapping[str, tuple[str, ...]]) -> bool:
+    return len(names.get(setting.name, ())) > 1
+
+
+def _typed(setting: Setting, key: Key) -> tuple[Setting, object] | None:
+    """The setting with its value; None if it is left empty, or None, where the key takes no such value."""
+    try:
+        return setting, key.convert(setting.raw)
+    except ValueError as error:
+        if setting.raw is None or setting.raw in NONE_WORDS:
+            return None
+        raise UsageError(f"{_label(setting)} is {_shown(setting.raw)}; it {error}") from None
+
+
+def _of_two_names(first: tuple[Setting, object], second: tuple[Setting, object], name: str) -> tuple[Setting, object]:
+    """What holds of two settings of one key: the one that is not empty. Two that say something must agree; the same
+    flag twice is ordinary: the last one counts."""
+    (one, value_one), (two, value_two) = first, second
+    if _label(one) == _label(two):
+        return second
+    empty = ("", ())
+    if value_two in empty:
+        return first
+    if value_one in empty or value_one == value_two:
+        return second
+    raise UsageError(
+        f"{_label(one)} and {_label(two)} both mean {name}, but say {_shown(one.raw)} and {_shown(two.raw)}"
+    )
+
+
+def _label(setting: Setting) -> str:
+    return setting.place if setting.place.startswith("--") else f"{setting.place}: {setting.name}"
+
+
+def _shown(raw: object) -> str:
+    text = repr(raw) if isinstance(raw, str) else str(raw).replace("'", "")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """The known name most like `word`; a name from elsewhere is translated."""
+    plain = word.replace("-", "_")
+    if plain in known:
+        return plain
+    if plain.lower() in _ELSEWHERE:
+        return _ELSEWHERE[plain.lower()]
+    folded = {name.lower(): name for name in known}
+    return folded[difflib.get_close_matches(plain.lower(), folded, n=1, cutoff=0.0)[0]]

@@ -1,0 +1,139 @@
+"""COCO annotation files (instances_*.json)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from msdet.data.annotations import BoxEntry, Category, Content, ImageEntry
+from msdet.data.build_samples import assemble
+from msdet.data.categories import UNUSED_CLASS
+from msdet.data.dataset import DetectionDataset
+from msdet.data.read_options import ReadOptions
+from msdet.errors import UserError
+
+__all__ = ["UNUSED_CLASS", "load_coco", "read_coco"]
+
+
+class CocoFile(msgspec.Struct):
+    """The parts of a COCO file that are read."""
+
+    images: list[ImageEntry] | None = None
+    annotations: list[BoxEntry] | None = None
+    categories: list[Category] | None = None
+
+
+def read_coco(
+    ann_file: str | Path,
+    image_dir: str | Path,
+    class_names: tuple[str, ...] | list[str] = (),
+    *,
+    require_annotations: bool = True,
+    **options: Any,
+) -> DetectionDataset:
+    """Reads a COCO annotation file and checks it against itself and the image folder.
+
+    Images without boxes, crowd regions, string ids and absent widths and heights are ordinary.
+
+    Args:
+        ann_file: the JSON file.
+        image_dir: folder that the file names start from.
+        class_names, options: see `ReadOptions`.
+        require_annotations: False reads files that list images only (test-dev).
+
+    Raises:
+        UserError: what is wrong, with file, image and annotation id.
+        UsageError: an argument that does not exist.
+    """
+    wanted = ReadOptions(class_names, **options)
+    return assemble(load_coco(Path(ann_file), Path(image_dir), require_annotations), wanted)
+
+
+def load_coco(ann_file: Path, image_dir: Path, require_annotations: bool = True) -> Content:
+    """What a COCO file says.
+
+    Raises:
+        UserError: it is missing, or no COCO annotation file.
+    """
+    raw = _load(ann_file)
+    file = decode_coco(ann_file, raw, require_annotations)
+    return Content(ann_file, image_dir, file.images, file.annotations, file.categories, raw=raw)
+
+
+def _load(ann_file: Path) -> bytes:
+    try:
+        raw = ann_file.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"annotation file {ann_file} is missing") from error
+    except OSError as error:
+        raise UserError(f"annotation file {ann_file} cannot be read ({error.strerror})") from error
+    if not raw.strip():
+        raise UserError(f"annotation file {ann_file} is empty")
+    return raw
+
+
+def decode_coco(ann_file: Path, raw: bytes, require_annotations: bool = True) -> CocoFile:
+    """The lists of a COCO file.
+
+    Args:
+        ann_file: for messages.
+        raw: JSON.
+        require_annotations: False allows a file without the list of annotations.
+
+    Raises:
+        UserError: it is no COCO annotation file.
+    """
+    # msgspec builds only the fields asked for: the masks, nine tenths of COCO's files, are skipped. The standard
+    # parser gets what msgspec refuses: it accepts NaN and 1e400 (whose box is named later), and tells line and column.
+    try:
+        content = msgspec.json.decode(raw, type=CocoFile)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        content = _decode_slowly(ann_file, raw)
+    absent = [name for name in ("images", "categories") if getattr(content, name) is None]
+    if content.annotations is None and require_annotations:
+        absent.append("annotations")
+    if absent:
+        raise UserError(
+            f"annotation file {ann_file} is no COCO annotation file: the key {' and '.join(map(repr, absent))} is "
+            'missing (expected {"images": [...], "annotations": [...], "categories": [...]})'
+        )
+    if not content.images:
+        raise UserError(f"annotation file {ann_file} lists no images")
+    content.annotations = content.annotations or []
+    _make_ids_whole(content)
+    return content
+
+
+def _make_ids_whole(file: CocoFile) -> None:
+    """Programs that keep numbers as floats write the id 7 as 7.0."""
+    for entry in itertools.chain(file.images, file.categories):
+        entry.id = _as_whole(entry.id)
+    for entry in file.annotations:
+        entry.id, entry.image_id = _as_whole(entry.id), _as_whole(entry.image_id)
+        entry.category_id = _as_whole(entry.category_id)
+
+
+def _as_whole(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def _decode_slowly(ann_file: Path, raw: bytes) -> CocoFile:
+    try:
+        return msgspec.convert(json.loads(raw), CocoFile)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise UserError(f"annotation file {ann_file} is not JSON: {error.msg} at {place}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"annotation file {ann_file} is not JSON: no text at byte {error.start}") from error
+    except msgspec.ValidationError as error:
+        raise UserError(f"annotation file {ann_file} is no COCO annotation file: {error}") from error
+    except ValueError as error:
+        # A whole number of more than 4300 digits.
+        what = str(error).partition(":")[0]
+        raise UserError(f"annotation file {ann_file} is no COCO annotation file: {what}") from error
+    except RecursionError as error:
+        raise UserError(f"annotation file {ann_file} is no COCO annotation file: nested too deeply") from error

@@ -1,0 +1,70 @@
+"""Text files of data sets: lists of images, labels, names of classes."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from msdet.config.sections.data import MAX_CLASSES
+from msdet.errors import UserError
+
+# Names of classes, a line each: LabelImg and Label Studio write the first, darknet and CVAT the second.
+CLASS_FILES = ("classes.txt", "obj.names")
+
+
+def read_lines(path: Path, with_file_names: bool = False) -> list[str]:
+    """Lines of a text file in UTF-8, or in UTF-16 with a byte-order mark as Windows writes it.
+
+    Args:
+        path: the file.
+        with_file_names: the lines name files, whose names are whatever bytes the system knows them by.
+
+    Raises:
+        UserError: it is missing or no text.
+    """
+    try:
+        data = path.read_bytes()
+        text = _decode(data, with_file_names)
+    except FileNotFoundError as error:
+        raise UserError(f"annotation file {path} is missing") from error
+    except OSError as error:
+        raise UserError(f"annotation file {path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"annotation file {path} is no text: byte {error.start} is not {error.encoding.upper()}; save it as UTF-8"
+        ) from error
+    lines = re.split(r"\r\n?|\n", text)
+    # A mark stands at the start of each file that was joined to a list.
+    return [line.lstrip("\ufeff") for line in (lines if lines[-1] else lines[:-1])]
+
+
+def _decode(data: bytes, with_file_names: bool) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    # A zero byte stands in texts of 16 bits a letter and in what is no text, and in no name.
+    return data.decode("utf-8", "surrogateescape" if with_file_names and b"\0" not in data else "strict")
+
+
+def class_names_in(folders: Iterable[Path]) -> list[str]:
+    """Names of the classes from the first of some folders that has a file of `CLASS_FILES`; none without one.
+
+    Raises:
+        UserError: a file has an empty line between names, or names a class twice.
+    """
+    path = next((folder / name for folder in folders for name in CLASS_FILES if (folder / name).is_file()), None)
+    if path is None:
+        return []
+    names = [line.strip() for line in read_lines(path)]
+    while names and not names[-1]:
+        names.pop()
+    for number, name in enumerate(names):
+        # The place of a name is the number of its class.
+        if not name:
+            raise UserError(f"{path}:{number + 1} is empty: the place of a name is the number of its class")
+        if name in names[:number]:
+            raise UserError(f"{path}:{number + 1}: the class {name!r} stands there twice")
+    if len(names) > MAX_CLASSES:
+        raise UserError(f"{path} names {len(names)} classes, more than {MAX_CLASSES}")
+    return names

@@ -1,0 +1,148 @@
+"""Lists of boxes as text: a line an image, `path x1,y1,x2,y2,class x1,y1,x2,y2,class ...`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from msdet.config.sections.data import MAX_CLASSES
+from msdet.data.annotations import BoxEntry, Content, ImageEntry, Problem, numbered
+from msdet.data.formats.text_lines import class_names_in, read_lines
+from msdet.errors import UserError
+
+
+def load_txt(
+    ann_file: Path,
+    image_dir: Path,
+    class_names: Sequence[str] = (),
+    num_classes: int = 0,
+    *,
+    order: str = "xyxy",
+    first_class: int = 0,
+) -> Content:
+    """What a list of boxes says.
+
+    Args:
+        ann_file: the list; empty lines do not count.
+        image_dir: folder that the paths start from.
+        class_names: of the numbers, in their order. Empty: from a file `classes.txt` beside the list or in `image_dir`,
+            a name a line; without it the numbers themselves are the names, as many as `num_classes` or the largest
+            number tells.
+        num_classes: see there; 0 if unknown.
+        order: `xyxy`, or `yxyx` where the first number of a box is its top.
+        first_class: number of the first class: 0, or 1 in lists that count a background as 0.
+
+    Raises:
+        UserError: the file cannot be read, lists no image, or not one box.
+    """
+    images: list[ImageEntry] = []
+    annotations: list[BoxEntry] = []
+    places: list[str] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(read_lines(ann_file, with_file_names=True), 1):
+        path, tokens = split_line(line)
+        if not path:
+            if tokens:
+                problems.append(Problem("broken annotation", f"{ann_file}:{number}", "the line has no path"))
+            continue
+        images.append(ImageEntry(path, path))
+        for token in tokens:
+            try:
+                entry = _entry(token, order, first_class)
+            except ValueError as error:
+                problems.append(Problem("broken annotation", f"{ann_file}:{number}", str(error)))
+                continue
+            entry.id, entry.image_id = len(annotations) + 1, images[-1].id
+            annotations.append(entry)
+            places.append(f"{ann_file}:{number}")
+    if not images and not problems:
+        raise UserError(f"annotation file {ann_file} lists no images")
+    if not annotations and not problems:
+        raise UserError(
+            f"annotation file {ann_file} lists {len(images)} images and not one box (path x1,y1,x2,y2,class ...). "
+            "Where the labels of its images are YOLO's text files, set --dataset yolo"
+        )
+    names = list(class_names) or class_names_in([ann_file.parent, image_dir])
+    largest = max((entry.category_id for entry in annotations), default=-1)
+    if not names:
+        names = [str(label + first_class) for label in range(num_classes or largest + 1)]
+    _number_classes(annotations, places, problems, names, first_class)
+    return Content(ann_file, image_dir, images, annotations, numbered(names), "txt", b"", places, problems)
+
+
+def split_line(line: str) -> tuple[str, list[str]]:
+    """The path, which may hold spaces, and the boxes behind it as they are written."""
+    words = line.split()
+    first = len(words)
+    while first > 0 and _is_box(words[first - 1]):
+        first -= 1
+    if first == len(words):
+        return line.strip(), []
+    rest = line
+    for word in reversed(words[first:]):
+        rest = rest[: rest.rindex(word)]
+    return rest.strip(), words[first:]
+
+
+def _is_box(word: str) -> bool:
+    # A path can hold a comma too; three of them, or a start like a number, make it a box, though maybe a broken one.
+    head, comma, _ = word.partition(",")
+    return bool(comma) and (word.count(",") >= 3 or _is_number(head))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _entry(token: str, order: str, first_class: int) -> BoxEntry:
+    """Box and class, as a place among the classes, of `x1,y1,x2,y2,class`."""
+    parts = token.split(",")
+    if len(parts) != 5:
+        raise ValueError(f"the box {token!r} has {len(parts)} values; x1,y1,x2,y2,class are five")
+    try:
+        numbers = [float(part) for part in parts[:4]]
+    except ValueError:
+        raise ValueError(f"the box {token!r} has a value that is no number") from None
+    left, top, right, bottom = numbers if order == "xyxy" else (numbers[1], numbers[0], numbers[3], numbers[2])
+    try:
+        label = int(parts[4])
+        if abs(label) > MAX_CLASSES:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"the class of the box {token!r} is {parts[4]!r}, not a whole number up to {MAX_CLASSES}"
+        ) from None
+    names = "left, top, right, bottom, class" if order == "xyxy" else "top, left, bottom, right, class"
+    return BoxEntry(
+        category_id=label - first_class, bbox=[left, top, right - left, bottom - top], text=f"{token} ({names})"
+    )
+
+
+def _number_classes(
+    annotations: list[BoxEntry],
+    places: list[str],
+    problems: list[Problem],
+    names: Sequence[str],
+    first_class: int,
+) -> None:
+    """Turns places among the classes into category ids; those beyond become problems and leave the lists."""
+    ids = [category.id for category in numbered(names)]
+    last = len(ids) - 1
+    good = [position for position, entry in enumerate(annotations) if 0 <= entry.category_id <= last]
+    if len(good) < len(annotations):
+        hint = "; if the numbers count from 1, set txt_first_class=1" if not first_class else ""
+        for position in sorted(set(range(len(annotations))) - set(good)):
+            entry = annotations[position]
+            what = (
+                f"the class of the box {entry.text} is none of the {len(ids)}, numbered {first_class} to "
+                f"{last + first_class}{hint}"
+            )
+            problems.append(Problem("unknown class", places[position], what))
+        annotations[:] = [annotations[position] for position in good]
+        places[:] = [places[position] for position in good]
+    for entry in annotations:
+        entry.category_id = ids[entry.category_id]

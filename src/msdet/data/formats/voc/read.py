@@ -1,0 +1,233 @@
+"""PASCAL VOC annotations: an XML file an image, and lists of the images of a split."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from msdet.data.annotations import BoxEntry, Content, ImageEntry, Problem, numbered
+from msdet.data.class_lists import VOC_NAMES
+from msdet.data.formats.text_lines import read_lines
+from msdet.data.formats.voc.xml_tree import Node, parse_xml
+from msdet.data.images.file_names import IMAGE_SUFFIXES, find_image
+from msdet.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# What VOC's own files say of themselves; labelling programs write other words there.
+_VOCS_DATABASE = re.compile(r"The VOC20\d\d Database")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class VocPart:
+    """Images of one folder of annotations.
+
+    Attributes:
+        list_file: names of images without suffix, one a line; None takes every XML file of the folder.
+        xml_dir: folder of the XML files.
+        image_dir: folder of the images.
+    """
+
+    list_file: Path | None
+    xml_dir: Path
+    image_dir: Path
+
+
+def load_voc(
+    source: Path,
+    root: Path,
+    parts: Sequence[VocPart],
+    class_names: Sequence[str] = (),
+    first_pixel: int = 1,
+    num_classes: int = 0,
+) -> Content:
+    """What the XML files of a split say.
+
+    Args:
+        source: stands for the annotations in messages.
+        root: folder that file names start from; it holds the image folders of all parts.
+        parts: where the images are listed.
+        class_names: the classes, in the order that they are numbered in; empty takes those that occur in alphabetical
+            order, or VOC's twenty for VOC's own files and where `num_classes` is 20, if no other class occurs.
+        num_classes: wanted; 0 if unknown.
+        first_pixel: number of the leftmost and topmost pixel: 1 in VOC's own files, 0 in those of some programs. A box
+            reaches from the outer edge of its first to the outer edge of its last pixel.
+
+    Raises:
+        UserError: a list or a folder cannot be read, or there are no images.
+    """
+    reader = _Reader(root, first_pixel)
+    for part in parts:
+        reader.read_part(part)
+    if not reader.images and not reader.problems:
+        raise UserError(f"{source} lists no images")
+    found = {entry.category_id for entry in reader.annotations}
+    names = list(class_names)
+    if not names and found <= set(VOC_NAMES) and (num_classes == len(VOC_NAMES) if num_classes else reader.is_voc):
+        names = list(VOC_NAMES)
+        if len(found) < len(names):
+            logger.info("%s: %d of VOC's twenty classes occur; the network gets all", source, len(found))
+    names += sorted(found - set(names))
+    categories = numbered(names)
+    id_of = {category.name: category.id for category in categories}
+    for entry in reader.annotations:
+        entry.category_id = id_of[entry.category_id]
+    return Content(
+        source, root, reader.images, reader.annotations, categories, "voc", b"", reader.places, reader.problems
+    )
+
+
+class _Reader:
+    """Collects the content of XML files; classes by their names."""
+
+    def __init__(self, root: Path, first_pixel: int) -> None:
+        self.root = root
+        self.first_pixel = first_pixel
+        self.images: list[ImageEntry] = []
+        self.annotations: list[BoxEntry] = []
+        self.places: list[str] = []
+        self.problems: list[Problem] = []
+        self.is_voc = False
+
+    def read_part(self, part: VocPart) -> None:
+        annotated = xml_names(part.xml_dir)
+        names = annotated if part.list_file is None else listed_names(part.list_file, annotated)
+        folder = part.image_dir.relative_to(self.root).as_posix()
+        prefix = "" if folder == "." else f"{folder}/"
+        there = find_image(part.image_dir)
+        for name in names:
+            path = part.xml_dir / f"{name}.xml"
+            root = self._parse(path, part)
+            if root is None:
+                continue
+            source = root.find("source")
+            self.is_voc |= source is not None and _VOCS_DATABASE.fullmatch(source.value("database")) is not None
+            told = root.value("filename")
+            # What a program wrote as the name is often an old one; the stem is what the list goes by.
+            own = f"{name}{Path(told).suffix if Path(told).suffix.lower() in IMAGE_SUFFIXES else '.jpg'}"
+            file_name = there(name) or (told if there(Path(told).stem) == told else own)
+            self.images.append(ImageEntry(name, prefix + file_name, *self._size(root, path)))
+            for node in root.find_all("object"):
+                self._read_object(node, name, path)
+
+    def _parse(self, path: Path, part: VocPart) -> Node | None:
+        try:
+            root = parse_xml(path.read_bytes())
+        except FileNotFoundError:
+            named = f", which {part.list_file} names" if part.list_file else ""
+            self.problems.append(Problem("missing annotation", "", f"annotation file {path}{named} is missing"))
+            return None
+        except OSError as error:
+            self.problems.append(Problem("unreadable annotation", str(path), f"cannot be read ({error.strerror})"))
+            return None
+        except ValueError as error:
+            self.problems.append(Problem("unreadable annotation", str(path), str(error)))
+            return None
+        if root.tag != "annotation":
+            what = f"its root is <{root.tag}>, not <annotation>"
+            self.problems.append(Problem("unreadable annotation", str(path), what))
+            return None
+        return root
+
+    def _size(self, root: Node, path: Path) -> tuple[float | None, float | None]:
+        size = root.find("size")
+        if size is None:
+            return None, None
+        values = [self._number(size, side, path) for side in ("width", "height")]
+        return values[0], values[1]
+
+    def _read_object(self, node: Node, image_id: str, path: Path) -> None:
+        name, box = node.value("name"), node.find("bndbox")
+        place = f"{path}:{node.line}"
+        twice = self._twice(node, ("name", "bndbox", "difficult")) or (box and self._twice(box, _CORNERS))
+        if twice:
+            what = f"an object has a second <{twice.tag}> in line {twice.line}: make an object of each box"
+            self.problems.append(Problem("broken annotation", place, what))
+            return
+        if not name or box is None:
+            what = f"an object has no <{'bndbox' if name else 'name'}>"
+            self.problems.append(Problem("broken annotation", place, what))
+            return
+        corners = [self._number(box, corner, path) for corner in _CORNERS]
+        if None in corners:
+            return
+        left, top, right, bottom = corners
+        written = ", ".join(f"{corner} {box.value(corner)}" for corner in _CORNERS)
+        self.annotations.append(
+            BoxEntry(
+                id=len(self.annotations) + 1,
+                image_id=image_id,
+                category_id=name,
+                bbox=[left - self.first_pixel, top - self.first_pixel, right - left + self.first_pixel,
+                      bottom - top + self.first_pixel],
+                difficult=int(node.value("difficult") == "1"),
+                text=written,
+            )
+        )  # fmt: skip
+        self.places.append(place)
+
+    @staticmethod
+    def _twice(node: Node, tags: Sequence[str]) -> Node | None:
+        """The second child of a tag that may stand there once."""
+        return next((second for tag in tags for second in islice(node.find_all(tag), 1, 2)), None)
+
+    def _number(self, node: Node, tag: str, path: Path) -> float | None:
+        text = node.value(tag)
+        try:
+            value = float(text)
+        except ValueError:
+            what = f"<{tag}> is {text!r}, not a number" if text else f"<{node.tag}> has no <{tag}>"
+            self.problems.append(Problem("broken annotation", f"{path}:{node.line}", what))
+            return None
+        return int(value) if math.isfinite(value) and value == int(value) else value
+
+
+def listed_names(list_file: Path, annotated: Collection[str] = ()) -> list[str]:
+    """Names of images in a list of VOC, one a line, which may hold blanks and the suffix of the image.
+
+    Lists of one class mark each image by a second word, -1, 0 or 1; those that do not show the class (-1) do not count.
+
+    Args:
+        list_file: the list.
+        annotated: names that have annotations: such a line is a name as a whole.
+
+    Raises:
+        UserError: the file cannot be read, or a name leads out of the folder.
+    """
+    there = set(annotated)
+    names = []
+    for number, line in enumerate(read_lines(list_file, with_file_names=True), 1):
+        name = line.strip()
+        if name and name not in there:
+            head, *mark = name.rsplit(None, 1)
+            if mark and mark[0] in ("-1", "0", "1"):
+                if mark[0] == "-1":
+                    continue
+                name = head
+            stem, suffix = Path(name).stem, Path(name).suffix.lower()
+            if name not in there and stem in there and suffix in (*IMAGE_SUFFIXES, ".xml"):
+                name = stem
+        if not name:
+            continue
+        if "/" in name or "\\" in name or name in (".", ".."):
+            raise UserError(f"{list_file}:{number}: {name!r} is no name of an image: a name without folder is due")
+        names.append(name)
+    return names
+
+
+def xml_names(folder: Path) -> list[str]:
+    """Stems of the XML files of a folder, sorted.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    try:
+        return sorted(path.stem for path in folder.iterdir() if path.suffix.lower() == ".xml")
+    except OSError as error:
+        raise UserError(f"the folder of annotations {folder} cannot be read ({error.strerror})") from error

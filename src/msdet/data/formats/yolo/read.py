@@ -1,0 +1,280 @@
+"""YOLO text annotations: a file an image with a line a box."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from msdet.config.sections.data import MAX_CLASSES
+from msdet.data.annotations import BoxEntry, Content, ImageEntry, Problem, numbered
+from msdet.data.formats.file_names import NearNames
+from msdet.data.formats.text_lines import class_names_in, read_lines
+from msdet.data.images.decode import read_image_size
+from msdet.data.images.file_names import is_litter, walk_images
+from msdet.errors import UserError
+from msdet.text import some_of
+
+logger = logging.getLogger(__name__)
+
+# Bytes of a path, and of a name in it, that systems take.
+_LONGEST, _LONGEST_NAME = 4000, 255
+# Text files among labels and images that are none.
+_NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt", "README.txt",
+              "README.dataset.txt", "README.roboflow.txt", "labels.txt", "predefined_classes.txt")  # fmt: skip
+
+
+def load_yolo(
+    source: Path, root: Path, places: Sequence[Path], class_names: Sequence[str] = (), key_points: int = 0
+) -> Content:
+    """What the label files of a split say.
+
+    An image without a label file, or with an empty one, is an image without boxes. A line is `class cx cy w h`, the
+    numbers as shares of the image's width and height; a line of more numbers is a polygon, and its box is what
+    encloses it, unless key points follow the box.
+
+    Args:
+        source: the data.yaml, or the folder, for messages.
+        root: folder that file names start from; a folder above it where a list names images outside of it.
+        places: folders of images (with all below, links included), or lists of their names.
+        class_names: of the label numbers; empty: from a file of `CLASS_FILES` in `root`, beside `images/` and
+            `labels/`, or among the labels; else as many numbers as occur.
+        key_points: numbers that follow each box.
+
+    Raises:
+        UserError: a folder or a list cannot be read, there are no images, or not one of them has a label file.
+    """
+    near = NearNames()
+    images = [image for place in places for image in _images(place, source, root, near)]
+    if not images:
+        raise UserError(f"{source}: no images in {', '.join(map(str, places))}")
+    if not any(image.is_file() for image in images):
+        raise UserError(f"{source}: not one of {len(images)} images exists, e.g. {images[0]}")
+    root, images = _common_root(root, images)
+    reader = _Reader(source, root, key_points, near)
+    for image in images:
+        reader.read(image)
+    if not reader.labelled:
+        raise UserError(
+            f"{source}: not one of {len(images)} images has a label file, e.g. {images[0]} no {label_file(images[0])}"
+        )
+    if all(place.is_dir() for place in places):
+        _warn_of_strays(source, reader.label_files)
+    reader.warn_of_key_points()
+    names = list(class_names) or class_names_in(_name_folders(source, root, images))
+    if not names:
+        numbers = [entry.category_id for entry in reader.annotations if entry.category_id < MAX_CLASSES]
+        names = [str(number) for number in range(max(numbers, default=-1) + 1)]
+        if names:
+            logger.warning(
+                "%s: no data.yaml and no classes.txt names the classes: they are called by their numbers, 0 to %d",
+                *(source, len(names) - 1),
+            )
+    return reader.content(names)
+
+
+def _warn_of_strays(source: Path, known: set[Path]) -> None:
+    """Names label files that belong to no image: it is missing, or of a kind that is not read."""
+    folders = sorted(folder for folder in {path.parent for path in known} if folder.is_dir())
+    names = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix.lower() == ".txt"]
+    strays = [path for path in names if path not in known and path.name not in _NO_LABELS and not is_litter(path.name)]
+    if strays:
+        logger.warning("%s: %d label files belong to no image: %s", source, len(strays), some_of(map(str, strays), 3))
+
+
+def _common_root(root: Path, images: list[Path]) -> tuple[Path, list[Path]]:
+    """The folder that holds all images, and their paths in it."""
+    if all(image.is_relative_to(root) and ".." not in image.parts for image in images):
+        return root, images
+    base, *whole = [Path(os.path.normpath(path.absolute())) for path in (root, *images)]
+    return Path(os.path.commonpath([base, *(image.parent for image in whole)])), whole
+
+
+def _name_folders(source: Path, root: Path, images: Sequence[Path]) -> Iterator[Path]:
+    """Where the names of the classes may stand, the likeliest first."""
+    base = source if source.is_dir() else source.parent
+    yield base
+    yield root
+    for folder in dict.fromkeys(label_file(image).parent for image in images):
+        yield folder
+        # labels/train/classes.txt, labels/classes.txt, and beside labels/.
+        yield from (parent for parent in list(folder.parents)[:2] if parent.is_relative_to(base))
+    yield root.parent
+
+
+class _Reader:
+    def __init__(self, source: Path, root: Path, key_points: int, near: NearNames) -> None:
+        self.source, self.root, self.key_points, self.near = source, root, key_points, near
+        self.images: list[ImageEntry] = []
+        self.annotations: list[BoxEntry] = []
+        self.places: list[str] = []
+        self.problems: list[Problem] = []
+        self.labelled = 0
+        self.label_files: set[Path] = set()
+        # Lengths of the polygons, as long as each could be a box with key points.
+        self.lengths: set[int] | None = set()
+        self.first_long = ""
+
+    def read(self, path: Path) -> None:
+        """One image and its label file."""
+        name = path.relative_to(self.root).as_posix()
+        labels = self.near.meant(label_file(path))
+        self.label_files.add(labels)
+        entry = ImageEntry(name, name)
+        self.images.append(entry)
+        if not labels.is_file():
+            return
+        self.labelled += 1
+        rows = [(number, line) for number, line in enumerate(read_lines(labels), 1) if line.strip()]
+        if not rows:
+            return
+        try:
+            entry.width, entry.height = read_image_size(path, labels)
+        except UserError as error:
+            # A missing image is told with all others that are missing.
+            if path.is_file():
+                self.problems.append(Problem("broken image", "", str(error)))
+            entry.width = entry.height = 1
+        for number, line in rows:
+            self._read_line(entry, line, f"{labels}:{number}")
+
+    def _read_line(self, image: ImageEntry, line: str, place: str) -> None:
+        try:
+            label, box = parse_line(line, self.key_points)
+        except ValueError as error:
+            self.problems.append(Problem("broken annotation", place, str(error)))
+            return
+        self._note_length(line, place)
+        cx, cy, width, height = box
+        w, h = image.width, image.height
+        bbox = [(cx - width / 2) * w, (cy - height / 2) * h, width * w, height * h]
+        text = f"{line.strip()[:80]} (class, centre, size as shares of {w}x{h})"
+        number = len(self.annotations) + 1
+        self.annotations.append(BoxEntry(number, image.id, label, bbox, text=text))
+        self.places.append(place)
+
+    def _note_length(self, line: str, place: str) -> None:
+        numbers = [float(word) for word in line.split()[1:]]
+        if len(numbers) == 4 or self.key_points or self.lengths is None:
+            return
+        self.first_long = self.first_long or place
+        self.lengths.add(len(numbers))
+        # Each object of a data set has as many key points; polygons differ.
+        if len(self.lengths) > 1 or not _may_hold_key_points(numbers):
+            self.lengths = None
+
+    def warn_of_key_points(self) -> None:
+        """Says that lines were taken for polygons where all of them could as well be boxes with key points."""
+        if self.lengths:
+            logger.warning(
+                "%s: all lines of %d numbers, such as %s, are read as polygons, but could be boxes with key points: if "
+                "they are, add kpt_shape: [points, 2 or 3] to data.yaml",
+                *(self.source, 1 + next(iter(self.lengths)), self.first_long),
+            )
+
+    def content(self, names: list[str]) -> Content:
+        """All that was read; a label beyond the names is a problem."""
+        categories = numbered(names)
+        kept = []
+        for position, entry in enumerate(self.annotations):
+            if entry.category_id < len(categories):
+                entry.category_id = categories[entry.category_id].id
+                kept.append(position)
+                continue
+            what = f"the class {entry.category_id} is none of the {len(names)}, numbered from 0"
+            self.problems.append(Problem("unknown class", self.places[position], what))
+        annotations = [self.annotations[position] for position in kept]
+        places = [self.places[position] for position in kept]
+        return Content(self.source, self.root, self.images, annotations, categories, "yolo", b"", places, self.problems)
+
+
+def parse_line(line: str, key_points: int = 0) -> tuple[int, tuple[float, float, float, float]]:
+    """Class number, and centre and size as shares of the image, of a label line.
+
+    Args:
+        line: `class cx cy w h`, or a class and the points of a polygon.
+        key_points: numbers that may follow the box; 0: a longer line is a polygon.
+
+    Raises:
+        ValueError: the line is no such line, or its numbers look like pixels.
+    """
+    words = line.split()
+    try:
+        label = int(words[0]) if words[0].lstrip("-").isdecimal() else int(float(words[0]))
+        if float(words[0]) != label or not 0 <= label < 2**31:
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise ValueError(f"{words[0][:80]!r} is no class number; a line is: class cx cy w h") from None
+    try:
+        numbers = [float(word) for word in words[1:]]
+    except ValueError:
+        raise ValueError(f"{line.strip()[:80]!r} holds what is no number; a line is: class cx cy w h") from None
+    if key_points and len(numbers) not in (4, 4 + key_points):
+        raise ValueError(
+            f"the line has {len(words)} values; class cx cy w h are five, and kpt_shape says {key_points} more"
+        )
+    if not key_points and len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
+        hint = "; key points are read where data.yaml has kpt_shape" if len(numbers) > 6 else ""
+        raise ValueError(f"the line has {len(words)} values; class cx cy w h are five{hint}")
+    if key_points:
+        numbers = numbers[:4]
+    if any(math.isfinite(number) and abs(number) > 2 for number in numbers):
+        raise ValueError(f"{line.strip()[:80]!r} is in pixels; shares of the image's width and height are due (0 to 1)")
+    if len(numbers) == 4:
+        return label, tuple(numbers)
+    xs, ys = numbers[0::2], numbers[1::2]
+    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    return label, ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+
+
+def _may_hold_key_points(numbers: Sequence[float]) -> bool:
+    """Whether a line's numbers could be a box and points in it, of two numbers or of three (with visibility)."""
+    (cx, cy, width, height), rest = numbers[:4], numbers[4:]
+    if width <= 0 or height <= 0 or max(abs(cx - 0.5) + width / 2, abs(cy - 0.5) + height / 2) > 0.501:
+        return False
+
+    def all_inside(xs: Sequence[float], ys: Sequence[float]) -> bool:
+        points = [(x, y) for x, y in zip(xs, ys, strict=True) if (x, y) != (0, 0)]
+        return all(abs(x - cx) <= width / 2 + 1e-3 and abs(y - cy) <= height / 2 + 1e-3 for x, y in points)
+
+    triples = len(rest) % 3 == 0 and set(rest[2::3]) <= {0, 1, 2} and all_inside(rest[0::3], rest[1::3])
+    return triples or all_inside(rest[0::2], rest[1::2])
+
+
+def label_file(image: Path) -> Path:
+    """Where the labels of an image are: the last folder `images` of its path becomes `labels`; without such a folder
+    they are beside it."""
+    parts = list(image.parts)
+    for position in range(len(parts) - 2, -1, -1):
+        if parts[position].lower() == "images":
+            # Images/ goes with Labels/, and IMAGES/ with LABELS/.
+            own = parts[position]
+            parts[position] = "labels" if own.islower() else "LABELS" if own.isupper() else "Labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def _is_too_long(name: str) -> bool:
+    data = os.fsencode(name)
+    return len(data) > _LONGEST or max(map(len, data.split(b"/"))) > _LONGEST_NAME
+
+
+def _images(place: Path, source: Path, root: Path, near: NearNames) -> Iterator[Path]:
+    """Images of a folder and all folders in it, sorted; or of a list."""
+    if place.is_dir():
+        yield from walk_images(place)
+    elif place.suffix == ".txt" and place.is_file():
+        # Lists count from their own folder, from the data set's, or from one called data (darknet).
+        bases = dict.fromkeys((place.parent, root, source if source.is_dir() else source.parent))
+        for number, line in enumerate(read_lines(place, with_file_names=True), 1):
+            name = line.strip().replace("\\", "/")
+            if name and name.rpartition("/")[2] in ("", ".", "..") or _is_too_long(name) or "\0" in name:
+                raise UserError(f"{place}:{number}: {name[:80]!r} is no path of an image")
+            if name:
+                inner = name.partition("/")[2] if name.startswith("data/") else ""
+                tried = [Path(os.path.normpath(base / end)) for end in (name, inner) if end for base in bases]
+                yield next((found for path in tried if (found := near.meant(path)).is_file()), tried[0])
+    else:
+        raise UserError(f"{source}: {place} is neither a folder of images nor a list of their names")

@@ -1,0 +1,266 @@
+"""Augmentation: what happens to an image and its boxes on the way into the network's input.
+
+Three kinds of step, all small classes with fields:
+
+- a `Transform` takes and returns (image uint8 HWC RGB, boxes float32 (n, 4) xyxy px, labels int32 (n,));
+- a `Placement` writes an image into the canvas, the uint8 (h, w, 3) array that is the network's input;
+- a `Mixer` makes one image out of several samples (mosaic).
+
+`pipeline.py` strings them together. Every draw comes from the generator that is handed in. A step may change the
+image and arrays it was given: nobody else holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from msdet.data.transforms.resize import Geometry, plan_resize, resize_for_eval, resize_into
+from msdet.ops.boxes import clip_boxes
+
+Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]
+LoadSample = Callable[[int], Labelled]
+
+
+class Transform(Protocol):
+    """A step before or after the image is placed."""
+
+    def __call__(self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Labelled:
+        """Returns the changed image, boxes and labels; after the placement the image must keep its size."""
+        ...
+
+
+class Placement(Protocol):
+    """The step that brings an image to the size of the network's input."""
+
+    def __call__(
+        self,
+        image: np.ndarray,
+        boxes: np.ndarray,
+        labels: np.ndarray,
+        canvas: np.ndarray,
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray, Geometry]:
+        """Fills `canvas`; returns the boxes on it, their labels, and the geometry of the resize."""
+        ...
+
+
+class Mixer(Protocol):
+    """The step that makes an image out of sample `index` and others of the `count` samples."""
+
+    def __call__(self, index: int, count: int, load: LoadSample, rng: np.random.Generator) -> Labelled:
+        """Returns the mixed image, boxes and labels; `load(i)` reads sample i."""
+        ...
+
+
+def draw_interpolation(name: str, choices: tuple[str, ...], rng: np.random.Generator) -> str:
+    """`name`, or one of `choices` if it is `random`; only then the generator is asked."""
+    return choices[int(rng.integers(len(choices)))] if name == "random" else name
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Placement without chance: stretch or letterbox; see `resize_for_eval` for the fields."""
+
+    mode: str = "stretch"
+    interpolation: str = "linear"
+    pad_value: int | tuple[int, int, int] = 128
+
+    def __call__(
+        self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, canvas: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, Geometry]:
+        _, geometry = resize_for_eval(image, canvas.shape[:2], self.mode, self.interpolation, self.pad_value, canvas)
+        return geometry.forward(boxes), labels, geometry
+
+    def plan(self, width: int, height: int, size: tuple[int, int]) -> Geometry:
+        """What it does to an image of `width` x `height` pixels, without the image; `size` (h, w) is the canvas's."""
+        return plan_resize(width, height, size, self.mode)
+
+
+@dataclass(frozen=True)
+class JitterCrop:
+    """Placement of the YOLOs: the image at a random aspect ratio, scale and place, cropped or on grey.
+
+    A virtual image of new_w x new_h pixels is put at (dx, dy) on the canvas. With W x H the canvas, u and v drawn from
+    U(1 - jitter, 1 + jitter) and s from U(scale): aspect = a * u / v with a the aspect ratio of the canvas (or of the
+    image), new_w = s * W with new_h = new_w / aspect for a wide aspect, new_h = s * H for a narrow one; dx is drawn
+    from U(0, W - new_w), which crops where it is negative. Only the visible part is cropped (to whole source pixels)
+    and resized, straight into its place; boxes follow what was really done. A trial that leaves no box is drawn again;
+    after `trials` of them the image is stretched, which loses none.
+
+    Attributes:
+        jitter: spread of the aspect ratio.
+        scale: range of the size relative to the canvas.
+        aspect: whose aspect ratio is jittered: `network` goes with evaluation by stretching, `image` with letterbox.
+        fill: grey around an image smaller than the canvas.
+        interpolation: a name, or `random` for one of `interpolations` an image.
+        trials: how often a placement without any box is drawn again.
+        min_side: a box must keep more than this many canvas pixels in width and in height, or it is dropped.
+    """
+
+    jitter: float = 0.3
+    scale: tuple[float, float] = (0.25, 2.0)
+    aspect: str = "network"
+    fill: int = 128
+    interpolation: str = "random"
+    interpolations: tuple[str, ...] = ("nearest", "linear", "cubic")
+    trials: int = 10
+    min_side: float = 1.0
+
+    def __call__(
+        self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, canvas: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, Geometry]:
+        interpolation = draw_interpolation(self.interpolation, self.interpolations, rng)
+        size = canvas.shape[:2]
+        for _ in range(self.trials):
+            window = self.draw(image.shape[:2], size, rng)
+            moved, kept = drop_slivers(window.geometry().forward(boxes), size, self.min_side)
+            if kept.any() or not len(boxes):
+                window.paste(image, canvas, self.fill, interpolation)
+                return moved[kept], labels[kept], window.geometry()
+        _, geometry = resize_for_eval(image, size, "stretch", interpolation, self.fill, canvas)
+        moved, kept = drop_slivers(geometry.forward(boxes), size, self.min_side)
+        return moved[kept], labels[kept], geometry
+
+    def draw(self, image_size: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> Window:
+        """Draws one placement of an image of `image_size` (H, W) on a canvas of `size` (h, w)."""
+        height, width = size
+        of = size if self.aspect == "network" else image_size
+        upper, lower = rng.uniform(1 - self.jitter, 1 + self.jitter, 2)
+        aspect = of[1] / of[0] * upper / lower
+        scale = rng.uniform(*self.scale)
+        if aspect < width / height:
+            new_h = scale * height
+            new_w = new_h * aspect
+        else:
+            new_w = scale * width
+            new_h = new_w / aspect
+        left = rng.uniform() * (width - new_w)
+        top = rng.uniform() * (height - new_h)
+        return Window(
+            image_size,
+            size,
+            visible_part(left, new_w, width, image_size[1]),
+            visible_part(top, new_h, height, image_size[0]),
+        )
+
+
+def visible_part(start: float, length: float, canvas: int, source: int) -> tuple[int, int, int, int]:
+    """One axis of a placement in whole pixels: source from, to, canvas from, to."""
+    low, high = max(0.0, start), min(float(canvas), start + length)
+    to_low = min(round(low), canvas - 1)
+    to_high = max(to_low + 1, min(round(high), canvas))
+    from_low = min(max(round((low - start) / length * source), 0), source - 1)
+    from_high = max(from_low + 1, min(round((high - start) / length * source), source))
+    return from_low, from_high, to_low, to_high
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of the source image and the rectangle of the canvas it fills.
+
+    Attributes:
+        source_size, canvas_size: (h, w).
+        columns, rows: source from, source to, canvas from, canvas to; whole pixels.
+    """
+
+    source_size: tuple[int, int]
+    canvas_size: tuple[int, int]
+    columns: tuple[int, int, int, int]
+    rows: tuple[int, int, int, int]
+
+    def geometry(self) -> Geometry:
+        """Where points of the source go."""
+        scale_x = (self.columns[3] - self.columns[2]) / (self.columns[1] - self.columns[0])
+        scale_y = (self.rows[3] - self.rows[2]) / (self.rows[1] - self.rows[0])
+        return Geometry(
+            self.source_size[1],
+            self.source_size[0],
+            self.canvas_size[1],
+            self.canvas_size[0],
+            scale_x,
+            scale_y,
+            self.columns[2] - self.columns[0] * scale_x,
+            self.rows[2] - self.rows[0] * scale_y,
+        )
+
+    def paste(self, image: np.ndarray, canvas: np.ndarray, fill: int, interpolation: str) -> None:
+        """Resizes the source rectangle into its place and fills the rest of the canvas."""
+        (left, right, to_left, to_right), (top, bottom, to_top, to_bottom) = self.columns, self.rows
+        if (to_right - to_left, to_bottom - to_top) != (canvas.shape[1], canvas.shape[0]):
+            canvas[...] = fill
+        resize_into(image[top:bottom, left:right], canvas[to_top:to_bottom, to_left:to_right], interpolation)
+
+
+def drop_slivers(boxes: np.ndarray, size: tuple[int, int], min_side: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts boxes (n, 4) to a canvas of `size` (h, w), and marks those that keep more than `min_side` in both axes."""
+    boxes = clip_boxes(boxes, size[1], size[0])
+    return boxes, ((boxes[:, 2:] - boxes[:, :2]) > min_side).all(axis=1)
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirrors left and right with probability `p`."""
+
+    p: float = 0.5
+
+    def __call__(self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Labelled:
+        if rng.uniform() >= self.p:
+            return image, boxes, labels
+        mirrored = boxes.copy()
+        mirrored[:, 0] = image.shape[1] - boxes[:, 2]
+        mirrored[:, 2] = image.shape[1] - boxes[:, 0]
+        return cv2.flip(image, 1, dst=image), mirrored, labels
+
+
+# NTSC primaries (FCC 1953): luma and the two chroma axes as sums of R, G, B.
+_RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
+
+
+def colour_matrix(hue: float, saturation: float, value: float) -> np.ndarray:
+    """3x3 matrix that turns hue, and scales saturation and brightness, of RGB columns.
+
+    Hue and saturation are a rotation and a scaling of the chroma plane of YIQ, not of the HSV hexcone: the same
+    direction and, for small turns, nearly the same colours, at a fifth of the cost of two colour conversions. Greys
+    keep their luma exactly.
+
+    Args:
+        hue: turn as a share of the full circle; positive goes from red towards yellow, as in HSV.
+        saturation: factor of the distance from grey.
+        value: factor of everything.
+    """
+    angle = 2 * np.pi * hue
+    # Red lies at I > 0 and yellow further towards negative Q, so HSV's direction is the clockwise one.
+    cos, sin = saturation * np.cos(angle), saturation * np.sin(angle)
+    chroma = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    return value * (_YIQ_TO_RGB @ chroma @ _RGB_TO_YIQ)
+
+
+@dataclass(frozen=True)
+class ColourJitter:
+    """Random hue, saturation and brightness, as one 3x3 matrix on the pixels (see `colour_matrix`).
+
+    Attributes:
+        hue: the turn is drawn from U(-hue, hue), as a share of the full circle.
+        saturation, value: the factor is drawn from U(1, limit) and inverted half of the time.
+    """
+
+    hue: float = 0.1
+    saturation: float = 1.5
+    value: float = 1.5
+
+    def __call__(self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Labelled:
+        matrix = colour_matrix(
+            rng.uniform(-self.hue, self.hue), _factor(self.saturation, rng), _factor(self.value, rng)
+        )
+        return cv2.transform(image, matrix.astype(np.float32), dst=image), boxes, labels
+
+
+def _factor(limit: float, rng: np.random.Generator) -> float:
+    factor = rng.uniform(1, limit)
+    return factor if rng.uniform() < 0.5 else 1 / factor

@@ -1,0 +1,85 @@
+"""Mosaic: one training image out of four (Bochkovskiy et al., YOLOv4, 2020, section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from msdet.data.transforms.augment import Labelled, LoadSample, Window
+from msdet.data.transforms.resize import resize_into
+
+# Left, top, right, bottom of a tile in the canvas.
+Tile = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """With probability `p` a square of four images that meet in a random point, else the image alone.
+
+    Each image is resized, its aspect ratio kept, until it covers its tile; what sticks out, at a random place, is left
+    away. Boxes are cut to what is seen of them. The other three images are drawn from all samples, different ones where
+    there are enough, and any of the four may be without boxes.
+
+    Attributes:
+        p: probability of a mosaic.
+        side: width and height of the mosaic in pixels.
+        cut: range of the meeting point, as parts of the side.
+        interpolation: of the resize.
+        min_side: a box must keep more than this many pixels in width and in height, or it is dropped.
+    """
+
+    p: float = 0.5
+    side: int = 768
+    cut: tuple[float, float] = (0.25, 0.75)
+    interpolation: str = "linear"
+    min_side: float = 1.0
+
+    def __call__(self, index: int, count: int, load: LoadSample, rng: np.random.Generator) -> Labelled:
+        if rng.uniform() >= self.p:
+            return load(index)
+        members = rng.permutation([index, *_others(index, count, rng)])
+        x, y = np.round(rng.uniform(*self.cut, 2) * self.side).astype(int).tolist()
+        tiles = ((0, 0, x, y), (x, 0, self.side, y), (0, y, x, self.side), (x, y, self.side, self.side))
+        canvas = np.empty((self.side, self.side, 3), np.uint8)
+        found, classes = [], []
+        for member, tile in zip(members.tolist(), tiles, strict=True):
+            boxes, labels = self._fill(canvas, tile, load(member), rng)
+            found.append(boxes)
+            classes.append(labels)
+        return canvas, np.concatenate(found), np.concatenate(classes)
+
+    def _fill(
+        self, canvas: np.ndarray, tile: Tile, sample: Labelled, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draws a sample into its tile; returns the boxes that are seen there, in pixels of the canvas, and labels."""
+        image, boxes, labels = sample
+        left, top, right, bottom = tile
+        height, width = image.shape[:2]
+        scale = max((right - left) / width, (bottom - top) / height)
+        window = Window(
+            (height, width),
+            canvas.shape[:2],
+            (*_part(width, (right - left) / scale, rng), left, right),
+            (*_part(height, (bottom - top) / scale, rng), top, bottom),
+        )
+        source = image[window.rows[0] : window.rows[1], window.columns[0] : window.columns[1]]
+        resize_into(source, canvas[top:bottom, left:right], self.interpolation)
+        moved = np.clip(window.geometry().forward(boxes), tile[:2] * 2, tile[2:] * 2).astype(np.float32)
+        kept = ((moved[:, 2:] - moved[:, :2]) > self.min_side).all(axis=1)
+        return moved[kept], labels[kept]
+
+
+def _others(index: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Three samples besides `index`; of fewer than four in all, some come twice."""
+    if count < 4:
+        return rng.integers(count, size=3)
+    drawn = rng.choice(count - 1, size=3, replace=False)
+    return drawn + (drawn >= index)
+
+
+def _part(length: int, wanted: float, rng: np.random.Generator) -> tuple[int, int]:
+    """A random stretch of `wanted` pixels, rounded to whole ones, out of `length`: from, to."""
+    size = min(max(round(wanted), 1), length)
+    start = int(rng.integers(length - size + 1))
+    return start, start + size

@@ -1,0 +1,149 @@
+"""Precision-recall curves of each class, and the score threshold that serves it best."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from msdet.evaluation.coco.score import file_rows, pycocotools_evaluation
+from msdet.evaluation.coco.truth import GroundTruth
+from msdet.files import atomic_path, write_csv
+from msdet.ops.fonts import chart_fonts, drawable
+from msdet.text import one_line, printable
+
+_IOU = 0.5
+_NAME_IN_FILE = 64  # letters of a class's name in that of its picture; file systems take 255 bytes
+_LIMIT = 100  # detections an image and class, as in COCO's AP
+
+
+class BestThreshold(NamedTuple):
+    """The lowest score to keep, 0..1, and what keeping from it on gives."""
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class ClassCurve:
+    """Detections of one class by falling score, matched at an IoU of 0.5; without those on crowd regions.
+
+    Attributes:
+        name: of the class.
+        boxes: ground truths, without crowds.
+        scores: (n,) falling.
+        is_true: bool (n,): whether a detection found a ground truth that no better one had found.
+    """
+
+    name: str
+    boxes: int
+    scores: np.ndarray
+    is_true: np.ndarray
+
+    @property
+    def precision(self) -> np.ndarray:
+        """(n,): share of true ones among the first 1 ... n detections."""
+        return np.cumsum(self.is_true) / np.arange(1, len(self.is_true) + 1)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """(n,): share of the ground truths that the first 1 ... n detections found."""
+        return np.cumsum(self.is_true) / max(self.boxes, 1)
+
+    def best(self) -> BestThreshold | None:
+        """The threshold of the largest F1, the harmonic mean of precision and recall; None if nothing was found."""
+        if not self.is_true.any():
+            return None
+        precision, recall = self.precision, self.recall
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        # A threshold cannot part detections of one score.
+        f1 = np.where(np.append(self.scores[1:] < self.scores[:-1], True), f1, -1)
+        i = int(f1.argmax())
+        return BestThreshold(*(float(column[i]) for column in (self.scores, precision, recall, f1)))
+
+
+def class_curves(truth: GroundTruth, detections: Path | str) -> list[ClassCurve]:
+    """Matches detections with the ground truth as pycocotools does; one curve a category, in the order of the ids.
+
+    Args:
+        truth: see `ground_truth`.
+        detections: COCO result file.
+
+    Raises:
+        UserError: a file or a record is not what it should be.
+    """
+    rows = file_rows(detections, truth)
+    evaluation = pycocotools_evaluation(truth, rows)
+    evaluation.params.iouThrs = np.array([_IOU])
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+    evaluation.params.maxDets = [_LIMIT]
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        evaluation.evaluate()
+    images = len(truth.image_ids)
+    curves = []
+    for number, name in enumerate(truth.names):
+        results = [r for r in evaluation.evalImgs[number * images : (number + 1) * images] if r is not None]
+        kept = [~np.asarray(r["dtIgnore"][0], bool) for r in results]
+        scores = _joined([np.asarray(r["dtScores"])[keep] for r, keep in zip(results, kept, strict=True)])
+        is_true = _joined([r["dtMatches"][0][keep] > 0 for r, keep in zip(results, kept, strict=True)]).astype(bool)
+        boxes = sum(int((np.asarray(r["gtIgnore"]) == 0).sum()) for r in results)
+        order = np.argsort(-scores, kind="stable")
+        curves.append(ClassCurve(name, boxes, scores[order], is_true[order]))
+    return curves
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def recommend_thresholds(truth: GroundTruth, detections: Path | str, folder: Path) -> list[ClassCurve]:
+    """Writes `thresholds.csv` (class, boxes, threshold, precision, recall, F1) and a picture of each class's curve.
+
+    A class that was never found has empty fields, and no picture.
+
+    Args:
+        truth, detections: see `class_curves`.
+        folder: where the files go.
+
+    Returns:
+        the curves.
+    """
+    curves = class_curves(truth, detections)
+    rows = [[curve.name, curve.boxes, *(f"{value:.4f}" for value in curve.best() or ())] for curve in curves]
+    write_csv(folder / "thresholds.csv", [["class", "boxes", "threshold", "precision", "recall", "F1"], *rows])
+    for number, curve in enumerate(curves):
+        if curve.best() is not None:
+            # Names of classes may hold characters that names of files may not.
+            _draw(curve, folder / f"{number:03d}_{re.sub(r'[^0-9A-Za-z-]+', '_', curve.name)[:_NAME_IN_FILE]}.png")
+    return curves
+
+
+def _draw(curve: ClassCurve, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with chart_fonts([curve.name]):
+        figure = Figure(figsize=(5, 4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axis = figure.subplots()
+        best = curve.best()
+        axis.plot(curve.recall, curve.precision)
+        axis.plot(best.recall, best.precision, "o", label=f"score {best.threshold:.3f}: F1 {best.f1:.3f}")
+        axis.set(
+            xlabel="recall",
+            ylabel="precision",
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+            title=f"{drawable(one_line(printable(curve.name)))}, IoU {_IOU}",
+        )
+        axis.title.set_parse_math(False)
+        axis.legend(loc="lower left")
+        with atomic_path(path) as beside:
+            figure.savefig(beside, dpi=80)

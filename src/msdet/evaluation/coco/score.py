@@ -1,0 +1,270 @@
+"""COCO average precision of a result file, exact, by hotcoco or by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msdet.errors import UserError
+from msdet.evaluation.coco.result_rows import read_rows
+from msdet.evaluation.coco.truth import GroundTruth, read_ground_truth
+from msdet.evaluation.detections import checked_records, iter_detections
+from msdet.files import write_csv
+
+_LOG = logging.getLogger(__name__)
+
+BACKENDS = ("hotcoco", "pycocotools")
+SUMMARY_HEADER = "=============coco eval reulst========="  # spelt as in the documented output of these models
+STAT_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+_AREAS = ("all", "small", "medium", "large")
+_MAX_DETECTIONS = (1, 10, 100)
+# (precision or recall, IoU threshold or None = mean over .50:.95, area, detections an image and class) of each number
+_STATS = (
+    (True, None, "all", 100),
+    (True, 0.5, "all", 100),
+    (True, 0.75, "all", 100),
+    (True, None, "small", 100),
+    (True, None, "medium", 100),
+    (True, None, "large", 100),
+    (False, None, "all", 1),
+    (False, None, "all", 10),
+    (False, None, "all", 100),
+    (False, None, "small", 100),
+    (False, None, "medium", 100),
+    (False, None, "large", 100),
+)
+
+
+class ClassScore(NamedTuple):
+    """AP and AP50 of one class, 0..1, NaN where the class has no ground truth; boxes: ground truths without crowds."""
+
+    name: str
+    ap: float
+    ap50: float
+    boxes: int
+
+
+@dataclass(frozen=True)
+class CocoResult:
+    """What a result file scores.
+
+    Attributes:
+        stats: the twelve numbers of COCO in the order of `STAT_NAMES`, 0..1, -1 where there is no ground truth.
+        per_class: one entry a category, in the order of the category ids.
+        images: how many images were scored, with those without detections.
+        detections: how many detections were scored.
+    """
+
+    stats: tuple[float, ...]
+    per_class: list[ClassScore]
+    images: int
+    detections: int
+
+    @property
+    def ap(self) -> float:
+        """AP at IoU .50:.05:.95, all areas, 100 detections."""
+        return self.stats[0]
+
+    @property
+    def ap50(self) -> float:
+        """AP at IoU .50."""
+        return self.stats[1]
+
+    def named(self) -> dict[str, float]:
+        """The twelve numbers by the names of `STAT_NAMES`."""
+        return dict(zip(STAT_NAMES, self.stats, strict=True))
+
+    @property
+    def summary_text(self) -> str:
+        """The header line and the twelve lines as pycocotools prints them."""
+        return "\n".join([SUMMARY_HEADER, *map(_summary_line, _STATS, self.stats)])
+
+
+def score_detections(
+    truth: GroundTruth | Path | str, detections: Path | str | Iterable[dict[str, Any]], backend: str = "hotcoco"
+) -> CocoResult:
+    """Scores detections against ground truth; neither network nor images are needed.
+
+    Every image is scored, also one without detections. Detections of a category that the annotations do not have are
+    left out as pycocotools does, with a warning.
+
+    Args:
+        truth: of a dataset (see `ground_truth`), or a COCO annotation file.
+        detections: result file, or the records themselves.
+        backend: hotcoco (about 100 times faster, falls back to pycocotools where it is not installed) or pycocotools.
+
+    Raises:
+        UserError: a file or a record is not what it should be, an image id is unknown, or no category is known.
+    """
+    if backend not in BACKENDS:
+        raise UserError(f"the scorer {backend!r} is not known: it is one of {', '.join(BACKENDS)}")
+    truth = truth if isinstance(truth, GroundTruth) else read_ground_truth(truth)
+    if isinstance(detections, Path | str):
+        rows = file_rows(detections, truth)
+    else:
+        rows = detection_rows(checked_records(detections, "detections"), truth, "detections")
+    if not len(truth.boxes):
+        _LOG.warning(
+            "%s has no annotation in the %d scored images: every score is -1", truth.path, len(truth.image_ids)
+        )
+    precision, recall = _curves(truth, rows, backend)
+    stats = tuple(_stat(precision, recall, stat) for stat in _STATS)
+    return CocoResult(stats, _per_class(truth, precision), len(truth.image_ids), len(rows))
+
+
+def file_rows(path: Path | str, truth: GroundTruth) -> np.ndarray:
+    """What `detection_rows` gives for the records of a result file.
+
+    Raises:
+        UserError: as `score_detections`.
+    """
+    rows = read_rows(Path(path), truth)
+    return detection_rows(iter_detections(path), truth, str(path)) if rows is None else rows
+
+
+def detection_rows(records: Iterable[dict[str, Any]], truth: GroundTruth, source: str) -> np.ndarray:
+    """(n,7) float64 [image number, x, y, w, h, score, category number] of the records that are scored."""
+    images = {image_id: number for number, image_id in enumerate(truth.image_ids, 1)}
+    categories = {category_id: number for number, category_id in enumerate(truth.category_ids, 1)}
+    rows, total, strange = array("d"), 0, {}
+    for total, record in enumerate(records, 1):
+        image, category = record["image_id"], record["category_id"]
+        if image not in images:
+            if image in truth.other_images:
+                continue
+            raise UserError(
+                f"{source}: record {total - 1} has image_id {image!r}, which {truth.path} does not have; "
+                "do the two files belong together?"
+            )
+        if category in categories:
+            rows.extend((images[image], *record["bbox"], record["score"], categories[category]))
+        elif category not in truth.other_categories:
+            strange[category] = strange.get(category, 0) + 1
+    if strange:
+        count, ids = sum(strange.values()), sorted(strange, key=str)
+        text = f"{count} of {total} detections have a category that {truth.path} does not: {ids[:10]}"
+        if count == total:
+            raise UserError(f"{source}: {text}; do the two files belong together?")
+        _LOG.warning("%s: %s; they are left out", source, text)
+    return np.frombuffer(rows, np.float64).reshape(-1, 7)
+
+
+def _curves(truth: GroundTruth, rows: np.ndarray, backend: str) -> tuple[np.ndarray, np.ndarray]:
+    """Precision (10 IoUs, 101 recalls, C, 4 areas, 3 limits) and recall (10, C, 4, 3); -1 without ground truth."""
+    if backend == "hotcoco":
+        try:
+            import hotcoco
+        except ImportError:
+            _LOG.warning("hotcoco is not installed: scoring with pycocotools, which is slower (pip install hotcoco)")
+        else:
+            return _hotcoco_curves(hotcoco, truth, rows)
+    return _pycocotools_curves(truth, rows)
+
+
+def _hotcoco_curves(hotcoco: Any, truth: GroundTruth, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    reference = hotcoco.COCO.from_arrays(
+        truth.image_records(),
+        truth.category_records(),
+        truth.images,
+        truth.labels,
+        truth.boxes,
+        area=truth.areas,
+        iscrowd=truth.iscrowd,
+    )
+    evaluation = hotcoco.COCOeval(reference, reference.load_res(rows), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
+
+
+def _pycocotools_curves(truth: GroundTruth, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    evaluation = pycocotools_evaluation(truth, rows)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval["precision"], evaluation.eval["recall"]
+
+
+def pycocotools_evaluation(truth: GroundTruth, rows: np.ndarray) -> Any:
+    """A COCOeval of the ground truth and detections (see `detection_rows`), not yet run."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    keys = ("image_id", "category_id", "bbox", "score", "area", "id", "iscrowd")
+    columns = (rows[:, 0], rows[:, 6], rows[:, 1:5], rows[:, 5], rows[:, 3] * rows[:, 4])
+    lines = zip(*(column.tolist() for column in columns), range(1, len(rows) + 1), strict=True)
+    found = [dict(zip(keys, (*line, 0), strict=True)) for line in lines]
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        reference, results = COCO(), COCO()
+        for coco, annotations in ((reference, truth.annotation_records()), (results, found)):
+            coco.dataset = {
+                "images": truth.image_records(),
+                "categories": truth.category_records(),
+                "annotations": annotations,
+            }
+            coco.createIndex()
+        return COCOeval(reference, results, "bbox")
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of what is defined; -1 where nothing is, as pycocotools has it."""
+    defined = values[values > -1]
+    return float(np.mean(defined)) if defined.size else -1.0
+
+
+def _iou_index(threshold: float) -> int:
+    return round((threshold - 0.5) / 0.05)
+
+
+def _stat(precision: np.ndarray, recall: np.ndarray, stat: tuple[bool, float | None, str, int]) -> float:
+    is_precision, threshold, area, limit = stat
+    values = (precision if is_precision else recall)[..., _AREAS.index(area), _MAX_DETECTIONS.index(limit)]
+    return _mean(values if threshold is None else values[_iou_index(threshold)])
+
+
+def _summary_line(stat: tuple[bool, float | None, str, int], value: float) -> str:
+    is_precision, threshold, area, limit = stat
+    title = "Average Precision  (AP)" if is_precision else "Average Recall     (AR)"
+    iou = "0.50:0.95" if threshold is None else f"{threshold:0.2f}"
+    return f" {title} @[ IoU={iou:<9} | area={area:>6s} | maxDets={limit:>3d} ] = {value:0.3f}"
+
+
+def _per_class(truth: GroundTruth, precision: np.ndarray) -> list[ClassScore]:
+    curves = precision[:, :, :, _AREAS.index("all"), _MAX_DETECTIONS.index(100)]
+    boxes = np.bincount(truth.labels[~truth.iscrowd], minlength=len(truth.names) + 1)
+    scores = []
+    for index, name in enumerate(truth.names):
+        ap, ap50 = _mean(curves[:, :, index]), _mean(curves[_iou_index(0.5), :, index])
+        undefined = ap < 0
+        scores.append(
+            ClassScore(name, math.nan if undefined else ap, math.nan if undefined else ap50, int(boxes[index + 1]))
+        )
+    return scores
+
+
+def format_per_class(result: CocoResult) -> str:
+    """A table with a line a class: name, ground-truth boxes, AP, AP50; `-` where a class has no ground truth."""
+    width = max([len("class"), *(len(score.name) for score in result.per_class)])
+    lines = [f"{'class':<{width}}  boxes     AP   AP50"]
+    for name, ap, ap50, boxes in result.per_class:
+        numbers = ("-" if math.isnan(value) else f"{value:.3f}" for value in (ap, ap50))
+        lines.append(f"{name:<{width}}  {boxes:>5}" + "".join(f"  {number:>5}" for number in numbers))
+    return "\n".join(lines)
+
+
+def write_per_class_csv(result: CocoResult, path: Path | str) -> None:
+    """Writes class, boxes, AP, AP50 with all digits; an empty field where a class has no ground truth."""
+    rows = [
+        [name, boxes, *("" if math.isnan(value) else repr(value) for value in (ap, ap50))]
+        for name, ap, ap50, boxes in result.per_class
+    ]
+    write_csv(Path(path), [["class", "boxes", "AP", "AP50"], *rows])

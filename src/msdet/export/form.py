@@ -1,0 +1,115 @@
+"""The form in which a network leaves: which parts are inside, and how its inputs and outputs look."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from msdet.models.recipe import DetectionRecipe
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is inside an exported file.
+
+    Attributes:
+        size: (h, w) of the input in px.
+        batch_size: images a call; 0 = any number.
+        preprocess: True: uint8 (N, h, w, 3) RGB goes in; False: float32 (N, 3, h, w), normalised.
+        detect: True: boxes and scores come out; False: the raw maps.
+        valid_sizes: with `preprocess`: int32 (N, 2), the height and width that each image covers, goes in as well.
+    """
+
+    size: tuple[int, int]
+    batch_size: int
+    preprocess: bool
+    detect: bool
+    valid_sizes: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the sidecar keeps it."""
+        return {**asdict(self), "size": list(self.size)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Form:
+        """Back from the sidecar.
+
+        Raises:
+            KeyError, TypeError, ValueError: it holds something else.
+        """
+        height, width = values["size"]
+        return cls(
+            (int(height), int(width)),
+            int(values["batch_size"]),
+            bool(values["preprocess"]),
+            bool(values["detect"]),
+            bool(values["valid_sizes"]),
+        )
+
+    def input_specs(self) -> list[tuple[str, tuple[int | None, ...], Any]]:
+        """Name, shape (None = any) and dtype of each input."""
+        n, (h, w) = self.batch_size or None, self.size
+        if not self.preprocess:
+            return [("images", (n, 3, h, w), ms.float32)]
+        specs = [("images", (n, h, w, 3), ms.uint8)]
+        return [*specs, ("valid_sizes", (n, 2), ms.int32)] if self.valid_sizes else specs
+
+    def inputs(self, images: np.ndarray, valid_sizes: np.ndarray, normalised: np.ndarray | None) -> list[np.ndarray]:
+        """The arrays that go in.
+
+        Args:
+            images: uint8 (N, h, w, 3) RGB.
+            valid_sizes: int32 (N, 2).
+            normalised: float32 (N, 3, h, w); needed only without `preprocess`.
+        """
+        if not self.preprocess:
+            assert normalised is not None
+            return [normalised]
+        return [images, valid_sizes] if self.valid_sizes else [images]
+
+
+class DeployCell(nn.Cell):
+    """The parts of a recipe that a form asks for, as one cell; its parameters keep their names."""
+
+    def __init__(self, recipe: DetectionRecipe, network: nn.Cell, form: Form) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.has_preprocess = form.preprocess
+        self.has_decoder = form.detect
+        self.size = form.size
+        if form.preprocess:
+            self.preprocess = recipe.build_preprocess()
+        if form.detect:
+            self.decoder = recipe.build_decoder()
+        self.set_train(False)
+
+    def construct(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        x = self.preprocess(*inputs) if self.has_preprocess else inputs[0]
+        raw = self.network(x)
+        return self.decoder(raw, self.size) if self.has_decoder else raw
+
+
+class Finish(nn.Cell):
+    """The decoder alone, for files without it: raw maps -> boxes (N, K, 4), scores (N, K, C)."""
+
+    def __init__(self, recipe: DetectionRecipe, size: tuple[int, int]) -> None:
+        super().__init__(auto_prefix=False)
+        self.decoder = recipe.build_decoder()
+        self.size = size
+        self.set_train(False)
+
+    def construct(self, *raw: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self.decoder(raw if len(raw) > 1 else raw[0], self.size)
+
+
+def as_arrays(outputs: Tensor | tuple[Tensor, ...]) -> list[np.ndarray]:
+    """A cell's result as numpy arrays, also where it is one tensor."""
+    outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
+    return [output.asnumpy() for output in outputs]

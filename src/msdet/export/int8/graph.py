@@ -1,0 +1,349 @@
+"""From a float ONNX graph and the grids of its activations to an int8 one.
+
+The graph gets a QuantizeLinear and a DequantizeLinear behind each tensor that has a grid, and kernels as int8 with a
+DequantizeLinear (the QDQ form). A runtime turns a convolution between such nodes into one of integers. Both ways to
+int8 end here: training, which knows its grids, and calibration, which finds them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msdet.errors import UserError
+from msdet.quantization.fake_quant import LEAST_RANGE, grid_ends
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+# The first with DequantizeLinear for each channel.
+OPSET = 13
+# Results of these have as many codes as what goes in, or fewer, on the same grid.
+_SHAPE_ONLY = ("Reshape", "Transpose", "MaxPool", "Squeeze", "Unsqueeze", "Flatten")
+# These are computed in int8 if all that goes in is int8.
+_CARRIED = ("LeakyRelu", "Relu", "Add", "Concat")
+_LARGEST_BIAS = 2**30
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Of uint8 codes 0 .. 255: a value is scale * (code - zero_point)."""
+
+    scale: float
+    zero_point: int
+
+    @classmethod
+    def covering(cls, low: float, high: float) -> Grid:
+        """The grid of a range; the range is widened to hold 0."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = max(high - low, LEAST_RANGE) / 255
+        return cls(scale, int(np.clip(np.floor(-low / scale + 0.5), 0, 255)))
+
+
+@dataclass(frozen=True)
+class WeightRule:
+    """How kernels become codes -levels .. levels: symmetric, with a scale for each output channel or one for all."""
+
+    per_channel: bool = True
+    levels: int = 127
+
+    def codes(self, weight: np.ndarray, least_scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """int8 codes of the kernel's shape, and float32 scales (O,) or ().
+
+        Args:
+            weight: float32 (O, ...).
+            least_scale: (O,): no scale is smaller.
+        """
+        rows = np.abs(weight.reshape(len(weight), -1))
+        greatest = rows.max(1) if self.per_channel else np.full(len(weight), rows.max())
+        scale = np.maximum(greatest, LEAST_RANGE / 2) / self.levels
+        scale = np.maximum(scale, least_scale if self.per_channel else least_scale.max()).astype(np.float32)
+        shape = (-1,) + (1,) * (weight.ndim - 1)
+        codes = np.clip(np.rint(weight / scale.reshape(shape)), -self.levels, self.levels).astype(np.int8)
+        return codes, scale if self.per_channel else scale[0]
+
+
+class Graph:
+    """An ONNX graph with its nodes by what they make and take, which is read anew after a change."""
+
+    def __init__(self, model: ModelProto) -> None:
+        from onnx import numpy_helper
+
+        self.proto: GraphProto = model.graph
+        self.producer = {name: node for node in self.proto.node for name in node.output}
+        self.consumers: dict[str, list[NodeProto]] = {}
+        for node in self.proto.node:
+            for name in node.input:
+                self.consumers.setdefault(name, []).append(node)
+        self.outputs = {value.name for value in self.proto.output}
+        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in self.proto.initializer}
+        for node in self.proto.node:
+            if node.op_type == "Constant":
+                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+
+    def convolutions(self) -> list[NodeProto]:
+        """All of them, in the order of computation."""
+        return [node for node in self.proto.node if node.op_type == "Conv"]
+
+    def before_a_convolution(self) -> set[str]:
+        """Tensors that some convolution depends on."""
+        found: set[str] = set()
+        waiting = [node.input[0] for node in self.convolutions()]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                node = self.producer.get(name)
+                waiting += list(node.input) if node is not None else []
+        return found - self.constants.keys()
+
+    def remove(self, nodes: Iterable[NodeProto]) -> None:
+        """Takes nodes out, and constants that nobody reads then."""
+        for node in nodes:
+            self.proto.node.remove(node)
+        read = {name for node in self.proto.node for name in node.input} | self.outputs
+        for node in [n for n in self.proto.node if n.op_type == "Constant" and n.output[0] not in read]:
+            self.proto.node.remove(node)
+        for tensor in [tensor for tensor in self.proto.initializer if tensor.name not in read]:
+            self.proto.initializer.remove(tensor)
+        self._drop_inputs(read)
+
+    def _drop_inputs(self, read: set[str]) -> None:
+        # Older files list their weights among the inputs.
+        kept = {tensor.name for tensor in self.proto.initializer}
+        for value in [v for v in self.proto.input if v.name not in read or v.name in kept]:
+            self.proto.input.remove(value)
+
+    def add_constant(self, name: str, value: np.ndarray) -> str:
+        """Adds an initializer; gives its name."""
+        from onnx import numpy_helper
+
+        self.proto.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))
+        return name
+
+
+def raise_opset(model: ModelProto) -> ModelProto:
+    """The same model in the opset that int8 needs."""
+    from onnx import version_converter
+
+    if max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")) >= OPSET:
+        return model
+    return version_converter.convert_version(model, OPSET)
+
+
+def fold_batch_norm(model: ModelProto) -> int:
+    """Multiplies batch norm into the kernel of the convolution before it; returns how many there were.
+
+    Conv(x, w) -> gamma (. - mean) / sqrt(variance + eps) + beta is Conv(x, w g) + beta - g mean with
+    g = gamma / sqrt(variance + eps).
+    """
+    graph = Graph(model)
+    folded = []
+    for node in graph.proto.node:
+        conv = graph.producer.get(node.input[0]) if node.op_type == "BatchNormalization" else None
+        if conv is None or conv.op_type != "Conv" or len(graph.consumers[conv.output[0]]) != 1:
+            continue
+        gamma, beta, mean, variance = (graph.constants[name].astype(np.float64) for name in node.input[1:5])
+        eps = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+        gain = gamma / np.sqrt(variance + eps)
+        weight = graph.constants[conv.input[1]]
+        shift = beta - gain * mean
+        if len(conv.input) > 2:
+            shift = shift + gain * graph.constants[conv.input[2]]
+        shape = (-1,) + (1,) * (weight.ndim - 1)
+        # Named by the result, not by the kernel: several convolutions may share one.
+        name = node.output[0]
+        new_weight = graph.add_constant(name + ".folded", (weight * gain.reshape(shape)).astype(np.float32))
+        new_bias = graph.add_constant(name + ".shift", shift.astype(np.float32))
+        conv.input[:] = [conv.input[0], new_weight, new_bias]
+        conv.output[0] = node.output[0]
+        folded.append(node)
+    graph.remove(folded)
+    return len(folded)
+
+
+def take_markers(model: ModelProto, grids: Sequence[tuple[float, int]], levels: int = 255) -> dict[str, Grid]:
+    """Takes out the clips that a network with marked grids was exported with (`mark_grids`), and tells their places.
+
+    Args:
+        model: with batch norm folded; it is changed.
+        grids: scale and zero point of every marker.
+        levels: codes of a grid less 1.
+
+    Returns:
+        Tensor -> grid.
+
+    Raises:
+        UserError: the graph holds other clips than were marked.
+    """
+    graph = Graph(model)
+    known = {tuple(np.float32(end) for end in grid_ends(*grid, levels)): Grid(*grid) for grid in grids}
+    found: dict[str, Grid] = {}
+    clips = []
+    for node in graph.proto.node:
+        inner = graph.producer.get(node.input[0]) if node.op_type == "Min" and len(node.input) == 2 else None
+        if inner is None or inner.op_type != "Max" or len(inner.input) != 2:
+            continue
+        ends = [graph.constants.get(clip.input[1]) for clip in (inner, node)]
+        if any(end is None or end.size != 1 for end in ends):
+            continue
+        grid = known.get(tuple(np.float32(end.reshape(())) for end in ends if end is not None))
+        if grid is not None:
+            clips.append((inner, node))
+            found[inner.input[0]] = grid
+    if len(clips) != len(grids):
+        raise UserError(f"the graph shows {len(clips)} of {len(grids)} roundings: this export cannot be trusted")
+    for inner, node in clips:
+        for consumer in graph.consumers.get(node.output[0], []):
+            consumer.input[:] = [inner.input[0] if name == node.output[0] else name for name in consumer.input]
+        # A clip that itself followed a clip's tensor keeps its place in `found` by the tensor's name.
+    graph.remove([clip for pair in clips for clip in pair])
+    return found
+
+
+def tensors_to_calibrate(model: ModelProto) -> list[str]:
+    """Tensors that are to get a grid: what goes into a convolution, and what comes out of one if another follows, and
+    what stands between them and is computed from nothing but such.
+
+    Args:
+        model: with batch norm folded.
+    """
+    graph = Graph(model)
+    region = graph.before_a_convolution()
+    chosen = {node.input[0] for node in graph.convolutions()}
+    for node in graph.proto.node:
+        inputs = [name for name in node.input if name not in graph.constants]
+        if not node.output or node.output[0] not in region:
+            continue
+        is_sum = node.op_type == "Conv" and not _is_taken_over(graph, node.output[0])
+        in_int8 = all(name in chosen or _is_taken_over(graph, name) for name in inputs)
+        if is_sum or (in_int8 and _carries(node, len(inputs))):
+            chosen.add(node.output[0])
+    return [name for node in graph.proto.node for name in node.output if name in chosen] + sorted(
+        chosen - graph.producer.keys()
+    )
+
+
+def _is_taken_over(graph: Graph, name: str) -> bool:
+    """Whether a tensor goes from a convolution to a ReLU alone, which becomes part of it: codes of ReLU's result begin
+    at 0, so that rounding to them is ReLU."""
+    node, followers = graph.producer.get(name), graph.consumers.get(name, [])
+    is_convolved = node is not None and node.op_type == "Conv"
+    return is_convolved and len(followers) == 1 and followers[0].op_type == "Relu"
+
+
+def _carries(node: NodeProto, data_inputs: int) -> bool:
+    """Whether int8 goes through a node; sums and concatenations with a constant are computed in float."""
+    if node.op_type in ("Add", "Concat"):
+        return data_inputs == len(node.input)
+    return node.op_type in (*_CARRIED, *_SHAPE_ONLY) and data_inputs == 1
+
+
+def spread_grids(model: ModelProto, grids: Mapping[str, Grid]) -> dict[str, Grid]:
+    """The same grids, and those of results that only move values about, which keep the grid of what goes in."""
+    graph = Graph(model)
+    region = graph.before_a_convolution()
+    spread = dict(grids)
+    for node in graph.proto.node:
+        if not node.output or node.output[0] not in region:
+            continue
+        inputs = [name for name in node.input if name not in graph.constants]
+        if node.op_type in _SHAPE_ONLY and inputs and inputs[0] in spread:
+            spread[node.output[0]] = spread[inputs[0]]
+        elif node.op_type == "Concat" and node.output[0] not in grids and len(inputs) == len(node.input):
+            taken = {spread.get(name) for name in inputs}
+            if len(taken) == 1 and None not in taken:
+                spread[node.output[0]] = taken.pop()
+    return spread
+
+
+def insert_grids(model: ModelProto, grids: Mapping[str, Grid], rule: WeightRule) -> None:
+    """Puts QuantizeLinear and DequantizeLinear behind every tensor that has a grid, and int8 kernels into the
+    convolutions that such a tensor goes into.
+
+    Args:
+        model: of opset 13 or later, with batch norm folded; it is changed.
+        grids: tensor -> grid.
+        rule: of the kernels.
+    """
+    graph = Graph(model)
+    for conv in graph.convolutions():
+        if conv.input[0] in grids:
+            _quantize_kernel(graph, conv, grids[conv.input[0]].scale, rule)
+    graph.remove([])
+    graph = Graph(model)
+    pairs = {name: _pair(graph, name, grid) for name, grid in grids.items()}
+    for name in grids:
+        for consumer in graph.consumers.get(name, []):
+            consumer.input[:] = [name + ".dequantized" if given == name else given for given in consumer.input]
+    nodes = list(graph.proto.node)
+    ordered = [node for name, pair in pairs.items() if name not in graph.producer for node in pair]
+    for node in nodes:
+        ordered.append(node)
+        ordered += [new for name in node.output if name in pairs for new in pairs[name]]
+    del graph.proto.node[:]
+    graph.proto.node.extend(_constants_first(ordered))
+
+
+def _constants_first(nodes: Sequence[NodeProto]) -> list[NodeProto]:
+    """DequantizeLinear nodes of kernels read nothing but constants, and may stand anywhere; here in front."""
+    kernels = [node for node in nodes if node.name.endswith(".kernel")]
+    return kernels + [node for node in nodes if not node.name.endswith(".kernel")]
+
+
+def _pair(graph: Graph, name: str, grid: Grid) -> tuple[NodeProto, NodeProto]:
+    from onnx import helper
+
+    scale = graph.add_constant(name + ".scale", np.float32(grid.scale).reshape(()))
+    zero = graph.add_constant(name + ".zero_point", np.uint8(grid.zero_point).reshape(()))
+    return (
+        helper.make_node("QuantizeLinear", [name, scale, zero], [name + ".codes"], name=name + ".quantize"),
+        helper.make_node(
+            "DequantizeLinear", [name + ".codes", scale, zero], [name + ".dequantized"], name=name + ".dequantize"
+        ),
+    )
+
+
+def _quantize_kernel(graph: Graph, conv: NodeProto, input_scale: float, rule: WeightRule) -> None:
+    """int8 kernel with its scales, and bias as int32 in units of (input scale * kernel scale), as integer sums are."""
+    from onnx import helper
+
+    weight = graph.constants[conv.input[1]]
+    bias = graph.constants[conv.input[2]].astype(np.float64) if len(conv.input) > 2 else np.zeros(len(weight))
+    # So that the bias of a channel whose kernel has died fits into int32.
+    codes, scale = rule.codes(weight, np.abs(bias) / (input_scale * _LARGEST_BIAS))
+    name = conv.output[0] + ".weight"
+    names = [graph.add_constant(name + ".int8", codes), graph.add_constant(name + ".scale", scale)]
+    names.append(graph.add_constant(name + ".zero", np.zeros_like(scale, np.int8)))
+    unit = (np.float32(input_scale) * scale).astype(np.float32)
+    steps = np.rint(bias / unit.astype(np.float64)).astype(np.int32)
+    bias_names = [graph.add_constant(name + ".bias.int32", steps), graph.add_constant(name + ".bias.scale", unit)]
+    bias_names.append(graph.add_constant(name + ".bias.zero", np.zeros_like(unit, np.int32)))
+    axis = {"axis": 0} if rule.per_channel else {}
+    for given, made in ((names, name + ".dequantized"), (bias_names, name + ".bias.dequantized")):
+        graph.proto.node.append(helper.make_node("DequantizeLinear", given, [made], name=made + ".kernel", **axis))
+    conv.input[:] = [conv.input[0], name + ".dequantized", name + ".bias.dequantized"]
+
+
+def count_operators(path: Path) -> Counter[str]:
+    """How onnxruntime computes a file: operator -> number of nodes in the graph it has optimised for this processor.
+
+    `QLinearConv` are the convolutions of integers; `Conv` and `FusedConv` those of floats.
+    """
+    import tempfile
+
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = onnx.load(options.optimized_model_filepath)
+    return Counter(node.op_type for node in model.graph.node)

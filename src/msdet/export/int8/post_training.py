@@ -1,0 +1,128 @@
+"""Post-training quantization: grids for a float ONNX file from pictures like those it will see."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mindspore import Tensor
+
+from msdet.data.images.sources import Media, open_media
+from msdet.errors import UsageError, UserError
+from msdet.export.int8.graph import Grid
+
+if TYPE_CHECKING:
+    from msdet.config import Config
+    from msdet.data.transforms.pipeline import Pipeline
+    from msdet.export.form import Form
+    from msdet.models.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+def calibration_arrays(cfg: Config, recipe: Recipe, form: Form) -> Iterator[list[np.ndarray]]:
+    """The inputs of an exported file, batch by batch, made of the pictures in `calibration` as evaluation makes them.
+
+    Raises:
+        UsageError: the folder is missing or holds no pictures.
+        UserError: none of them can be read.
+    """
+    place, preprocess = recipe.eval_pipeline(), recipe.build_preprocess()
+    media = calibration_pictures(cfg)
+    waiting: list[tuple[np.ndarray, Any]] = []
+    count = 0
+    for frame in media:
+        waiting.append(_placed(place, frame.image, form.size))
+        count += 1
+        if len(waiting) == form.batch_size:
+            yield _arrays(waiting, preprocess, form)
+            waiting = []
+        if count == cfg.calibration_images:
+            break
+    if count and waiting:
+        # A file of a fixed batch is filled up with the first picture.
+        yield _arrays(waiting + waiting[:1] * (form.batch_size - len(waiting)), preprocess, form)
+    if not count:
+        raise UserError(f"{cfg.calibration}: none of the pictures can be read: {'; '.join(media.broken[:3])}")
+    log.info("calibrated on %d pictures of %s", count, cfg.calibration)
+
+
+def calibration_pictures(cfg: Config) -> Media:
+    """The pictures in the folder `calibration`.
+
+    Raises:
+        UsageError: the folder is missing or holds none.
+    """
+    if not cfg.calibration:
+        raise UsageError("quantize ptq needs pictures like those the network will see: name a folder by --calibration")
+    if not Path(cfg.calibration).is_dir():
+        raise UsageError(f"{cfg.where('calibration')} {cfg.calibration} is no folder")
+    return open_media(cfg.calibration, cfg.max_image_pixels)
+
+
+def _placed(place: Pipeline, image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    canvas = np.zeros((*size, 3), np.uint8)
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+    _, _, geometry = place(lambda _: (image, *none), 0, 1, canvas, np.random.default_rng(0))
+    return canvas, geometry.valid_size
+
+
+def _arrays(placed: Sequence[tuple[np.ndarray, tuple[int, int]]], preprocess: Any, form: Form) -> list[np.ndarray]:
+    images = np.stack([canvas for canvas, _ in placed])
+    valid_sizes = np.array([valid for _, valid in placed], np.int32)
+    normalised = preprocess(Tensor(images), Tensor(valid_sizes)).asnumpy()
+    return form.inputs(images, valid_sizes, normalised)
+
+
+def calibrated_grids(path: Path, tensors: Sequence[str], batches: Iterator[list[np.ndarray]]) -> dict[str, Grid]:
+    """Runs a file on batches; each tensor's grid covers the mean of the batches' extremes.
+
+    The mean, because a single outlier would widen the grid for all pictures; it is what the observers of a training
+    settle at, too.
+
+    Args:
+        path: float ONNX file.
+        tensors: names of those that are to get a grid.
+        batches: its inputs.
+
+    Returns:
+        Tensor -> grid.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader
+    from onnxruntime.quantization.calibrate import MinMaxCalibrater
+
+    names = [value.name for value in onnx.load(str(path), load_external_data=False).graph.input]
+
+    class Reader(CalibrationDataReader):
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            arrays = next(batches, None)
+            return None if arrays is None else dict(zip(names, arrays, strict=True))
+
+    class Chosen(MinMaxCalibrater):
+        """Follows the tensors that are asked for, instead of all of some operators."""
+
+        def select_tensors_to_calibrate(self, model: onnx.ModelProto) -> tuple[list[str], dict[str, Any]]:
+            _, infos = super().select_tensors_to_calibrate(model)
+            return list(tensors), infos
+
+    # With moving_average it takes the mean of all batches it was given at once.
+    calibrator = Chosen(path, None, str(path.with_name(path.name + ".augmented")), moving_average=True)
+    try:
+        calibrator.augment_graph()
+        calibrator.create_inference_session()
+        calibrator.collect_data(Reader())
+        ranges = calibrator.compute_data()
+    finally:
+        path.with_name(path.name + ".augmented").unlink(missing_ok=True)
+    lacking = [name for name in tensors if name not in ranges.data]
+    if lacking:
+        raise UserError(f"calibration gave no range for {len(lacking)} tensors, {lacking[0]} among them")
+    return {name: _grid(*ranges[name].range_value) for name in tensors}
+
+
+def _grid(low: np.ndarray, high: np.ndarray) -> Grid:
+    return Grid.covering(float(np.min(low)), float(np.max(high)))

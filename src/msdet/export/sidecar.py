@@ -1,0 +1,55 @@
+"""NAME.json beside an exported file: what it is, and the checksum that is verified before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msdet.errors import UserError
+from msdet.export.form import Form
+from msdet.files import read_json, sha256_of, write_json
+
+
+def sidecar_path(file: Path) -> Path:
+    """NAME.mindir and NAME.onnx have different sidecars: NAME.mindir.json, NAME.onnx.json."""
+    return file.with_name(file.name + ".json")
+
+
+def write_sidecar(file: Path, content: Mapping[str, Any]) -> None:
+    """Writes the sidecar with the file's sha256."""
+    write_json(sidecar_path(file), {**content, "sha256": sha256_of(file)})
+
+
+def read_sidecar(file: Path) -> tuple[dict[str, Any], Form]:
+    """Reads a file's sidecar and verifies the file against it; that of an .om is of the ONNX or AIR file which atc made
+    it of, whose checksum is not the .om's.
+
+    Raises:
+        UserError: one of both is missing, the sidecar is damaged, or the file is another one.
+    """
+    if not file.is_file():
+        raise UserError(f"{file} does not exist")
+    path = sidecar_path(file)
+    is_derived = file.suffix == ".om"
+    if is_derived:
+        sources = [sidecar_path(file.with_suffix(suffix)) for suffix in (".onnx", ".air")]
+        path = next((source for source in sources if source.is_file()), sources[0])
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing: without it neither the classes nor the preprocessing of {file.name} are known.\n"
+            "Copy both files that export.py wrote."
+        )
+    content = read_json(path)
+    try:
+        form = Form.from_dict(content["form"])
+        expected = content["sha256"]
+        content["config"]["model"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no sidecar of export.py: {error} is missing or wrong") from error
+    if not is_derived and expected != sha256_of(file):
+        raise UserError(
+            f"{file} is not the file that {path.name} describes (sha256 differs): it was damaged or replaced. "
+            "Nothing of it was run. Export it again, or copy both files together."
+        )
+    return content, form

@@ -1,0 +1,119 @@
+"""Who runs a file on Ascend without MindSpore's main package: MindSpore Lite, and CANN's runtime for .om files.
+
+That package serves no Atlas 200/300/500 (Ascend 310) since MindSpore 2.2. These two do, and the Atlas inference series
+(310P: 300I Pro, 300I Duo) and the training cards. What lies before and after the network is computed on the host.
+
+Neither runtime is on PyPI, and neither was ever run by this project: tests put modules of the same interface in their
+places.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msdet.errors import UserError
+from msdet.export.atc import PRECISION_MODES
+from msdet.inference.runners import ExportedRunner, unloadable
+from msdet.runtime.ranks import card_of
+from msdet.runtime.start import device_asked
+from msdet.text import readable_path
+
+if TYPE_CHECKING:
+    from msdet.config import Config
+
+log = logging.getLogger(__name__)
+
+
+class LiteRunner(ExportedRunner):
+    """A MINDIR file, by MindSpore Lite on Ascend, or on the CPU where `device_target` is that."""
+
+    def __init__(self, path: Path, cfg: Config) -> None:
+        try:
+            import mindspore_lite as lite
+        except ImportError as error:
+            raise UserError(
+                "runner mindspore_lite: the package mindspore_lite is not installed. Its wheel comes with MindSpore "
+                "Lite (mindspore.cn, for Ascend), not from PyPI. Without it MindSpore itself runs the file, on the CPU "
+                "or a training card: --runner mindspore; an .om of atc runs by --runner om."
+            ) from error
+        super().__init__(path, cfg)
+        context = lite.Context()
+        on_cpu = device_asked(cfg) == "CPU"
+        context.target = ["cpu" if on_cpu else "ascend"]
+        if not on_cpu:
+            context.ascend.device_id = card_of(cfg)
+            context.ascend.precision_mode = cfg.precision_mode
+            _warn_of_half(path, self.sidecar, cfg.precision_mode)
+        self.model = lite.Model()
+        try:
+            with readable_path(path, copy=True) as name:
+                self.model.build_from_file(name, lite.ModelType.MINDIR, context)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise unloadable(path, error) from error
+
+    def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        inputs = self.model.get_inputs()
+        if not self.batch_size:
+            self.model.resize(inputs, [list(array.shape) for array in arrays])
+        for value, array in zip(inputs, arrays, strict=True):
+            value.set_data_from_numpy(np.ascontiguousarray(array))
+        return [output.get_data_to_numpy() for output in self.model.predict(inputs)]
+
+
+class OmRunner(ExportedRunner):
+    """What atc made of an ONNX or AIR file of export.py: NAME.om beside NAME.onnx.json. By CANN's ais_bench."""
+
+    def __init__(self, path: Path, cfg: Config) -> None:
+        try:
+            from ais_bench.infer.interface import InferSession
+        except ImportError as error:
+            raise UserError(
+                f"{path}: the packages ais_bench and aclruntime are not installed. Their wheels are those of the "
+                "Ascend tools (gitee.com/ascend/tools, ais-bench_workload), not from PyPI; or run the .onnx or .mindir."
+            ) from error
+        super().__init__(path, cfg)
+        # Its precision was chosen when atc made it; atc.sh takes the key's.
+        _warn_of_half(path, self.sidecar, cfg.precision_mode)
+        try:
+            with readable_path(path, copy=True) as name:
+                self.session = InferSession(device_id=card_of(cfg), model_path=name)
+        except (RuntimeError, ValueError) as error:
+            raise unloadable(path, error) from error
+        _check_inputs(path, self.session.get_inputs(), self.sidecar["inputs"], self.batch_size)
+
+    def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        # Some of its versions give values in the type of the file's outputs: atc.sh asks for float32.
+        outputs = self.session.infer([np.ascontiguousarray(array) for array in arrays], mode="static")
+        return [np.asarray(output, np.float32) for output in outputs]
+
+    def close(self) -> None:
+        self.session.free_resource()
+
+
+def _warn_of_half(path: Path, sidecar: dict[str, Any], mode: str) -> None:
+    report = sidecar.get("float16", {}).get(mode)
+    if report is not None and not report["is_within"]:
+        far = f"{report['box_px']:.2g} px and {report['score']:.2g} of a score" if report["is_number"] else "no numbers"
+        log.warning(
+            "%s: in precision mode %s its results, emulated at export, were %s off those in float32; other modes: %s",
+            path, mode, far, ", ".join(other for other in PRECISION_MODES if other != mode),
+        )  # fmt: skip
+
+
+def _check_inputs(path: Path, inputs: list[Any], expected: list[dict[str, Any]], batch_size: int) -> None:
+    """An .om has no checksum in the sidecar: what it takes is compared instead.
+
+    Raises:
+        UserError: it takes something else.
+    """
+    shapes = [list(value.shape) for value in inputs]
+    wanted = [[batch_size or 1, *value["shape"][1:]] for value in expected]
+    if shapes != wanted:
+        raise UserError(
+            f"{path} takes {shapes}, but the file that it was made of takes {wanted}: run atc again (atc.sh), or copy "
+            "the sidecar that belongs to it"
+        )

@@ -1,0 +1,39 @@
+"""One line instead of a traceback where a package is not installed: nearly always the wrong interpreter was called."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from types import TracebackType
+
+_OWN = ("msdet", "tests", "benchmarks")
+
+
+def explain_missing_packages() -> None:
+    """Lets a process that ends because a package cannot be found say what to do, unless it runs with `--debug`.
+
+    A command imports before it can catch anything, hence the interpreter's own hook.
+    """
+    usual = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        name = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+        if not name or name.split(".")[0] in _OWN or "--debug" in sys.argv:
+            usual(kind, error, trace)
+        else:
+            sys.stderr.write(f"error: {_remedy(name)}\n")
+
+    sys.excepthook = hook
+
+
+def _remedy(name: str) -> str:
+    root = Path(__file__).resolve().parents[2]
+    activate = root / ".venv" / "bin" / "activate"
+    is_active = Path(sys.prefix).resolve() == (root / ".venv").resolve()
+    if activate.is_file() and not is_active:
+        remedy = f"activate the environment first: . {shlex.quote(str(activate))}"
+    else:
+        install = (sys.executable, "-m", "pip", "install", "-r", str(root / "requirements.txt"))
+        remedy = f"install the requirements first: {shlex.join(install)}"
+    return f"{sys.executable} has no package {name!r}; {remedy}"

@@ -1,0 +1,127 @@
+"""Keys of the classifiers DarkNet53 and CSPDarkNet53."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from msdet.config import Config, key
+from msdet.config.sections.quantization import QuantKeys
+from msdet.errors import UsageError
+from msdet.models.darknet53.backbone_config import DarkNetKeys
+
+
+@dataclass(frozen=True)
+class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
+    """DarkNet53"""
+
+    # Keys of all models with other defaults or choices.
+    dataset: str = key(
+        "imagefolder",
+        "form of the data: a folder a class in train/ and val/ (imagenet2012 and imagenet are old names of it), or "
+        "MindRecord files made of it",
+        choices=("imagefolder", "imagenet2012", "imagenet", "mindrecord"),
+        affects_training=False,
+    )
+    group_size: int = key(1, "number of processes; msrun's own value wins", minimum=1, means_default=("",))
+    training_shape: str = key("256", "training size in px")
+    testing_shape: int = key(256, "square input size in px at evaluation, after the centre crop", minimum=32,
+                             maximum=4096)  # fmt: skip
+    resize: str = key(
+        "shortest_side",
+        "at evaluation, before the centre crop: the shortest side, or both sides, to eval_resize",
+        choices=("shortest_side", "stretch"),
+    )
+    eval_batch_size: int = key(64, "images a batch at evaluation", minimum=1, maximum=65536, affects_training=False)
+
+    eval_resize: int = key(0, "px of that resize; 0: 8/7 of testing_shape, e.g. 292 for 256", minimum=0, maximum=4096)
+    crop_area: tuple[float, float] = key(
+        (0.08, 1.0), "training: range of the area of the random crop, share of the image", above=0, maximum=1
+    )
+    crop_aspect: tuple[float, float] = key(
+        (0.75, 1.333), "training: range of the aspect ratio of the random crop", above=0, maximum=16
+    )
+    colour_jitter: tuple[float, float, float] = key(
+        (0.4, 0.4, 0.4), "training: brightness, contrast and saturation are multiplied by 1 - x .. 1 + x", minimum=0,
+        maximum=1,
+    )  # fmt: skip
+    activation: str = key("leaky", "leaky as darknet, relu as the old zoo", choices=("leaky", "relu"))
+    weight_init: str = key(
+        "xavier",
+        "of the kernels: Xavier's uniform, or uniform within 1 / sqrt(fan in)",
+        choices=("xavier", "fan_in"),
+    )
+    pretrained_epoch_num: int = key(
+        0, "epochs that the weights in pretrained were trained for: epochs and schedule go on from there", minimum=0
+    )
+    image_size: tuple[int, ...] = key(
+        (), "old name: (height, width) in px, sets training_shape and testing_shape", minimum=32, maximum=4096
+    )
+    parameter_server: bool = key(False, "old name; only False is taken: MindSpore 2.x trains by all-reduce")
+
+    UNUSED: ClassVar[tuple[str, ...]] = (
+        "training_interpolation", "jitter", "jitter_scale", "hue", "saturation", "value",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if not self.image_size:
+            return
+        if len(set(self.image_size)) != 1:
+            raise UsageError(f"{self.where('image_size')} is {self.image_size}; inputs are square, e.g. 224,224")
+        side = self.image_size[0]
+        for name, value in (("training_shape", str(side)), ("testing_shape", side), ("image_size", ())):
+            object.__setattr__(self, name, value)
+
+    @property
+    def resize_px(self) -> int:
+        """px that evaluation resizes the shortest side, or both sides, to."""
+        return self.eval_resize or self.testing_shape * 8 // 7
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from super().problems()
+        if self.resize_px < self.testing_shape:
+            yield (
+                "eval_resize",
+                f"is {self.eval_resize}, less than testing_shape {self.testing_shape} that is cut from it",
+            )
+        if not self.training_shape:
+            yield "training_shape", "is empty; a classifier is trained at one size"
+        for name in ("crop_area", "crop_aspect"):
+            if getattr(self, name)[0] > getattr(self, name)[1]:
+                yield name, "takes the smaller number first"
+        if self.num_classes == 1 or len(self.class_names) == 1:
+            yield "num_classes", "is 1; there is nothing to tell apart"
+        if self.pretrained_epoch_num >= self.max_epoch:
+            yield "pretrained_epoch_num", f"is {self.pretrained_epoch_num}; max_epoch {self.max_epoch} leaves no epoch"
+        if self.pretrained_epoch_num and not self.pretrained:
+            yield "pretrained_epoch_num", f"is {self.pretrained_epoch_num}, but pretrained is empty"
+        if self.parameter_server:
+            yield "parameter_server", "is True; it is not supported, set is_distributed instead"
+
+
+@dataclass(frozen=True)
+class CspDarkNet53Config(DarkNet53Config):
+    """CSPDarkNet53"""
+
+    training_shape: str = key("224", "training size in px")
+    testing_shape: int = key(224, "square input size in px at evaluation, after the centre crop", minimum=32,
+                             maximum=4096)  # fmt: skip
+    resize: str = key(
+        "stretch",
+        "at evaluation, before the centre crop: the shortest side, or both sides, to eval_resize",
+        choices=("shortest_side", "stretch"),
+    )
+    activation: str = key(
+        "mish",
+        "mish_tanh is the same function computed as in the old zoo: on CPU 1e-4 off",
+        choices=("mish", "mish_tanh"),
+    )
+    weight_init: str = key(
+        "fan_in",
+        "of the kernels: Xavier's uniform, or uniform within 1 / sqrt(fan in)",
+        choices=("xavier", "fan_in"),
+    )
+
+
+MODEL_CONFIG = {"darknet53": DarkNet53Config, "cspdarknet53": CspDarkNet53Config}

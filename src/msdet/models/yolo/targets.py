@@ -1,0 +1,97 @@
+"""Which cells and anchors of a YOLO answer for which ground-truth boxes, computed in the graph.
+
+Every ground truth has S *slots*: places (anchor, cell) that it may be written to. YOLOv3 writes each box to its best
+anchor of all nine: one slot. Where further anchors count too (YOLOv4), there is a slot for each of the nine, and those
+that fit well enough are positive. Of two boxes on one place, the later wins.
+
+A place is numbered in the three maps laid end to end, (N, 3, 5 + C, h * w summed over strides 32, 16, 8).
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import ops
+
+from msdet.models.yolo.decoder import ANCHORS_PER_SCALE, STRIDES
+
+NUM_ANCHORS = ANCHORS_PER_SCALE * len(STRIDES)
+
+# For each of the nine anchors, smallest first: the stride of its map, and its number within the map.
+ANCHOR_STRIDES = np.repeat(STRIDES[::-1], ANCHORS_PER_SCALE)
+ANCHOR_NUMBERS = np.tile(np.arange(ANCHORS_PER_SCALE), len(STRIDES))
+
+# Where the map of an anchor begins in the maps laid end to end, in units of the cells of the map of stride 32: a map of
+# half the stride has four times the cells.
+_CELLS = (STRIDES[0] // np.array(STRIDES)) ** 2
+ANCHOR_FIRST_CELLS = np.repeat((np.cumsum(_CELLS) - _CELLS)[::-1], ANCHORS_PER_SCALE)
+
+
+def box_size(boxes: ms.Tensor) -> ms.Tensor:
+    """xyxy (..., 4) -> (..., 2) width and height."""
+    return boxes[..., 2:] - boxes[..., :2]
+
+
+def is_object(boxes: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:
+    """bool (N, M): no padding (label >= 0) and of some area. A box without area is left out of training."""
+    return ops.logical_and(labels >= 0, ops.all(box_size(boxes) > 0, -1))
+
+
+def anchor_sides(anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(A, 2) widths and heights in pixels -> widths, heights and areas, float32 (A,): what `anchor_iou` takes."""
+    width, height = np.float32(anchors[:, 0]), np.float32(anchors[:, 1])
+    return width, height, width * height
+
+
+def anchor_iou(size: ms.Tensor, anchors: tuple) -> ms.Tensor:
+    """IoU of boxes and anchors laid on one centre.
+
+    Args:
+        size: (N, M, 2), widths and heights of the boxes in pixels, positive.
+        anchors: see `anchor_sides`.
+
+    Returns:
+        (N, M, A) in 0..1.
+    """
+    width, height = size[..., :1], size[..., 1:]
+    anchor_width, anchor_height, area = anchors
+    intersection = ops.minimum(width, anchor_width) * ops.minimum(height, anchor_height)
+    return intersection / (width * height + area - intersection)
+
+
+def choose_anchors(iou: ms.Tensor, valid: ms.Tensor, extra_anchor_iou: float | None) -> tuple:
+    """The anchors of each ground truth's slots.
+
+    Args:
+        iou: (N, M, 9) with all anchors.
+        valid: bool (N, M), see `is_object`.
+        extra_anchor_iou: besides its best anchor a box takes every anchor with a larger IoU than this; None = only the
+            best.
+
+    Returns:
+        anchor: int32 (N, M, S), 0..8. S = 1 without, 9 with `extra_anchor_iou`.
+        positive: bool (N, M, S).
+    """
+    best = ops.expand_dims(ops.cast(ops.argmax(iou, -1), ms.int32), 2)
+    valid = ops.expand_dims(valid, 2)
+    if extra_anchor_iou is None:
+        return best, valid
+    anchor = ops.broadcast_to(ops.cast(ops.arange(NUM_ANCHORS), ms.int32), iou.shape)
+    return anchor, ops.logical_and(valid, ops.logical_or(iou > extra_anchor_iou, anchor == best))
+
+
+def cell_corners(boxes: ms.Tensor, stride: ms.Tensor, columns: ms.Tensor, rows: ms.Tensor) -> ms.Tensor:
+    """The cell that holds the centre of each box.
+
+    Args:
+        boxes: (N, M, 4) xyxy in pixels.
+        stride, columns, rows: (N, M, S), of the slot's map; the boxes' type.
+
+    Returns:
+        (N, M, S, 2): column and row, whole numbers in the boxes' type. A centre on the right or lower border of the
+        image belongs to the last cell.
+    """
+    centre = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2, 2)
+    cell = ops.floor(centre / ops.expand_dims(stride, 3))
+    last = ops.stack((columns, rows), -1) - 1
+    return ops.relu(ops.minimum(cell, last))

@@ -1,0 +1,37 @@
+"""Keys of YOLOv3 on DarkNet53."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msdet.config import key
+from msdet.models.yolo.config import YoloConfig
+
+# (width, height) in px at 416, as published with YOLOv3: three for stride 8, then for stride 16, then for stride 32.
+_ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
+
+
+@dataclass(frozen=True)
+class YoloV3Config(YoloConfig):
+    """YOLOv3"""
+
+    anchors: tuple[tuple[float, float], ...] = key(
+        _ANCHORS, "nine (width, height) in px, smallest first", above=0, maximum=4096
+    )
+    activation: str = key("leaky", "of the backbone: leaky as darknet, relu as the old zoo", choices=("leaky", "relu"))
+    image_id: str = key(
+        "",
+        "postprocess.py: .npy file with the id of each image, in the order that numbers the result files; empty: the "
+        "data set's",
+        path=True,
+        affects_training=False,
+    )
+    image_shape: str = key(
+        "",
+        "postprocess.py: .npy file with both sides of each image in px, in that order, to be checked",
+        path=True,
+        affects_training=False,
+    )
+
+
+MODEL_CONFIG = YoloV3Config

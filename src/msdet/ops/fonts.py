@@ -1,0 +1,270 @@
+"""Letters of every script on pictures and charts, in fonts that have them.
+
+The font that `choose_font` was given comes first, then DejaVu Sans, which comes with matplotlib, then those of the
+system. One text may need several: each run of letters takes the first font that has them. Letters that no font has are
+shown as `?` and named once. Right-to-left and joined scripts are laid out by Pillow and by matplotlib.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msdet.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+logger = logging.getLogger(__name__)
+
+MISSING = "?"
+# A letter of a script, and the Debian package of a font that has it.
+SCRIPTS = {
+    "Latin": ("a", ""), "Cyrillic": ("ж", "fonts-dejavu-core"), "Chinese": ("狗", "fonts-noto-cjk"),
+    "Japanese": ("ね", "fonts-noto-cjk"), "Korean": ("개", "fonts-noto-cjk"), "Arabic": ("ك", "fonts-dejavu-core"),
+    "Devanagari": ("क", "fonts-noto-core"), "Thai": ("ก", "fonts-noto-core"), "emoji": ("🐶", "fonts-symbola"),
+}  # fmt: skip
+# Parts of the names of fonts that are looked at before others.
+_PREFERRED = ("notosanscjk", "sourcehansans", "wqy", "simhei", "msyh", "notosans-regular", "notosansarabic-regular",
+              "notosansdevanagari-regular", "notosansthai-regular", "notoemoji-regular", "symbola")  # fmt: skip
+# Tables of fonts that hold pictures instead of outlines, which neither library draws at any size.
+_PICTURES = ("CBDT", "COLR", "sbix", "SVG ")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Letters that one font draws; a font of None is Pillow's own, for ASCII."""
+
+    text: str
+    font: Path | None
+
+
+class _Choice:
+    """The font a user has named; one for the process."""
+
+    path: Path | None = None
+
+
+def choose_font(path: str) -> None:
+    """Puts a font file before all others; an empty path takes that back.
+
+    Raises:
+        UserError: it is missing or no font.
+    """
+    _Choice.path = Path(path) if path else None
+    font_of.cache_clear()
+    warn_once.cache_clear()
+    if path and not _letters(Path(path)):
+        raise UserError(f"--font {path} draws no letters: it has none, or pictures in the place of outlines")
+
+
+def runs_of(text: str) -> list[Run]:
+    """A text in pieces of one font each; what no font has is `MISSING`."""
+    runs: list[Run] = []
+    for letter in text:
+        last = runs[-1] if runs else None
+        # A font goes on as long as it can: letters of one word join, and a blank is no reason to change.
+        if last is not None and _has(last.font, letter):
+            runs[-1] = Run(last.text + letter, last.font)
+            continue
+        font = font_of(letter)
+        if font is None and not letter.isascii():
+            if _is_mark(letter):
+                continue
+            letter, font = MISSING, font_of(MISSING)
+        if last is not None and font == last.font:
+            runs[-1] = Run(last.text + letter, font)
+        else:
+            runs.append(Run(letter, font))
+    return runs
+
+
+def _has(font: Path | None, letter: str) -> bool:
+    return letter.isascii() if font is None else ord(letter) in _letters(font)
+
+
+def _is_mark(letter: str) -> bool:
+    """Marks, joiners and unusual blanks, without which a text can be read."""
+    return unicodedata.category(letter) in ("Mn", "Me", "Cf", "Zs", "Cc")
+
+
+def uncovered(texts: Iterable[str]) -> str:
+    """The letters of some texts that no font has, each once."""
+    letters = dict.fromkeys(letter for text in texts for letter in text if not letter.isascii())
+    return "".join(
+        letter for letter in letters if not _is_mark(letter) and font_of(letter) is None
+    )  # fmt: skip
+
+
+def drawable(text: str) -> str:
+    """A text as fonts can draw it."""
+    return "".join(run.text for run in runs_of(text))
+
+
+def warn_of_uncovered(texts: Iterable[str]) -> None:
+    """Says which letters will be shown as `MISSING`, and what to do."""
+    missing = uncovered(texts)
+    if missing:
+        logger.warning(
+            "no font has the letters %s: they are drawn as %s. Install one (%s), or name a font file with --font",
+            *(missing[:20], MISSING, ", ".join(f"Debian's {package}" for package in packages_for(missing))),
+        )
+
+
+@functools.cache
+def warn_once(texts: tuple[str, ...]) -> None:
+    """As `warn_of_uncovered`, for what is drawn again and again."""
+    warn_of_uncovered(texts)
+
+
+def packages_for(letters: str) -> list[str]:
+    """Debian packages of fonts that have such letters."""
+    names = {_script(letter) for letter in letters}
+    found = dict.fromkeys(SCRIPTS[name][1] for name in SCRIPTS if name in names)
+    return [name for name in found if name] or ["fonts-noto"]
+
+
+def _script(letter: str) -> str:
+    name = unicodedata.name(letter, "")
+    words = {"CJK": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean", "ARABIC": "Arabic",
+             "DEVANAGARI": "Devanagari", "THAI": "Thai", "CYRILLIC": "Cyrillic"}  # fmt: skip
+    own = words.get(name.partition(" ")[0])
+    return own or ("emoji" if unicodedata.category(letter) == "So" else "")
+
+
+@functools.cache
+def font_of(letter: str) -> Path | None:
+    """The first font that has a letter; None if no font has it, or for ASCII where not even DejaVu Sans is there."""
+    first = [path for path in (_Choice.path, _dejavu()) if path is not None]
+    found = next((path for path in first if ord(letter) in _letters(path)), None)
+    if found is None and not letter.isascii():
+        found = next((path for path in _system_fonts() if ord(letter) in _letters(path)), None)
+    return found
+
+
+@functools.cache
+def _dejavu() -> Path | None:
+    spec = importlib.util.find_spec("matplotlib")
+    folders = spec.submodule_search_locations if spec else None
+    path = Path(folders[0], "mpl-data/fonts/ttf/DejaVuSans.ttf") if folders else Path()
+    return path if path.is_file() else None
+
+
+@functools.cache
+def _system_fonts() -> list[Path]:
+    """Font files of the system with outlines, the likely ones first."""
+    try:
+        from matplotlib.font_manager import findSystemFonts
+    except ImportError:
+        return []
+
+    def rank(path: Path) -> tuple[int, str]:
+        plain = path.name.lower().replace(" ", "").replace("_", "")
+        place = next((i for i, part in enumerate(_PREFERRED) if part in plain), len(_PREFERRED))
+        # Of a family the upright regular face.
+        return 2 * place + any(word in plain for word in ("bold", "italic", "light", "black", "thin")), path.name
+
+    return sorted(map(Path, findSystemFonts()), key=rank)
+
+
+@functools.cache
+def _letters(path: Path) -> frozenset[int]:
+    """Code points that a font draws, of the first face of a collection.
+
+    Raises:
+        UserError: the font that was named is missing or broken; one of the system's draws nothing then.
+    """
+    from fontTools.ttLib import TTFont, TTLibError
+
+    try:
+        with TTFont(path, fontNumber=0, lazy=True) as font:
+            if any(table in font for table in _PICTURES):
+                return frozenset()
+            return frozenset(font.getBestCmap() or ())
+    except (OSError, TTLibError, AssertionError, ValueError, KeyError, AttributeError) as error:
+        if path == _Choice.path:
+            raise UserError(f"--font {path} is no font file that can be read ({error})") from error
+        return frozenset()
+
+
+@functools.lru_cache(maxsize=64)
+def _sized(path: Path | None, size: float) -> FreeTypeFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size) if path is None else ImageFont.truetype(str(path), size)
+
+
+def text_size(text: str, size: float) -> tuple[int, int, int]:
+    """Width, height above and height below the base line, in px, of a line of letters of `size` px."""
+    main = _sized(font_of(MISSING), size)
+    ascent, descent = main.getmetrics()
+    width = sum(_sized(run.font, size).getlength(run.text) for run in runs_of(text))
+    return int(np.ceil(width)), ascent, descent
+
+
+def draw_text(canvas: np.ndarray, left: int, base: int, text: str, size: float, colour: tuple[int, int, int]) -> None:
+    """Writes a line into a picture, in place; what lies outside is cut off.
+
+    Args:
+        canvas: (H, W, 3) uint8.
+        left, base: where the line begins, and its base line, in px.
+        text: one line.
+        size: of the letters, in px.
+        colour: of the canvas's channels.
+    """
+    from PIL import Image, ImageDraw
+
+    width, above, below = text_size(text, size)
+    pad = above + below
+    # A line far beyond the picture costs no more than what is seen of it.
+    shown = min(width, max(canvas.shape[1] - left, 0)) + 2 * pad
+    mask = Image.new("L", (max(shown, 1), 3 * pad))
+    pen, x = ImageDraw.Draw(mask), float(pad)
+    for run in runs_of(text):
+        if x >= shown:
+            break
+        font = _sized(run.font, size)
+        pen.text((x, pad + above), run.text, fill=255, font=font, anchor="ls")
+        x += font.getlength(run.text)
+    _blend(canvas, left - pad, base - above - pad, np.asarray(mask), colour)
+
+
+def _blend(canvas: np.ndarray, left: int, top: int, mask: np.ndarray, colour: Sequence[int]) -> None:
+    x1, y1 = max(left, 0), max(top, 0)
+    x2, y2 = min(left + mask.shape[1], canvas.shape[1]), min(top + mask.shape[0], canvas.shape[0])
+    if x1 >= x2 or y1 >= y2:
+        return
+    share = mask[y1 - top : y2 - top, x1 - left : x2 - left, None].astype(np.float32) / 255
+    part = canvas[y1:y2, x1:x2]
+    part[...] = np.round(part * (1 - share) + np.float32(colour) * share).astype(np.uint8)
+
+
+@contextmanager
+def chart_fonts(texts: Iterable[str] = ()) -> Iterator[None]:
+    """Charts that are made inside are lettered in the fonts that their texts need.
+
+    Args:
+        texts: class names and whatever else a chart shows that is not ASCII.
+    """
+    import matplotlib as mpl
+    from matplotlib.font_manager import FontProperties, fontManager
+
+    texts = list(texts)
+    warn_once(tuple(texts))
+    paths = dict.fromkeys(run.font for text in ["a", *texts] for run in runs_of(text) if run.font is not None)
+    families = []
+    for path in paths:
+        if path != _dejavu() and not any(Path(entry.fname) == path for entry in fontManager.ttflist):
+            fontManager.addfont(str(path))
+        families.append("DejaVu Sans" if path == _dejavu() else FontProperties(fname=str(path)).get_name())
+    with mpl.rc_context({"font.family": [*dict.fromkeys(families), "sans-serif"]}):
+        yield

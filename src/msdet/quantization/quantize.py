@@ -1,0 +1,284 @@
+"""Turns a network of `ConvBnAct` into one that trains with the rounding errors of its int8 version.
+
+What is rounded: the input, the kernel of every convolution, the sums of a convolution after batch norm, what the
+activation makes of them, and the results of residual additions and concatenations. The outputs of convolutions without
+batch norm (the heads) stay float.
+
+Batch norm and quantization. An int8 network has batch norm folded into its kernels: what is rounded is w * g with
+g = gamma / sqrt(variance + eps) of each output channel. Folding in training needs a second convolution, to know the
+statistics of the batch. Here the kernel that convolves is round(w * g) / g, with the running variance, and an ordinary
+batch norm follows: one convolution, statistics of the batch, and no jump when these differ from the running ones. With
+a symmetric grid for each output channel (the default) the factor cancels exactly, since the grid grows with it:
+round(w * g) / g = round(w); so it is not even computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from msdet.layers.conv import Add, Concat, ConvBnAct, LeakyReLU
+from msdet.quantization.fake_quant import FakeQuant, FakeQuantLeaky, Rounding, WeightQuant
+
+_LEAST_GAIN = 1e-6
+
+
+class QuantSettings(Protocol):
+    """The configuration keys that `quantize` looks at; pairs are (weights, activations)."""
+
+    quant_bits: tuple[int, int]
+    per_channel: tuple[bool, bool]
+    symmetric: tuple[bool, bool]
+    observer_decay: float
+
+
+class FakeQuantConv(nn.Cell):
+    """A convolution whose kernel, and if asked for whose input, is rounded.
+
+    Args:
+        conv: its parameters are taken over.
+        weights: rounds the kernel.
+        batch_norm: that follows, where the kernel is to be rounded as folded with it; else None.
+        inputs: rounds what comes in; None: that is on a grid already.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d, weights: WeightQuant, batch_norm: nn.BatchNorm2d | None, inputs: FakeQuant | None
+    ) -> None:
+        super().__init__()
+        self.weight = conv.weight
+        self.has_bias = conv.has_bias
+        if conv.has_bias:
+            self.bias = conv.bias
+        self.conv2d, self.bias_add = conv.conv2d, ops.BiasAdd()
+        self.weights = weights
+        self.inputs = inputs
+        self.has_inputs = inputs is not None
+        self.folds = batch_norm is not None
+        if batch_norm is not None:
+            self.gamma, self.variance, self.eps = batch_norm.gamma, batch_norm.moving_variance, batch_norm.eps
+        self.is_active = True
+
+    def kernel(self) -> Tensor:
+        """The kernel that convolves."""
+        if not self.is_active:
+            return self.weight
+        if not self.folds:
+            return self.weights(self.weight)
+        gain = self.gamma / ops.sqrt(self.variance + self.eps)
+        gain = ops.stop_gradient(ops.select(ops.abs(gain) < _LEAST_GAIN, ops.ones_like(gain) * _LEAST_GAIN, gain))
+        gain = ops.reshape(gain, (-1, 1, 1, 1))
+        return self.weights(self.weight * gain) / gain
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.has_inputs:
+            x = self.inputs(x)
+        y = self.conv2d(x, self.kernel())
+        return self.bias_add(y, self.bias) if self.has_bias else y
+
+
+class FakeQuantActivation(nn.Cell):
+    """An activation that is not piecewise linear, or that a convolution takes over: rounded before it, if asked for,
+    and after it."""
+
+    def __init__(self, before: FakeQuant | None, activation: nn.Cell, after: FakeQuant) -> None:
+        super().__init__()
+        self.before = before
+        self.has_before = before is not None
+        self.activation = activation
+        self.after = after
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.has_before:
+            x = self.before(x)
+        return self.after(self.activation(x))
+
+
+class FakeQuantJoin(nn.Cell):
+    """An addition or a concatenation whose result is rounded."""
+
+    def __init__(self, join: nn.Cell, after: FakeQuant) -> None:
+        super().__init__()
+        self.join = join
+        self.after = after
+
+    def construct(self, first: Tensor, second: Tensor) -> Tensor:
+        return self.after(self.join(first, second))
+
+
+def quantize(network: nn.Cell, cfg: QuantSettings) -> nn.Cell:
+    """Replaces the layers of a network, in place, by those that round; parameters keep names and values.
+
+    New parameters are the ranges of the activations, `*.low` and `*.high`, which training does not move by gradient.
+
+    Args:
+        network: built of `ConvBnAct`, `nn.Conv2d`, `Add` and `Concat`; the first convolution takes the images.
+        cfg: see `QuantSettings`; activations are quantized per tensor.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: it has no `ConvBnAct`.
+    """
+    blocks = [cell for _, cell in network.cells_and_names() if isinstance(cell, ConvBnAct)]
+    if not blocks:
+        raise ValueError(f"{type(network).__name__} has no ConvBnAct that could be quantized")
+    names = {id(parameter): parameter.name for parameter in network.get_parameters()}
+    for parent, name, cell in _children(network):
+        if isinstance(cell, nn.Conv2d):
+            is_first = cell is blocks[0].conv
+            _replace(parent, name, _quantized_conv(cell, parent, cfg, is_first))
+        elif isinstance(cell, Add | Concat):
+            _replace(parent, name, FakeQuantJoin(cell, _observer(cfg)))
+        elif isinstance(parent, ConvBnAct) and name == "activation":
+            _replace(parent, name, _quantized_activation(cell, cfg))
+    # A cell that takes over a parameter gives it another name.
+    for path, parameter in network.parameters_and_names():
+        parameter.name = names.get(id(parameter), path)
+    return network
+
+
+def _quantized_conv(conv: nn.Conv2d, parent: nn.Cell, cfg: QuantSettings, is_first: bool) -> FakeQuantConv:
+    per_channel, symmetric = cfg.per_channel[0], cfg.symmetric[0]
+    batch_norm = parent.bn if isinstance(parent, ConvBnAct) and not (per_channel and symmetric) else None
+    weights = WeightQuant(per_channel, symmetric, cfg.quant_bits[0])
+    return FakeQuantConv(conv, weights, batch_norm, _observer(cfg) if is_first else None)
+
+
+def _quantized_activation(activation: nn.Cell, cfg: QuantSettings) -> nn.Cell:
+    if isinstance(activation, LeakyReLU):
+        return FakeQuantLeaky(activation, cfg.observer_decay, cfg.symmetric[1], cfg.quant_bits[1])
+    # A runtime clips the sums of a convolution to the codes of what ReLU gives, without rounding them before.
+    before = None if isinstance(activation, nn.ReLU) else _observer(cfg)
+    return FakeQuantActivation(before, activation, _observer(cfg))
+
+
+def _observer(cfg: QuantSettings) -> FakeQuant:
+    return FakeQuant(cfg.observer_decay, cfg.symmetric[1], cfg.quant_bits[1])
+
+
+def _children(network: nn.Cell) -> list[tuple[nn.Cell, str, nn.Cell]]:
+    """(parent, attribute, child) of every cell, as it is before anything is replaced."""
+    parents = [cell for _, cell in network.cells_and_names()]
+    return [(parent, name, child) for parent in parents for name, child in parent.name_cells().items()]
+
+
+def _replace(parent: nn.Cell, name: str, cell: nn.Cell) -> None:
+    cell.set_train(parent.training)
+    if isinstance(parent, nn.SequentialCell | nn.CellList):
+        parent[int(name)] = cell
+    else:
+        setattr(parent, name, cell)
+
+
+def fake_quants(network: nn.Cell) -> Iterator[FakeQuant]:
+    """All roundings of activations in a quantized network."""
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, FakeQuant):
+            yield cell
+
+
+def set_active(network: nn.Cell, weights: bool, activations: bool) -> None:
+    """Turns the rounding of weights and of activations on or off; ranges are observed all the same.
+
+    A compiled graph does not notice: call it before the first step, or compile anew.
+    """
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, FakeQuantConv):
+            cell.is_active = weights
+        elif isinstance(cell, FakeQuant):
+            cell.is_active = activations
+
+
+@contextmanager
+def calibrating(network: nn.Cell) -> Iterator[Callable[[int], None]]:
+    """Inside, a quantized network computes in float, with batch norm's running statistics, and adds up its ranges.
+
+    Gives a function to be called at the end with the number of batches: it makes the sums means.
+    """
+    was_training = network.training
+    network.set_train(False)
+    set_active(network, weights=False, activations=False)
+    observers = [cell.observer for cell in fake_quants(network)]
+    for observer in observers:
+        observer.is_calibrating = True
+        for end in (observer.low, observer.high):
+            end.set_data(Tensor([0.0], ms.float32))
+
+    def divide(batches: int) -> None:
+        for observer in observers:
+            for end in (observer.low, observer.high):
+                end.set_data(Tensor(end.asnumpy() / max(batches, 1), ms.float32))
+
+    try:
+        yield divide
+    finally:
+        for observer in observers:
+            observer.is_calibrating = False
+        set_active(network, weights=True, activations=True)
+        network.set_train(was_training)
+
+
+def mark_grids(network: nn.Cell) -> list[tuple[float, int]]:
+    """Prepares a quantized network for an exporter: kernels stay as they are, activations are clipped to the ends of
+    their grids.
+
+    Returns:
+        Scale and zero point of every grid.
+    """
+    set_active(network, weights=False, activations=True)
+    return [grid for cell in fake_quants(network) for grid in cell.mark()]
+
+
+def round_plainly(network: nn.Cell) -> nn.Cell:
+    """Has a quantized network round by the operator for it: the same values, and sound in float16 as well."""
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, Rounding):
+            cell.is_plain = True
+    return network
+
+
+class Int8Conv(nn.Cell):
+    """A convolution that keeps its kernel as int8 codes, and computes with the kernel they stand for.
+
+    Args:
+        conv: a `FakeQuantConv` of symmetric weights.
+    """
+
+    def __init__(self, conv: FakeQuantConv) -> None:
+        super().__init__()
+        codes, scale, _ = conv.weights.codes(conv.weight * 1)
+        self.codes = ms.Parameter(Tensor(codes.asnumpy().astype("int8")), name="codes", requires_grad=False)
+        self.scale = ms.Parameter(Tensor(scale.asnumpy()), name="scale", requires_grad=False)
+        self.has_bias = conv.has_bias
+        if conv.has_bias:
+            self.bias = conv.bias
+        self.conv2d, self.bias_add = conv.conv2d, conv.bias_add
+        self.inputs, self.has_inputs = conv.inputs, conv.has_inputs
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.has_inputs:
+            x = self.inputs(x)
+        y = self.conv2d(x, ops.cast(self.codes, ms.float32) * self.scale)
+        return self.bias_add(y, self.bias) if self.has_bias else y
+
+
+def store_int8(network: nn.Cell) -> nn.Cell:
+    """Replaces the kernels of a quantized network, in place, by their int8 codes and scales.
+
+    Raises:
+        ValueError: its weights are not quantized symmetrically for each channel, in at most 8 bits.
+    """
+    for parent, name, cell in _children(network):
+        if isinstance(cell, FakeQuantConv):
+            if cell.folds or cell.weights.levels > 127:
+                raise ValueError("kernels are kept as int8 only with symmetric weights of a scale for each channel")
+            _replace(parent, name, Int8Conv(cell))
+    for name, parameter in network.parameters_and_names():
+        parameter.name = name
+    return network

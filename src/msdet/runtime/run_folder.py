@@ -1,0 +1,156 @@
+"""Folders that belong to one run: made exclusively, locked while a process writes to them, and found again."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from msdet.checkpoints.state import checkpoints_in, manifest_of, model_of, newest_whole
+from msdet.errors import UsageError, UserError
+from msdet.files import make_folder
+from msdet.folder_lock import FolderInUse, FolderLock
+
+if TYPE_CHECKING:
+    from msdet.config import Config
+    from msdet.runtime.start import Runtime
+
+
+class RunFolder:
+    """A folder that no other process takes as the folder of its run while this one holds it; see `FolderLock`.
+
+    Args:
+        path: the folder; made if it does not exist.
+
+    Raises:
+        UserError: another process holds it, or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._lock = FolderLock(path)
+        except FolderInUse as error:
+            raise UserError(
+                f"{path} is in use by another training ({error}): wait for its end, or choose another --run_name"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{error.filename or path} cannot be written: {error.strerror or error}") from error
+
+    @classmethod
+    def next_free(cls, root: Path, name: str) -> RunFolder:
+        """A new folder: `root/name`, or the first of `name_2`, `name_3`, ... that does not exist.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        return cls(make_folder(root, name))
+
+    def holds_run(self) -> bool:
+        """Whether a training has left checkpoints or steps of its curves here."""
+        if any(self.path.glob("ckpt_*/*.ckpt")):
+            return True
+        try:
+            with (self.path / "summary" / "train.csv").open(newline="", encoding="utf-8", errors="replace") as file:
+                return sum(1 for _ in zip(csv.reader(file), range(2), strict=False)) > 1
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Lets another process take the folder."""
+        self._lock.close()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def take_run_folder(cfg: Config, runtime: Runtime, notes: list[str], stack: ExitStack) -> tuple[Path, Path | None]:
+    """The folder of this run, which no other process has, and the manifest of the checkpoint to go on from, if any.
+
+    Rank 0 chooses and locks; the others follow it.
+
+    Args:
+        notes: gets what the log is to say about the search, as the log stands in that folder.
+        stack: lets the folder go.
+
+    Raises:
+        UserError: another training has it, or ranks on several machines do not see the same checkpoints.
+    """
+
+    def choose() -> list[str]:
+        folder, manifest = find_run(cfg, notes)
+        stack.enter_context(folder)
+        return [os.fsdecode(folder.path), os.fsdecode(manifest) if manifest else ""]
+
+    folder, manifest = runtime.by_master(choose)
+    if manifest and not Path(manifest).is_file():
+        raise UserError(
+            f"rank {runtime.rank} does not see {manifest}, from which rank 0 goes on: "
+            f"ckpt_path {cfg.ckpt_path} must be one folder that all machines see"
+        )
+    return Path(folder), Path(manifest) if manifest else None
+
+
+def find_run(cfg: Config, notes: list[str]) -> tuple[RunFolder, Path | None]:
+    """The folder of a new run, or that of the run that is resumed and the manifest of the checkpoint to go on from."""
+    root, name = Path(cfg.ckpt_path), cfg.run_name or f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}"
+    if not cfg.resume:
+        return _new_run(root, name, cfg), None
+    if cfg.resume != "auto":
+        # The file may be named from within its folder.
+        manifest = manifest_of(Path(cfg.resume)).absolute()
+        return RunFolder(manifest.parent.parent), manifest
+    runs = [root / cfg.run_name] if cfg.run_name else list(_runs_of(cfg.model, root, notes))
+    for run in [*runs, root]:
+        checkpoints = sorted(run.glob("ckpt_*/"))
+        if not checkpoints:
+            continue
+        folder = RunFolder(run)
+        found = newest_whole(checkpoints, notes)
+        if found is not None:
+            return folder, found[0]
+        folder.close()
+    notes.append(f"resume=auto: {root} holds no whole checkpoint of {cfg.run_name or cfg.model}; training starts anew")
+    return RunFolder(root / name) if cfg.run_name else RunFolder.next_free(root, name), None
+
+
+def _new_run(root: Path, name: str, cfg: Config) -> RunFolder:
+    if not cfg.run_name:
+        return RunFolder.next_free(root, name)
+    folder = RunFolder(root / name)
+    if folder.holds_run():
+        folder.close()
+        raise UsageError(
+            f"{folder.path} already holds a run: set --resume=auto to continue it, or choose another --run_name"
+        )
+    return folder
+
+
+def _runs_of(model: str, root: Path, notes: list[str]) -> Iterator[Path]:
+    """Folders of runs, those with the newest checkpoint first; runs of another model are passed over."""
+    for run in sorted(root.glob("*/"), key=_newest_state, reverse=True):
+        newest = next((path for folder in sorted(run.glob("ckpt_*/")) for path in checkpoints_in(folder)), None)
+        trained = model_of(newest) if newest else model
+        if trained in (model, None):
+            yield run
+        else:
+            notes.append(f"resume=auto: passed over {run}, a run of {trained}")
+
+
+def _newest_state(run: Path) -> float:
+    newest = 0.0
+    for path in run.glob("ckpt_*/*.state.json"):
+        # A training that goes on may remove it just now.
+        with suppress(FileNotFoundError):
+            newest = max(newest, path.stat().st_mtime)
+    return newest

@@ -1,0 +1,336 @@
+"""From a configuration to datasets and batches."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from msdet.config import resolve_classes
+from msdet.data.build_samples import assemble
+from msdet.data.categories import UNUSED_CLASS
+from msdet.data.formats.imagefolder import (
+    ClassLoader,
+    ImageFolder,
+    class_folders,
+    read_image_folder,
+    refuse_differing_classes,
+)
+from msdet.data.formats.mindrecord.image_folder import read_folder_records, whole_images
+from msdet.data.formats.mindrecord.read import fingerprint as annotations_fingerprint
+from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, read_card, refuse_other_writers
+from msdet.data.formats.mindrecord.write import write_mindrecord
+from msdet.data.loading.loader import BatchLoader
+from msdet.data.open import NO_RECORDS, SourceOptions, load_content
+from msdet.data.read_options import ReadOptions
+from msdet.data.validation.fast_check import fast_findings
+from msdet.errors import UsageError, UserError
+from msdet.models.recipe import task_of
+from msdet.runtime.device import uses_dynamic_shapes
+from msdet.runtime.modelarts import locked
+from msdet.runtime.stop import StopRequest
+
+if TYPE_CHECKING:
+    from msdet.config import Config
+    from msdet.data.dataset import DetectionDataset
+    from msdet.data.formats.imagefolder import ClassTransform
+    from msdet.data.transforms.pipeline import Pipeline
+    from msdet.runtime.start import Runtime
+
+_REMEDY = "remove it, and it will be made again, or set data_dir to nothing to train from it as it is"
+
+log = logging.getLogger(__name__)
+ConfigT = TypeVar("ConfigT", bound="Config")
+
+
+def open_dataset(cfg: ConfigT, split: str, need_images: bool = True) -> tuple[DetectionDataset | ImageFolder, ConfigT]:
+    """Reads and checks one split.
+
+    Args:
+        cfg: names the folder and, if need be, the files in it.
+        split: "train", "val", or "test" for images without annotations.
+        need_images: False where the annotations alone are asked for; a detector's images need not be there then.
+
+    Returns:
+        the dataset, and the configuration with the classes that it left open.
+
+    Raises:
+        UserError: something is missing or wrong; the message names the file and the place.
+    """
+    if task_of(cfg) == "classify":
+        return _open_image_folder(cfg, split)
+    if cfg.mindrecord_dir and cfg.dataset != "mindrecord":
+        dataset = _through_mindrecord(cfg, split, need_images)
+    else:
+        dataset = read_files(cfg, split, need_images)
+    if split == "train":
+        if not cfg.learn_difficult:
+            dataset = dataset.without_difficult()
+        if not cfg.keep_empty_images:
+            dataset = _without_empty(cfg, dataset)
+        for finding in fast_findings(cfg, dataset, split):
+            log.log(logging.WARNING if finding.severity == "warning" else logging.INFO, finding.text)
+    names = [name for name in dataset.class_names if name != UNUSED_CLASS]
+    return dataset, resolve_classes(cfg, names, dataset.ann_file)
+
+
+def _without_empty(cfg: Config, dataset: DetectionDataset) -> DetectionDataset:
+    """The dataset without images that have neither objects nor crowd regions.
+
+    Raises:
+        UserError: none is left.
+    """
+    empty = [i for i, sample in enumerate(dataset.samples) if not len(sample.boxes)]
+    if len(empty) == len(dataset.samples):
+        raise UserError(f"{dataset.ann_file}: no image has an annotation, and keep_empty_images is False")
+    if empty:
+        where = cfg.where("keep_empty_images")
+        log.info("%d of %d images have no annotation and are left out (%s)", len(empty), len(dataset.samples), where)
+    return dataset.without_images(empty)
+
+
+def read_files(cfg: Config, split: str, need_images: bool = True) -> DetectionDataset:
+    """Reads and checks the annotations of a split, without a look at `mindrecord_dir`; see `open_dataset`."""
+    content = load_content(source_options(cfg, split, need_images), split)
+    return assemble(content, _read_options(cfg, need_images))
+
+
+def _read_options(cfg: Config, check_images: bool = True) -> ReadOptions:
+    return ReadOptions(
+        cfg.class_names,
+        label_map=cfg.label_map,
+        num_classes=cfg.num_classes,
+        on_bad_box=cfg.on_bad_box,
+        on_bad_image=cfg.on_bad_image,
+        check_images=check_images,
+    )
+
+
+def _through_mindrecord(cfg: Config, split: str, need_images: bool) -> DetectionDataset:
+    """The rule of the old zoo: MindRecord files that are there are used and never made again; training makes those that
+    are not. Several processes that share the folder make them once.
+
+    Raises:
+        UserError: the files were made from other annotations, or by another program.
+    """
+    folder = Path(cfg.mindrecord_dir)
+    refuse_other_writers(folder)
+    if split == "train" and not has_split(folder, split):
+        with locked(folder):
+            if not has_split(folder, split):
+                log.info("%s holds no MindRecord files: making them", folder)
+                write_mindrecord(read_files(cfg, split), folder, split)
+    if not has_split(folder, split):
+        return read_files(cfg, split, need_images)
+    content, content.store = load_mindrecord(folder / split, split)
+    records = assemble(content, _read_options(cfg))
+    _refuse_stale(cfg, split, records)
+    log.info("images of %s come from MindRecord files in %s", split, folder / split)
+    return records
+
+
+def _refuse_stale(cfg: Config, split: str, records: DetectionDataset) -> None:
+    """Holds MindRecord files against the annotations, where those are there.
+
+    Raises:
+        UserError: images, boxes, classes or areas are others.
+    """
+    inner = Path(cfg.mindrecord_dir) / split
+    card = read_card(inner, split)
+    if not getattr(cfg, f"{split}_ann_file") and not (cfg.data_dir and Path(cfg.data_dir).is_dir()):
+        log.info("data_dir is empty or absent: nothing to hold %s against", inner)
+        return
+    content = load_content(source_options(cfg, split), split)
+    # Lists of boxes tell no sizes of images, which boxes are cut to: those stand in the files.
+    needs_files = any(not image.width or not image.height for image in content.images)
+    files = assemble(content, _read_options(cfg, needs_files))
+    if annotations_fingerprint(files) != card.get("fingerprint") or not _areas_agree(files, records):
+        raise UserError(
+            f"{inner} was made from other annotations or classes than those of {card.get('made_from')} now: {_REMEDY}"
+        )
+
+
+def _areas_agree(files: DetectionDataset, records: DetectionDataset) -> bool:
+    """Areas decide the scores by size; they are no part of the fingerprint. Widths are rounded on the way."""
+    theirs, ours = files.boxes_and_areas()[1], records.boxes_and_areas()[1]
+    return len(theirs) == len(ours) and np.allclose(theirs, ours, rtol=1e-4, atol=1e-2)
+
+
+def source_options(cfg: Config, split: str, need_images: bool = True) -> SourceOptions:
+    """Where the configuration says the annotations of a split are; see `open_dataset`.
+
+    Raises:
+        UsageError: it does not say it.
+    """
+    ann_file, image_dir = getattr(cfg, f"{split}_ann_file"), getattr(cfg, f"{split}_image_dir")
+    if not cfg.data_dir and not ann_file and not (cfg.dataset == "mindrecord" and cfg.mindrecord_dir):
+        raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
+    return SourceOptions(
+        cfg.data_dir or (cfg.mindrecord_dir if cfg.dataset == "mindrecord" else ""),
+        ann_file,
+        image_dir,
+        cfg.dataset,
+        cfg.layout,
+        cfg.class_names,
+        cfg.num_classes if cfg.label_map == "dense" else 0,
+        need_images,
+        cfg.txt_order,
+        cfg.txt_first_class,
+        cfg.voc_first_pixel,
+    )
+
+
+def _open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
+    """A folder a class, `train` or `val` in data_dir or what train_image_dir and val_image_dir name, or MindRecord
+    files made of it."""
+    dataset = _folder_or_records(cfg, split)
+    root = dataset.root
+    found = len(dataset.class_names)
+    if cfg.num_classes not in (0, found):
+        raise UserError(
+            f"{cfg.where('num_classes')} is {cfg.num_classes}, but {root} holds {found} classes; set num_classes to 0 "
+            "to follow the folder"
+        )
+    other = _split_folder(cfg, "val") if dataset.store is None else Path()
+    if split == "train" and dataset.store is None and other.is_dir():
+        # Better now than at the first evaluation, hours later.
+        refuse_differing_classes(class_folders(other), dataset.class_names, str(other), f"those of {root}")
+    return dataset, replace(cfg, class_names=tuple(dataset.class_names), num_classes=found)
+
+
+def _folder_or_records(cfg: Config, split: str) -> ImageFolder:
+    """Pictures from MindRecord files where there are some; training makes them where mindrecord_dir asks for it."""
+    folder = Path(cfg.mindrecord_dir or cfg.data_dir)
+    if cfg.mindrecord_dir or cfg.dataset == "mindrecord":
+        refuse_other_writers(folder)
+    wanted = cfg.mindrecord_dir and cfg.dataset != "mindrecord" and split == "train"
+    if wanted and not has_split(folder, split):
+        with locked(folder):
+            if not has_split(folder, split):
+                log.info("%s holds no MindRecord files: making them", folder)
+                files = read_image_folder(_split_folder(cfg, split), cfg.class_names)
+                write_mindrecord(whole_images(files), folder, split)
+    if not (cfg.mindrecord_dir or cfg.data_dir) or not has_split(folder, split):
+        if cfg.dataset == "mindrecord":
+            raise UserError(f"{folder} holds no MindRecord files of the split {split!r}: {NO_RECORDS}")
+        return read_image_folder(_split_folder(cfg, split), cfg.class_names)
+    records = read_folder_records(folder / split, split, cfg.class_names)
+    source = Path(cfg.data_dir) / (getattr(cfg, f"{split}_image_dir") or split)
+    comparable = cfg.mindrecord_dir and cfg.data_dir and source.is_dir() and not has_split(Path(cfg.data_dir), split)
+    if comparable and read_image_folder(source, cfg.class_names).fingerprint() != records.fingerprint():
+        raise UserError(
+            f"{folder / split} was made from other pictures or classes than those of {source} now: {_REMEDY}"
+        )
+    log.info("pictures of %s come from MindRecord files in %s", split, folder / split)
+    return records
+
+
+def _split_folder(cfg: Config, split: str) -> Path:
+    folder = getattr(cfg, f"{split}_image_dir") or split
+    if not cfg.data_dir and not Path(folder).is_absolute():
+        raise UsageError("data_dir is empty: give the folder that holds train/ and val/ with --data_dir")
+    return Path(cfg.data_dir) / folder
+
+
+def training_loader(
+    cfg: Config,
+    dataset: DetectionDataset | ImageFolder,
+    pipeline: Pipeline | ClassTransform,
+    runtime: Runtime,
+    stop: StopRequest | None = None,
+) -> BatchLoader:
+    """Shuffled, augmented batches of this rank's share.
+
+    One process need not wait for a batch when it is to stop; several have to do the next step together.
+    """
+    is_fixed = not isinstance(dataset, ImageFolder) and not cfg.cut_boxes and not uses_dynamic_shapes(cfg)
+    return _loader(
+        cfg,
+        dataset,
+        pipeline,
+        runtime,
+        batch_size=cfg.per_batch_size,
+        sizes=cfg.training_sizes,
+        resize_rate=cfg.resize_rate,
+        max_boxes=_enough_boxes(cfg.max_boxes, dataset) if is_fixed else cfg.max_boxes,
+        cut_boxes=cfg.cut_boxes or is_fixed,
+        training=True,
+        stop=stop if runtime.group_size == 1 else None,
+    )
+
+
+def _enough_boxes(max_boxes: int, dataset: DetectionDataset) -> int:
+    """`max_boxes`, doubled until the most crowded image fits.
+
+    Where shapes are static, a batch with more rows than all before would compile for minutes. Several images that are
+    put together may have more boxes all the same: these are left out and counted.
+    """
+    most = max((int((~sample.iscrowd).sum()) for sample in dataset.samples), default=0)
+    rows = max_boxes
+    while rows < most:
+        rows *= 2
+    if rows > max_boxes:
+        log.info("every image has room for %d boxes, since one has %d and the shapes of a step are static", rows, most)
+    return rows
+
+
+def evaluation_loader(
+    cfg: Config,
+    dataset: DetectionDataset | ImageFolder,
+    pipeline: Pipeline,
+    runtime: Runtime,
+    stop: StopRequest | None = None,
+) -> BatchLoader:
+    """Every image once, in order; several ranks take turns."""
+    return _loader(
+        cfg,
+        dataset,
+        pipeline,
+        runtime,
+        batch_size=cfg.eval_batch_size,
+        sizes=[cfg.testing_size],
+        max_boxes=cfg.max_boxes,
+        training=False,
+        stop=stop,
+    )
+
+
+def _loader(
+    cfg: Config,
+    dataset: DetectionDataset | ImageFolder,
+    pipeline: Pipeline | ClassTransform,
+    runtime: Runtime,
+    stop: StopRequest | None,
+    **own: object,
+) -> BatchLoader:
+    """A loader of what training and evaluation have in common, and of its own arguments."""
+    kind = ClassLoader if isinstance(dataset, ImageFolder) else BatchLoader
+    return kind(
+        dataset,
+        pipeline,
+        max_image_pixels=cfg.max_image_pixels,
+        on_bad_image=cfg.on_bad_image,
+        seed=cfg.seed,
+        num_workers=cfg.num_parallel_workers,
+        stall_timeout=cfg.data_timeout,
+        rank=runtime.rank,
+        group_size=runtime.group_size,
+        is_stopped=(stop or StopRequest()).is_made,
+        **own,
+    )
+
+
+def fingerprint(dataset: DetectionDataset | ImageFolder) -> str:
+    """SHA-256 over classes, image ids and ground truth: two datasets of one fingerprint train alike."""
+    if isinstance(dataset, ImageFolder):
+        return dataset.fingerprint()
+    digest = hashlib.sha256(repr((dataset.class_names, dataset.category_ids)).encode())
+    for sample in dataset.samples:
+        digest.update(repr((sample.image_path.name, sample.image_id)).encode())
+        for array in (sample.boxes, sample.labels, sample.iscrowd):
+            digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,109 @@
+"""Draws training pictures as the network gets them: after augmentation, with their boxes.
+
+msdet browse --config configs/yolov4.yaml --data_dir DIR --count 16 --output pictures
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msdet.config import parse_command_line
+from msdet.errors import UsageError
+
+if TYPE_CHECKING:
+    from msdet.config import Config
+
+# Pictures of a sheet, and pixels between them.
+_COLUMNS, _ROWS, _GAP = 4, 2, 6
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="msdet browse",
+        description="Draws training pictures as the network gets them, on sheets. Other flags are keys of the "
+        "configuration, such as data_dir, seed or augment.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, help="the model that is to be trained")
+    parser.add_argument("--count", type=int, default=16, help="pictures to draw (16)")
+    parser.add_argument("--epoch", type=int, default=0, help="of which epoch, from 0 (0)")
+    parser.add_argument("--output", default="browse", help="folder of the sheets (browse)")
+    parser.add_argument("--split", choices=("train", "val"), default="train", help="val: as evaluation sees them")
+    args, keys = parser.parse_known_args(list(argv))
+    cfg = parse_command_line(["--config", args.config, *keys], "browse")
+    if args.count < 1 or args.epoch < 0:
+        raise UsageError(f"--count is {args.count} and --epoch {args.epoch}: at least 1 and 0 are due")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+    from msdet.ops.draw import save_image
+
+    pictures = islice(draw_samples(cfg, args.split, args.epoch), args.count)
+    number = 0
+    while some := list(islice(pictures, _COLUMNS * _ROWS)):
+        path = Path(args.output) / f"{cfg.model}_{args.split}_{number}.jpg"
+        save_image(path, sheet(some))
+        sys.stdout.write(f"{path}: {len(some)} pictures\n")
+        number += 1
+    return 0
+
+
+def draw_samples(cfg: Config, split: str, epoch: int) -> Iterator[np.ndarray]:
+    """Pictures uint8 (H, W, 3) of an epoch's samples with boxes and a caption, batch after batch.
+
+    Raises:
+        UserError: something is wrong with the data.
+    """
+    from msdet.models.recipe import get_recipe
+    from msdet.runtime.start import Runtime
+    from msdet.session.datasets import evaluation_loader, open_dataset, training_loader
+
+    dataset, cfg = open_dataset(cfg.replace(num_parallel_workers=0), split)
+    recipe = get_recipe(cfg)
+    runtime = Runtime("CPU")
+    if split == "train":
+        # A batch of the training takes longer to make than a few pictures, which are alike whatever its size.
+        loader = training_loader(cfg.replace(per_batch_size=1), dataset, recipe.train_pipeline(), runtime)
+    else:
+        loader = evaluation_loader(cfg.replace(eval_batch_size=1), dataset, recipe.eval_pipeline(), runtime)
+    with loader:
+        for batch in loader.epoch(epoch):
+            yield from _drawn(batch, dataset.class_names)
+
+
+def _drawn(batch: object, class_names: Sequence[str]) -> Iterator[np.ndarray]:
+    from msdet.data.formats.imagefolder import ClassBatch
+    from msdet.ops.draw import draw_boxes, draw_lines
+
+    for position, image_id in enumerate(batch.image_ids):
+        image = np.array(batch.images[position])
+        size = f"{batch.size[1]}x{batch.size[0]}"
+        if isinstance(batch, ClassBatch):
+            lines = [str(class_names[int(batch.labels[position])]), f"{image_id} ({size})"]
+            yield draw_lines(image, lines)
+            continue
+        real = batch.labels[position] >= 0
+        drawn = draw_boxes(image, batch.boxes[position][real], batch.labels[position][real], class_names)
+        valid = batch.valid_sizes[position]
+        yield draw_lines(drawn, [f"{image_id}: {int(real.sum())} boxes", f"{size}, image {valid[1]}x{valid[0]}"])
+
+
+def sheet(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures side by side in rows, uint8 (H, W, 3), on dark ground."""
+    height = max(picture.shape[0] for picture in pictures)
+    width = max(picture.shape[1] for picture in pictures)
+    rows = -(-len(pictures) // _COLUMNS)
+    columns = min(len(pictures), _COLUMNS)
+    canvas = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), 24, np.uint8)
+    for number, picture in enumerate(pictures):
+        top = _GAP + number // _COLUMNS * (height + _GAP)
+        left = _GAP + number % _COLUMNS * (width + _GAP)
+        canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return canvas

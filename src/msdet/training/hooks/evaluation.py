@@ -1,0 +1,78 @@
+"""Scores the validation images while training, and keeps the best weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from msdet.checkpoints.weights_file import save_weights
+from msdet.training.hooks.checkpoints import SaveCheckpoints
+from msdet.training.loop import Hook, Trainer
+
+log = logging.getLogger(__name__)
+
+
+class Evaluate(Hook):
+    """Scores the validation images from `start_epoch` on every `interval` epochs, and keeps the best weights.
+
+    A checkpoint is written first, so that whatever ends an evaluation costs no trained epoch. One that was cut short is
+    made up for when the run goes on.
+
+    Args:
+        evaluate: weights by name -> scores by name, each in 0..1; the best weights are those of the first. None if it
+            was stopped.
+        saver: writes the checkpoint; it stands before this hook.
+        start_epoch: first epoch, counted from 1, after which it scores.
+        interval: epochs between two.
+        best_path: file of the best weights; None keeps none.
+        on_scored: told of each result.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[dict], Mapping[str, float] | None],
+        saver: SaveCheckpoints,
+        start_epoch: int,
+        interval: int,
+        best_path: Path | None,
+        on_scored: list[Callable[[Trainer, Mapping[str, float]], None]],
+    ) -> None:
+        self.evaluate = evaluate
+        self.saver = saver
+        self.start_epoch = start_epoch
+        self.interval = interval
+        self.best_path = best_path
+        self.on_scored = on_scored
+
+    def before_train(self, trainer: Trainer) -> None:
+        if trainer.step_in_epoch == 0 and trainer.scored_epoch < trainer.epoch:
+            self.after_epoch(trainer)
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        last = trainer.epoch == trainer.cfg.max_epoch
+        due = trainer.epoch >= self.start_epoch and (trainer.epoch - self.start_epoch) % self.interval == 0
+        if trainer.should_stop:
+            return
+        if due or last:
+            self._score(trainer)
+        else:
+            trainer.scored_epoch = trainer.epoch
+
+    def _score(self, trainer: Trainer) -> None:
+        self.saver.save(trainer)
+        weights = trainer.weights_to_use()
+        scores = self.evaluate(weights)
+        if scores is None:
+            log.warning("the evaluation after epoch %d was stopped", trainer.epoch)
+            return
+        trainer.scored_epoch = trainer.epoch
+        log.info("epoch: %d, %s", trainer.epoch, ", ".join(f"{name}: {score:.4f}" for name, score in scores.items()))
+        main = next(iter(scores.values()))
+        if trainer.best_score is None or main > trainer.best_score:
+            trainer.best_score, trainer.best_epoch = main, trainer.epoch
+            if self.best_path is not None:
+                save_weights(self.best_path, weights, {**trainer.card, "epoch": trainer.epoch, **scores})
+        for tell in self.on_scored:
+            tell(trainer, scores)
+        self.saver.note_score(trainer)

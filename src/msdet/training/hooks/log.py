@@ -1,0 +1,153 @@
+"""What a training logs and shows while it runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from msdet.runtime.start import beat
+from msdet.training.loop import Hook, Trainer
+
+if TYPE_CHECKING:
+    from msdet.data.loading.batch import Batch
+
+log = logging.getLogger(__name__)
+
+
+class LogLines(Hook):
+    """The documented lines: one every `interval` steps with the mean loss since the last, two at the end of an
+    epoch."""
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+        self._losses: list[float] = []
+        self._images = 0
+
+    def before_train(self, trainer: Trainer) -> None:
+        self._since = self._epoch_since = time.monotonic()
+        self._epoch_steps = 0
+
+    def after_step(self, trainer: Trainer) -> None:
+        result = trainer.result
+        self._losses.append(result.loss)
+        self._images += result.images * trainer.runtime.group_size
+        self._epoch_steps += 1
+        if not result.is_finite:
+            log.warning(
+                "step %d: gradient overflow, update left out, loss scale was %g; %d left out so far, %d in a row",
+                *(trainer.step, result.loss_scale, trainer.skipped, trainer.skipped_in_a_row),
+            )
+        if (trainer.step - 1) % self.interval == 0:
+            now = time.monotonic()
+            log.info(
+                "epoch[%d], iter[%d], loss:%f, %.2f imgs/sec, lr:%s",
+                trainer.epoch, trainer.step - 1, sum(self._losses) / len(self._losses),
+                self._images / max(now - self._since, 1e-9), result.rate,
+            )  # fmt: skip
+            self._losses, self._images, self._since = [], 0, now
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        spent = 1000 * (time.monotonic() - self._epoch_since)
+        steps = max(self._epoch_steps, 1)
+        log.info("epoch: %d step: %d, loss is %s", trainer.epoch, trainer.steps_per_epoch, trainer.result.loss)
+        log.info("epoch time: %.1f ms, per step time: %.2f ms", spent, spent / steps)
+        if trainer.loader.boxes_cut:
+            log.warning(
+                "%d boxes of crowded images were left out so far: set max_boxes higher", trainer.loader.boxes_cut
+            )
+        self._epoch_since, self._epoch_steps = time.monotonic(), 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves the time that something else than training takes (an evaluation) out of speeds and times."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = time.monotonic() - begin
+            self._since += spent
+            self._epoch_since += spent
+
+
+class Heartbeat(Hook):
+    """Says that the graph is being compiled, so that a long first step does not look like a hang.
+
+    Args:
+        interval: seconds between two lines.
+    """
+
+    def __init__(self, interval: float = 10.0) -> None:
+        self.interval = interval
+        self._done = threading.Event()
+        self._is_started = False
+
+    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+        if not self._is_started:
+            self._is_started = True
+            log.info("compiling the training graph; the first step takes from seconds to a few minutes")
+            threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def _beat(self) -> None:
+        start = time.monotonic()
+        while not self._done.wait(self.interval):
+            log.info("still compiling: %.0f s", time.monotonic() - start)
+
+    def after_step(self, trainer: Trainer) -> None:
+        self._done.set()
+
+    def after_train(self, trainer: Trainer) -> None:
+        self._done.set()
+
+
+class AnnounceCompiles(Hook):
+    """Says when a batch of another shape makes the compiler work again, which looks like a stall.
+
+    Args:
+        is_dynamic: one compiled step serves all shapes, so that there is nothing to announce.
+    """
+
+    def __init__(self, is_dynamic: bool) -> None:
+        self.is_dynamic = is_dynamic
+        self._seen: set[tuple[int, ...]] = set()
+
+    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+        shape = (*batch.size, batch.boxes.shape[1])
+        if self._seen and shape not in self._seen and not self.is_dynamic:
+            log.info("compiling once more, for %d x %d px and up to %d boxes an image", *shape)
+        self._seen.add(shape)
+
+
+class Beat(Hook):
+    """Tells the launcher at each step that this rank goes on: of ranks that stand still, the first one is at fault."""
+
+    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+        beat()
+
+    def after_step(self, trainer: Trainer) -> None:
+        beat()
+
+
+class ProgressBar(Hook):
+    """One bar over the whole training, on a terminal only."""
+
+    def before_train(self, trainer: Trainer) -> None:
+        total = trainer.step + trainer.steps_left
+        self._bar = tqdm(total=total, initial=trainer.step, unit="step", dynamic_ncols=True, file=sys.stderr)
+
+    def after_step(self, trainer: Trainer) -> None:
+        # A terminal that was closed ends no training.
+        with suppress(OSError):
+            self._bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.cfg.max_epoch}", refresh=False)
+            self._bar.set_postfix(loss=f"{trainer.result.loss:.3f}", lr=f"{trainer.result.rate:.2g}", refresh=False)
+            self._bar.update()
+
+    def after_train(self, trainer: Trainer) -> None:
+        with suppress(OSError):
+            self._bar.close()

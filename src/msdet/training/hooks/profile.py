@@ -1,0 +1,45 @@
+"""A profile of the first steps."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from msdet.training.loop import Hook, Trainer
+
+log = logging.getLogger(__name__)
+
+
+class Profile(Hook):
+    """Records the first steps with MindSpore's profiler.
+
+    Args:
+        folder: where the trace goes.
+        steps: how many steps, after the one that compiles.
+    """
+
+    def __init__(self, folder: Path, steps: int = 5) -> None:
+        self.folder = folder
+        self.steps = steps
+        self._profiler = None
+
+    def after_step(self, trainer: Trainer) -> None:
+        import mindspore.profiler as profiling
+
+        self._taken = getattr(self, "_taken", -1) + 1
+        if self._taken == 0:
+            self._profiler = profiling.profile(
+                on_trace_ready=profiling.tensorboard_trace_handler(str(self.folder)),
+            )
+            self._profiler.start()
+        elif self._taken == self.steps:
+            self._stop()
+
+    def after_train(self, trainer: Trainer) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._profiler is not None:
+            self._profiler.stop()
+            self._profiler = None
+            log.info("profile of %d steps: %s", self.steps, self.folder)

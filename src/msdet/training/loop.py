@@ -1,0 +1,404 @@
+"""The training loop, and where it stands."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msdet.checkpoints.state import Snapshot
+from msdet.checkpoints.weights_file import fill_network, tensors_of
+from msdet.errors import UsageError, UserError
+from msdet.runtime.device import computes_in_half, traits
+from msdet.training.step import TrainStep
+
+if TYPE_CHECKING:
+    from msdet.config import Config
+    from msdet.data.loading.loader import Batch, BatchLoader
+    from msdet.runtime.start import Runtime
+    from msdet.runtime.stop import StopRequest
+    from msdet.training.schedules import Schedule
+    from msdet.training.step_report import Launched
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did.
+
+    Attributes:
+        loss: sum of `losses`.
+        losses: name of each loss -> value, unscaled and unweighted; the mean over all processes.
+        gradient_norm: L2, after loss_weight and before clipping.
+        is_finite: whether loss and gradient were; if not, the update was left out.
+        rate: learning rate.
+        loss_scale: the scale that was used.
+        images: number of images, of this process.
+    """
+
+    loss: float
+    losses: Mapping[str, float]
+    gradient_norm: float
+    is_finite: bool
+    rate: float
+    loss_scale: float
+    images: int
+
+
+@dataclass(frozen=True)
+class _RunningStep:
+    """A step whose result is still to be read."""
+
+    launched: Launched
+    batch: Batch
+    rate: float
+
+
+class Hook:
+    """Something that watches a training. Every method may be left as it is."""
+
+    def before_train(self, trainer: Trainer) -> None:
+        """Before the first step of this process."""
+
+    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+        """Before each step."""
+
+    def after_step(self, trainer: Trainer) -> None:
+        """After each step; `trainer.step` counts it already."""
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """After each whole epoch; `trainer.epoch` counts it already."""
+
+    def after_last_step(self, trainer: Trainer) -> None:
+        """When the training is finished or was asked to stop; not after an error."""
+
+    def after_train(self, trainer: Trainer) -> None:
+        """At the very end, also when an error ends the training."""
+
+    def on_failure(self, trainer: Trainer, batch: Batch, losses: Sequence[float]) -> str:
+        """A step was not finite, and the run is about to end.
+
+        Args:
+            trainer: its weights are those that the step used, `result` is that of the step.
+            batch: of this rank.
+            losses: each loss on this rank.
+
+        Returns:
+            a sentence for the message; empty: nothing to add.
+        """
+        return ""
+
+
+class Trainer:
+    """Runs epochs and tells a visible list of hooks about them.
+
+    Where the host may run ahead of the device, the result of a step is read when the next one is launched: neither
+    waits for the other. A step counts as finished, and hooks hear of it, when its result was read.
+
+    Attributes:
+        epoch: finished epochs; step: finished steps since the start; step_in_epoch: steps of the running epoch.
+        result: of the newest step; None before the first.
+        should_stop: the run ends now; all ranks agree on it at each step, so that none waits for another for ever.
+        window: finished steps of the running accumulation window.
+        best_score, best_epoch: highest score of the validation images so far, and after which epoch; None before one.
+        skipped, skipped_in_a_row: steps whose update was left out because of an overflow.
+        scored_epoch: the newest epoch after which the validation images were scored, or need not be.
+
+    Args:
+        cfg: resolved configuration.
+        runtime: device and ranks.
+        train_step: the compiled step; its loss cell holds the network.
+        loss_names: names of the criterion's losses.
+        loader: training batches.
+        schedule: (epoch, step of the epoch) -> learning rate.
+        folder: of the run.
+        card: what the cards of the checkpoints say.
+        dataset: fingerprint of the training data.
+        stop: asked for after each step.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        runtime: Runtime,
+        train_step: TrainStep,
+        loss_names: Sequence[str],
+        loader: BatchLoader,
+        schedule: Schedule,
+        folder: Path,
+        card: Mapping[str, Any],
+        dataset: str,
+        stop: StopRequest,
+    ) -> None:
+        self.cfg = cfg
+        self.runtime = runtime
+        self.train_step = train_step
+        self.loss_names = tuple(loss_names)
+        self.loader = loader
+        self.schedule = schedule
+        self.folder = folder
+        self.card = card
+        self.dataset = dataset
+        self.stop = stop
+        self.hooks: Sequence[Hook] = ()
+        self.steps_per_epoch = loader.steps_per_epoch
+        self.epoch = 0
+        self.step = 0
+        self.step_in_epoch = 0
+        self.window = 0
+        self.best_score: float | None = None
+        self.best_epoch: int | None = None
+        self.scored_epoch = 0
+        self.skipped = 0
+        self.skipped_in_a_row = 0
+        self.result: StepResult | None = None
+        self.should_stop = False
+        self._running: _RunningStep | None = None
+
+    def skip_epochs(self, count: int) -> None:
+        """Begins as if so many epochs were done already: the schedule goes on from there."""
+        self.epoch, self.step = count, count * self.steps_per_epoch
+        self.scored_epoch = count
+
+    @property
+    def _steps_running(self) -> int:
+        return int(self._running is not None)
+
+    @property
+    def next_step(self) -> int:
+        """Steps before the one that is launched next: `step`, and the one whose result is not read yet."""
+        return self.step + self._steps_running
+
+    @property
+    def steps_left(self) -> int:
+        """Steps from here to the end of the last epoch."""
+        return max((self.cfg.max_epoch - self.epoch) * self.steps_per_epoch - self.step_in_epoch, 0)
+
+    def fit(self, hooks: Sequence[Hook]) -> None:
+        """Trains from where it stands to the last epoch.
+
+        Raises:
+            UsageError: there are too few steps for a single update.
+        """
+        self._check_windows()
+        self.hooks = hooks
+        self.loader.start()
+        with ExitStack() as stack:
+            self.stop.is_heeded = True
+            for hook in hooks:
+                hook.before_train(self)
+                stack.callback(hook.after_train, self)
+            self._heed_request()
+            while self.epoch < self.cfg.max_epoch and not self.should_stop:
+                self._one_epoch()
+            for hook in hooks:
+                hook.after_last_step(self)
+
+    def _check_windows(self) -> None:
+        """Gradients that are accumulated and never applied would be lost without a word."""
+        updates, lost = divmod(self.window + self.steps_left, self.cfg.accumulate_steps)
+        if self.step == 0 and updates == 0:
+            raise UsageError(
+                f"accumulate_steps {self.cfg.accumulate_steps} is more than the {self.steps_left} steps of this "
+                "training: no weight would be updated. Set it lower, or train longer"
+            )
+        if lost and self.steps_left:
+            log.warning(
+                "accumulate_steps %d does not divide the steps to do: the last %d make no update",
+                *(self.cfg.accumulate_steps, lost),
+            )
+
+    def _one_epoch(self) -> None:
+        batches = self.loader.epoch(self.epoch, self.step_in_epoch)
+        while (batch := self._next(batches)) is not None:
+            for hook in self.hooks:
+                hook.before_step(self, batch)
+            launched = self._launch(batch)
+            self._finish_running()
+            self._running = launched
+            if not traits().is_ahead:
+                self._finish_running()
+            self._heed_request()
+            if self.should_stop:
+                break
+        self._finish_running()
+        self._heed_request()
+        if self.step_in_epoch == self.steps_per_epoch:
+            self.epoch += 1
+            self.step_in_epoch = 0
+            for hook in self.hooks:
+                hook.after_epoch(self)
+            self._heed_request()
+
+    def _finish_running(self) -> None:
+        """Waits for the step that is running, and counts it."""
+        if self._running is None:
+            return
+        running, self._running = self._running, None
+        self._read(running)
+        self.step += 1
+        self.step_in_epoch += 1
+        self.window = (self.window + 1) % self.cfg.accumulate_steps
+        for hook in self.hooks:
+            hook.after_step(self)
+
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch; where it cannot be made, what was trained until now is saved before the error goes on."""
+        try:
+            return next(batches, None)
+        except UserError:
+            self._finish_running()
+            for hook in self.hooks:
+                hook.after_last_step(self)
+            raise
+
+    def _heed_request(self) -> None:
+        """One process stops at once; several when all know of it, which is at the end of the next step."""
+        self.should_stop |= self.stop.is_made() and self.runtime.group_size == 1
+
+    def _launch(self, batch: Batch) -> _RunningStep:
+        rate = self.schedule(self.epoch, self.step_in_epoch + self._steps_running)
+        launched = self.train_step.launch(
+            batch.arrays(),
+            rate,
+            (self.window + self._steps_running) % self.cfg.accumulate_steps,
+            self._ema_decay(),
+            stop=self.stop.is_made(),
+            ahead=traits().is_ascend,
+        )
+        return _RunningStep(launched, batch, rate)
+
+    def _read(self, running: _RunningStep) -> None:
+        """Waits for the result of a step."""
+        numbers = running.launched.read()
+        self.should_stop |= numbers.is_stop_asked
+        values = dict(zip(self.loss_names, numbers.losses, strict=True))
+        images = len(running.batch.image_ids)
+        result = StepResult(
+            sum(values.values()),
+            values,
+            numbers.gradient_norm,
+            numbers.is_finite,
+            running.rate,
+            numbers.scale,
+            images,
+        )
+        self.result = result
+        self._count_skips(result, running.batch, numbers.own_losses)
+
+    def _count_skips(self, result: StepResult, batch: Batch, losses: Sequence[float]) -> None:
+        """Counts a step that changed nothing, and ends the run where that is no passing overflow.
+
+        Raises:
+            UserError: it is not; the message names the folder where the step was kept.
+        """
+        self.skipped_in_a_row = 0 if result.is_finite else self.skipped_in_a_row + 1
+        self.skipped += not result.is_finite
+        is_bearable = self._tolerates_overflow() and self.skipped_in_a_row < self.cfg.max_skipped_steps
+        if result.is_finite or is_bearable:
+            return
+        notes = [note for hook in self.hooks if (note := hook.on_failure(self, batch, losses))]
+        raise UserError("; ".join([_not_finite(self, result, batch), *notes]))
+
+    def _ema_decay(self) -> float:
+        """Smaller at first, (1 + t) / (10 + t), so that an average of few steps does not remember the random start."""
+        return min(self.cfg.ema_decay, (1 + self.next_step) / (10 + self.next_step))
+
+    def _tolerates_overflow(self) -> bool:
+        return computes_in_half(self.cfg)
+
+    def snapshot(self) -> Snapshot:
+        """Everything that continues this training from here, bit for bit."""
+        return Snapshot(
+            weights=self.network_tensors(),
+            averages=self.train_step.averages(),
+            state=self.train_step.state(),
+            progress={
+                "epoch": self.epoch,
+                "step": self.step,
+                "step_in_epoch": self.step_in_epoch,
+                "steps_per_epoch": self.steps_per_epoch,
+                "window": self.window,
+                **self.scores(),
+                "skipped": self.skipped,
+                "skipped_in_a_row": self.skipped_in_a_row,
+                "group_size": self.runtime.group_size,
+            },
+            config=self.cfg.to_dict(),
+            dataset=self.dataset,
+        )
+
+    def scores(self) -> dict[str, Any]:
+        """What the evaluations so far have found, as a part of the progress."""
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch, "scored_epoch": self.scored_epoch}
+
+    def restore(self, snapshot: Snapshot, source: Path) -> None:
+        """Takes back a snapshot; also one of another batch size, dataset, number of processes or optimiser.
+
+        The share of the running epoch that was done stays the same where an epoch has another number of steps.
+
+        Raises:
+            UserError: its tensors do not fit this network.
+        """
+        fill_network(self.train_step.loss_cell.network, snapshot.weights, source)
+        self.train_step.take_statistics()
+        has_window = snapshot.config.get("accumulate_steps", 1) == self.cfg.accumulate_steps
+        try:
+            self.train_step.load_state(snapshot.state, with_window=has_window)
+            if snapshot.averages:
+                self.train_step.load_averages(snapshot.averages)
+            else:
+                self.train_step.restart_averages()
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{source} does not fit the optimiser of this configuration: {error}") from error
+        progress = snapshot.progress
+        self.epoch, self.step = int(progress["epoch"]), int(progress["step"])
+        self.step_in_epoch = _step_of_share(progress, self.steps_per_epoch)
+        self.window = int(progress.get("window", self.step % self.cfg.accumulate_steps)) if has_window else 0
+        self.best_score, self.best_epoch = progress["best_score"], progress.get("best_epoch")
+        self.scored_epoch = int(progress.get("scored_epoch", self.epoch))
+        self.skipped = int(progress.get("skipped", 0))
+        self.skipped_in_a_row = int(progress.get("skipped_in_a_row", 0))
+
+    def trainable_names(self) -> set[str]:
+        """Names of the weights that the gradient moves, which are the same on all ranks."""
+        return {parameter.name for parameter in self.train_step.weights}
+
+    def weights_to_use(self) -> dict[str, np.ndarray]:
+        """The moving averages where the run keeps any, else the weights as trained."""
+        return self.train_step.averages() or self.network_tensors()
+
+    def network_tensors(self) -> dict[str, np.ndarray]:
+        """All tensors of the network as trained, by name."""
+        self.train_step.pour_statistics()
+        return tensors_of(self.train_step.loss_cell.network)
+
+
+def _step_of_share(progress: Mapping[str, Any], steps_per_epoch: int) -> int:
+    """The step of an epoch of `steps_per_epoch` at which the same share of it is done as the progress says."""
+    step = int(progress["step_in_epoch"])
+    if "steps_per_epoch" in progress:
+        return step * steps_per_epoch // int(progress["steps_per_epoch"])
+    # A checkpoint of an earlier version.
+    return min(step, steps_per_epoch - 1)
+
+
+def _not_finite(trainer: Trainer, result: StepResult, batch: Batch) -> str:
+    terms = ", ".join(f"{name} {value:g}" for name, value in result.losses.items())
+    finite = math.isfinite(result.loss), math.isfinite(result.gradient_norm)
+    what = {(True, True): "the variance of a batch norm", (True, False): "the gradient"}.get(finite, "the loss")
+    often = f" {trainer.skipped_in_a_row} times in a row" if trainer.skipped_in_a_row > 1 else ""
+    scale = f", loss scale {result.loss_scale:g}" if result.loss_scale != 1 else ""
+    images = ", ".join(map(str, batch.image_ids))
+    return (
+        f"{what} is not finite{often} in epoch {trainer.epoch}, step {trainer.step}: {terms}{scale}; images {images}.\n"
+        "The weights were not updated. Lower --lr, set --clip_grad_norm, or with fp16 lower --loss_scale or set "
+        "--dynamic_loss_scale=True"
+    )

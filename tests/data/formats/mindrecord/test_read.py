@@ -1,0 +1,235 @@
+"""MindRecord files: what comes out is what went in, and half a set is refused."""
+
+import itertools
+import json
+import os
+import pickle
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from msdet.data.build_samples import assemble
+from msdet.data.formats.coco.read import read_coco
+from msdet.data.formats.coco.write import coco_of, write_coco
+from msdet.data.formats.mindrecord import write as mindrecord_writer
+from msdet.data.formats.mindrecord.read import fingerprint, load_mindrecord, read_card, shard_paths
+from msdet.data.formats.mindrecord.write import write_mindrecord
+from msdet.data.loading.loader import BatchLoader
+from msdet.data.open import SourceOptions, load_content
+from msdet.data.read_options import ReadOptions
+from msdet.data.transforms.pipeline import jitter_pipeline
+from msdet.errors import UserError
+from msdet.folder_lock import FolderLock
+
+
+@pytest.fixture(scope="module")
+def files(many):
+    return read_coco(many.ann_file, many.image_dir)
+
+
+@pytest.fixture(scope="module")
+def made(files, tmp_path_factory):
+    """The folder of a written set, of three shards."""
+    folder = tmp_path_factory.mktemp("mindrecord")
+    write_mindrecord(files, folder, "train", shards=3)
+    return folder
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "copy")
+
+
+def read(folder):
+    return assemble(load_content(SourceOptions(str(folder)), "train"), ReadOptions())
+
+
+def message(folder):
+    with pytest.raises(UserError) as caught:
+        read(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_samples_and_images_are_those_of_the_files(files, made):
+    dataset = read(made)
+    assert dataset.format == "mindrecord"
+    assert (dataset.class_names, dataset.category_ids) == (files.class_names, files.category_ids)
+    assert fingerprint(dataset) == fingerprint(files) == read_card(made / "train", "train")["fingerprint"]
+    for ours, theirs in zip(dataset.samples, files.samples, strict=True):
+        assert (ours.image_id, ours.width, ours.height) == (theirs.image_id, theirs.width, theirs.height)
+        for name in ("boxes", "labels", "iscrowd", "difficult"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+        assert dataset.image_bytes(ours) == theirs.image_path.read_bytes()
+    np.testing.assert_array_equal(coco_of(dataset)["annotations"], coco_of(files)["annotations"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_sees_the_same_batches(files, made, workers):
+    sides = [files, read(made)]
+    loaders = [
+        BatchLoader(side, jitter_pipeline(), 4, [(64, 64)], training=True, num_workers=number)
+        for side, number in zip(sides, (0, workers), strict=True)
+    ]
+    with loaders[0], loaders[1]:
+        pairs = zip(loaders[0].epoch(1), loaders[1].epoch(1), strict=True)
+        for ours, theirs in itertools.islice(pairs, 3):
+            for one, other in zip(ours.arrays(), theirs.arrays(), strict=True):
+                np.testing.assert_array_equal(one, other)
+            assert ours.image_ids == theirs.image_ids
+
+
+def test_mindspore_reads_it_too(files, made):
+    from mindspore.dataset import MindDataset
+
+    rows = MindDataset([str(path) for path in shard_paths(made / "train", "train")], shuffle=False)
+    found = {str(row["file_name"]): row for row in rows.create_dict_iterator(num_epochs=1, output_numpy=True)}
+    assert len(found) == len(files)
+    for sample in files.samples:
+        row = found[sample.image_path.name]
+        assert row["image"].tobytes() == sample.image_path.read_bytes()
+        assert json.loads(str(row["image_id"])) == sample.image_id
+        if len(sample.boxes):
+            np.testing.assert_array_equal(row["annotation"][:, :4], sample.boxes)
+            np.testing.assert_array_equal(row["annotation"][:, 4], sample.labels)
+        else:
+            assert row["annotation"].tolist() == [[0, 0, 0, 0, -1]]
+
+
+def test_text_ids_crowds_areas_and_folders_survive(coco, tmp_path):
+    coco.add_image("kitchen/7", file_name="sub/a b.jpg", boxes=[[1, 1, 5, 5]])
+    coco.add_box("kitchen/7", [10, 10, 20.25, 5], iscrowd=1, area=33.5)
+    files = read_coco(*coco.write())
+    write_mindrecord(files, tmp_path / "out", "train")
+    dataset = read(tmp_path / "out")
+    assert dataset.samples[0].image_id == "kitchen/7"
+    assert dataset.samples[0].iscrowd.tolist() == [False, True]
+    assert [entry["area"] for entry in coco_of(dataset)["annotations"]] == [25, 33.5]
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again.image_bytes(again.samples[0]) == files.samples[0].image_path.read_bytes()
+
+
+def test_coco_files_of_any_dataset_read_back(files, tmp_path):
+    write_coco(coco_of(files), tmp_path / "out.json")
+    again = read_coco(tmp_path / "out.json", files.image_dir)
+    assert fingerprint(again) == fingerprint(files)
+
+
+def test_shards_are_on_the_disk_before_they_have_their_name(files, tmp_path, monkeypatch):
+    forced = {}
+    monkeypatch.setattr(mindrecord_writer, "force_to_disk", lambda p: forced.update({p: (tmp_path / "train").exists()}))
+    write_mindrecord(files, tmp_path, "train", shards=2)
+    assert forced.pop(tmp_path) is True
+    assert not any(forced.values())
+    assert {path.name for path in (tmp_path / "train").iterdir()} < {path.name for path in forced}
+
+
+def test_nothing_is_written_over(files, made):
+    with pytest.raises(UserError, match="exists already"):
+        write_mindrecord(files, made, "train")
+
+
+def test_a_failure_leaves_nothing(files, tmp_path, monkeypatch):
+    # Of a process that was killed: what it held is free.
+    FolderLock(tmp_path / ".train.999999999").close()
+    samples = [*files.samples, replace(files.samples[0], image_path=files.image_dir / "absent.jpg")]
+    with pytest.raises(UserError, match="absent.jpg"):
+        write_mindrecord(replace(files, samples=samples), tmp_path, "train")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("msdet.data.formats.mindrecord.read.ImageStore.read", lambda *_: b"other")
+    with pytest.raises(UserError, match="was not written as it was read"):
+        write_mindrecord(files, tmp_path, "train")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_process_is_writing_is_left_alone(files, tmp_path, monkeypatch):
+    """On this machine or another, whose processes this one does not see."""
+    with FolderLock(tmp_path / ".train.4194305") as held:
+        (held.path / "train.mindrecord0").write_bytes(b"half")
+        (tmp_path / ".train.4194306").mkdir()  # it has just been made, and is about to be locked
+        write_mindrecord(files, tmp_path, "train", shards=2)
+        assert {path.name for path in tmp_path.iterdir()} == {".train.4194305", ".train.4194306", "train"}
+        assert (held.path / "train.mindrecord0").read_bytes() == b"half"
+    assert not (tmp_path / "train" / ".lock").exists()
+
+    def no_locks(handle, operation):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("msdet.folder_lock.fcntl.flock", no_locks)
+    with pytest.raises(UserError, match="absent.jpg"):
+        samples = [replace(files.samples[0], image_path=files.image_dir / "absent.jpg")]
+        write_mindrecord(replace(files, samples=samples), tmp_path / "other", "train")
+    write_mindrecord(files, tmp_path, "val", shards=2)
+    assert (tmp_path / ".train.4194305").exists()
+
+
+def test_a_changed_annotation_changes_the_fingerprint(files):
+    changed = replace(files.samples[3], boxes=files.samples[3].boxes + 1)
+    assert fingerprint(files) != fingerprint(replace(files, samples=[*files.samples[:3], changed, *files.samples[4:]]))
+    assert fingerprint(files) != fingerprint(replace(files, class_names=["cat", "cow"]))
+
+
+def test_a_shard_is_missing(copy):
+    (copy / "train" / "train.mindrecord1").unlink()
+    assert "holds 1 of 3 shards: the set is not whole" in message(copy)
+
+
+def test_an_index_is_missing(copy):
+    (copy / "train" / "train.mindrecord1.db").unlink()
+    assert "train.mindrecord1.db, the index of train.mindrecord1, is missing" in message(copy)
+
+
+def test_an_index_is_damaged(copy):
+    (copy / "train" / "train.mindrecord1.db").write_bytes(b"no database at all" * 100)
+    assert "or its index is damaged (file is not a database)" in message(copy)
+
+
+def test_a_shard_is_cut_off(copy):
+    path = copy / "train" / "train.mindrecord0"
+    os.truncate(path, path.stat().st_size // 2)
+    assert "is cut off, make it again" in message(copy)
+
+
+def test_a_shard_of_another_format(copy):
+    (copy / "train" / "train.mindrecord0").write_bytes(b"\x05")
+    assert "train.mindrecord0 or its index is damaged" in message(copy)
+
+
+def test_a_flipped_byte_is_found(copy):
+    path = copy / "train" / "train.mindrecord0"
+    content, store = load_mindrecord(copy / "train", "train")
+    name = next(name for name, place in store.rows.items() if place[0] == 0)
+    data = bytearray(path.read_bytes())
+    data[store.rows[name][1] + 50] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=f"{name} in .*train.mindrecord0 is damaged"):
+        store.read(copy / "train" / name)
+
+
+def test_annotations_are_missing_or_of_another_set(copy):
+    path = copy / "train" / "train.json"
+    content = json.loads(path.read_text())
+    path.unlink()
+    assert "holds MindRecord files without train.json: another program made them" in message(copy)
+    path.write_text("{}")
+    assert "is not of a form that is known here" in message(copy)
+    content["images"] = content["images"][1:]
+    path.write_text(json.dumps(content))
+    assert "lists 22 images, the shards hold 23" in message(copy)
+    path.write_text("{")
+    assert "train.json cannot be read" in message(copy)
+
+
+@pytest.mark.parametrize("name", ["records #1", "which?", "set 100%", "a%25b", "a%3Fb", "a&b=c;d"])
+def test_a_folder_may_have_any_name(made, files, tmp_path, name):
+    folder = shutil.copytree(made, tmp_path / name)
+    assert fingerprint(read(folder)) == fingerprint(files)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_relative_folder_is_read(made, files, tmp_path, monkeypatch):
+    shutil.copytree(made, tmp_path / "records #2")
+    monkeypatch.chdir(tmp_path)
+    assert fingerprint(read("records #2")) == fingerprint(files)

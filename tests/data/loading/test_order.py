@@ -1,0 +1,104 @@
+"""Order, shares and sizes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msdet.data.loading.batch import pad_targets
+from msdet.data.loading.order import Shard, batch_size_px, epoch_order, sample_rng
+
+COUNTS = st.tuples(st.integers(1, 60), st.integers(1, 9), st.integers(1, 5))
+
+
+def epoch_of(count, batch_size, group_size, training, drop_last=True):
+    """Positions of every batch of every rank."""
+    shards = [Shard(count, batch_size, rank, group_size, training, drop_last) for rank in range(group_size)]
+    return shards, [[shard.positions(batch) for batch in range(shard.steps)] for shard in shards]
+
+
+@given(COUNTS)
+def test_evaluation_covers_every_image_once(numbers):
+    count, batch_size, group_size = numbers
+    shards, batches = epoch_of(count, batch_size, group_size, training=False)
+    seen = np.concatenate([batch for rank in batches for batch in rank] or [[]])
+    assert sorted(seen.tolist()) == list(range(count))
+    shares = [sum(map(len, rank)) for rank in batches]
+    assert max(shares) - min(shares) <= 1
+    for rank in batches:
+        assert all(len(batch) == batch_size for batch in rank[:-1])
+        assert all(len(batch) for batch in rank)
+    assert all(shard.dropped == shard.repeated == 0 for shard in shards)
+
+
+@given(COUNTS, st.booleans())
+def test_training_ranks_have_alike_batches_and_overlap_nowhere(numbers, drop_last):
+    count, batch_size, group_size = numbers
+    shards, batches = epoch_of(count, batch_size, group_size, True, drop_last)
+    assert len({len(rank) for rank in batches}) == 1
+    assert all(len(batch) == batch_size for rank in batches for batch in rank)
+    seen = sorted(int(position) for rank in batches for batch in rank for position in batch)
+    assert seen == list(range(len(seen)))
+    assert shards[0].steps >= 1
+    if drop_last and count >= batch_size * group_size:
+        assert len(seen) <= count
+        assert shards[0].dropped == count - len(seen) < batch_size * group_size
+    else:
+        assert len(seen) >= count
+        assert shards[0].repeated == len(seen) - count
+
+
+def test_the_number_of_ranks_does_not_change_what_shares_a_step():
+    one = Shard(50, 8)
+    two = [Shard(50, 4, rank, 2) for rank in range(2)]
+    for step in range(one.steps):
+        together = np.concatenate([shard.positions(step) for shard in two])
+        np.testing.assert_array_equal(together, one.positions(step))
+
+
+def test_repeated_images_come_under_another_key():
+    order = epoch_order(5, 0, 0, True)
+    indices, keys = Shard(5, 12).batch(order, 0)
+    assert sorted(indices[:5].tolist()) == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(indices[5:10], indices[:5])
+    assert len(set(keys.tolist())) == 12
+    np.testing.assert_array_equal(keys % 5, indices)
+
+
+def test_orders_differ_between_epochs_and_seeds_and_repeat_themselves():
+    orders = {
+        (seed, epoch): tuple(epoch_order(40, seed, epoch, True).tolist()) for seed in range(3) for epoch in range(3)
+    }
+    assert len(set(orders.values())) == 9
+    assert orders[1, 2] == tuple(epoch_order(40, 1, 2, True).tolist())
+    assert sorted(orders[1, 2]) == list(range(40))
+    assert epoch_order(4, 1, 2, False).tolist() == [0, 1, 2, 3]
+
+
+def test_generators_of_samples_are_independent_of_each_other():
+    draws = {sample_rng(seed, epoch, key).uniform() for seed in range(4) for epoch in range(4) for key in range(4)}
+    assert len(draws) == 64
+    assert sample_rng(1, 2, 3).uniform() == sample_rng(1, 2, 3).uniform()
+
+
+def test_sizes_change_every_resize_rate_batches():
+    sizes = [(side, side) for side in range(320, 609, 32)]
+    drawn = [batch_size_px(sizes, 10, 5, 1, batch) for batch in range(400)]
+    for start in range(0, 400, 10):
+        assert len(set(drawn[start : start + 10])) == 1
+    assert set(drawn) == set(sizes)
+    assert drawn != [batch_size_px(sizes, 10, 5, 2, batch) for batch in range(400)]
+    assert batch_size_px([(416, 416)], 1, 0, 0, 7) == (416, 416)
+
+
+@pytest.mark.parametrize(("longest", "rows"), [(0, 4), (4, 4), (5, 8), (8, 8), (9, 16), (40, 64)])
+def test_padding_doubles_until_all_fit(longest, rows):
+    lists = [np.ones((longest, 4), np.float32), np.ones((1, 4), np.float32)]
+    labels = [np.zeros(longest, np.int32), np.zeros(1, np.int32)]
+    boxes, classes = pad_targets(lists, labels, 4)
+    assert boxes.shape == (2, rows, 4)
+    assert classes.shape == (2, rows)
+    assert (boxes.dtype, classes.dtype) == (np.float32, np.int32)
+    assert (classes[0] >= 0).sum() == longest
+    assert (classes[1, 1:] == -1).all()
+    assert not boxes[1, 1:].any()

@@ -1,0 +1,295 @@
+"""From a configuration to datasets: every form of annotations, and the rule of MindRecord folders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msdet.config import load_config
+from msdet.data.formats.coco.write import coco_of
+from msdet.data.formats.imagefolder import ClassLoader
+from msdet.data.formats.mindrecord.read import fingerprint
+from msdet.data.transforms.random_crop import CropFlipColour
+from msdet.errors import UsageError, UserError
+from msdet.evaluation.coco.truth import ground_truth
+from msdet.models.recipe import get_recipe
+from msdet.runtime import modelarts
+from msdet.runtime.start import Runtime
+from msdet.session.datasets import evaluation_loader, open_dataset, training_loader
+from msdet.tools import create_data
+from tests.data import all_formats as formats
+from tests.data.conftest import CocoFolder, write_image
+
+CONFIG = "configs/yolov3_shapes.yaml"
+
+
+def config(*flags, script="train"):
+    return load_config(CONFIG, ["--class_names=", "--num_classes=0", *flags], script)
+
+
+def test_the_old_names_of_folders_and_files(tmp_path):
+    formats.write_txt(tmp_path)
+    flags = ["--dataset=other", f"--anno_path={tmp_path}/train.txt", f"--image_dir={tmp_path}"]
+    for script, split in (("train", "train"), ("eval", "val")):
+        dataset, cfg = open_dataset(config(*flags, script=script), split)
+        assert (dataset.format, cfg.num_classes, cfg.class_names) == ("txt", 2, formats.NAMES)
+    formats.write_voc(tmp_path / "voc")
+    assert open_dataset(config(f"--voc_root={tmp_path}/voc"), "val")[0].format == "voc"
+    with pytest.raises(UsageError, match="data_dir is empty"):
+        open_dataset(config(), "train")
+
+
+def test_classes_of_the_configuration_are_held_against_those_of_the_data(tmp_path):
+    formats.write_voc(tmp_path)
+    with pytest.raises(UserError, match="the category 'hot dog' is not among the classes .*did you mean 'hotdog'"):
+        open_dataset(config(f"--data_dir={tmp_path}", "--class_names=cat,hotdog"), "train")
+
+
+def test_other_forms_are_scored_as_they_were_read(tmp_path):
+    formats.write_voc(tmp_path)
+    dataset, _ = open_dataset(config(f"--data_dir={tmp_path}"), "val")
+    truth = ground_truth(dataset)
+    assert (truth.image_ids, truth.category_ids, truth.names) == (["a", "b", "c_d"], [17, 58], ["cat", "hot dog"])
+    assert truth.images.tolist() == [1, 1, 3] and truth.labels.tolist() == [1, 2, 2]
+    assert truth.boxes.tolist() == [[1, 2, 10, 20], [30, 4, 11, 10], [0, 0, 32, 64]]
+    assert truth.areas.tolist() == [200, 110, 2048] and not truth.iscrowd.any()
+    assert coco_of(dataset)["annotations"][1] == {
+        "id": 2, "image_id": "a", "category_id": 58, "bbox": [30, 4, 11, 10], "area": 110, "iscrowd": 0, "difficult": 1,
+    }  # fmt: skip
+
+
+def test_mindrecord_is_made_once_used_and_refused_when_stale(tmp_path):
+    root, folder = formats.write_voc(tmp_path / "voc"), tmp_path / "records"
+    flags = [f"--data_dir={root}", f"--mindrecord_dir={folder}"]
+    files = open_dataset(config(flags[0]), "train")[0]
+    first, _ = open_dataset(config(*flags), "train")
+    made = (folder / "train" / "train.mindrecord0").stat().st_mtime_ns
+    second, cfg = open_dataset(config(*flags), "train")
+    assert (folder / "train" / "train.mindrecord0").stat().st_mtime_ns == made
+    assert first.format == second.format == "mindrecord"
+    assert cfg.class_names == formats.NAMES
+    assert fingerprint(first) == fingerprint(second) == fingerprint(files)
+    assert not (folder / "val").exists()
+    assert open_dataset(config(*flags), "val")[0].format == "voc"
+    path = root / "Annotations" / "a.xml"
+    path.write_text(path.read_text().replace("<xmin>2</xmin>", "<xmin>3</xmin>"))
+    with pytest.raises(UserError, match="was made from other annotations or classes"):
+        open_dataset(config(*flags), "train")
+    alone = [f"--mindrecord_dir={folder}"]
+    assert fingerprint(open_dataset(config(*alone), "train")[0]) == fingerprint(files)
+    assert len(open_dataset(config(*alone, "--dataset=mindrecord"), "train")[0]) == 3
+    with pytest.raises(UserError, match="holds no MindRecord files of the split 'val'"):
+        open_dataset(config(*alone, "--dataset=mindrecord"), "val")
+    with pytest.raises(UserError, match="the category 'hot dog' is not among the classes"):
+        open_dataset(config(*alone, "--class_names=cat"), "train")
+
+
+def test_areas_that_changed_make_mindrecord_files_stale(tmp_path):
+    """Scores by size go by them."""
+    coco = CocoFolder(tmp_path / "data")
+    coco.add_image(1, boxes=[[1.1, 2.2, 30.3, 20.7]])
+    coco.add_box(1, [5, 5, 20, 20], area=123.4)
+    coco.write()
+    flags = [f"--data_dir={coco.root}", f"--mindrecord_dir={tmp_path}/records"]
+    made = ground_truth(open_dataset(config(*flags), "train")[0])
+    assert made.areas.tolist() == [30.3 * 20.7, 123.4]
+    np.testing.assert_array_equal(made.boxes, ground_truth(open_dataset(config(flags[0]), "train")[0]).boxes)
+    open_dataset(config(*flags), "train")
+    coco.content["annotations"][1]["area"] = 2000
+    coco.write()
+    with pytest.raises(UserError, match="was made from other annotations or classes"):
+        open_dataset(config(*flags), "train")
+
+
+@pytest.mark.parametrize("form", ["mindrecord", "coco"])
+def test_create_data(tmp_path, capsys, form):
+    root = formats.write_voc(tmp_path / "voc")
+    arguments = ["--config", CONFIG, "--class_names=", "--num_classes=0", "--data_dir", str(root), "--to", form]
+    flag = "--mindrecord_dir" if form == "mindrecord" else "--output"
+    arguments += [flag, str(tmp_path / "out")]
+    assert create_data.main([*arguments, "--is_modelarts=False"]) == 0
+    assert capsys.readouterr().out.count("3 images, 3 boxes, 0 crowd regions") == 2
+    if form == "mindrecord":
+        again = open_dataset(config(f"--data_dir={tmp_path}/out"), "val")[0]
+    else:
+        flags = [f"--val_ann_file={tmp_path}/out/val.json", f"--val_image_dir={root}"]
+        again = open_dataset(config(*flags), "val")[0]
+    assert fingerprint(again) == fingerprint(open_dataset(config(f"--data_dir={root}"), "val")[0])
+    with pytest.raises(UserError, match="exists already: nothing is written over"):
+        create_data.main(arguments)
+
+
+@pytest.mark.parametrize("place", ["", "/mindrecord"])
+def test_create_data_on_modelarts(tmp_path, capsys, place):
+    """What one job delivers, the next one trains from, whether data_url is that train_url or the folder in it."""
+    formats.write_voc(tmp_path / "bucket" / "data")
+    out = f"{tmp_path}/bucket/out"
+    job = ["--class_names=", "--num_classes=0", "--is_modelarts=True"]
+    flags = [*job, f"--data_url={tmp_path}/bucket/data", f"--train_url={out}"]
+    flags += [f"--data_path={tmp_path}/a", f"--output_path={tmp_path}/b", f"--load_path={tmp_path}/c"]
+    assert create_data.main(["--config", CONFIG, *flags]) == 0
+    found = [path.name for path in Path(out).rglob("*.mindrecord*")]
+    assert len(found) == 32, found
+    ready = modelarts.fetch(config(*job, f"--data_url={out}{place}", f"--data_path={tmp_path}/d", "--dataset=voc"))
+    for split in ("train", "val"):
+        dataset = open_dataset(ready, split)[0]
+        assert dataset.store is not None and len(dataset) == 3
+        assert Path(dataset.ann_file).is_relative_to(tmp_path / "d"), "the first job and its folders are gone"
+
+
+def test_create_data_on_modelarts_writes_where_it_is_delivered(tmp_path):
+    flags = ["--config", CONFIG, "--is_modelarts=True", f"--train_url={tmp_path}/url", f"--output_path={tmp_path}/out"]
+    for typed in (f"--mindrecord_dir={tmp_path}/elsewhere", f"--output={tmp_path}/elsewhere"):
+        with pytest.raises(UsageError, match="elsewhere is not delivered to train_url .*leave --output"):
+            create_data.main([*flags, typed])
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--splits=both"], "--splits is 'both'; it takes train, val, test"),
+        ([], "say where to write: --mindrecord_dir=DIR, or --output=DIR"),
+    ],
+)
+def test_create_data_is_told_too_little(tmp_path, flags, text):
+    with pytest.raises(UsageError, match=text):
+        create_data.main(["--config", CONFIG, f"--data_dir={formats.write_voc(tmp_path)}", *flags])
+
+
+def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
+    for split in ("train", "val"):
+        for number, name in enumerate(("cow", "cat", "dog")):
+            write_image(tmp_path / "data" / split / name / f"{split}.jpg", 50 + number, 40, seed=number + len(split))
+    base = ["--num_classes=0", "--training_shape=32"]
+
+    def opened(*flags, split="train"):
+        cfg = load_config("configs/darknet53_imagenet.yaml", [*base, *flags])
+        return open_dataset(cfg, split)[0]
+
+    flags = ["--config", "configs/darknet53_imagenet.yaml", *base, f"--data_dir={tmp_path}/data"]
+    assert create_data.main([*flags, f"--mindrecord_dir={tmp_path}/a"]) == 0
+    assert "3 images, 3 boxes" in capsys.readouterr().out
+    files = opened(f"--data_dir={tmp_path}/data")
+    made = opened(f"--data_dir={tmp_path}/data", f"--mindrecord_dir={tmp_path}/b")
+    for records in (made, opened(f"--data_dir={tmp_path}/a"), opened(f"--mindrecord_dir={tmp_path}/b")):
+        assert (records.class_names, records.files) == (files.class_names, files.files)
+        assert records.fingerprint() == files.fingerprint()
+        assert records.labels.tolist() == files.labels.tolist()
+        assert records.store.read(records[1].image_path) == files[1].image_path.read_bytes()
+        pairs = []
+        for dataset in (files, records):
+            with ClassLoader(dataset, CropFlipColour(), 3, [(32, 32)], training=True, num_workers=0) as loader:
+                pairs.append([batch.images.copy() for batch in loader.epoch(0)])
+        np.testing.assert_array_equal(*pairs)
+    with pytest.raises(UserError, match="holds no MindRecord files of the split 'val'"):
+        opened(f"--mindrecord_dir={tmp_path}/b", "--dataset=mindrecord", split="val")
+    assert opened(f"--data_dir={tmp_path}/a", "--dataset=mindrecord", split="val").files == [
+        "cat/val.jpg",
+        "cow/val.jpg",
+        "dog/val.jpg",
+    ]
+    (tmp_path / "data" / "train" / "cat" / "train.jpg").rename(tmp_path / "data" / "train" / "cat" / "other.jpg")
+    with pytest.raises(UserError, match="was made from other pictures or classes"):
+        opened(f"--data_dir={tmp_path}/data", f"--mindrecord_dir={tmp_path}/b")
+    formats.write_voc(tmp_path / "voc")
+    detectors = ["--config", CONFIG, "--class_names=", "--num_classes=0", f"--data_dir={tmp_path}/voc"]
+    assert create_data.main([*detectors, f"--mindrecord_dir={tmp_path}/c", "--splits=train"]) == 0
+    with pytest.raises(UserError, match="holds the boxes of a detector, not one class for each picture"):
+        opened(f"--data_dir={tmp_path}/c")
+    with pytest.raises(UserError, match="are not the classes that are asked for"):
+        opened(f"--data_dir={tmp_path}/a", "--class_names=cat,cow,pig")
+
+
+def test_what_the_keys_say_reaches_the_loaders(monkeypatch):
+    monkeypatch.setattr("msdet.session.datasets.BatchLoader", lambda *samples, **options: (samples, options))
+    cfg = config(
+        "--per_batch_size=3", "--eval_batch_size=5", "--training_shape=96", "--testing_shape=64", "--resize_rate=7",
+        "--max_boxes=11", "--cut_boxes=True", "--max_image_pixels=1000", "--on_bad_image=skip", "--seed=4",
+        "--num_parallel_workers=2", "--data_timeout=9",
+    )  # fmt: skip
+    both = {"max_boxes": 11, "max_image_pixels": 1000, "on_bad_image": "skip", "seed": 4, "num_workers": 2,
+            "stall_timeout": 9.0, "rank": 1, "group_size": 3}  # fmt: skip
+    runtime = Runtime("CPU", rank=1, group_size=3)
+    training = {"batch_size": 3, "sizes": ((96, 96),), "resize_rate": 7, "cut_boxes": True, "training": True}
+    assert training_loader(cfg, "samples", "steps", runtime) == (("samples", "steps"), both | training)
+    # Scores need every ground truth.
+    evaluation = {"batch_size": 5, "sizes": [(64, 64)], "training": False}
+    assert evaluation_loader(cfg, "samples", "steps", runtime) == (("samples", "steps"), both | evaluation)
+
+
+@pytest.mark.parametrize(("shapes", "rows"), [("off", {8}), ("on", {4, 8})])
+def test_static_shapes_have_room_for_the_most_crowded_image(tmp_path, caplog, shapes, rows):
+    """Of no later batch the number of boxes grows, and none is left out."""
+    caplog.set_level("INFO")
+    folder = CocoFolder(tmp_path)
+    boxes = [[4 * i, 4, 30, 30] for i in range(7)]
+    for number in range(6):
+        folder.add_image(number, 64, 64, boxes=boxes if number == 4 else boxes[:1])
+    folder.write()
+    flags = [f"--train_image_dir={folder.image_dir}", f"--train_ann_file={folder.ann_file}", "--max_boxes=4",
+             f"--dynamic_shapes={shapes}", "--training_shape=64", "--per_batch_size=1", "--num_parallel_workers=0",
+             "--jitter=0"]  # fmt: skip
+    dataset, cfg = open_dataset(config(*flags), "train")
+    with training_loader(cfg, dataset, get_recipe(cfg).train_pipeline(), Runtime("CPU")) as loader:
+        batches = [(batch.boxes.shape[1], int((batch.labels >= 0).sum())) for batch in loader.epoch(0)]
+    assert {shape for shape, _ in batches} == rows
+    assert sorted(count for _, count in batches) == [1, 1, 1, 1, 1, 7] and loader.boxes_cut == 0
+    assert ("room for 8 boxes, since one has 7" in caplog.text) == (shapes == "off")
+
+
+def test_images_without_annotations_are_kept_or_left_out(tmp_path, caplog):
+    """The recorded trainings of YOLO left out images without any annotation, and no others."""
+    coco = CocoFolder(tmp_path / "data")
+    coco.add_image(1, boxes=[[1, 1, 20, 20]])
+    coco.add_image(2)
+    coco.add_image(3)
+    coco.add_box(3, [2, 2, 30, 30], iscrowd=1)
+    coco.write()
+    flags = [f"--train_ann_file={coco.ann_file}", f"--train_image_dir={coco.image_dir}"]
+    flags += [f"--val_ann_file={coco.ann_file}", f"--val_image_dir={coco.image_dir}"]
+    caplog.set_level("INFO")
+    kept = {True: [1, 2, 3], False: [1, 3]}
+    for keep, ids in kept.items():
+        dataset, _ = open_dataset(config(*flags, f"--keep_empty_images={keep}"), "train")
+        assert [sample.image_id for sample in dataset.samples] == ids
+        assert len(ground_truth(dataset).areas) == 2
+    assert "1 of 3 images have no annotation and are left out (--keep_empty_images)" in caplog.text
+    assert len(open_dataset(config(*flags, "--keep_empty_images=0"), "val")[0].samples) == 3
+    coco.content["annotations"] = []
+    coco.write()
+    with pytest.raises(UserError, match="no image has an annotation"):
+        open_dataset(config(*flags, "--keep_empty_images=0"), "train")
+
+
+def test_the_recipes_leave_out_what_the_recorded_trainings_left_out():
+    """1,832, 320 and 641 steps an epoch are those of the images with annotations; EfficientDet's 7,392 of all."""
+    kept = {
+        name: load_config(f"configs/{name}.yaml").keep_empty_images
+        for name in ("yolov4", "yolov3", "yolov3_quant", "yolov4_finetune", "yolov3_shapes", "efficientdet_d0_seed")
+    }
+    assert [name for name, keeps in kept.items() if not keeps] == ["yolov4", "yolov3", "yolov3_quant"]
+    with_annotations = {
+        "yolov4": (117_266, 64, 1_832),
+        "yolov3": (82_081, 256, 320),
+        "yolov3_quant": (82_081, 128, 641),
+    }
+    for name, (images, batch, steps) in with_annotations.items():
+        assert load_config(f"configs/{name}.yaml").per_batch_size * 8 == batch and images // batch == steps
+
+
+def test_files_named_by_the_old_words_are_used_with_coco_too(tmp_path):
+    """There they were of other data alone; here what is named is read."""
+    coco = CocoFolder(tmp_path / "data")
+    coco.add_image(1, boxes=[[1, 1, 20, 20]])
+    coco.write()
+    flags = [
+        "--dataset=coco",
+        f"--data_dir={tmp_path}",
+        f"--anno_path={coco.ann_file}",
+        f"--image_dir={coco.image_dir}",
+    ]
+    for script, split in (("train", "train"), ("eval", "val")):
+        dataset, _ = open_dataset(config(*flags, script=script), split)
+        assert (dataset.format, str(dataset.ann_file), str(dataset.image_dir)) == (
+            "coco", str(coco.ann_file), str(coco.image_dir),
+        )  # fmt: skip

@@ -1,0 +1,132 @@
+"""The forms of layers on a device: which cells get which, and that those which a CPU can run compute the same."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+from msdet.config import load_config
+from msdet.layers.conv import ConvBnAct, LeakyReLU, Mish, SpatialMean, UpsampleNearest2x
+from msdet.models.efficientdet_d0.efficientnet import Gate
+from msdet.models.recipe import get_recipe
+from msdet.quantization.quantize import FakeQuantConv
+from msdet.runtime.device import TRAITS
+from msdet.training import device_layers
+from msdet.training.device_layers import AclnnActivation, AclnnBatchNorm, AclnnConv, suit, symmetric_padding
+
+pytestmark = pytest.mark.usefixtures("at_root")
+RNG = np.random.default_rng(0)
+
+
+def use(monkeypatch, name, is_single):
+    monkeypatch.setattr(device_layers, "traits", lambda: TRAITS[name])
+    monkeypatch.setattr(device_layers, "launches_each_operator", lambda: is_single)
+
+
+def network():
+    layers = [ConvBnAct(3, 4, 3), ConvBnAct(4, 4, 3, 2, activation="mish", padding="same"), UpsampleNearest2x()]
+    return nn.SequentialCell(layers)
+
+
+def test_a_cpu_keeps_its_forms():
+    cells = network()
+    before = [(type(cell), vars(cell).get("suits_cpu")) for _, cell in cells.cells_and_names()]
+    suit(cells)
+    assert [(type(cell), vars(cell).get("suits_cpu")) for _, cell in cells.cells_and_names()] == before
+
+
+@pytest.mark.parametrize("name", ["GPU", "ascend910"])
+def test_where_graphs_run_whole_only_plain_operators_are_taken(monkeypatch, name):
+    use(monkeypatch, name, is_single=False)
+    cells = network()
+    suit(cells)
+    assert not cells[0].activation.suits_cpu and not cells[2].suits_cpu
+    kinds = {type(cell) for _, cell in cells.cells_and_names()}
+    assert not kinds & {AclnnConv, AclnnBatchNorm, AclnnActivation}
+
+
+def test_where_operators_are_launched_one_by_one_they_are_few(monkeypatch):
+    use(monkeypatch, "ascend910b", is_single=True)
+    cells = network()
+    suit(cells)
+    first, second, _ = cells
+    assert isinstance(first.conv.conv2d, AclnnConv) and isinstance(first.bn.bn_train, AclnnBatchNorm)
+    assert isinstance(first.activation.leaky_relu, AclnnActivation)
+    assert isinstance(second.activation.library, AclnnActivation)
+    # Of stride 2, "same" pads one side more than the other, which the kernel cannot.
+    assert not isinstance(second.conv.conv2d, AclnnConv)
+    # Names in a checkpoint stay.
+    assert {p.name for p in cells.get_parameters()} == {p.name for p in network().get_parameters()}
+
+
+@pytest.mark.parametrize(("per_channel", "told"), [("1,0", True), ("0,0", False)])
+def test_statistics_that_a_rounded_kernel_looks_at_stay_in_their_place(monkeypatch, per_channel, told):
+    use(monkeypatch, "ascend910b", is_single=True)
+    flags = ["--backbone_shape=4,4,4,4,4,4", "--backbone_layers=1,1,1,1,1", "--num_classes=2", "--class_names=a,b"]
+    quantized = ["--quantization_aware=1", f"--per_channel={per_channel}", "--pretrained=x.ckpt"]
+    cells = get_recipe(load_config("configs/yolov3.yaml", [*flags, *quantized])).build_network()
+    suit(cells)
+    norms = [cell for _, cell in cells.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
+    assert norms and {isinstance(norm.bn_train, AclnnBatchNorm) for norm in norms} == {told}
+    folds = {cell.folds for _, cell in cells.cells_and_names() if isinstance(cell, FakeQuantConv)}
+    assert (True in folds) is not told
+
+
+@pytest.mark.parametrize(
+    ("cell", "shapes"),
+    [
+        (LeakyReLU(0.1), [(2, 3, 4, 5)]),
+        (Mish(), [(2, 3, 4, 5)]),
+        (SpatialMean(), [(2, 3, 4, 5)]),
+        (SpatialMean(keep_dims=False), [(2, 3, 4, 5)]),
+        (UpsampleNearest2x(), [(2, 3, 4, 5)]),
+        (Gate(), [(2, 3, 4, 5), (2, 3, 1, 1)]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_devices_own_form_computes_the_same(cell, shapes):
+    """With its gradient. MindSpore's Mish has a tanh that is 1e-4 off on CPU."""
+    inputs = [Tensor(RNG.standard_normal(shape).astype(np.float32)) for shape in shapes]
+    results = []
+    for suits_cpu in (True, False):
+        cell.set_train()
+        cell.suits_cpu = suits_cpu
+        weight = Tensor(np.linspace(-1, 1, cell(*inputs).size, dtype=np.float32).reshape(cell(*inputs).shape))
+
+        def weighted(*values, weight=weight):
+            return (cell(*values) * weight).sum()
+
+        value, gradients = ms.value_and_grad(weighted, tuple(range(len(inputs))))(*inputs)
+        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        results.append([cell(*inputs).asnumpy(), value.asnumpy(), *[g.asnumpy() for g in gradients]])
+    for mine, other in zip(*results, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-3 if isinstance(cell, Mish) else 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"pad_mode": "pad", "padding": 2}, (2, 2)),
+        ({"pad_mode": "pad", "padding": (1, 1, 2, 2)}, (1, 2)),
+        ({"pad_mode": "pad", "padding": (0, 1, 1, 1)}, None),
+        ({"pad_mode": "valid"}, (0, 0)),
+        ({"pad_mode": "same"}, (1, 1)),
+        ({"pad_mode": "same", "dilation": 3}, (3, 3)),
+        ({"pad_mode": "same", "stride": 2}, None),
+        ({"pad_mode": "same", "kernel_size": 1, "stride": 2}, (0, 0)),
+        ({"pad_mode": "same", "kernel_size": 4}, None),
+    ],
+    ids=str,
+)
+def test_the_padding_of_a_convolution(options, expected):
+    """Against the convolution itself: the padding that is told gives the same map."""
+    options = {"kernel_size": 3, "weight_init": "normal", **options}
+    conv = nn.Conv2d(2, 2, **options)
+    found = symmetric_padding(conv)
+    assert found == expected
+    if found is not None:
+        (top, left), plain = found, {key: value for key, value in options.items() if key not in ("pad_mode", "padding")}
+        other = nn.Conv2d(2, 2, pad_mode="pad", padding=(top, top, left, left), **plain)
+        other.weight.set_data(conv.weight)
+        x = Tensor(RNG.standard_normal((1, 2, 9, 8)).astype(np.float32))
+        np.testing.assert_array_equal(other(x).asnumpy(), conv(x).asnumpy())
