@@ -48,8 +48,8 @@ def measure(options: Options) -> Result:
 
 
 def _inference(result: Result, options: Options, folder: Path, size: int) -> None:
-    from msdet.export.int8.export import has_vnni, session_options
     from msdet.export.int8.graph import count_operators
+    from msdet.export.onnx_session import has_vnni, session_options
 
     convolutions = to_int8(folder, size)
     files = {FLOAT: folder / "net.onnx", INT8: folder / "int8.onnx"}

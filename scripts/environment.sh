@@ -25,8 +25,6 @@ keep_cann() {
 keep_cann
 
 root=$(unset CDPATH && cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-# A checkout runs its own code, whichever copy of the package is installed.
-export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH}
 venv=$root/.venv
 
 say() { printf '%s\n' "$*"; }
@@ -143,4 +141,6 @@ prepare_environment() {
     rm -f "$venv/.unfinished"
     # shellcheck disable=SC2034  # used by the scripts that source this file
     python=$venv/bin/python
+    # A checkout runs its own code, whichever copy of the package is installed.
+    export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH}
 }

@@ -116,8 +116,8 @@ def test_quickstart_installs_renders_trains_scores_and_says_where_all_lies(clone
     assert done.returncode == 0, done.stderr
     install, doctor, shapes, train, evaluation = clone.called()
     assert install.startswith("-m pip install ") and install.endswith(f"-r {clone.root}/requirements.txt")
-    assert doctor == "-m msdet.tools.doctor.doctor --quiet"
-    assert shapes == f"-m msdet.data.synthetic.shapes --output {clone.root}/outputs/shapes --size 192"
+    assert doctor == "-m msdet doctor --quiet"
+    assert shapes == f"-m msdet shapes --output {clone.root}/outputs/shapes --size 192"
     output = clone.root / "outputs" / "quickstart"
     assert train == (
         f"{clone.root}/train.py --config {clone.root}/configs/yolov3_shapes.yaml "

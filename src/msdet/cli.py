@@ -27,10 +27,10 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("msdet.training.train:train", "train a model", True),
-    "eval": Command("msdet.evaluation.evaluator:evaluate", "score a checkpoint or a result file", True),
-    "test": Command("msdet.evaluation.test_dev:test_dev", "make the result file for COCO's test-dev server", True),
+    "eval": Command("msdet.evaluation.command:evaluate", "score a checkpoint or a result file", True),
+    "test": Command("msdet.evaluation.command:test_dev", "make the result file for COCO's test-dev server", True),
     "predict": Command("msdet.inference.predict:predict", "predict on images, videos or a camera", True),
-    "export": Command("msdet.export.export:export", "export a checkpoint to MINDIR, ONNX or AIR", True),
+    "export": Command("msdet.export.command:export", "export a checkpoint to MINDIR, ONNX or AIR", True),
     "postprocess": Command("msdet.inference.score:score", "score an exported file or its result files", True),
     "check": Command("msdet.tools.check.check:main", "check a dataset before training"),
     "browse": Command("msdet.tools.browse:main", "draw training images as the network gets them"),

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 from mindspore import nn
-from msdet.importers.__main__ import main
 
 import eval as evaluation
 import export
@@ -18,6 +17,7 @@ from msdet.checkpoints.weights_file import load_weights, save_tensors, tensors_o
 from msdet.compat.checkpoints import old_layout, refuse_old
 from msdet.config import load_config
 from msdet.errors import UserError
+from msdet.importers.command import main
 from msdet.models.recipe import get_recipe
 from msdet.models.yolov3_quant.weight_names import SOURCES
 from msdet.training.start_weights import fill_backbone

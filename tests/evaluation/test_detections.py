@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from msdet.evaluation.detections import DetectionWriter, iter_detections
 
 from msdet.errors import UserError
 from msdet.evaluation import detections as module
-from msdet.evaluation.detections import DetectionWriter, iter_detections
 from msdet.ops.postprocess import Detections
 
 RECORD = {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}

@@ -9,16 +9,16 @@ import cv2
 import numpy as np
 import pytest
 from mindspore import Tensor
+from msdet.evaluation.classify import ClassEvaluator
+from msdet.evaluation.detections import DetectionWriter
 
 import eval as evaluation
 from msdet.config import load_config
 from msdet.data.formats.imagefolder import read_image_folder
 from msdet.errors import UserError
 from msdet.evaluation import images as pictures
-from msdet.evaluation.classify import ClassEvaluator
 from msdet.evaluation.coco.score import CocoResult
 from msdet.evaluation.coco.truth import ground_truth
-from msdet.evaluation.detections import DetectionWriter
 from msdet.evaluation.evaluator import Evaluator
 from msdet.evaluation.gather import pack_detections, unpack_detections, with_masters_statistics
 from msdet.evaluation.left_out import without_left_out

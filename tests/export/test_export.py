@@ -13,13 +13,16 @@ from mindspore import Tensor, nn
 import export as command
 from msdet.config import load_config
 from msdet.errors import UserError, run_command
-from msdet.export import export
-from msdet.export.export import prepare, run_mindir, run_onnx
+from msdet.export import command as export
 from msdet.export.form import DeployCell, as_arrays
+from msdet.export.formats.mindir import MindirExporter
+from msdet.export.formats.table import EXPORTERS
 from msdet.export.onnx_graph import merge_leaky_relu
+from msdet.export.prepared import prepare
 from msdet.export.sample_images import sample_images
 from msdet.export.sidecar import read_sidecar, sidecar_path
-from msdet.inference.runners import CheckpointRunner, open_runner
+from msdet.inference.open_runner import open_runner
+from msdet.inference.runners import CheckpointRunner
 
 CONFIG = "configs/yolov3.yaml"
 
@@ -132,32 +135,32 @@ def test_only_the_leaky_form_is_replaced():
 def verified(checkpoint):
     """What `write_and_verify` takes besides path and format."""
     ms.set_context(mode=ms.GRAPH_MODE)
-    prepared = export.prepare(
-        load_config(CONFIG, ["--num_classes=0", "--testing_shape=64", f"--ckpt_file={checkpoint}"])
-    )
-    form = export.form_of(prepared)
-    arrays = export.inputs_of(prepared, form)
-    return prepared, form, arrays, as_arrays(DeployCell(prepared.recipe, prepared.network, form)(*map(Tensor, arrays)))
+    prepared = prepare(load_config(CONFIG, ["--num_classes=0", "--testing_shape=64", f"--ckpt_file={checkpoint}"]))
+    form = prepared.form()
+    arrays = prepared.inputs(form)
+    return prepared, arrays, as_arrays(DeployCell(prepared.recipe, prepared.network, form)(*map(Tensor, arrays)))
 
 
 @pytest.mark.parametrize("what", ["nothing", "output", "shape", "boxes", "nan"])
 @pytest.mark.parametrize("file_format", ["MINDIR", "ONNX"])
 def test_a_file_that_differs_is_refused(verified, exports, tmp_path, monkeypatch, what, file_format):
-    real = {"MINDIR": run_mindir, "ONNX": run_onnx}[file_format]
-    prepared, form, arrays, ours = verified
+    prepared, arrays, ours = verified
+    kind = type(EXPORTERS[file_format])
     prepared = replace(prepared, cfg=prepared.cfg.replace(file_format=file_format))
 
-    def written(cell, form, file_format, path, arrays, names):
-        shutil.copy(exports[file_format == "ONNX"], path)
+    class Spoiling(kind):
+        def write(self, prepared, form, kind, path, arrays, names):
+            shutil.copy(exports[file_format == "ONNX"], path)
+
+        def run(self, path, arrays):
+            return spoilt(super().run(path, arrays), what)
 
     path = tmp_path / f"n.{file_format.lower()}"
-    monkeypatch.setattr(export, "write_file", written)
-    monkeypatch.setattr(export, real.__name__, lambda path, arrays: spoilt(real(path, arrays), what))
     if what == "nothing":
-        assert export.write_and_verify(prepared, form, path, arrays, ours).boxes > 20
+        assert export.write_and_verify(prepared, Spoiling(), path, arrays, ours).boxes > 20
         return
     with pytest.raises(UserError, match="differ|gives|not finite"):
-        export.write_and_verify(prepared, form, path, arrays, ours)
+        export.write_and_verify(prepared, Spoiling(), path, arrays, ours)
 
 
 def spoilt(outputs, what):
@@ -174,7 +177,8 @@ def spoilt(outputs, what):
 
 
 def test_a_file_that_differs_is_not_kept(checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export, "run_mindir", lambda path, arrays: spoilt(run_mindir(path, arrays), "output"))
+    real = MindirExporter.run
+    monkeypatch.setattr(MindirExporter, "run", lambda self, path, arrays: spoilt(real(self, path, arrays), "output"))
     assert run(checkpoint, tmp_path / "n", "--file_format", "MINDIR") == 1
     assert "error:" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

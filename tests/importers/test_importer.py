@@ -7,12 +7,12 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from msdet.importers.__main__ import main
 
 from msdet.checkpoints.card import apply_card
 from msdet.checkpoints.weights_file import fill_network, load_weights, save_tensors, tensors_of
 from msdet.config import load_config
 from msdet.errors import run_command
+from msdet.importers.command import main
 from msdet.importers.darknet_file import read_darknet
 from msdet.models.recipe import get_recipe
 from msdet.models.yolov3_quant.weight_names import SOURCES, _darknet_layers

@@ -19,7 +19,7 @@ from msdet.errors import UserError, run_command
 from msdet.export.atc import PRECISION_MODES
 from msdet.export.sidecar import sidecar_path, write_sidecar
 from msdet.inference import score
-from msdet.inference.runners import host_config, open_runner
+from msdet.inference.open_runner import host_config, open_runner
 
 from .conftest import CONFIG
 

@@ -20,8 +20,8 @@ from msdet.errors import UserError, run_command
 from msdet.export.atc import atc_command
 from msdet.export.form import DeployCell, Form
 from msdet.export.verify import BOX_TOLERANCE_PX, SCORE_TOLERANCE
+from msdet.inference.open_runner import open_runner
 from msdet.inference.result_files import ResultFiles, file_names, read_bins
-from msdet.inference.runners import open_runner
 from msdet.inference.score import image_names
 from msdet.models.recipe import get_recipe
 

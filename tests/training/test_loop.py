@@ -20,8 +20,8 @@ from msdet.evaluation.evaluator import EvaluationStopped, Evaluator
 from msdet.runtime.device import TRAITS
 from msdet.runtime.start import Runtime
 from msdet.runtime.stop import StopRequest
-from msdet.training import hooks
 from msdet.training import loop as trainer_module
+from msdet.training.hooks import log as log_hooks
 from msdet.training.hooks.checkpoints import SaveCheckpoints
 from msdet.training.hooks.evaluation import Evaluate
 from msdet.training.hooks.failed_step import KeepFailedStep
@@ -372,7 +372,7 @@ def test_gradients_that_would_never_be_applied_are_told(tmp_path, caplog):
 def test_speeds_and_times_leave_evaluations_out(tmp_path, caplog, monkeypatch):
     """A second a step of two images, an hour an evaluation; one is made up for before the first step."""
     now = [1000.0]
-    monkeypatch.setattr(hooks, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
+    monkeypatch.setattr(log_hooks, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
     lines, saver = LogLines(3), saving(tmp_path)
 
     class Second(Hook):
@@ -514,7 +514,7 @@ def test_a_failed_step_that_is_noticed_late_is_kept_as_it_was(tmp_path, is_ahead
             before.append(trainer.train_step.loss_cell.network.weight.asnumpy().copy())
 
     with pytest.raises(UserError, match="step 1: .*images a1, b1"):
-        mine.fit([Note()])
+        mine.fit([Note(), KeepFailedStep()])
     kept, _ = load_weights(tmp_path / "debug" / "step_1" / "weights.ckpt")
     # What the first step has made of them, read after the second was launched, which changes nothing.
     np.testing.assert_array_equal(kept["weight"], before[0])

@@ -8,9 +8,9 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
-from msdet.config.sections.shared import OptimizerKeys
 
 from msdet.config import load_config
+from msdet.config.sections.training import OptimizerKeys
 from msdet.data.dataset import DetectionDataset, Sample
 from msdet.data.transforms.pipeline import plain_pipeline
 from msdet.errors import UsageError, UserError

@@ -6,7 +6,6 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import nn, ops
-from msdet.training.failed_step import Replay, load_failed_step
 
 from msdet.config import load_config
 from msdet.data.loading.batch import Batch
@@ -14,6 +13,7 @@ from msdet.errors import UserError
 from msdet.files import read_json
 from msdet.runtime.start import Runtime
 from msdet.training.loop import Trainer
+from msdet.training.replay.failed_step import Replay, load_failed_step
 from msdet.training.step import StepOptions, TrainStep
 
 pytestmark = pytest.mark.usefixtures("graph_mode", "at_root")

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msdet.evaluation.coco.score import file_rows, pycocotools_evaluation
+from msdet.evaluation.coco.score import detection_rows, pycocotools_evaluation
 from msdet.evaluation.coco.truth import GroundTruth
+from msdet.evaluation.detection_table import DetectionTable, to_table
 from msdet.files import atomic_path, write_csv
 from msdet.ops.fonts import chart_fonts, drawable
 from msdet.text import one_line, printable
@@ -69,18 +70,17 @@ class ClassCurve:
         return BestThreshold(*(float(column[i]) for column in (self.scores, precision, recall, f1)))
 
 
-def class_curves(truth: GroundTruth, detections: Path | str) -> list[ClassCurve]:
+def class_curves(truth: GroundTruth, detections: DetectionTable | Path) -> list[ClassCurve]:
     """Matches detections with the ground truth as pycocotools does; one curve a category, in the order of the ids.
 
     Args:
         truth: see `ground_truth`.
-        detections: COCO result file.
+        detections: in memory, or a COCO result file.
 
     Raises:
         UserError: a file or a record is not what it should be.
     """
-    rows = file_rows(detections, truth)
-    evaluation = pycocotools_evaluation(truth, rows)
+    evaluation = pycocotools_evaluation(truth, detection_rows(to_table(detections), truth))
     evaluation.params.iouThrs = np.array([_IOU])
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
     evaluation.params.maxDets = [_LIMIT]
@@ -103,7 +103,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def recommend_thresholds(truth: GroundTruth, detections: Path | str, folder: Path) -> list[ClassCurve]:
+def recommend_thresholds(truth: GroundTruth, detections: DetectionTable | Path, folder: Path) -> list[ClassCurve]:
     """Writes `thresholds.csv` (class, boxes, threshold, precision, recall, F1) and a picture of each class's curve.
 
     A class that was never found has empty fields, and no picture.

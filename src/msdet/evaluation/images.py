@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from msdet.errors import UserError
-from msdet.evaluation.detections import iter_detections
+from msdet.evaluation.detection_table import DetectionTable, to_table
 from msdet.ops.boxes import xywh_to_xyxy
 from msdet.ops.draw import draw_boxes, save_image, side_by_side
 
@@ -23,13 +22,13 @@ _LEAST_SCORE = 0.3
 
 
 def draw_results(
-    dataset: DetectionDataset, detections: Path, folder: Path, count: int, on_bad_image: str = "error"
+    dataset: DetectionDataset, detections: DetectionTable | Path, folder: Path, count: int, on_bad_image: str = "error"
 ) -> list[Path]:
     """Draws the first images of a dataset twice, with the detections of at least 0.3 and with the ground truth.
 
     Args:
         dataset: the images.
-        detections: COCO result file.
+        detections: in memory, or a COCO result file.
         folder: where the pictures go.
         count: how many.
         on_bad_image: `skip` passes an image that cannot be read over, with a warning.
@@ -40,16 +39,14 @@ def draw_results(
     Raises:
         UserError: an image cannot be read, or the result file is broken.
     """
-    samples = dataset.samples[:count]
-    wanted = {sample.image_id for sample in samples}
+    table = to_table(detections)
     labels = {category: label for label, category in enumerate(dataset.category_ids)}
-    found = defaultdict(list)
-    for record in iter_detections(detections):
-        if record["image_id"] in wanted and record["category_id"] in labels and record["score"] >= _LEAST_SCORE:
-            found[record["image_id"]].append(record)
+    label_of = np.array([labels.get(category, -1) for category in table.category_ids], np.int64)[table.categories]
+    shown = (label_of >= 0) & (table.scores >= _LEAST_SCORE)
+    positions = {image_id: position for position, image_id in enumerate(table.image_ids)}
     paths = []
-    for sample in samples:
-        records = found[sample.image_id]
+    for sample in dataset.samples[:count]:
+        rows = np.flatnonzero(shown & (table.images == positions.get(sample.image_id, -1)))
         try:
             image = dataset.decode(sample)
         except UserError as error:
@@ -57,13 +54,12 @@ def draw_results(
                 raise
             log.warning("not drawn: %s", error)
             continue
-        corner_boxes = xywh_to_xyxy(np.array([r["bbox"] for r in records], np.float32).reshape(-1, 4))
         detected = draw_boxes(
             image,
-            corner_boxes,
-            np.array([labels[r["category_id"]] for r in records], np.int32),
+            xywh_to_xyxy(table.boxes[rows]).astype(np.float32),
+            label_of[rows].astype(np.int32),
             dataset.class_names,
-            np.array([r["score"] for r in records], np.float32),
+            table.scores[rows].astype(np.float32),
         )
         truth = draw_boxes(image, sample.boxes, sample.labels, dataset.class_names)
         path = folder / f"{sample.image_path.stem}.jpg"

@@ -29,20 +29,29 @@ def write_left_out(detections: Path, image_ids: Sequence[int | str]) -> None:
         left_out_file(detections).unlink(missing_ok=True)
 
 
-def without_left_out(dataset: DetectionDataset, detections: Path) -> DetectionDataset:
-    """A dataset without the images that a result file was made without.
+def read_left_out(detections: Path) -> list[int | str]:
+    """The ids of the images that a result file was made without.
 
     Raises:
-        UserError: the file of their ids is damaged, or no image is left.
+        UserError: the file of the ids is damaged.
     """
     path = left_out_file(detections)
     if not path.is_file():
-        return dataset
+        return []
     ids = read_json(path)
     if not isinstance(ids, list) or not all(isinstance(value, int | str) for value in ids):
         raise UserError(f"{path} is no list of image ids")
-    gone = set(ids)
+    return ids
+
+
+def without_left_out(dataset: DetectionDataset, left_out: Sequence[int | str]) -> DetectionDataset:
+    """A dataset without the images that could not be read.
+
+    Raises:
+        UserError: no image is left.
+    """
+    gone = set(left_out)
     positions = [position for position, sample in enumerate(dataset.samples) if sample.image_id in gone]
-    if len(positions) == len(dataset):
+    if positions and len(positions) == len(dataset):
         raise UserError(f"not one of {len(dataset)} images of {dataset.ann_file} could be read")
     return dataset.without_images(positions)

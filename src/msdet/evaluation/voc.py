@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from msdet.errors import UserError
-from msdet.evaluation.detections import iter_detections
+from msdet.evaluation.detection_table import DetectionTable, to_table
 from msdet.ops.boxes import iou_matrix, xywh_to_xyxy
 
 if TYPE_CHECKING:
@@ -88,10 +88,12 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def score_voc(
-    dataset: DetectionDataset, detections: Path | str | Iterable[Mapping[str, Any]], metric: str = "11_points",
+    dataset: DetectionDataset,
+    detections: DetectionTable | Path | str | Iterable[Mapping[str, Any]],
+    metric: str = "11_points",
     iou: float = 0.5,
-) -> VocResult:  # fmt: skip
-    """Scores a COCO result file, or its records, against a dataset of any form.
+) -> VocResult:
+    """Scores detections, in memory or of a COCO result file, against a dataset of any format.
 
     Args:
         dataset: its difficult objects and crowds are ignored.
@@ -102,26 +104,19 @@ def score_voc(
     Raises:
         UserError: a record is broken, or of an image that the dataset does not have.
     """
-    images = {sample.image_id: number for number, sample in enumerate(dataset.samples)}
-    labels = {category: label for label, category in enumerate(dataset.category_ids)}
-    found: list[dict[int, list]] = [{} for _ in labels]
-    records = iter_detections(detections) if isinstance(detections, Path | str) else detections
-    for record in records:
-        if record["image_id"] in dataset.left_out:
-            continue
-        if record["image_id"] not in images:
+    table = to_table(detections)
+    numbers = {sample.image_id: number for number, sample in enumerate(dataset.samples)}
+    for image_id in table.image_ids:
+        if image_id not in numbers and image_id not in dataset.left_out:
             raise UserError(
-                f"the detections are of an image {record['image_id']!r}, which {dataset.ann_file} does not have; do "
-                "the two belong together?"
+                f"the detections are of an image {image_id!r}, which {dataset.ann_file} does not have; do the two "
+                "belong together?"
             )
-        label = labels.get(record["category_id"])
-        if label is not None:
-            row = (*record["bbox"], record["score"])
-            found[label].setdefault(images[record["image_id"]], []).append(row)
+    found = [dict(_found_of(table, category, numbers)) for category in dataset.category_ids]
     per_class = []
     for label, name in enumerate(dataset.class_names):
         truths = {number: truth for number, truth in _truths(dataset, label) if len(truth.boxes)}
-        per_class.append(_class_score(name, truths, {n: _as_found(rows) for n, rows in found[label].items()}, iou))
+        per_class.append(_class_score(name, truths, found[label], iou))
     return VocResult(per_class, metric, iou)
 
 
@@ -131,9 +126,18 @@ def _truths(dataset: DetectionDataset, label: int) -> Iterable[tuple[int, Truth]
         yield number, Truth(sample.boxes[own], (sample.difficult | sample.iscrowd)[own])
 
 
-def _as_found(rows: list[tuple[float, ...]]) -> Found:
-    table = np.array(rows, np.float64)
-    return Found(xywh_to_xyxy(table[:, :4]), table[:, 4])
+def _found_of(
+    table: DetectionTable, category: int | str, numbers: Mapping[int | str, int]
+) -> Iterator[tuple[int, Found]]:
+    """(number of the image, its detections of one class)."""
+    if category not in table.category_ids:
+        return
+    own = np.flatnonzero(table.categories == list(table.category_ids).index(category))
+    # Stable: detections of one image stay in their order.
+    own = own[np.argsort(table.images[own], kind="stable")]
+    for rows in np.split(own, np.flatnonzero(np.diff(table.images[own])) + 1):
+        if len(rows) and (image_id := table.image_ids[table.images[rows[0]]]) in numbers:
+            yield numbers[image_id], Found(xywh_to_xyxy(table.boxes[rows]), table.scores[rows])
 
 
 def _class_score(name: str, truths: Mapping[int, Truth], found: Mapping[int, Found], iou: float) -> VocClassScore:

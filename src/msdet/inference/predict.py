@@ -18,7 +18,8 @@ from msdet.data.class_lists import COCO_CATEGORIES, COCO_NAMES
 from msdet.data.images.sources import Frame, Media, open_media
 from msdet.errors import UsageError, UserError
 from msdet.files import atomic_path, stamped_folder
-from msdet.inference.runners import Runner, host_config, open_runner
+from msdet.inference.open_runner import host_config, open_runner
+from msdet.inference.runners import Runner
 from msdet.models.recipe import get_recipe
 from msdet.ops.draw import draw_boxes, draw_lines, save_image
 from msdet.ops.postprocess import Detections, postprocess, warm_up

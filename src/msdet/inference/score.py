@@ -9,134 +9,34 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from mindspore import Tensor
 
 from msdet.checkpoints.card import apply_card
-from msdet.errors import UsageError, UserError
-from msdet.evaluation.evaluator import Evaluator, refuse_undrawable, score_file
+from msdet.errors import UsageError
+from msdet.evaluation.command import task_for
+from msdet.evaluation.evaluator import Evaluator
 from msdet.export.atc import atc_command
-from msdet.export.form import Finish, Form, as_arrays
+from msdet.export.form import Form
 from msdet.export.sidecar import read_sidecar
 from msdet.files import stamped_folder
-from msdet.inference.image_numbers import ResultNumbers
-from msdet.inference.result_files import ResultFiles, file_names, read_bins
-from msdet.inference.runners import Runner, host_config, open_runner
-from msdet.inference.unread import UnreadLoader, unread_images
-from msdet.models.recipe import DetectionRecipe, get_recipe, task_of
+from msdet.inference.open_runner import host_config, open_runner
+from msdet.inference.predictors import ClassificationFiles, DetectionFiles, RunnerPredictor, image_names
+from msdet.inference.result_files import file_names
+from msdet.inference.runners import Runner
+from msdet.models.recipe import get_recipe
 from msdet.runtime.modelarts import on_modelarts
-from msdet.runtime.start import Runtime, start, start_logging
-from msdet.session.datasets import open_dataset
+from msdet.runtime.start import Runtime
+from msdet.session.session import Session
 
 if TYPE_CHECKING:
     from msdet.config import Config
-    from msdet.data.dataset import DetectionDataset
-    from msdet.data.loading.batch import Batch
+    from msdet.models.recipe import Recipe
 
 log = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT", bound="Config")
-
-
-class RunnerEvaluator(Evaluator):
-    """Scores what a runner computes.
-
-    Args:
-        runner: an exported file, opened.
-        dataset: the validation images.
-    """
-
-    def __init__(self, runner: Runner, dataset: DetectionDataset) -> None:
-        self.runner = runner
-        cfg = runner.cfg.replace(eval_batch_size=runner.batch_size or runner.cfg.eval_batch_size)
-        super().__init__(cfg, get_recipe(cfg), dataset, Runtime(cfg.device_target))
-
-    def _build(self, recipe: DetectionRecipe) -> None:
-        """The runner has the network."""
-
-    def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        boxes, scores = self.runner.predict(batch.images, batch.valid_sizes)
-        return boxes, scores
-
-
-class FilesEvaluator(Evaluator):
-    """Scores the result files of another program; images are not read, as their sizes are enough.
-
-    Args:
-        cfg: configuration; `result_path` is the folder of the files.
-        dataset: the validation images.
-
-    Raises:
-        UserError: the folder holds no such files, or two images share a name.
-    """
-
-    def __init__(self, cfg: Config, dataset: DetectionDataset) -> None:
-        self.files = ResultFiles(Path(cfg.result_path), image_names(dataset))
-        self.numbers = ResultNumbers(cfg, dataset)
-        super().__init__(cfg.replace(eval_batch_size=1), get_recipe(cfg), dataset, Runtime(cfg.device_target))
-
-    def _build(self, recipe: DetectionRecipe) -> None:
-        size = self.cfg.testing_size
-        network = recipe.build_network().set_train(False)
-        self.finish = Finish(recipe, size)
-        raw = as_arrays(network(Tensor(np.zeros((1, 3, *size), np.float32))))
-        self.raw_shapes = [map_.shape for map_ in raw]
-        self.final_shapes = [array.shape for array in as_arrays(self.finish(*map(Tensor, raw)))]
-
-    def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        index = int(batch.indices[0])
-        sample = self.dataset.samples[index]
-        self.numbers.check_size(index, batch.geometry[0], sample.image_path.name)
-        paths = self.files.of(index, self.numbers.of(index), sample.image_path.name)
-        for shapes in (self.raw_shapes, self.final_shapes):
-            arrays = read_bins(paths, shapes)
-            if arrays is not None:
-                break
-        else:
-            sizes = ", ".join(f"{path.name} {path.stat().st_size}" for path in paths)
-            raise UserError(
-                f"{self.files.folder}: the files of {sample.image_path.name} ({sizes} bytes) are neither the raw maps "
-                f"{self.raw_shapes} nor boxes and scores {self.final_shapes} in float32 or float16; is testing_shape "
-                f"({self.cfg.testing_shape}) that of the file which was run?"
-            )
-        boxes, scores = arrays if shapes is self.final_shapes else as_arrays(self.finish(*map(Tensor, arrays)))
-        return boxes, scores
-
-    def _open_loader(self, recipe: DetectionRecipe) -> UnreadLoader:
-        return unread_images(self.dataset, recipe.eval_pipeline().place, self.cfg.testing_size)
-
-
-def image_names(dataset: DetectionDataset) -> list[str]:
-    """The NAME of each image of a detector's data set; see `file_names`."""
-    root = dataset.image_dir
-    paths = [sample.image_path for sample in dataset.samples]
-    return file_names([path.relative_to(root) if path.is_relative_to(root) else path for path in paths], root)
-
-
-def write_inputs(evaluator: Evaluator, form: Form, folder: Path, names: Sequence[str]) -> int:
-    """Writes what goes into the file for each image: NAME.bin, and NAME.size.bin where it takes valid sizes.
-
-    Args:
-        evaluator: of the data set.
-        form: of the exported file.
-        folder: made if need be.
-        names: of the images, in the order of the data set.
-
-    Returns:
-        how many images.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    preprocess = get_recipe(evaluator.cfg).build_preprocess()
-    for batch in evaluator.loader.epoch(0):
-        normalised = None
-        if not form.preprocess:
-            normalised = preprocess(Tensor(np.array(batch.images)), Tensor(batch.valid_sizes)).asnumpy()
-        inputs = form.inputs(batch.images, batch.valid_sizes, normalised)
-        for position, index in enumerate(batch.indices.tolist()):
-            for array, suffix in zip(inputs, ("", ".size"), strict=False):
-                np.ascontiguousarray(array[position]).tofile(folder / f"{names[index]}{suffix}.bin")
-    return len(evaluator.dataset.samples)
 
 
 @on_modelarts
@@ -150,36 +50,76 @@ def score(cfg: Config) -> int:
         raise UsageError("give an exported file with --pretrained FILE, or result files with --result_path FOLDER")
     if cfg.input_bins and not cfg.pretrained:
         raise UsageError("input_bins needs the exported file that the inputs are for: --pretrained FILE")
-    folder = stamped_folder(Path(cfg.log_path), "infer")
-    start_logging(folder / "log.txt")
-    start(host_config(cfg, Path(cfg.pretrained)) if cfg.pretrained else cfg)
-    if task_of(cfg) == "classify":
-        from msdet.inference.score_classes import score_classes
-
-        return score_classes(cfg, folder)
-    with _evaluator(cfg, folder) as evaluator:
+    session = Session(cfg, host=host_config(cfg, Path(cfg.pretrained)) if cfg.pretrained else cfg)
+    session.log_to(stamped_folder(Path(cfg.log_path), "infer"))
+    with _evaluator(session) as evaluator:
         if cfg.input_bins:
             _, form = read_sidecar(Path(cfg.pretrained))
-            count = write_inputs(evaluator, form, Path(cfg.input_bins), image_names(evaluator.dataset))
+            count = write_inputs(evaluator, form, Path(cfg.input_bins), _names(session))
             log.info("inputs of %d images: %s", count, cfg.input_bins)
             return 0
-        log.info("scoring %s on %d images", cfg.result_path or cfg.pretrained, len(evaluator.dataset.samples))
-        detections = folder / "detections.json"
-        evaluator.write(detections)
-        score_file(cfg, evaluator.dataset, detections, folder)
+        log.info("scoring %s on %d images", cfg.result_path or cfg.pretrained, len(evaluator.task.dataset))
+        task = evaluator.task
+        task.report(evaluator.collect(session.folder / "detections.json"), session.folder)
     return 0
 
 
-def _evaluator(cfg: Config, folder: Path) -> Evaluator:
+def _evaluator(session: Session) -> Evaluator:
+    cfg = session.cfg
+    is_detector = session.task_name == "detect"
     if cfg.result_path and not cfg.input_bins:
         if cfg.pretrained:
-            cfg = as_the_file_says(cfg)
-        dataset, cfg = open_dataset(cfg, "val", need_images=False)
-        refuse_undrawable(cfg, dataset)
-        return FilesEvaluator(cfg, dataset)
-    runner = open_file(cfg, folder)
-    dataset, runner.cfg = open_dataset(runner.cfg, "val")
-    return RunnerEvaluator(runner, dataset)
+            session.cfg = as_the_file_says(cfg)
+        session.open_dataset("val", need_images=not is_detector)
+        task = task_for(session.recipe, session.dataset)
+        task.refuse_undrawable()
+        files = (DetectionFiles if is_detector else ClassificationFiles)(session.recipe, session.dataset)
+        return Evaluator(task, files, session.runtime, session.stop, files.loader)
+    runner = open_file(cfg, session.folder)
+    session.cfg = runner.cfg
+    session.open_dataset("val")
+    runner.cfg = session.cfg
+    return runner_evaluator(runner, session.dataset)
+
+
+def runner_evaluator(runner: Runner, dataset: Any) -> Evaluator:
+    """Scores what a runner computes on a dataset, in batches of the size that it takes."""
+    cfg = runner.cfg
+    if runner.batch_size:
+        cfg = cfg.replace(eval_batch_size=runner.batch_size)
+    task = task_for(get_recipe(cfg), dataset)
+    return Evaluator(task, RunnerPredictor(runner), Runtime(cfg.device_target))
+
+
+def _names(session: Session) -> Sequence[str]:
+    dataset: Any = session.dataset
+    return image_names(dataset) if session.task_name == "detect" else file_names(dataset.files, dataset.root)
+
+
+def write_inputs(evaluator: Evaluator, form: Form, folder: Path, names: Sequence[str]) -> int:
+    """Writes what goes into the file for each image: NAME.bin, and NAME.size.bin where it takes valid sizes.
+
+    Args:
+        evaluator: of the dataset.
+        form: of the exported file.
+        folder: made if need be.
+        names: of the images, in the order of the dataset.
+
+    Returns:
+        how many images.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe: Recipe = evaluator.task.recipe
+    preprocess = recipe.build_preprocess()
+    for batch in evaluator.loader.epoch(0):
+        normalised = None
+        if not form.preprocess:
+            normalised = preprocess(Tensor(np.array(batch.images)), Tensor(batch.valid_sizes)).asnumpy()
+        inputs = form.inputs(batch.images, batch.valid_sizes, normalised)
+        for position, index in enumerate(batch.indices.tolist()):
+            for array, suffix in zip(inputs, ("", ".size"), strict=False):
+                np.ascontiguousarray(array[position]).tofile(folder / f"{names[index]}{suffix}.bin")
+    return len(evaluator.task.dataset)
 
 
 def as_the_file_says(cfg: ConfigT) -> ConfigT:

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING
 
 from msdet.config import parse_command_line
 from msdet.errors import UsageError
-from msdet.export.export import export
-from msdet.export.int8.export import has_vnni
+from msdet.export.command import export
+from msdet.export.onnx_session import has_vnni
 from msdet.export.sample_images import sample_images
 from msdet.files import write_json
-from msdet.inference.runners import Runner, open_runner
-from msdet.inference.score import RunnerEvaluator
+from msdet.inference.open_runner import open_runner
+from msdet.inference.runners import Runner
+from msdet.inference.score import runner_evaluator
 from msdet.models.recipe import task_of
 from msdet.runtime.start import start, start_logging
 from msdet.session.datasets import open_dataset
@@ -105,10 +106,9 @@ def _exported(cfg: Config, checkpoint: str, target: Path, quantize: str) -> Path
 def _score(runner: Runner, detections: Path) -> tuple[float, float]:
     dataset, runner.cfg = open_dataset(runner.cfg.replace(eval_batch_size=1), "val")
     start(runner.cfg)
-    with RunnerEvaluator(runner, dataset) as evaluator:
-        result = evaluator.score(detections)
-    assert result is not None
-    return result.ap, result.ap50
+    with runner_evaluator(runner, dataset) as evaluator:
+        ap, ap50 = evaluator.task.numbers(evaluator.task.score(evaluator.collect(detections)))
+    return ap, ap50
 
 
 def _time(runners: Mapping[str, Runner], rounds: int) -> dict[str, list[float]]:

@@ -18,9 +18,10 @@ from msdet.checkpoints.state import CheckpointFolder, Snapshot, load_snapshot
 from msdet.checkpoints.weights_file import load_weights
 from msdet.config import diff_configs
 from msdet.errors import UserError
-from msdet.evaluation.classify import ClassEvaluator
+from msdet.evaluation.command import TASKS, task_for
 from msdet.evaluation.evaluator import EvaluationStopped, Evaluator
 from msdet.evaluation.gather import with_masters_statistics
+from msdet.evaluation.predictor import CheckpointPredictor
 from msdet.models.recipe import Recipe, get_recipe, task_of
 from msdet.runtime.device import amp_level, computes_in_half, traits, uses_dynamic_shapes
 from msdet.runtime.modelarts import on_modelarts, try_to_deliver
@@ -236,9 +237,7 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
 def _evaluator(cfg: Config, runtime: Runtime, stop: StopRequest) -> Evaluator:
     dataset, cfg = open_dataset(cfg, "val")
     recipe = get_recipe(cfg)
-    if recipe.task == "classify":
-        return ClassEvaluator(cfg, recipe, dataset, runtime, stop)
-    return Evaluator(cfg, recipe, dataset, runtime, stop)
+    return Evaluator(task_for(recipe, dataset), CheckpointPredictor(recipe), runtime, stop)
 
 
 def _summary_folder(cfg: Config, folder: Path) -> Path:
@@ -264,7 +263,7 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None) -> list[Hook]:
         hooks.append(Profile(folder / "profile"))
     if master and (cfg.progress == "bar" or (cfg.progress == "auto" and sys.stderr.isatty())):
         hooks.append(ProgressBar())
-    curves = Curves(_summary_folder(cfg, folder), evaluator.SCORES if evaluator else Evaluator.SCORES)
+    curves = Curves(_summary_folder(cfg, folder), TASKS[task_of(cfg)].SCORES)
     if master:
         hooks.append(curves)
     hooks.append(saver)
@@ -285,14 +284,17 @@ def _scoring(
 
     def score(weights: Mapping[str, np.ndarray]) -> dict[str, float] | None:
         with lines.paused():
-            evaluator.load(with_masters_statistics(weights, trainer.trainable_names(), trainer.runtime), trainer.folder)
+            weights = with_masters_statistics(weights, trainer.trainable_names(), trainer.runtime)
+            evaluator.predictor.load(weights, trainer.folder)
+            task = evaluator.task
             try:
-                result = evaluator.score(detections_file(trainer.folder, trainer.epoch))
+                collected = evaluator.collect(detections_file(trainer.folder, trainer.epoch))
             except EvaluationStopped:
                 return None
+            own = [0.0] * len(task.SCORES) if collected is None else task.numbers(task.score(collected))
             # What rank 0 has scored, on all ranks.
-            numbers = trainer.runtime.gather_numbers(evaluator.numbers(result))[0].tolist()
-            return dict(zip(evaluator.SCORES, numbers, strict=True))
+            numbers = trainer.runtime.gather_numbers(own)[0].tolist()
+            return dict(zip(task.SCORES, numbers, strict=True))
 
     return score
 

@@ -10,7 +10,6 @@ import export as command
 from msdet.checkpoints.weights_file import fill_network, load_weights, save_weights, tensors_of
 from msdet.config import load_config
 from msdet.errors import UserError, run_command
-from msdet.export.int8.export import has_vnni
 from msdet.export.int8.graph import (
     Graph,
     Grid,
@@ -20,9 +19,11 @@ from msdet.export.int8.graph import (
     insert_grids,
     take_markers,
 )
+from msdet.export.onnx_session import has_vnni
 from msdet.export.sample_images import sample_images
 from msdet.export.sidecar import sidecar_path
-from msdet.inference.runners import CheckpointRunner, open_runner
+from msdet.inference.open_runner import open_runner
+from msdet.inference.runners import CheckpointRunner
 from msdet.models.recipe import get_recipe
 from msdet.quantization.quantize import calibrating
 from msdet.training.quantization_aware import with_ranges

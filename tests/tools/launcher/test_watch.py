@@ -200,7 +200,7 @@ def launcher(folder, mode="", ignored=()):
         # The tests themselves may run under nohup.
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         f"for number in {[int(n) for n in ignored]}: signal.signal(number, signal.SIG_IGN)\n"
-        "from msdet.tools import launch_watch; from msdet.tools.launcher.plan import make_plan\n"
+        "from msdet.tools.launcher import watch as launch_watch; from msdet.tools.launcher.plan import make_plan\n"
         f"plan = make_plan('run_standalone_train', ['yolov3', 'd', 'w'], Path({str(folder)!r}))\n"
         f"plan = replace(plan, entry=({str(script)!r},))\n"
         "sys.exit(run_command(lambda _: launch_watch.run(plan), []))\n"
@@ -320,3 +320,28 @@ def test_jobs_of_one_second_have_runs_of_their_own(tmp_path):
         for _ in range(2)
     }
     assert len(entries) == 2
+
+
+def test_what_mindspore_says_of_connections_stays_in_the_log(tmp_path, capsys):
+    log = tmp_path / "log.txt"
+    follower = launch_watch._Follower(log)
+    follower.copy()
+    noise = "[WARNING] DISTRIBUTED(1,7f): Connection 13\n"
+    shown = ""
+    for piece in (
+        "a\n",
+        noise,
+        "10%\r20%\r",
+        "\n[WARN",
+        "ING] DISTRI",
+        "BUTED(2): half",
+        " a line\n[WARNING] ME(3): other\n",
+        "[W",
+        "hy\n",
+    ):
+        with log.open("a") as file:
+            file.write(piece)
+        follower.copy()
+        shown += capsys.readouterr().out
+    assert shown == "a\n10%\r20%\r\n[WARNING] ME(3): other\n[Why\n"
+    assert noise in log.read_text()

@@ -1,6 +1,6 @@
 """Augmentation of classifiers by MindSpore's C++ image operators, one picture at a time.
 
-It stands here and not in `src/data`, which loads no MindSpore: workers of detectors start in a tenth of the time.
+MindSpore is imported when the first image is augmented: without it, workers of detectors start in a tenth of the time.
 
 The operators are called directly and not as a `mindspore.dataset` pipeline, because a pipeline draws from one generator
 for all pictures in turn: which picture gets which crop then depends on the number of threads, and a run could go on in
@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mindspore.dataset as ms_dataset
 import numpy as np
-from mindspore.dataset import vision
 
 from msdet.data.images.decode import decode_image, read_encoded
 from msdet.errors import UserError
@@ -50,6 +48,8 @@ class CropFlipColour:
         Raises:
             UserError: the file is missing, damaged, or no picture that MindSpore or OpenCV decodes.
         """
+        from mindspore.dataset import vision
+
         encoded, header = read_encoded(path, max_pixels, data)
         # Operators with one seed would draw the same numbers: small crops would be mirrored, large ones not.
         crop_seed, colour_seed = rng.integers(0, 2**31 - 1, 2).tolist()
@@ -71,9 +71,11 @@ class CropFlipColour:
 
 def _seeded(operator: Any, seed: int, value: np.ndarray) -> np.ndarray:
     """Runs an operator whose generator starts at `seed`; leaves the seed of other pipelines as it was."""
-    before = ms_dataset.config.get_seed()
-    ms_dataset.config.set_seed(seed)
+    from mindspore.dataset import config
+
+    before = config.get_seed()
+    config.set_seed(seed)
     try:
         return operator(value)
     finally:
-        ms_dataset.config.set_seed(before)
+        config.set_seed(before)

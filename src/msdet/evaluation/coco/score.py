@@ -6,8 +6,7 @@ import contextlib
 import io
 import logging
 import math
-from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msdet.errors import UserError
-from msdet.evaluation.coco.result_rows import read_rows
 from msdet.evaluation.coco.truth import GroundTruth, read_ground_truth
-from msdet.evaluation.detections import checked_records, iter_detections
+from msdet.evaluation.detection_table import DetectionTable, to_table
 from msdet.files import write_csv
 
 _LOG = logging.getLogger(__name__)
@@ -90,7 +88,9 @@ class CocoResult:
 
 
 def score_detections(
-    truth: GroundTruth | Path | str, detections: Path | str | Iterable[dict[str, Any]], backend: str = "hotcoco"
+    truth: GroundTruth | Path | str,
+    detections: DetectionTable | Path | str | Iterable[dict[str, Any]],
+    backend: str = "hotcoco",
 ) -> CocoResult:
     """Scores detections against ground truth; neither network nor images are needed.
 
@@ -99,7 +99,7 @@ def score_detections(
 
     Args:
         truth: of a dataset (see `ground_truth`), or a COCO annotation file.
-        detections: result file, or the records themselves.
+        detections: in memory, as columns or as records, or a result file.
         backend: hotcoco (about 100 times faster, falls back to pycocotools where it is not installed) or pycocotools.
 
     Raises:
@@ -108,10 +108,7 @@ def score_detections(
     if backend not in BACKENDS:
         raise UserError(f"the scorer {backend!r} is not known: it is one of {', '.join(BACKENDS)}")
     truth = truth if isinstance(truth, GroundTruth) else read_ground_truth(truth)
-    if isinstance(detections, Path | str):
-        rows = file_rows(detections, truth)
-    else:
-        rows = detection_rows(checked_records(detections, "detections"), truth, "detections")
+    rows = detection_rows(to_table(detections), truth)
     if not len(truth.boxes):
         _LOG.warning(
             "%s has no annotation in the %d scored images: every score is -1", truth.path, len(truth.image_ids)
@@ -121,41 +118,43 @@ def score_detections(
     return CocoResult(stats, _per_class(truth, precision), len(truth.image_ids), len(rows))
 
 
-def file_rows(path: Path | str, truth: GroundTruth) -> np.ndarray:
-    """What `detection_rows` gives for the records of a result file.
+def detection_rows(table: DetectionTable, truth: GroundTruth) -> np.ndarray:
+    """(n,7) float64 [image number, x, y, w, h, score, category number] of the detections that are scored.
 
     Raises:
-        UserError: as `score_detections`.
+        UserError: an image is unknown, or no category is known.
     """
-    rows = read_rows(Path(path), truth)
-    return detection_rows(iter_detections(path), truth, str(path)) if rows is None else rows
-
-
-def detection_rows(records: Iterable[dict[str, Any]], truth: GroundTruth, source: str) -> np.ndarray:
-    """(n,7) float64 [image number, x, y, w, h, score, category number] of the records that are scored."""
-    images = {image_id: number for number, image_id in enumerate(truth.image_ids, 1)}
-    categories = {category_id: number for number, category_id in enumerate(truth.category_ids, 1)}
-    rows, total, strange = array("d"), 0, {}
-    for total, record in enumerate(records, 1):
-        image, category = record["image_id"], record["category_id"]
-        if image not in images:
-            if image in truth.other_images:
-                continue
+    image_numbers = {image_id: number for number, image_id in enumerate(truth.image_ids, 1)}
+    category_numbers = {category_id: number for number, category_id in enumerate(truth.category_ids, 1)}
+    for position, image in enumerate(table.image_ids):
+        if image not in image_numbers and image not in truth.other_images:
+            first = int(np.argmax(table.images == position))
             raise UserError(
-                f"{source}: record {total - 1} has image_id {image!r}, which {truth.path} does not have; "
-                "do the two files belong together?"
+                f"{table.source}: record {first} has image_id {image!r}, which {truth.path} does not have; do the two "
+                "files belong together?"
             )
-        if category in categories:
-            rows.extend((images[image], *record["bbox"], record["score"], categories[category]))
-        elif category not in truth.other_categories:
-            strange[category] = strange.get(category, 0) + 1
-    if strange:
-        count, ids = sum(strange.values()), sorted(strange, key=str)
-        text = f"{count} of {total} detections have a category that {truth.path} does not: {ids[:10]}"
-        if count == total:
-            raise UserError(f"{source}: {text}; do the two files belong together?")
-        _LOG.warning("%s: %s; they are left out", source, text)
-    return np.frombuffer(rows, np.float64).reshape(-1, 7)
+    _check_categories(table, truth, category_numbers)
+    images = np.array([image_numbers.get(image, 0) for image in table.image_ids], np.int64)[table.images]
+    categories = np.array([category_numbers.get(c, 0) for c in table.category_ids], np.int64)[table.categories]
+    rows = np.column_stack([images, table.boxes, table.scores, categories])
+    return rows[(images > 0) & (categories > 0)]
+
+
+def _check_categories(table: DetectionTable, truth: GroundTruth, known: Mapping[int, int]) -> None:
+    """Warns of detections of categories that the annotations do not have; refuses where all are."""
+    counts = np.bincount(table.categories, minlength=len(table.category_ids))
+    strange = {
+        category: int(count)
+        for category, count in zip(table.category_ids, counts, strict=True)
+        if category not in known and category not in truth.other_categories
+    }
+    if not strange:
+        return
+    count, ids = sum(strange.values()), sorted(strange, key=str)
+    text = f"{count} of {len(table)} detections have a category that {truth.path} does not: {ids[:10]}"
+    if count == len(table):
+        raise UserError(f"{table.source}: {text}; do the two files belong together?")
+    _LOG.warning("%s: %s; they are left out", table.source, text)
 
 
 def _curves(truth: GroundTruth, rows: np.ndarray, backend: str) -> tuple[np.ndarray, np.ndarray]:

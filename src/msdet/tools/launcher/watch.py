@@ -79,20 +79,35 @@ class _Stop:
                 signal.signal(number, handler)
 
 
+# Lines of MindSpore about each connection between ranks: they tell a user nothing, and stay in the logs of the ranks.
+_UNSHOWN = b"[WARNING] DISTRIBUTED("
+
+
 @dataclass
 class _Follower:
-    """Copies what is added to a file to standard output."""
+    """Copies what is added to a file to standard output, without the lines of `_UNSHOWN`."""
 
     path: Path
     position: int = 0
 
     def copy(self) -> None:
-        with suppress(FileNotFoundError), self.path.open("rb") as file:
-            file.seek(self.position)
-            added = file.read()
-            self.position += len(added)
-            if added:
-                _say(sys.stdout, added.decode("utf-8", errors="replace"))
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.position)
+                lines = file.read().splitlines(keepends=True)
+        except FileNotFoundError:
+            return
+        if lines and not lines[-1].endswith(b"\n") and _may_be_unshown(lines[-1]):
+            # Its end is still to be written.
+            lines.pop()
+        self.position += sum(map(len, lines))
+        shown = b"".join(line for line in lines if not line.startswith(_UNSHOWN))
+        if shown:
+            _say(sys.stdout, shown.decode("utf-8", errors="replace"))
+
+
+def _may_be_unshown(beginning: bytes) -> bool:
+    return beginning.startswith(_UNSHOWN) or _UNSHOWN.startswith(beginning)
 
 
 def _say(stream: TextIO, text: str) -> None:

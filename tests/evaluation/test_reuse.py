@@ -8,7 +8,7 @@ import pytest
 
 from msdet.config import load_config
 from msdet.data.dataset import DetectionDataset, Sample
-from msdet.evaluation.origin import earlier_detections, origin_of, save_origin
+from msdet.evaluation.reuse import earlier_detections, origin_of, save_origin
 from msdet.models.recipe import get_recipe
 
 FLAGS = ["--num_classes=2", "--class_names=cat,dog"]

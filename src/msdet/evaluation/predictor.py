@@ -1,0 +1,67 @@
+"""A network with weights as a predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from msdet.checkpoints.weights_file import fill_network
+
+if TYPE_CHECKING:
+    from msdet.models.recipe import Recipe
+
+
+class PredictCell(nn.Cell):
+    """uint8 images (N, H, W, 3) RGB, valid sizes int32 (N, 2) -> what the decoder gives."""
+
+    def __init__(self, preprocess: nn.Cell, network: nn.Cell, decoder: nn.Cell, size: tuple[int, int]) -> None:
+        super().__init__(auto_prefix=False)
+        self.preprocess = preprocess
+        self.network = network
+        self.decoder = decoder
+        self.size = size
+
+    def construct(self, images: Tensor, valid_sizes: Tensor) -> Any:
+        return self.decoder(self.network(self.preprocess(images, valid_sizes)), self.size)
+
+
+class CheckpointPredictor:
+    """A network of its own, in evaluation mode, compiled for one batch size.
+
+    Args:
+        recipe: of the model.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        cfg = recipe.cfg
+        self.batch_size = cfg.eval_batch_size
+        self.network = recipe.build_network()
+        self.cell = PredictCell(recipe.build_preprocess(), self.network, recipe.build_decoder(), cfg.testing_size)
+        self.cell.set_train(False)
+
+    def load(self, weights: Mapping[str, np.ndarray], source: Path) -> None:
+        """Gives the network its weights.
+
+        Raises:
+            UserError: they do not fit.
+        """
+        fill_network(self.network, weights, source, "Is this a checkpoint of another model or another width?")
+
+    def predict(self, batch: Any) -> tuple[np.ndarray, ...]:
+        """See `Predictor`."""
+        count = len(batch.images)
+        outputs = self.cell(*map(Tensor, filled_up(batch, self.batch_size)))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return tuple(output.asnumpy()[:count] for output in outputs)
+
+
+def filled_up(batch: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images and valid sizes of a batch of the compiled shape; what the filling gives is to be cut off again."""
+    lacking = size - len(batch.images)
+    images = np.concatenate((batch.images, np.zeros((lacking, *batch.images.shape[1:]), np.uint8)))
+    valid_sizes = np.concatenate((batch.valid_sizes, np.tile(np.int32([batch.size]), (lacking, 1))))
+    return images, valid_sizes

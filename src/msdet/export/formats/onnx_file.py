@@ -1,0 +1,74 @@
+"""ONNX, which onnxruntime runs and atc turns into an .om."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from msdet.errors import UsageError, UserError
+from msdet.export.form import DeployCell, Form
+from msdet.export.formats.exporter import Exporter, cell_to_write
+from msdet.export.int8.onnx import write_int8_onnx
+from msdet.export.onnx_graph import polish
+from msdet.export.onnx_session import session_options
+from msdet.export.verify import Int8Report
+
+if TYPE_CHECKING:
+    from msdet.config import Config
+    from msdet.export.prepared import Prepared
+
+# An int8 kernel sums exactly and rounds once where the fake-quantized network rounds at every float operation, so that
+# a value at the border of two codes may fall to either, and what is computed from it may, too: behind dozens of layers
+# the two differ as two roundings of one network do. Scores of a few objects were seen to differ by 0.07 and 0.11 where
+# average precision differed by 0.002; a lost scale or a wrong kernel makes it about 1.
+_INT8_TOLERANCE = 0.25
+# Rounding itself: a network that was never trained for it is only kept from being nonsense. `compare` tells its score.
+_PTQ_TOLERANCE = 0.5
+
+
+class OnnxExporter(Exporter):
+    """See `Exporter`."""
+
+    suffix: ClassVar[str] = ".onnx"
+    quantized: ClassVar[tuple[str, ...]] = ("int8", "ptq")
+
+    def check_int8(self, cfg: Config) -> None:
+        if cfg.quant_bits[1] != 8:
+            raise UsageError(
+                f"int8 activations have 8 bits, but the network was trained for {cfg.quant_bits[1]} (quant_bits)"
+            )
+
+    def tolerance(self, kind: str, float_tolerance: float) -> float:
+        return {"int8": _INT8_TOLERANCE, "ptq": _PTQ_TOLERANCE}.get(kind, float_tolerance)
+
+    def write(
+        self, prepared: Prepared, form: Form, kind: str, path: Path, arrays: Sequence[np.ndarray], names: list[str]
+    ) -> Int8Report | None:
+        if kind not in ("int8", "ptq"):
+            write_float_onnx(cell_to_write(prepared, form, kind), form, path, arrays, names)
+            return None
+
+        def write(network: nn.Cell, file: Path) -> None:
+            write_float_onnx(DeployCell(prepared.recipe, network, form), form, file, arrays, names)
+
+        return write_int8_onnx(prepared, form, kind, path, write)
+
+    def run(self, path: Path, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_inputs()]
+        if len(names) != len(arrays):
+            raise UserError(f"the ONNX file takes {len(names)} inputs, {len(arrays)} were meant")
+        return session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+def write_float_onnx(cell: nn.Cell, form: Form, path: Path, arrays: Sequence[np.ndarray], names: list[str]) -> None:
+    """Writes a cell as float ONNX; see `Exporter.write`."""
+    ms.onnx.export(cell, *[Tensor(array) for array in arrays], file_name=str(path))
+    polish(path, [name for name, _, _ in form.input_specs()], names)

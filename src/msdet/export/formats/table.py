@@ -1,0 +1,27 @@
+"""The formats that export.py writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msdet.errors import UsageError
+from msdet.export.formats.exporter import Exporter
+from msdet.export.formats.mindir import AirExporter, MindirExporter
+from msdet.export.formats.onnx_file import OnnxExporter
+
+if TYPE_CHECKING:
+    from msdet.config import Config
+
+# As `file_format` names them.
+EXPORTERS: dict[str, Exporter] = {"MINDIR": MindirExporter(), "ONNX": OnnxExporter(), "AIR": AirExporter()}
+
+
+def exporter_of(cfg: Config) -> Exporter:
+    """The exporter of `file_format`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if cfg.file_format not in EXPORTERS:
+        raise UsageError(f"{cfg.where('file_format')} is {cfg.file_format!r}; it takes one of {', '.join(EXPORTERS)}")
+    return EXPORTERS[cfg.file_format]

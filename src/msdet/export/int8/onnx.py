@@ -1,0 +1,83 @@
+"""Writes int8 ONNX files: of a network that was trained for it, or of a float one by calibration."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mindspore import nn
+
+from msdet.export.int8.graph import (
+    Grid,
+    WeightRule,
+    count_operators,
+    fold_batch_norm,
+    insert_grids,
+    raise_opset,
+    spread_grids,
+    take_markers,
+    tensors_to_calibrate,
+)
+from msdet.export.int8.post_training import calibrated_grids, calibration_arrays
+from msdet.export.verify import Int8Report
+from msdet.quantization.quantize import mark_grids
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from msdet.export.form import Form
+    from msdet.export.prepared import Prepared
+
+log = logging.getLogger(__name__)
+
+
+def write_int8_onnx(
+    prepared: Prepared, form: Form, kind: str, path: Path, write: Callable[[nn.Cell, Path], None]
+) -> Int8Report:
+    """Writes an int8 ONNX file.
+
+    Args:
+        prepared: the network; of kind "int8" fake-quantized, of kind "ptq" float.
+        form: of the file.
+        kind: "int8" or "ptq".
+        path: the file.
+        write: writes a network (the network, not the cell of the form) as float ONNX to a path.
+    """
+    import onnx
+
+    cfg = prepared.cfg
+    grids: dict[str, Grid]
+    if kind == "int8":
+        network = prepared.copy()
+        marks = mark_grids(network)
+        write(network, path)
+        model = _folded(path)
+        grids = take_markers(model, marks)
+        rule = WeightRule(cfg.per_channel[0], 2 ** (cfg.quant_bits[0] - 1) - 1)
+    else:
+        write(prepared.network, path)
+        model = _folded(path)
+        onnx.save(model, str(path))
+        grids = calibrated_grids(path, tensors_to_calibrate(model), calibration_arrays(cfg, prepared.recipe, form))
+        rule = WeightRule()
+    insert_grids(model, spread_grids(model, grids), rule)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+    return _report(kind, model, path)
+
+
+def _folded(path: Path) -> ModelProto:
+    import onnx
+
+    model = raise_opset(onnx.load(str(path)))
+    fold_batch_norm(model)
+    return model
+
+
+def _report(kind: str, model: ModelProto, path: Path) -> Int8Report:
+    convolutions = sum(node.op_type == "Conv" for node in model.graph.node)
+    report = Int8Report(kind, convolutions, count_operators(path)["QLinearConv"])
+    log.info("onnxruntime computes %d of %d convolutions in int8", report.int8_convolutions, convolutions)
+    return report
