@@ -21,7 +21,7 @@ from benchmarks.report import SPEEDUP, Goal, Options, Result
 from benchmarks.side_by_side import alternate_all
 from msdet.data.formats.coco.layouts import find_split
 from msdet.evaluation.coco.score import score_detections
-from msdet.evaluation.detections import DetectionWriter
+from msdet.evaluation.result_file import DetectionWriter
 from msdet.ops.postprocess import Detections
 
 IMAGES, DETECTIONS = 5000, 180_000

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.efficientdet_memory import memory_mb
 from benchmarks.postprocess import REFINEDET, made_up_image
-from msdet.evaluation.detections import DetectionWriter
+from msdet.evaluation.result_file import DetectionWriter
 from msdet.ops.postprocess import postprocess, warm_up
 
 _DIFFERENT = 8

@@ -17,7 +17,8 @@ import msdet.inference.predict as predict_module
 import predict as prediction
 from msdet.config import load_config
 from msdet.data.formats.mindrecord.read import fingerprint
-from msdet.evaluation.detections import DetectionWriter, iter_detections
+from msdet.evaluation.detection_table import read_detections
+from msdet.evaluation.result_file import DetectionWriter
 from msdet.ops.postprocess import Detections
 from msdet.runtime.start import Runtime, start_logging
 from msdet.session.datasets import open_dataset
@@ -130,7 +131,7 @@ def test_detections_on_them_are_scored(yolo, tmp_path, capsys):
         for sample in dataset.samples:
             writer.write(sample.image_id, Detections(sample.boxes, np.float32([0.9, 0.8]), sample.labels))
     (out / "found.json").read_text(encoding="utf-8")
-    assert {os.fsencode(record["image_id"]) for record in iter_detections(out / "found.json")} == set(NAMES)
+    assert {os.fsencode(image_id) for image_id in read_detections(out / "found.json").image_ids} == set(NAMES)
     flags = (f"--data_dir={yolo}", f"--detections={out}/found.json", f"--log_path={out}", "--draw_images=3")
     assert run(evaluation.main, "--config=configs/yolov3.yaml", "--num_classes=0", *flags) == 0
     assert "area=   all | maxDets=100 ] = 1.000" in capsys.readouterr().out
@@ -255,7 +256,7 @@ def test_lists_name_them_by_their_bytes(tmp_path, write):
 
 def test_charts_name_them(tmp_path):
     from msdet.evaluation.analysis import ClassCurve, _draw
-    from msdet.evaluation.classify import ClassResult, report_classes
+    from msdet.evaluation.classification import ClassResult, report_classes
 
     labels = np.int32([0, 1])
     report_classes(ClassResult([NAME, "dog"], labels, labels, np.int32([0, 0])), tmp_path)

@@ -115,7 +115,7 @@ def call(cell: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
 def run_predict(network: str) -> None:
     from mindspore import Tensor
 
-    from msdet.evaluation.evaluator import PredictCell
+    from msdet.evaluation.predictor import PredictCell
     from msdet.models.recipe import get_recipe
 
     cfg = tiny_config(network)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from msdet.evaluation.classify import draw_confusion
 
+from msdet.evaluation.classification import draw_confusion
 from msdet.tools.check import report as check_report
 
 NAMES = ["$x_{$", "100%", "a/b", "..", "two\nlines", "\\frac$", "y" * 300, "$a$"]

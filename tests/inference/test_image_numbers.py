@@ -9,8 +9,8 @@ import pytest
 from msdet.data.transforms.resize import plan_resize
 from msdet.errors import UserError
 from msdet.inference.image_numbers import ResultNumbers
+from msdet.inference.predictors import DetectionFiles
 from msdet.inference.result_files import ResultFiles
-from msdet.inference.score import FilesEvaluator
 
 SIZE = (64, 64)
 
@@ -87,19 +87,19 @@ def test_the_results_of_an_image_are_those_of_its_number(tmp_path):
     for number in range(3):
         np.full((2, 4), number, np.float32).tofile(tmp_path / f"YoloV3-DarkNet_coco_bs_1_{number}_0.bin")
         np.full((2, 3), number, np.float32).tofile(tmp_path / f"YoloV3-DarkNet_coco_bs_1_{number}_1.bin")
-    evaluator = FilesEvaluator.__new__(FilesEvaluator)
-    evaluator.files = ResultFiles(tmp_path, ["a", "b", "c"])
-    evaluator.raw_shapes, evaluator.final_shapes = [(1, 9)], [(1, 2, 4), (1, 2, 3)]
-    evaluator.dataset = Images(7, 8, 9)
-    for sample in evaluator.dataset.samples:
+    files = DetectionFiles.__new__(DetectionFiles)
+    files.files = ResultFiles(tmp_path, ["a", "b", "c"])
+    files.raw_shapes, files.final_shapes = [(1, 9)], [(1, 2, 4), (1, 2, 3)]
+    files.dataset = Images(7, 8, 9)
+    for sample in files.dataset.samples:
         sample.image_path = Path(f"COCO_val2014_{sample.image_id}.jpg")
     np.save(tmp_path / "id.npy", np.array([9, 8, 7]))
     np.save(tmp_path / "shape.npy", np.array([[60, 80], [60, 80], [9, 9]]))
     lists = SimpleNamespace(image_id=str(tmp_path / "id.npy"), image_shape=str(tmp_path / "shape.npy"))
-    evaluator.numbers = ResultNumbers(lists, evaluator.dataset)
+    files.numbers = ResultNumbers(lists, files.dataset)
     geometry = plan_resize(80, 60, SIZE, "stretch")
     for index, number in ((2, 0), (1, 1)):
-        boxes, scores = evaluator._run(SimpleNamespace(indices=np.array([index]), geometry=[geometry]))
+        boxes, scores = files.predict(SimpleNamespace(indices=np.array([index]), geometry=[geometry]))
         assert boxes.shape == (1, 2, 4) and np.all(boxes == number) and np.all(scores == number)
     with pytest.raises(UserError, match=r"COCO_val2014_7\.jpg has 80 x 60 px"):
-        evaluator._run(SimpleNamespace(indices=np.array([0]), geometry=[geometry]))
+        files.predict(SimpleNamespace(indices=np.array([0]), geometry=[geometry]))

@@ -11,7 +11,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from msdet.errors import UserError
 from msdet.evaluation.analysis import ClassCurve, _draw
-from msdet.evaluation.classify import draw_confusion
+from msdet.evaluation.classification import draw_confusion
 from msdet.ops import fonts
 from msdet.ops.fonts import chart_fonts, choose_font, draw_text, drawable, font_of, runs_of, text_size, uncovered
 

@@ -16,7 +16,6 @@ from msdet.checkpoints.weights_file import load_weights
 from msdet.config import load_config
 from msdet.data.loading.batch import Batch
 from msdet.errors import UsageError, UserError
-from msdet.evaluation.evaluator import EvaluationStopped, Evaluator
 from msdet.runtime.device import TRAITS
 from msdet.runtime.start import Runtime
 from msdet.runtime.stop import StopRequest
@@ -421,29 +420,6 @@ def test_a_request_to_another_rank_stops_this_one_after_the_same_step(tmp_path):
     mine.train_step.launch = launch_with_another
     mine.fit([])
     assert mine.step == 3 and not mine.stop.is_made()
-
-
-def test_one_stopped_rank_stops_the_evaluation_on_all():
-    class TwoRanks:
-        group_size = 2
-
-        def __init__(self, other):
-            self.other = other
-
-        def gather(self, data):
-            return [data, self.other]
-
-    def stopped():
-        raise EvaluationStopped
-
-    evaluator = Evaluator.__new__(Evaluator)
-    evaluator.runtime = TwoRanks(b"+there")
-    assert evaluator.gather_whole(lambda: b"here") == [b"here", b"there"]
-    with pytest.raises(EvaluationStopped):
-        evaluator.gather_whole(stopped)
-    evaluator.runtime = TwoRanks(b"-")
-    with pytest.raises(EvaluationStopped):
-        evaluator.gather_whole(lambda: b"here")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from mindspore import Tensor, nn
 
 from msdet.config import load_config
 from msdet.data.transforms.mosaic import Mosaic
-from msdet.evaluation.evaluator import PredictCell
+from msdet.evaluation.predictor import PredictCell
 from msdet.models.recipe import get_recipe
 from msdet.ops.postprocess import postprocess
 

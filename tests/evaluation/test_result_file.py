@@ -1,4 +1,4 @@
-"""Result files: written as a stream, whole or not at all, and read with errors that help."""
+"""Result files are written as a stream, whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from msdet.evaluation.detections import DetectionWriter, iter_detections
 
 from msdet.errors import UserError
-from msdet.evaluation import detections as module
+from msdet.evaluation.detection_table import read_detections
+from msdet.evaluation.result_file import DetectionWriter
 from msdet.ops.postprocess import Detections
-
-RECORD = {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}
 
 
 def some(count=3, seed=0):
@@ -29,8 +27,7 @@ def test_what_is_written_is_read(tmp_path):
         for image_id, detections in found.items():
             writer.write(image_id, detections)
     assert (writer.images, writer.detections) == (3, 7)
-    records = list(iter_detections(path))
-    assert records == json.loads(path.read_text())
+    records = json.loads(path.read_text())
     assert [record["image_id"] for record in records] == [139] * 3 + ["image é"] * 4
     boxes = np.concatenate([d.boxes for d in found.values()]).astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
@@ -40,12 +37,24 @@ def test_what_is_written_is_read(tmp_path):
     labels = np.concatenate([d.labels for d in found.values()])
     assert [record["category_id"] for record in records] == [[10, 20][label] for label in labels]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+    # What is kept in memory is what the file says.
+    kept, read = writer.builder.table(), read_detections(path)
+    assert (kept.image_ids, kept.category_ids) == (read.image_ids, read.category_ids) == ([139, "image é"], [20, 10])
+    for name in ("images", "categories", "boxes"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(read, name))
+    np.testing.assert_array_equal(kept.scores.astype(np.float32), read.scores.astype(np.float32))
+
+
+def test_without_a_file_detections_are_kept_all_the_same():
+    with DetectionWriter(None, [10, 20]) as writer:
+        writer.write("a", some(3))
+    assert len(writer.builder.table()) == 3 and writer.detections == 3
 
 
 def test_no_detection_at_all(tmp_path):
     with DetectionWriter(tmp_path / "none.json", [1]) as writer:
         writer.write(5, some(0))
-    assert list(iter_detections(tmp_path / "none.json")) == []
+    assert len(read_detections(tmp_path / "none.json")) == 0
 
 
 @pytest.mark.parametrize("error", [RuntimeError("diverged"), FileNotFoundError("an image"), KeyboardInterrupt()])
@@ -76,56 +85,3 @@ def test_what_cannot_be_a_detection(tmp_path):
             writer.write(1, Detections(np.zeros((1, 4)), np.ones(1), np.array([1])))
         with pytest.raises(ValueError, match="not finite"):
             writer.write(1, Detections(np.full((1, 4), np.inf), np.ones(1), np.array([0])))
-
-
-@pytest.mark.parametrize("chunk", [3, 7, 64, 1 << 20])
-def test_reading_in_pieces(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(module, "_CHUNK", chunk)
-    records = [dict(RECORD, score=n / 7, image_id="x]},[" + str(n)) for n in range(20)]
-    path = tmp_path / "a.json"
-    for indent in (None, 2):
-        path.write_text("\n " + json.dumps(records, indent=indent) + "\n")
-        assert list(iter_detections(path)) == records
-    path.write_text(" [ ] ")
-    assert list(iter_detections(path)) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "is not a result file"),
-        ("\x89PNG", "is not a result file"),
-        ('{"annotations": []}', "is not a result file"),
-        ("[", "not a complete JSON array"),
-        ("[" + json.dumps(RECORD), "after 0 records; was its writer interrupted"),
-        ("[" + json.dumps(RECORD) + ",", "after 1 records; was its writer interrupted"),
-        ("[" + json.dumps(RECORD) + ",]", "not a complete JSON array"),
-        ("[" + json.dumps(RECORD) + " " + json.dumps(RECORD) + "]", "not a complete JSON array"),
-        ("[] []", "goes on after the end"),
-        ("[1]", "record 0 is 1, not an object"),
-        (json.dumps([RECORD, {"image_id": 1}]), 'record 1 has no "category_id"'),
-        (json.dumps([dict(RECORD, image_id=None)]), 'record 0 has "image_id": None'),
-        (json.dumps([dict(RECORD, category_id=[1])]), '"category_id"'),
-        (json.dumps([dict(RECORD, bbox=[1, 2, 3])]), '"bbox"'),
-        (json.dumps([dict(RECORD, bbox=[1, 2, -3, 4])]), '"bbox"'),
-        (json.dumps([dict(RECORD, bbox=None)]), '"bbox"'),
-        (json.dumps([dict(RECORD, bbox="1234")]), '"bbox"'),
-        (json.dumps([dict(RECORD, score="high")]), '"score"'),
-        ('[{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": NaN}]', '"score"'),
-    ],
-)
-def test_files_that_are_no_result_files(tmp_path, text, message):
-    path = tmp_path / "broken.json"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(UserError) as raised:
-        list(iter_detections(path))
-    assert message in str(raised.value)
-    assert str(path) in str(raised.value)
-
-
-def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
-        list(iter_detections(tmp_path / "absent.json"))
-    (tmp_path / "binary.json").write_bytes(b"[\xff\xfe")
-    with pytest.raises(UserError, match="not UTF-8"):
-        list(iter_detections(tmp_path / "binary.json"))
