@@ -7,26 +7,19 @@ network = create_network("yolov4_cspdarknet53", num_classes=20)
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# A checkout runs its own code, whether it is installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+
+from msdet.compat.hub_names import HUB_NAMES
+from msdet.config.yaml_file import config_folder
 from msdet.errors import UsageError
 
 if TYPE_CHECKING:
     from mindspore import nn
-
-_CONFIGS = Path(__file__).resolve().parent / "configs"
-
-# The names that the old model zoo had at the hub -> config. Every config's own name works too.
-_HUB_NAMES = {
-    "yolov3_darknet53_quant": "yolov3_quant",
-    "yolov4_cspdarknet53": "yolov4",
-    "yolov4_shape416": "yolov4",
-    "EfficientDet_d0": "efficientdet_d0",
-    "refinedet": "refinedet_vgg16_320",
-    "darknet53": "darknet53_imagenet",
-    "cspdarknet53": "cspdarknet53_imagenet",
-}
 
 
 def create_network(name: str, **keys: object) -> nn.Cell:
@@ -42,10 +35,11 @@ def create_network(name: str, **keys: object) -> nn.Cell:
     from msdet.config import load_config
     from msdet.models.recipe import get_recipe
 
-    stem = name if (_CONFIGS / f"{name}.yaml").is_file() else _HUB_NAMES.get(name, name)
-    path = _CONFIGS / f"{stem}.yaml"
+    configs = config_folder()
+    stem = name if (configs / f"{name}.yaml").is_file() else HUB_NAMES.get(name, name)
+    path = configs / f"{stem}.yaml"
     if not path.is_file():
-        have = ", ".join(sorted({*_HUB_NAMES, *(file.stem for file in _CONFIGS.glob("*.yaml"))}))
+        have = ", ".join(sorted({*HUB_NAMES, *(file.stem for file in configs.glob("*.yaml"))}))
         raise UsageError(f"there is no network {name!r}; there are {have}")
     cfg = load_config(path).replace(**keys)
     if not cfg.num_classes:

@@ -36,23 +36,23 @@ die() {
 
 # MindSpore 2.10 has wheels for these versions.
 is_suitable() {
-    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1
 }
 
 find_python() {
     local candidate
     if [ -n "${PYTHON:-}" ]; then
-        is_suitable "$PYTHON" || die "PYTHON=$PYTHON is not a working Python 3.10, 3.11 or 3.12"
+        is_suitable "$PYTHON" || die "PYTHON=$PYTHON is not a working Python 3.11 or 3.12"
         printf '%s\n' "$PYTHON"
         return
     fi
-    for candidate in python3 python3.12 python3.11 python3.10 python; do
+    for candidate in python3 python3.12 python3.11 python; do
         if is_suitable "$candidate"; then
             command -v "$candidate"
             return
         fi
     done
-    die "no Python 3.10, 3.11 or 3.12 on PATH (python3 is $(python3 --version 2>&1 || true)).
+    die "no Python 3.11 or 3.12 on PATH (python3 is $(python3 --version 2>&1 || true)).
 Install one (Debian, Ubuntu: sudo apt-get install python3.11 python3.11-venv) or set PYTHON=/path/to/python3.11"
 }
 
@@ -77,7 +77,7 @@ check_venv() {
         return 0
     fi
     if [ ! -e "$venv/.unfinished" ] && [ ! -e "$venv/.requirements.txt" ]; then
-        die "$venv has no working Python 3.10, 3.11 or 3.12 with pip, and was not made by this script.
+        die "$venv has no working Python 3.11 or 3.12 with pip, and was not made by this script.
 Remove or rename it, then try again"
     fi
     say "the installation in .venv is broken or was cut short: making it anew"
@@ -99,6 +99,8 @@ install() {
         arguments+=(-r "$root/$file")
     done
     say "installing the pinned requirements into .venv; the first time that is a download of about 1 GB and takes minutes"
+    # requirements.txt names the package by the folder that it stands in.
+    cd "$root" || exit 1
     "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \
         "${arguments[@]}" >"$log" 2>&1 &
     pid=$!

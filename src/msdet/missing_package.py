@@ -34,6 +34,7 @@ def _remedy(name: str) -> str:
     if activate.is_file() and not is_active:
         remedy = f"activate the environment first: . {shlex.quote(str(activate))}"
     else:
-        install = (sys.executable, "-m", "pip", "install", "-r", str(root / "requirements.txt"))
-        remedy = f"install the requirements first: {shlex.join(install)}"
+        requirements = root / "requirements.txt"
+        what = ("-r", str(requirements)) if requirements.is_file() else ("--force-reinstall", "msdet")
+        remedy = f"install the requirements first: {shlex.join((sys.executable, '-m', 'pip', 'install', *what))}"
     return f"{sys.executable} has no package {name!r}; {remedy}"

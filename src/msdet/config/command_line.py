@@ -15,7 +15,7 @@ from msdet.compat.aliases import file_names, flag_names
 from msdet.config.config import Config
 from msdet.config.key import NONE_WORDS, Key, keys_of
 from msdet.config.model_table import config_class, model_table
-from msdet.config.yaml_file import Setting, config_folder, read_layers
+from msdet.config.yaml_file import Setting, config_folder, find_config, read_layers
 from msdet.errors import UsageError
 
 # What people type who come from elsewhere, and what it is called here.
@@ -50,7 +50,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), script: str = "
     Raises:
         UsageError: names file and line, or the flag, and the remedy.
     """
-    return _resolve(str(path), list(overrides), script)
+    return _resolve(find_config(str(path)), list(overrides), script)
 
 
 def parse_command_line(argv: Sequence[str], script: str) -> Config:
@@ -112,7 +112,7 @@ def _values_of_files(
 def _chosen_file(flags: argparse.Namespace) -> str:
     """The config file: that of `--config`, or of the old RefineDet's `--using_mode`, which names a file of configs/."""
     if not flags.using_mode:
-        return flags.config
+        return find_config(flags.config)
     named = config_folder() / f"{flags.using_mode}.yaml"
     modes = sorted(file.stem for file in config_folder().glob("refinedet_*.yaml"))
     if flags.using_mode not in modes:

@@ -36,6 +36,16 @@ def config_folder() -> Path:
     return checkout if checkout.is_dir() else here.parents[1] / "configs"
 
 
+def find_config(name: str) -> str:
+    """The file that `--config` means: a path, or, where there is no such file, a recipe by its name, with or without
+    `configs/` and `.yaml`."""
+    path = Path(name)
+    if not name or path.exists() or path.parent not in (Path(), Path("configs")):
+        return name
+    recipe = config_folder() / f"{path.name.removesuffix('.yaml')}.yaml"
+    return str(recipe) if recipe.is_file() else name
+
+
 def read_layers(path: str | Path) -> list[list[Setting]]:
     """Reads a config file and its bases, the farthest base first; a later layer overrides an earlier one.
 
