@@ -25,7 +25,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def _measure(name: str, options: Options) -> Result:
 
 
 def _write(path: Path, head: dict[str, Any], result: Result) -> None:
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     body = {"rows": [row.to_dict() for row in result.rows], "notes": result.notes, "samples": result.samples}
     text = json.dumps({**head, "date": now, **body}, indent=1)
     with atomic_path(path) as temporary:

@@ -341,7 +341,7 @@ class FakeClient:
         for path in sorted((self.root / Bucket).rglob("*")):
             key = path.relative_to(self.root / Bucket).as_posix()
             if path.is_file() and key.startswith(Prefix):
-                time = datetime.datetime.fromtimestamp(int(path.stat().st_mtime), datetime.timezone.utc)
+                time = datetime.datetime.fromtimestamp(int(path.stat().st_mtime), datetime.UTC)
                 yield {"Contents": [{"Key": key, "Size": path.stat().st_size, "LastModified": time}]}
         yield {}
 
