@@ -461,13 +461,70 @@ def test_a_missing_config_names_what_there_is():
 
 
 def test_help_names_every_key_once_with_its_meaning(capsys):
-    with pytest.raises(SystemExit) as ended:
-        parse_command_line(["--config", str(YOLOV3), "--help"], "train")
-    assert ended.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
-    for k in keys_of(YoloV3Config).values():
-        assert text.count(f"--{k.name} ") >= 1, k.name
-        assert k.help in text, k.name
+    """Under `--help all`, each with its old names; `--help` explains the common ones and names the others."""
+    for script in ("train", "eval", "test", "export", "predict", "postprocess"):
+        texts = []
+        for words in (["--help", "all"], ["--help"]):
+            with pytest.raises(SystemExit) as ended:
+                parse_command_line(["--config", str(YOLOV3), *words], script)
+            assert ended.value.code == 0
+            texts.append(" ".join(capsys.readouterr().out.split()))
+        everything, common = texts
+        for k in keys_of(YoloV3Config).values():
+            assert (f"--{k.name} " in everything and k.help in everything) == k.serves(script), k.name
+            if k.serves(script):
+                assert k.name in common, k.name
+                assert (f"--{k.name} " in common) != k.is_detail(script), k.name
+        assert len(common.split("more flags")) == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "flag", "owner"),
+    [
+        ("train", "--file_format=ONNX", "msdet export"),
+        ("eval", "--lr=0.1", "msdet train"),
+        ("export", "--data_dir=x", "msdet eval"),
+        ("predict", "--run_eval", "msdet train"),
+        ("postprocess", "--source=x", "msdet predict"),
+    ],
+)
+def test_a_flag_of_another_command_is_refused(script, flag, owner):
+    with pytest.raises(UsageError) as raised:
+        parse_command_line(["--config", str(YOLOV3), flag], script)
+    assert owner in str(raised.value) and flag.partition("=")[0] in str(raised.value)
+
+
+def test_a_file_serves_every_command(write):
+    path = write("model: yolov3\nlr: 0.5\nfile_format: ONNX\nsource: a.jpg\ndata_dir: d\n")
+    for script in ("train", "eval", "test", "export", "predict", "postprocess"):
+        cfg = parse_command_line(["--config", str(path)], script)
+        assert (cfg.lr, cfg.file_format, cfg.source, cfg.data_dir) == (0.5, "ONNX", "a.jpg", "d")
+
+
+def test_a_recipe_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("yolov4", "yolov4.yaml", "configs/yolov4.yaml", "configs/yolov4"):
+        assert load_config(name).model == "yolov4"
+    (tmp_path / "yolov4.yaml").write_text("model: yolov3\n")
+    assert load_config("yolov4.yaml").model == "yolov3"
+    with pytest.raises(UsageError, match="elsewhere/yolov4.yaml"):
+        load_config("elsewhere/yolov4.yaml")
+
+
+@pytest.mark.parametrize(
+    ("flag", "answer"),
+    [("--conf=1", "--eval_ignore_threshold"), ("--iou=1", "--nms_thresh"), ("--optimizer=adam", "SGD"),
+     ("--patience=3", "no early stopping")],
+)  # fmt: skip
+def test_flags_that_people_know_from_elsewhere_are_answered(flag, answer):
+    assert answer in refused(YOLOV3, flag)
+
+
+def test_an_unknown_word_that_is_like_none_gets_no_advice():
+    assert refused(YOLOV3, "--zzz=1").endswith("unknown flag --zzz")
+
+
+def test_the_model_of_a_help_may_be_open(capsys):
     with pytest.raises(SystemExit):
         parse_command_line(["--help"], "eval")
     assert "--backbone_shape" not in capsys.readouterr().out
@@ -514,7 +571,7 @@ def test_a_key_without_effect_is_neither_listed_nor_proposed(capsys, write):
         parse_command_line(["--config", str(path), "--help"], "train")
     text = capsys.readouterr().out
     assert "--jitter " not in text and "--jitter_scale " in text
-    with pytest.raises(UsageError, match=r"the nearest is --\w*scale"):
+    with pytest.raises(UsageError, match=r"the nearest is --jitter_scale"):
         load_config(path, ["--jiter=1"])
 
 
@@ -530,12 +587,13 @@ def test_no_recipe_reads_a_key_without_effect(model):
 def test_help_shows_the_values_of_the_file(write, capsys):
     """Also of its base, and under an old name."""
     path = write(f"base: {ROOT}/configs/yolov4.yaml\nbatch_size: 24\nclass_names: [a, b]\nnum_classes: 2\n")
-    for script in ("train", "export"):
-        with pytest.raises(SystemExit):
-            parse_command_line(["--config", str(path), "--help"], script)
-        shown = " ".join(capsys.readouterr().out.split())
-        assert "(24)" in shown
-        assert "([a,b])" in shown and "(0.012)" in shown
+    with pytest.raises(SystemExit):
+        parse_command_line(["--config", str(path), "--help"], "train")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(24)" in shown and "([a,b])" in shown and "(0.012)" in shown
+    with pytest.raises(SystemExit):
+        parse_command_line(["--config", str(path), "--help", "all"], "export")
+    assert "([a,b])" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         parse_command_line(["--model", "yolov4", "--help"], "train")
     assert "(0.012)" not in " ".join(capsys.readouterr().out.split())

@@ -5,7 +5,9 @@ import pytest
 from mindspore import Tensor
 
 import mindspore_hub_conf as hub
+from msdet.compat.hub_names import HUB_NAMES
 from msdet.config.model_table import model_table
+from msdet.config.yaml_file import config_folder
 from msdet.errors import UsageError
 
 NARROW = {"backbone_shape": (4, 8, 8, 16, 16, 16), "backbone_layers": (1, 1, 1, 1, 1)}
@@ -32,5 +34,6 @@ def test_what_is_refused(name, keys, fragment):
 
 def test_every_model_has_a_name():
     """The names of the old zoo lead to configs of this repository, and every model can be had by one."""
-    configs = {path.stem for path in hub._CONFIGS.glob("*.yaml")}
+    configs = {path.stem for path in config_folder().glob("*.yaml")}
+    assert set(HUB_NAMES.values()) <= configs
     assert all(any(stem.startswith(model) for stem in configs) for model in model_table())

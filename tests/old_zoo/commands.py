@@ -61,11 +61,9 @@ LINES = [
     Line(_V4, "bash run_test.sh dataset/coco2017 checkpoint/yolov4.ckpt", "yolov4"),
     Line(_V4, "python export.py --ckpt_file [CKPT_PATH] --file_name [FILE_NAME] --file_format [FILE_FORMAT]", "yolov4"),
     Line(_V4, "bash run_infer_310.sh [MINDIR_PATH] [DATA_PATH] [DEVICE_ID] [ANN_FILE]", "yolov4"),
-    Line(_D0, "python src/create_data.py --is_modelarts=False", "efficientdet_d0",
-         "msdet create_data --config configs/efficientdet_d0.yaml --is_modelarts=False"),
+    Line(_D0, "python src/create_data.py --is_modelarts=False", "efficientdet_d0"),
     Line(_D0, "python src/create_data.py --is_modelarts=True --data_url=[coco_root] --train_url=[OBS_PATH]",
-         "efficientdet_d0", "msdet create_data --config configs/efficientdet_d0.yaml "
-         "--is_modelarts=True --data_url=[coco_root] --train_url=[OBS_PATH]"),
+         "efficientdet_d0"),
     Line(_D0, "bash run_standalone_train.sh [DEVICE_ID]", "efficientdet_d0"),
     Line(_D0, "bash run_standalone_train.sh", "efficientdet_d0"),
     Line(_D0, "bash run_distribute_train.sh [RANK_TABLE_FILE]", "efficientdet_d0"),

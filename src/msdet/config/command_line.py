@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from msdet.config.model_table import config_class, model_table
 from msdet.config.yaml_file import Setting, config_folder, find_config, read_layers
 from msdet.errors import UsageError
 
-# What people type who come from elsewhere, and what it is called here.
+# What people type who come from elsewhere -> the key that does it here, or what does.
 _ELSEWHERE = {
     "learning_rate": "lr",
     "epochs": "max_epoch",
@@ -26,14 +27,33 @@ _ELSEWHERE = {
     "batch_size": "per_batch_size",
     "imgsz": "testing_shape",
     "img_size": "testing_shape",
+    "input_size": "testing_shape",
     "device": "device_target",
+    "gpus": "device_id",
     "weights": "pretrained",
     "checkpoint": "pretrained",
     "ckpt": "pretrained",
     "output_dir": "ckpt_path",
     "work_dir": "ckpt_path",
+    "project": "ckpt_path",
+    "name": "run_name",
     "num_workers": "num_parallel_workers",
     "score_threshold": "eval_ignore_threshold",
+    "conf": "eval_ignore_threshold",
+    "conf_thres": "eval_ignore_threshold",
+    "iou": "nms_thresh",
+    "iou_thres": "nms_thresh",
+    "max_det": "max_detections",
+    "wd": "weight_decay",
+    "amp": "amp_level",
+    "fp16": "amp_level",
+    "ema": "ema_decay",
+    "grad_clip": "clip_grad_norm",
+    "format": "file_format",
+}
+_ANSWERS = {
+    "optimizer": "training is by SGD with momentum; see --momentum and --weight_decay",
+    "patience": "training has no early stopping: --run_eval True keeps the best weights, --max_epoch ends it",
 }
 # The key, and its name in the old classifiers' file.
 _MODEL_NAMES = ("model", "net")
@@ -69,7 +89,7 @@ def parse_command_line(argv: Sequence[str], script: str) -> Config:
     if not flags.config and not flags.model:
         have = ", ".join(sorted(file.name for file in config_folder().glob("*.yaml")))
         raise UsageError(f"--config is missing: python {script}.py --config configs/NAME.yaml; configs/ has {have}")
-    cfg = _resolve(flags.config, argv, script)
+    cfg = _resolve(flags.config, argv, script, is_command=True)
     if flags.print_config:
         sys.stdout.write(cfg.to_yaml())
         raise SystemExit(0)
@@ -80,7 +100,7 @@ def parse_command_line(argv: Sequence[str], script: str) -> Config:
     return cfg
 
 
-def _resolve(path: str, argv: list[str], script: str) -> Config:
+def _resolve(path: str, argv: list[str], script: str, is_command: bool = False) -> Config:
     """The configuration of a file (or, if `path` is empty, of the defaults) and flags; raises UsageError."""
     layers = read_layers(path) if path else []
     model, model_class = _model_of(layers, _peek(argv).model)
@@ -88,7 +108,9 @@ def _resolve(path: str, argv: list[str], script: str) -> Config:
         raise UsageError(f"{path}: no `model:`; name one of {', '.join(model_table())}, or a `base:` that does")
     aliases, keys = flag_names(model, script), keys_of(model_class)
     values, places = _values_of_files(layers, keys, model, script)
-    typed = _parse(_parser(model_class, aliases, script), argv, keys)
+    typed = _parse(_parser(model_class, aliases, script), argv)
+    if is_command:
+        _refuse_flags_of_others(typed, keys, script)
     for name, (setting, value) in _assign(typed, keys, {alias: (key,) for alias, key in aliases.items()}).items():
         values[name], places[name] = value, setting.place
     cfg = model_class(**values, places=places)
@@ -126,7 +148,7 @@ def _peek(argv: list[str]) -> argparse.Namespace:
     """The flags that decide which keys there are."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     _add_own_flags(parser)
-    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-h", "--help", nargs="?", const="common", default="")
     parser.add_argument(*[f"--{name}" for name in _MODEL_NAMES], dest="model", default="")
     return parser.parse_known_args(argv)[0]
 
@@ -152,6 +174,10 @@ def _model_of(layers: list[list[Setting]], typed: str) -> tuple[str, type[Config
 
 
 class _Parser(argparse.ArgumentParser):
+    """Also knows which flags have an effect."""
+
+    known: Sequence[str] = ()
+
     def error(self, message: str) -> None:
         raise UsageError(message.removeprefix("argument "))
 
@@ -166,28 +192,73 @@ class _Record(argparse.Action):
 
 
 def _parser(
-    model_class: type[Config], aliases: Mapping[str, str], script: str, values: Mapping[str, object] | None = None
-) -> argparse.ArgumentParser:
-    """The flags of a script; `--help` shows `values` where there are some, else the defaults."""
+    model_class: type[Config],
+    aliases: Mapping[str, str],
+    script: str,
+    values: Mapping[str, object] | None = None,
+    explains_all: bool = False,
+) -> _Parser:
+    """All flags of a model; `--help` explains those of the command that are common, or all of its flags, with `values`
+    where there are some, else with the defaults."""
     parser = _Parser(
         usage=f"python {script}.py --config configs/NAME.yaml [--key value ...]",
         epilog="--debug shows the traceback of an error.",
         allow_abbrev=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=140),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=140),
     )
     _add_own_flags(parser)
     keys = keys_of(model_class)
-    sections = {k.group: parser.add_argument_group(k.group) for k in keys.values()}
+    shown = {name for name, k in keys.items() if k.serves(script) and name not in model_class.UNUSED}
+    parser.known = [*shown, *(alias for alias, target in aliases.items() if target in shown)]
+    sections = {keys[name].group: parser.add_argument_group(keys[name].group) for name in keys if name in shown}
     for name, k in keys.items():
         own = [] if name in aliases else [f"--{name}"]
-        flags = own + [f"--{alias}" for alias, target in aliases.items() if target == name]
+        old = [f"--{alias}" for alias, target in aliases.items() if target == name]
+        if own and old and not explains_all:
+            # Old names are understood, and make the common help no longer.
+            parser.add_argument(*old, dest=name, action=_Record, help=argparse.SUPPRESS, **_bare(k))
+            old = []
+        flags = own + old
         if flags:
-            bare = {"nargs": "?", "const": "True"} if k.type is bool else {}
-            # A key without effect is still read, to be refused by name.
-            shown = _help(k, (values or {}).get(name, k.default))
-            meaning = argparse.SUPPRESS if name in model_class.UNUSED else shown
-            sections[k.group].add_argument(*flags, dest=name, action=_Record, metavar=_metavar(k), help=meaning, **bare)
+            # A key without effect, or of another command, is still read, to be refused by name.
+            is_explained = name in shown and (explains_all or not k.is_detail(script))
+            meaning = _help(k, (values or {}).get(name, k.default)) if is_explained else argparse.SUPPRESS
+            group = sections[k.group] if name in shown else parser
+            group.add_argument(*flags, dest=name, action=_Record, metavar=_metavar(k), help=meaning, **_bare(k))
+    if not explains_all:
+        parser.epilog = (
+            f"{_named_only(k for name, k in keys.items() if name in shown and k.is_detail(script))}\n\n{parser.epilog}"
+        )
     return parser
+
+
+def _named_only(keys: Iterable[Key]) -> str:
+    """The keys that `--help` names without a word on each, section by section."""
+    sections: dict[str, list[str]] = {}
+    for key in keys:
+        sections.setdefault(key.group, []).append(key.name)
+    lines = [f"{title}: {', '.join(names)}" for title, names in sections.items()]
+    wrapped = ["\n".join(textwrap.wrap(line, 138, subsequent_indent="  ")) for line in lines]
+    return "\n".join(["more flags, which --help all explains:", *[f"  {line}" for line in wrapped]])
+
+
+def _refuse_flags_of_others(typed: Iterable[Setting], keys: Mapping[str, Key], script: str) -> None:
+    """A flag that another command takes has no effect on this one.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for setting in typed:
+        key = keys[setting.name]
+        # An old name is understood wherever the old zoo had it.
+        if not key.serves(script) and setting.place == f"--{key.name}":
+            owners = " and ".join(f"msdet {name}" for name in key.commands)
+            raise UsageError(f"{setting.place} is a flag of {owners}; msdet {script} has no use for it: leave it out")
+
+
+def _bare(k: Key) -> dict[str, str]:
+    """A flag of a truth value may stand without one."""
+    return {"nargs": "?", "const": "True"} if k.type is bool else {}
 
 
 def _metavar(k: Key) -> str:
@@ -209,22 +280,20 @@ def _print_help(flags: argparse.Namespace, script: str) -> None:
     # As they are written: what makes values of texts is slow to import.
     names = file_names(model, script) if model else {}
     values = {key: s.raw for layer in layers for s in layer for key in names.get(s.name, (s.name,))}
-    parser = _parser(model_class, flag_names(model, script), script, values)
+    parser = _parser(model_class, flag_names(model, script), script, values, flags.help == "all")
     if not model:
-        parser.epilog = "With --config configs/NAME.yaml the keys of that model are listed too. " + parser.epilog
+        parser.epilog = f"With --config configs/NAME.yaml the keys of that model are listed too.\n{parser.epilog}"
     parser.print_help()
 
 
-def _parse(parser: argparse.ArgumentParser, argv: list[str], keys: Mapping[str, Key]) -> list[Setting]:
+def _parse(parser: _Parser, argv: list[str]) -> list[Setting]:
     """The flags as settings named by their key; raises UsageError for what is no flag."""
     namespace, rest = parser.parse_known_args(argv, argparse.Namespace(settings=[]))
     if rest:
         word = rest[0].split("=")[0]
         if not word.startswith("-"):
             raise UsageError(f"{word!r} belongs to no flag; write --key value or --key=value")
-        shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]  # argparse has no other list
-        known = [option.lstrip("-") for action in shown for option in action.option_strings]
-        raise UsageError(f"unknown flag {word}; the nearest is --{_nearest(word.lstrip('-'), known)}")
+        raise UsageError(f"unknown flag {word}{_hint(word, parser.known, '--')}")
     return namespace.settings
 
 
@@ -243,8 +312,7 @@ def _assign(
         # A name that is a key keeps that meaning in a file: the file serves every script.
         targets = (setting.name,) if setting.name in keys else names.get(setting.name)
         if targets is None:
-            near = _nearest(setting.name, [*keys, *names])
-            raise UsageError(f"{setting.place}: unknown key {setting.name!r}; the nearest is {near!r}")
+            raise UsageError(f"{setting.place}: unknown key {setting.name!r}{_hint(setting.name, [*keys, *names])}")
         for name in targets:
             if len(targets) > 1 and name in result:
                 # One name for two keys gives way to the name of one of them, wherever in the file that stands.
@@ -299,12 +367,14 @@ def _shown(raw: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    """The known name most like `word`; a name from elsewhere is translated."""
-    plain = word.replace("-", "_")
-    if plain in known:
-        return plain
-    if plain.lower() in _ELSEWHERE:
-        return _ELSEWHERE[plain.lower()]
+def _hint(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """What does here what an unknown word may mean; empty if nothing is near."""
+    plain = word.lstrip("-").replace("-", "_").lower()
+    if plain in _ANSWERS:
+        return f"; {_ANSWERS[plain]}"
     folded = {name.lower(): name for name in known}
-    return folded[difflib.get_close_matches(plain.lower(), folded, n=1, cutoff=0.0)[0]]
+    near = [_ELSEWHERE[plain]] if plain in _ELSEWHERE else difflib.get_close_matches(plain, folded, n=1, cutoff=0.5)
+    if not near:
+        return ""
+    name = folded.get(near[0], near[0])
+    return f"; the nearest is {prefix + name if prefix else repr(name)}"

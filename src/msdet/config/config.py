@@ -13,16 +13,33 @@ from typing import Any, ClassVar, TypeVar
 
 from msdet.config.key import keys_of, title_of
 from msdet.config.sections.augmentation import AugmentKeys
-from msdet.config.sections.data import DataKeys
-from msdet.config.sections.device import DeviceKeys
-from msdet.config.sections.evaluation import EvalKeys
-from msdet.config.sections.export import ExportKeys
-from msdet.config.sections.image import ImageKeys
+from msdet.config.sections.data import (
+    ClassKeys,
+    DataFileKeys,
+    DataKeys,
+    FormatKeys,
+    LimitKeys,
+    ReadingKeys,
+    SampleKeys,
+)
+from msdet.config.sections.device import CompileKeys, DeviceKeys, DistributedKeys, ProfilerKeys
+from msdet.config.sections.evaluation import (
+    BatchKeys,
+    EvalInTrainingKeys,
+    OtherProgramKeys,
+    ReportKeys,
+    ResultFileKeys,
+    ScoreKeys,
+    ThresholdKeys,
+)
+from msdet.config.sections.export import ExportKeys, QuantizedExportKeys
+from msdet.config.sections.image import ImageKeys, TrainingImageKeys
 from msdet.config.sections.model import ModelKeys
 from msdet.config.sections.modelarts import ModelArtsKeys
-from msdet.config.sections.output import OutputKeys
-from msdet.config.sections.prediction import PredictKeys
-from msdet.config.sections.training import OptimizerKeys, StartKeys
+from msdet.config.sections.output import LogKeys, LogPathKeys, RunDetailKeys, RunKeys
+from msdet.config.sections.prediction import PredictKeys, RunnerKeys
+from msdet.config.sections.training import OptimizerKeys, ScheduleKeys
+from msdet.config.sections.weights import StartKeys, WeightsKeys
 from msdet.errors import UsageError, UserError
 
 ConfigT = TypeVar("ConfigT", bound="Config")
@@ -31,17 +48,40 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 @dataclass(frozen=True)
 class Config(
     # dataclasses collect the fields of the last base first
-    PredictKeys,
-    ExportKeys,
-    EvalKeys,
     ModelArtsKeys,
-    OutputKeys,
-    StartKeys,
+    LogKeys,
+    ProfilerKeys,
+    CompileKeys,
+    DistributedKeys,
+    RunDetailKeys,
+    LimitKeys,
+    ReadingKeys,
+    FormatKeys,
+    SampleKeys,
+    DataFileKeys,
     OptimizerKeys,
     DeviceKeys,
+    ReportKeys,
+    ScoreKeys,
+    ThresholdKeys,
+    BatchKeys,
+    LogPathKeys,
+    RunnerKeys,
+    OtherProgramKeys,
+    ResultFileKeys,
+    QuantizedExportKeys,
+    ExportKeys,
+    PredictKeys,
+    EvalInTrainingKeys,
+    RunKeys,
     AugmentKeys,
     ImageKeys,
+    TrainingImageKeys,
+    ScheduleKeys,
+    ClassKeys,
     DataKeys,
+    StartKeys,
+    WeightsKeys,
     ModelKeys,
 ):
     """The values of one run. Immutable: `cfg.replace(lr=0.01)` makes a changed one.
@@ -56,6 +96,8 @@ class Config(
     SIZE_MULTIPLE: ClassVar[int] = 32
     # Of the models that can be trained for int8 this is a key.
     quantization_aware: ClassVar[bool] = False
+    # `--help` explains a model's own keys for training, and elsewhere names them only.
+    OWN_DETAIL_IN: ClassVar[tuple[str, ...]] = ("eval", "test", "predict", "export", "postprocess", "check", "browse")
     # Keys of all models that this one has no use for: refused, and neither listed nor saved.
     UNUSED: ClassVar[tuple[str, ...]] = ()
 

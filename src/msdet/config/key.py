@@ -16,6 +16,12 @@ from pathlib import Path
 
 import yaml
 
+# The commands that read a dataset, and those that make training samples of it.
+DATA_COMMANDS = ("train", "eval", "test", "postprocess", "check", "browse", "create_data", "compare")
+TRAINING_COMMANDS = ("train", "check", "browse", "create_data")
+# Of a section that no `--help` explains, unless asked for all.
+EVERYWHERE = ("*",)
+
 # What says that a key is left open.
 NONE_WORDS = ("", "None", "none", "null", "~")
 # The surrogates that Python has for the bytes of a name that is no UTF-8, and private characters for the YAML parser,
@@ -26,13 +32,21 @@ _SURROGATES = {stand_in: code for code, stand_in in _STAND_INS.items()}
 
 @dataclass(frozen=True)
 class Key:
-    """One configuration key: its name, type, default, meaning and what it accepts."""
+    """One configuration key: its name, type, default, meaning and what it accepts.
+
+    Attributes:
+        group: title of its section.
+        commands: that take it as a flag; empty: all. A YAML file may hold the keys of every command.
+        detail_in: commands whose `--help` only names it; `--help all` explains it.
+    """
 
     name: str
     type: object
     default: object
     help: str
     group: str = ""
+    commands: tuple[str, ...] = ()
+    detail_in: tuple[str, ...] = ()
     choices: tuple[str, ...] | None = None
     minimum: float | None = None
     maximum: float | None = None
@@ -59,6 +73,14 @@ class Key:
         except ValueError:
             raise ValueError(self.expected()) from None
         return self._check(value)
+
+    def serves(self, command: str) -> bool:
+        """Whether a command takes the key as a flag."""
+        return not self.commands or command in self.commands
+
+    def is_detail(self, command: str) -> bool:
+        """Whether the `--help` of a command only names it."""
+        return command in self.detail_in or self.detail_in == EVERYWHERE
 
     def expected(self) -> str:
         """What the key takes, in words, e.g. `takes a number from 0 to 1`."""
@@ -123,16 +145,30 @@ def key(default: object, help: str, **accepts: object) -> typing.Any:
 
 @functools.cache
 def keys_of(config_class: type) -> Mapping[str, Key]:
-    """The keys of a configuration dataclass by name, in the order of declaration; the group is the declaring class."""
+    """The keys of a configuration dataclass by name, section by section.
+
+    A section is the class that declares a key first: a model that changes the default does not move it.
+    """
     hints = typing.get_type_hints(config_class)
-    keys = {}
+    keys: dict[str, Key] = {}
     for field in dataclasses.fields(config_class):
         if "help" not in field.metadata:
             continue
-        owner = next(cls for cls in config_class.__mro__ if field.name in cls.__dict__.get("__annotations__", {}))
-        group = title_of(owner)
-        keys[field.name] = Key(field.name, hints[field.name], field.default, group=group, **field.metadata)
+        section = [cls for cls in config_class.__mro__ if _declares(cls, field.name)][-1]
+        keys[field.name] = Key(
+            field.name,
+            hints[field.name],
+            field.default,
+            group=title_of(section),
+            commands=section.__dict__.get("COMMANDS", ()),
+            detail_in=section.__dict__.get("DETAIL_IN", getattr(section, "OWN_DETAIL_IN", ())),
+            **field.metadata,
+        )
     return types.MappingProxyType(keys)
+
+
+def _declares(cls: type, name: str) -> bool:
+    return not str(cls.__dict__.get("__annotations__", {}).get(name, "ClassVar")).startswith("ClassVar")
 
 
 def title_of(config_class: type) -> str:

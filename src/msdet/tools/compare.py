@@ -150,7 +150,7 @@ def main(argv: Sequence[str]) -> int:
     args, rest = parser.parse_known_args(argv)
     if args.rounds < 1:
         raise UsageError(f"--rounds is {args.rounds}; it takes a whole number, at least 1")
-    cfg = parse_command_line(rest, "eval")
+    cfg = parse_command_line(rest, "compare")
     start_logging(None)
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.output or Path(temporary)

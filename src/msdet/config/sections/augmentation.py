@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from msdet.config.key import key
+from msdet.config.key import TRAINING_COMMANDS, key
 
 
 @dataclass(frozen=True)
 class AugmentKeys:
-    """Augmentation of training images"""
+    """Augmentation"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = TRAINING_COMMANDS
 
     augment: bool = key(
         True, "crop, flip and colour changes of training images; False: only the resize, and mosaics where they are on"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from msdet.config.key import key
+from msdet.config.key import EVERYWHERE, key
 
 
 @dataclass(frozen=True)
 class DeviceKeys:
-    """Device and processes"""
+    """Device"""
 
     device_target: str = key(
         "auto",
@@ -19,6 +20,28 @@ class DeviceKeys:
         affects_training=False,
     )
     device_id: int = key(0, "number of the card", minimum=0, affects_training=False)
+
+
+@dataclass(frozen=True)
+class DistributedKeys:
+    """Several processes"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("train", "eval", "test", "compare")
+    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+
+    is_distributed: bool = key(
+        False, "several processes, started by msrun; ranks are taken from its environment", affects_training=False
+    )
+    rank: int = key(0, "number of this process; msrun's own value wins", minimum=0, affects_training=False)
+    group_size: int = key(1, "number of processes; msrun's own value wins", minimum=1)
+
+
+@dataclass(frozen=True)
+class CompileKeys:
+    """Compilation and precision"""
+
+    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+
     mode: str = key(
         "graph", "compiled graph, or PyNative to debug", choices=("graph", "pynative"), affects_training=False
     )
@@ -44,12 +67,16 @@ class DeviceKeys:
         "default; False: full float32",
         affects_training=False,
     )
-    is_distributed: bool = key(
-        False, "several processes, started by msrun; ranks are taken from its environment", affects_training=False
-    )
-    rank: int = key(0, "number of this process; msrun's own value wins", minimum=0, affects_training=False)
-    group_size: int = key(1, "number of processes; msrun's own value wins", minimum=1)
     seed: int = key(1, "seed of weights, order and augmentation", minimum=0, maximum=2**31 - 1)
+
+
+@dataclass(frozen=True)
+class ProfilerKeys:
+    """Profiler"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
+    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+
     need_profiler: bool = key(
         False, "record a profile of the first steps with MindSpore's profiler", affects_training=False
     )

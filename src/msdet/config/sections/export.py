@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from msdet.config.key import key
 
@@ -10,6 +11,8 @@ from msdet.config.key import key
 @dataclass(frozen=True)
 class ExportKeys:
     """Export"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("export",)
 
     file_format: str = key("MINDIR", "AIR on Ascend only", choices=("AIR", "ONNX", "MINDIR"), affects_training=False)
     file_name: str = key(
@@ -19,17 +22,6 @@ class ExportKeys:
         1, "images a call of the exported file; 0: any (MINDIR)", minimum=0, maximum=65536, affects_training=False
     )
     keep_detect: bool = key(True, "boxes and scores come out; False: the raw maps", affects_training=False)
-    quantize: str = key(
-        "auto",
-        "int8: of a checkpoint trained for it; fake: with float rounding (MINDIR); ptq: of a float one, by calibration "
-        "(ONNX); auto: float, or of a checkpoint trained for int8 int8 in ONNX and fake in MINDIR",
-        choices=("auto", "int8", "fake", "ptq"),
-        affects_training=False,
-    )
-    calibration: str = key(
-        "", "folder of pictures like those the network will see, for quantize ptq", path=True, affects_training=False
-    )
-    calibration_images: int = key(100, "pictures of that folder to look at", minimum=1, affects_training=False)
     keep_preprocess: bool = key(
         False,
         "uint8 pictures (N, h, w, 3) go in; False: normalised float32 (N, 3, h, w), as the old zoo's files",
@@ -41,3 +33,22 @@ class ExportKeys:
         "saves the time of an ONNX export",
         affects_training=False,
     )
+
+
+@dataclass(frozen=True)
+class QuantizedExportKeys:
+    """int8 export"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("export", "compare")
+
+    quantize: str = key(
+        "auto",
+        "int8: of a checkpoint trained for it; fake: with float rounding (MINDIR); ptq: of a float one, by calibration "
+        "(ONNX); auto: float, or of a checkpoint trained for int8 int8 in ONNX and fake in MINDIR",
+        choices=("auto", "int8", "fake", "ptq"),
+        affects_training=False,
+    )
+    calibration: str = key(
+        "", "folder of pictures like those the network will see, for quantize ptq", path=True, affects_training=False
+    )
+    calibration_images: int = key(100, "pictures of that folder to look at", minimum=1, affects_training=False)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from msdet.config.key import key
+from msdet.config.key import TRAINING_COMMANDS, key
 
 _SIZES = tuple((size, size) for size in range(320, 609, 32))
 
 
 @dataclass(frozen=True)
 class ImageKeys:
-    """From picture to network input"""
+    """Network input"""
 
-    mean: tuple[float, float, float] = key((0.485, 0.456, 0.406), "subtracted from RGB in 0..1", minimum=0, maximum=1)
-    std: tuple[float, float, float] = key((0.229, 0.224, 0.225), "RGB in 0..1 is divided by this", above=0, maximum=1)
+    DETAIL_IN: ClassVar[tuple[str, ...]] = ("train",)
+
+    testing_shape: int = key(
+        416, "square input size in px at evaluation", minimum=32, maximum=4096, means_default=("None", "")
+    )
     resize: str = key(
         "stretch", "how an image meets the input size", choices=("stretch", "letterbox", "letterbox_top_left")
     )
@@ -23,12 +27,17 @@ class ImageKeys:
         "of the resize at evaluation; old_zoo: cubic when enlarging, nearest when shrinking",
         choices=("linear", "nearest", "cubic", "area", "old_zoo"),
     )
-    training_interpolation: str = key(
-        "random",
-        "of the resize in training; random: nearest, linear or cubic an image",
-        choices=("random", "linear", "nearest", "cubic", "area"),
-    )
     pad_value: int = key(128, "grey of what no image covers, 0..255", minimum=0, maximum=255)
+    mean: tuple[float, float, float] = key((0.485, 0.456, 0.406), "subtracted from RGB in 0..1", minimum=0, maximum=1)
+    std: tuple[float, float, float] = key((0.229, 0.224, 0.225), "RGB in 0..1 is divided by this", above=0, maximum=1)
+
+
+@dataclass(frozen=True)
+class TrainingImageKeys:
+    """Network input in training"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = TRAINING_COMMANDS
+
     training_shape: str = key("", "fixed training size in px, e.g. 416; empty: the sizes of multi_scale in turn")
     multi_scale: tuple[tuple[int, int], ...] = key(
         _SIZES, "training sizes in px, square or (height, width)", minimum=32, maximum=4096, square=True
@@ -36,6 +45,8 @@ class ImageKeys:
     resize_rate: int = key(
         1, "batches between two changes of the training size", minimum=1, means_default=("None", "0", "")
     )
-    testing_shape: int = key(
-        416, "square input size in px at evaluation", minimum=32, maximum=4096, means_default=("None", "")
+    training_interpolation: str = key(
+        "random",
+        "of the resize in training; random: nearest, linear or cubic an image",
+        choices=("random", "linear", "nearest", "cubic", "area"),
     )

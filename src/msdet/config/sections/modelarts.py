@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from msdet.config.key import key
+from msdet.config.key import EVERYWHERE, key
 
 
 @dataclass(frozen=True)
 class ModelArtsKeys:
     """ModelArts"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("train", "eval", "test", "postprocess", "create_data")
+    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
 
     enable_modelarts: bool = key(
         False, "fetch data from data_url, deliver results to train_url", affects_training=False

@@ -1,15 +1,18 @@
-"""Keys of what a run writes."""
+"""Keys of what a command writes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from msdet.config.key import key
+from msdet.config.key import EVERYWHERE, key
 
 
 @dataclass(frozen=True)
-class OutputKeys:
-    """Output"""
+class RunKeys:
+    """Output of training"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
 
     ckpt_path: str = key(
         "outputs/", "folder of the run's checkpoints, logs and results", path=True, affects_training=False
@@ -20,19 +23,44 @@ class OutputKeys:
     ckpt_interval: int = key(
         1, "epochs (not steps) between checkpoints", minimum=1, means_default=("None", "-1", ""), affects_training=False
     )
+    keep_checkpoint_max: int = key(10, "newest checkpoints kept", minimum=1, affects_training=False)
+    log_interval: int = key(100, "steps between log lines", minimum=1, affects_training=False)
+
+
+@dataclass(frozen=True)
+class RunDetailKeys:
+    """Output of training in detail"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
+    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+
     save_checkpoint: bool = key(
         True, "write checkpoints; False: none, and nothing to continue from", affects_training=False
     )
-    keep_checkpoint_max: int = key(10, "newest checkpoints kept", minimum=1, affects_training=False)
     is_save_on_master: bool = key(True, "only process 0 saves; False: every process", affects_training=False)
-    log_interval: int = key(100, "steps between log lines", minimum=1, affects_training=False)
-    log_path: str = key("outputs/", "folder of the logs of an evaluation", path=True, affects_training=False)
     summary_dir: str = key(
         "",
         "folder of TensorBoard events and CSV, in it one with the name of each run; empty: in the run's folder",
         path=True,
         affects_training=False,
     )
+
+
+@dataclass(frozen=True)
+class LogPathKeys:
+    """Output"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("eval", "test", "predict", "postprocess")
+
+    log_path: str = key("outputs/", "folder of the logs of an evaluation", path=True, affects_training=False)
+
+
+@dataclass(frozen=True)
+class LogKeys:
+    """Display"""
+
+    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+
     progress: str = key(
         "auto", "auto: a bar in a terminal, else lines", choices=("auto", "bar", "lines", "off"), affects_training=False
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from msdet.config.key import key
+from msdet.config.key import EVERYWHERE, key
 
 if TYPE_CHECKING:
     from msdet.config import Config as _Base
@@ -15,8 +15,27 @@ else:
 
 
 @dataclass(frozen=True)
-class QuantKeys(_Base):
+class QuantTrainingKeys:
+    """Quantization-aware training in detail"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
+    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+
+    quant_delay: tuple[int, int] = key((0, 0), "steps before weights, before activations are rounded", minimum=0)
+    freeze_bn_step: int = key(
+        10_000_000, "step from which batch norm uses its running statistics; beyond the last: never", minimum=0
+    )
+    observer_decay: float = key(
+        0.999, "share of an activation's old range that is kept at each step", minimum=0, maximum=0.999999
+    )
+    calibration_batches: int = key(8, "batches whose ranges the training starts with", minimum=1)
+
+
+@dataclass(frozen=True)
+class QuantKeys(QuantTrainingKeys, _Base):
     """Quantization-aware training"""
+
+    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
 
     quantization_aware: bool = key(
         False, "train with the rounding errors of the int8 network, from the float checkpoint in pretrained"
@@ -26,14 +45,6 @@ class QuantKeys(_Base):
         (True, False), "a scale for each output channel: of weights, of activations (False only)"
     )
     symmetric: tuple[bool, bool] = key((True, False), "the range reaches as far below 0 as above: weights, activations")
-    quant_delay: tuple[int, int] = key((0, 0), "steps before weights, before activations are rounded", minimum=0)
-    freeze_bn_step: int = key(
-        10_000_000, "step from which batch norm uses its running statistics; beyond the last: never", minimum=0
-    )
-    observer_decay: float = key(
-        0.999, "share of an activation's old range that is kept at each step", minimum=0, maximum=0.999999
-    )
-    calibration_batches: int = key(8, "batches whose ranges the training starts with", minimum=1)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()

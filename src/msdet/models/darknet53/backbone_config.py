@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from msdet.config.key import key
+from msdet.config.key import EVERYWHERE, key
 
 if TYPE_CHECKING:
     from msdet.config import Config as _Base
@@ -17,6 +17,8 @@ else:
 @dataclass(frozen=True)
 class DarkNetKeys(_Base):
     """DarkNet"""
+
+    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
 
     backbone_shape: tuple[int, ...] = key(
         (32, 64, 128, 256, 512, 1024), "channels of the stem and of the five stages", minimum=1, maximum=8192

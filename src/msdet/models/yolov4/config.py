@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from msdet.config import key
 from msdet.models.yolo.config import YoloConfig
@@ -12,7 +13,19 @@ _ANCHORS = ((12, 16), (19, 36), (40, 28), (36, 75), (76, 55), (72, 146), (142, 1
 
 
 @dataclass(frozen=True)
-class YoloV4Config(YoloConfig):
+class ServerKeys:
+    """Detections for the test server"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("test",)
+
+    test_nms_thresh: float = key(0.6, "nms_thresh of test.py", minimum=0, maximum=1, affects_training=False)
+    test_ignore_threshold: float = key(
+        0.001, "eval_ignore_threshold of test.py", minimum=0, maximum=1, affects_training=False
+    )
+
+
+@dataclass(frozen=True)
+class YoloV4Config(ServerKeys, YoloConfig):
     """YOLOv4"""
 
     anchors: tuple[tuple[float, float], ...] = key(
@@ -41,10 +54,6 @@ class YoloV4Config(YoloConfig):
     )
     mosaic: bool = key(False, "train on mosaics of four images as well")
     mosaic_probability: float = key(0.5, "probability of a mosaic, if there are any", minimum=0, maximum=1)
-    test_nms_thresh: float = key(0.6, "nms_thresh of test.py", minimum=0, maximum=1, affects_training=False)
-    test_ignore_threshold: float = key(
-        0.001, "eval_ignore_threshold of test.py", minimum=0, maximum=1, affects_training=False
-    )
 
 
 MODEL_CONFIG = YoloV4Config
