@@ -196,7 +196,7 @@ def test_a_wrong_flag_value_names_the_flag():
         ("warmup_epoch", "warmup_epochs"),
         ("learning_rate", "lr"),
         ("data-dir", "data_dir"),
-        ("Tmax", "T_max"),
+        ("Tmax", "t_max"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_key(write, name, nearest):
@@ -470,7 +470,8 @@ def test_help_names_every_key_once_with_its_meaning(capsys):
             assert ended.value.code == 0
             texts.append(" ".join(capsys.readouterr().out.split()))
         everything, common = texts
-        for k in keys_of(YoloV3Config).values():
+        # In some commands an old name with another meaning takes the place of a key.
+        for k in (k for k in keys_of(YoloV3Config).values() if k.name not in flag_names("yolov3", script)):
             assert (f"--{k.name} " in everything and k.help in everything) == k.serves(script), k.name
             if k.serves(script):
                 assert k.name in common, k.name

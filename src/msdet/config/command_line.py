@@ -209,7 +209,7 @@ def _parser(
     _add_own_flags(parser)
     keys = keys_of(model_class)
     shown = {name for name, k in keys.items() if k.serves(script) and name not in model_class.UNUSED}
-    parser.known = [*shown, *(alias for alias, target in aliases.items() if target in shown)]
+    parser.known = sorted(shown)
     sections = {keys[name].group: parser.add_argument_group(keys[name].group) for name in keys if name in shown}
     for name, k in keys.items():
         own = [] if name in aliases else [f"--{name}"]
@@ -312,7 +312,7 @@ def _assign(
         # A name that is a key keeps that meaning in a file: the file serves every script.
         targets = (setting.name,) if setting.name in keys else names.get(setting.name)
         if targets is None:
-            raise UsageError(f"{setting.place}: unknown key {setting.name!r}{_hint(setting.name, [*keys, *names])}")
+            raise UsageError(f"{setting.place}: unknown key {setting.name!r}{_hint(setting.name, keys)}")
         for name in targets:
             if len(targets) > 1 and name in result:
                 # One name for two keys gives way to the name of one of them, wherever in the file that stands.
