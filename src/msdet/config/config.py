@@ -36,7 +36,7 @@ from msdet.config.sections.export import ExportKeys, QuantizedExportKeys
 from msdet.config.sections.image import ImageKeys, TrainingImageKeys
 from msdet.config.sections.model import ModelKeys
 from msdet.config.sections.modelarts import ModelArtsKeys
-from msdet.config.sections.output import LogKeys, LogPathKeys, RunDetailKeys, RunKeys
+from msdet.config.sections.output import HookKeys, LogKeys, LogPathKeys, RunDetailKeys, RunKeys
 from msdet.config.sections.prediction import PredictKeys, RunnerKeys
 from msdet.config.sections.training import OptimizerKeys, ScheduleKeys
 from msdet.config.sections.weights import StartKeys, WeightsKeys
@@ -53,6 +53,7 @@ class Config(
     ProfilerKeys,
     CompileKeys,
     DistributedKeys,
+    HookKeys,
     RunDetailKeys,
     LimitKeys,
     ReadingKeys,

@@ -11,6 +11,7 @@ from msdet.config.model_table import package_of
 from msdet.config.sections.quantization import quantization_section
 
 if TYPE_CHECKING:
+    import numpy as np
     from mindspore import nn
 
     from msdet.config import Config
@@ -123,6 +124,16 @@ class DetectionRecipe(Recipe):
     @abstractmethod
     def postprocess_options(self) -> PostprocessOptions:
         """Thresholds and limits of the final detections."""
+
+    def anchor_shapes(self) -> np.ndarray | None:
+        """float64 (k, 2): width and height in px of the anchors that are assigned by these alone; None: there are
+        none."""
+        return None
+
+    def anchors(self, size: tuple[int, int]) -> np.ndarray | None:
+        """float32 (A, 4): centre x, centre y, width, height in px of the anchors that are assigned at their places, for
+        an input of (h, w); None: there are none."""
+        return None
 
     def test_options(self) -> PostprocessOptions:
         """As `postprocess_options`, for the result file of a test server."""

@@ -52,19 +52,23 @@ class Session:
         self.card: Mapping[str, Any] = {}
         self.dataset: DetectionDataset | ImageFolder | None = None
 
-    def log_to(self, folder: Path) -> None:
-        """Logs to the folder, of several ranks the first alone."""
-        self.folder = folder
-        start_logging(folder / "log.txt" if self.runtime.is_master else None, self.runtime.rank)
+    def log_to(self, folder: Path, of_every_rank: bool = False) -> None:
+        """Logs to `log.txt` in the folder: the first rank alone, or each, the others to `log_RANK.txt`."""
+        self.folder, rank = folder, self.runtime.rank
+        name = f"log_{rank}.txt" if rank else "log.txt"
+        start_logging(folder / name if of_every_rank or self.runtime.is_master else None, rank)
 
-    def load_weights(self) -> None:
+    def load_weights(self, with_classes: bool = True) -> None:
         """Reads `pretrained`, and takes from its card what belongs to the weights.
+
+        Args:
+            with_classes: their classes too; a training has those of its data.
 
         Raises:
             UserError: the file is missing or damaged, or of another model than the configuration's.
         """
         self.weights, self.card = load_weights(self.source)
-        self.cfg = apply_card(self.cfg, self.card, self.source, with_classes=True)
+        self.cfg = apply_card(self.cfg, self.card, self.source, with_classes)
 
     def open_dataset(self, split: str, need_images: bool = True) -> None:
         """Reads and checks a split, and takes from it the classes that the configuration leaves open; see

@@ -7,15 +7,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, nn
 
-from msdet.checkpoints.card import apply_backbone_card, apply_card
+from msdet.checkpoints.card import apply_backbone_card
 from msdet.checkpoints.state import CheckpointFolder, Snapshot, load_snapshot
-from msdet.checkpoints.weights_file import load_weights
 from msdet.config import diff_configs
 from msdet.errors import UserError
 from msdet.evaluation.command import TASKS, task_for
@@ -26,9 +25,9 @@ from msdet.models.recipe import Recipe, get_recipe, task_of
 from msdet.runtime.device import amp_level, computes_in_half, traits, uses_dynamic_shapes
 from msdet.runtime.modelarts import on_modelarts, try_to_deliver
 from msdet.runtime.run_folder import take_run_folder
-from msdet.runtime.start import Runtime, start, start_logging
 from msdet.runtime.stop import StopRequest
 from msdet.session.datasets import fingerprint, open_dataset, training_loader
+from msdet.session.session import Session
 from msdet.training.all_reduce import MeanOverRanks
 from msdet.training.device_layers import suit
 from msdet.training.hooks.actions import AfterEpochs
@@ -37,6 +36,7 @@ from msdet.training.hooks.curves import Curves
 from msdet.training.hooks.evaluation import Evaluate
 from msdet.training.hooks.failed_step import KeepFailedStep
 from msdet.training.hooks.log import AnnounceCompiles, Beat, Heartbeat, LogLines, ProgressBar
+from msdet.training.hooks.named import named_hooks
 from msdet.training.hooks.profile import Profile
 from msdet.training.loop import Hook, Trainer
 from msdet.training.quantization_aware import QuantSchedule, calibrate, has_ranges, require_float_weights, with_ranges
@@ -46,8 +46,7 @@ from msdet.training.step import LossCell, StepOptions, TrainStep
 
 if TYPE_CHECKING:
     from msdet.config import Config
-    from msdet.data.dataset import DetectionDataset
-    from msdet.data.formats.imagefolder import ImageFolder
+    from msdet.data.loading.loader import BatchLoader
 
 log = logging.getLogger(__name__)
 
@@ -59,30 +58,53 @@ def train(cfg: Config) -> int:
     Raises:
         UserError: data, weights or device do not fit; nothing was trained then.
     """
-    with StopRequest().by_signals() as stop:
-        return _train(cfg, stop)
-
-
-def _train(cfg: Config, stop: StopRequest) -> int:
-    runtime = start(cfg, "train")
-    notes: list[str] = []
-    with ExitStack() as stack:
-        path, manifest = take_run_folder(cfg, runtime, notes, stack)
-        start_logging(path / (f"log_{runtime.rank}.txt" if runtime.rank else "log.txt"), runtime.rank)
+    with StopRequest().by_signals() as stop, ExitStack() as stack:
+        session = Session(cfg, "train", stop)
+        notes: list[str] = []
+        folder, manifest = take_run_folder(cfg, session.runtime, notes, stack)
+        session.log_to(folder, of_every_rank=True)
         for note in notes:
             log.warning(note)
-        _train_in(path, cfg, runtime, manifest, stop)
+        _train(session, folder, manifest)
     return stop.exit_code
 
 
-def _train_in(folder: Path, cfg: Config, runtime: Runtime, manifest: Path | None, stop: StopRequest) -> None:
+def _train(session: Session, folder: Path, manifest: Path | None) -> None:
     """Trains in the folder of the run, from a checkpoint if its manifest is given."""
     resumed = load_snapshot(manifest) if manifest else None
-    require_float_weights(cfg)
-    weights, card = load_weights(Path(cfg.pretrained)) if cfg.pretrained else ({}, {})
-    cfg = apply_card(cfg, card, Path(cfg.pretrained), with_classes=False)
-    if cfg.pretrained_backbone:
-        cfg = apply_backbone_card(cfg, Path(cfg.pretrained_backbone))
+    require_float_weights(session.cfg)
+    own_hooks = named_hooks(session.cfg.hooks, session.cfg.where("hooks"))
+    if session.cfg.pretrained:
+        session.load_weights(with_classes=False)
+    if session.cfg.pretrained_backbone:
+        session.cfg = apply_backbone_card(session.cfg, Path(session.cfg.pretrained_backbone))
+    _warn(session.cfg)
+    session.open_dataset("train")
+    network = session.recipe.build_network()
+    if resumed is None:
+        _fill(session, network)
+    if session.runtime.is_master:
+        session.cfg.save(folder / "config.yaml")
+    with training_loader(
+        session.cfg, session.dataset, session.recipe.train_pipeline(), session.runtime, session.stop
+    ) as loader:
+        trainer = _trainer(session, network, loader, folder)
+        if resumed is not None:
+            _resume(trainer, manifest, resumed)
+        else:
+            trainer.skip_epochs(session.recipe.first_epoch())
+        evaluator = _evaluator(session) if session.cfg.run_eval else None
+        try:
+            trainer.fit([*_hooks(trainer, evaluator), *own_hooks])
+        finally:
+            if evaluator is not None:
+                evaluator.loader.close()
+    log.info("checkpoints: %s", folder / f"ckpt_{session.runtime.rank}")
+    log.info("curves: %s", _summary_folder(session.cfg, folder) / "curves.png")
+
+
+def _warn(cfg: Config) -> None:
+    """Of a schedule that is hardly meant so."""
     for sentence in schedule_warnings(
         cfg.lr_scheduler,
         cfg.lr,
@@ -97,43 +119,20 @@ def _train_in(folder: Path, cfg: Config, runtime: Runtime, manifest: Path | None
         # Typed by those who come from the old zoo's YOLOs, which counted steps.
         where = cfg.where("ckpt_interval")
         log.warning("%s is %d epochs, not steps: the only checkpoint is written at the end", where, cfg.ckpt_interval)
-    dataset, cfg = open_dataset(cfg, "train")
-    recipe = get_recipe(cfg)
-    network = recipe.build_network()
-    if resumed is None:
-        is_new = cfg.quantization_aware and not has_ranges(weights)
-        start_from(network, recipe, with_ranges(network, weights) if is_new else weights, card)
-        if is_new:
-            calibrate(cfg, recipe, network, dataset, runtime)
-    if runtime.is_master:
-        cfg.save(folder / "config.yaml")
-    with training_loader(cfg, dataset, recipe.train_pipeline(), runtime, stop) as loader:
-        trainer = _trainer(cfg, runtime, recipe, network, dataset, loader, folder, stop)
-        if resumed is not None:
-            _resume(trainer, manifest, resumed)
-        else:
-            trainer.skip_epochs(recipe.first_epoch())
-        evaluator = _evaluator(cfg, runtime, stop) if cfg.run_eval else None
-        try:
-            trainer.fit(_hooks(trainer, evaluator))
-        finally:
-            if evaluator is not None:
-                evaluator.loader.close()
-    log.info("checkpoints: %s", folder / f"ckpt_{runtime.rank}")
-    log.info("curves: %s", _summary_folder(cfg, folder) / "curves.png")
 
 
-def _trainer(
-    cfg: Config,
-    runtime: Runtime,
-    recipe: Recipe,
-    network: nn.Cell,
-    dataset: DetectionDataset | ImageFolder,
-    loader: Any,
-    folder: Path,
-    stop: StopRequest,
-) -> Trainer:
-    step, loss_names = build_train_step(cfg, recipe, network, runtime.group_size)
+def _fill(session: Session, network: nn.Cell) -> None:
+    """Gives a new network the weights that the training starts from, and ranges if it is quantized."""
+    cfg, recipe, weights = session.cfg, session.recipe, session.weights
+    needs_ranges = cfg.quantization_aware and not has_ranges(weights)
+    start_from(network, recipe, with_ranges(network, weights) if needs_ranges else weights, session.card)
+    if needs_ranges:
+        calibrate(cfg, recipe, network, session.dataset, session.runtime)
+
+
+def _trainer(session: Session, network: nn.Cell, loader: BatchLoader, folder: Path) -> Trainer:
+    cfg, recipe, dataset = session.cfg, session.recipe, session.dataset
+    step, loss_names = build_train_step(cfg, recipe, network, session.runtime.group_size)
     schedule = build_schedule(
         cfg.lr_scheduler,
         cfg.lr,
@@ -147,7 +146,9 @@ def _trainer(
         cfg.lr_warmup_init,
     )
     card = recipe.card(list(dataset.category_ids))
-    return Trainer(cfg, runtime, step, loss_names, loader, schedule, folder, card, fingerprint(dataset), stop)
+    return Trainer(
+        cfg, session.runtime, step, loss_names, loader, schedule, folder, card, fingerprint(dataset), session.stop
+    )
 
 
 def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: int) -> tuple[TrainStep, Sequence[str]]:
@@ -234,10 +235,10 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
         )
 
 
-def _evaluator(cfg: Config, runtime: Runtime, stop: StopRequest) -> Evaluator:
-    dataset, cfg = open_dataset(cfg, "val")
+def _evaluator(session: Session) -> Evaluator:
+    dataset, cfg = open_dataset(session.cfg, "val")
     recipe = get_recipe(cfg)
-    return Evaluator(task_for(recipe, dataset), CheckpointPredictor(recipe), runtime, stop)
+    return Evaluator(task_for(recipe, dataset), CheckpointPredictor(recipe), session.runtime, session.stop)
 
 
 def _summary_folder(cfg: Config, folder: Path) -> Path:

@@ -47,6 +47,21 @@ class RunDetailKeys:
 
 
 @dataclass(frozen=True)
+class HookKeys:
+    """Hooks of your own"""
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
+    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+
+    hooks: tuple[str, ...] = key(
+        (),
+        "classes that watch the training, as module.Class, found from the working folder; each a subclass of "
+        "msdet.training.loop.Hook, made without arguments",
+        affects_training=False,
+    )
+
+
+@dataclass(frozen=True)
 class LogPathKeys:
     """Output"""
 

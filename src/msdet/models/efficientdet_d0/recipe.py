@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
 from mindspore import nn
 
 from msdet.data.transforms.augment import Flip
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.data.transforms.scale_jitter import ScaleJitter
 from msdet.models.detector import DetectorRecipe
-from msdet.models.efficientdet_d0.anchors import EfficientDetDecoder
+from msdet.models.efficientdet_d0.anchors import EfficientDetDecoder, make_anchors
 from msdet.models.efficientdet_d0.config import EfficientDetConfig
 from msdet.models.efficientdet_d0.efficientnet import EfficientNetB0
 from msdet.models.efficientdet_d0.loss import EfficientDetCriterion
@@ -74,6 +75,9 @@ class Recipe(DetectorRecipe):
 
     def is_class_layer(self, name: str) -> bool:
         return name.startswith("classification.predict.pointwise.")
+
+    def anchors(self, size: tuple[int, int]) -> np.ndarray:
+        return make_anchors(*size)
 
     def train_pipeline(self) -> Pipeline:
         """Mirrors before the image is placed: what is padded must stay to the right and below."""

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
 from mindspore import nn
 
 from msdet.data.transforms.augment import Flip
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.data.transforms.ssd import ExpandCrop, PhotometricDistort
 from msdet.models.detector import DetectorRecipe
-from msdet.models.refinedet.anchors import RefineDetDecoder
+from msdet.models.refinedet.anchors import RefineDetDecoder, make_anchors
 from msdet.models.refinedet.backbones import (
     RESNET101_LAYERS,
     RESNET101_SHAPE,
@@ -89,6 +90,9 @@ class Recipe(DetectorRecipe):
 
     def first_epoch(self) -> int:
         return self.cfg.pre_trained_epoch_size
+
+    def anchors(self, size: tuple[int, int]) -> np.ndarray:
+        return make_anchors(*size, self.cfg.clip_anchors)
 
     def train_pipeline(self) -> Pipeline:
         cfg = self.cfg

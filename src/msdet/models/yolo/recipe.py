@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 from mindspore import nn
 
 from msdet.data.transforms.pipeline import Pipeline, jitter_pipeline
@@ -37,6 +38,9 @@ class YoloRecipe(DetectorRecipe):
     def build_decoder(self) -> nn.Cell:
         least = self.cfg.multi_label_thresh if self.cfg.multi_label else 0.0
         return YoloDecoder(self.cfg.anchors, self.cfg.num_classes, self.scale_x_y(), least)
+
+    def anchor_shapes(self) -> np.ndarray:
+        return np.array(self.cfg.anchors, np.float64)
 
     def train_pipeline(self) -> Pipeline:
         cfg = self.cfg

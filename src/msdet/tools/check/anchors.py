@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from msdet.config import Config
+    from msdet.models.recipe import DetectionRecipe
 
 _MOST_BOXES = 5000
 
 
-def anchor_recall(cfg: Config, boxes: np.ndarray, size: tuple[int, int], least_iou: float = 0.5) -> float | None:
+def anchor_recall(
+    recipe: DetectionRecipe, boxes: np.ndarray, size: tuple[int, int], least_iou: float = 0.5
+) -> float | None:
     """Share of boxes that some anchor of the model overlaps by at least an IoU; None for a model without anchors.
 
-    The anchors of YOLO are compared by width and height alone, as its matching does; those of EfficientDet and
-    RefineDet at their places.
+    Anchors that a model assigns by width and height alone are compared so, others at their places.
 
     Args:
-        cfg: of the model.
+        recipe: of the model.
         boxes: float32 (n, 4) xyxy in px of the network's input.
         size: (h, w) of the input.
         least_iou: that counts as a match.
@@ -28,26 +29,14 @@ def anchor_recall(cfg: Config, boxes: np.ndarray, size: tuple[int, int], least_i
         return None
     if len(boxes) > _MOST_BOXES:
         boxes = boxes[np.random.default_rng(0).permutation(len(boxes))[:_MOST_BOXES]]
-    if hasattr(cfg, "anchors"):
-        best = shape_iou(boxes[:, 2:] - boxes[:, :2], np.array(cfg.anchors, np.float64)).max(axis=1)
-        return float((best >= least_iou).mean())
-    anchors = _placed_anchors(cfg, size)
-    if anchors is None:
+    shapes, anchors = recipe.anchor_shapes(), recipe.anchors(size)
+    if shapes is not None:
+        best = shape_iou(boxes[:, 2:] - boxes[:, :2], shapes).max(axis=1)
+    elif anchors is not None:
+        best = best_iou(boxes, anchors)
+    else:
         return None
-    return float((best_iou(boxes, anchors) >= least_iou).mean())
-
-
-def _placed_anchors(cfg: Config, size: tuple[int, int]) -> np.ndarray | None:
-    """float32 (A, 4) centre x, centre y, width, height in px of the input."""
-    if cfg.model.startswith("efficientdet"):
-        from msdet.models.efficientdet_d0.anchors import make_anchors
-
-        return make_anchors(*size)
-    if cfg.model.startswith("refinedet"):
-        from msdet.models.refinedet.anchors import make_anchors
-
-        return make_anchors(*size, cfg.clip_anchors)
-    return None
+    return float((best >= least_iou).mean())
 
 
 def shape_iou(shapes: np.ndarray, anchors: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from msdet.data.validation.image_scan import scan_images
 from msdet.data.validation.inspection import SHARES, inspect
 from msdet.data.validation.statistics import BoxTable, class_counts
 from msdet.errors import UserError
+from msdet.models.recipe import get_recipe
 from msdet.session.datasets import source_options
 from msdet.text import some_of
 from msdet.tools.check.anchors import anchor_recall, shape_iou, suggest_anchors
@@ -169,21 +170,22 @@ def _measure(cfg: Config, dataset: DetectionDataset, report: SplitReport) -> Non
 def _meet_anchors(cfg: Config, table: BoxTable, sides: np.ndarray, report: SplitReport) -> None:
     scale = sides / np.maximum(table.boxes[:, 2:] - table.boxes[:, :2], 1e-6)
     boxes = (table.boxes.reshape(-1, 2, 2) * scale[:, None]).reshape(-1, 4)
-    recall = anchor_recall(cfg, boxes, cfg.testing_size)
+    recipe = get_recipe(cfg)
+    recall = anchor_recall(recipe, boxes, cfg.testing_size)
     if recall is None:
         return
     report.numbers["boxes that an anchor meets (IoU 0.5)"] = round(recall, 4)
-    hint = _better_anchors(cfg, sides, recall, report) if report.split == "train" else ""
+    hint = _better_anchors(recipe.anchor_shapes(), sides, recall, report) if report.split == "train" else ""
     if recall < _LEAST_RECALL:
         text = f"the model's anchors meet {recall:.1%} of the boxes at {cfg.testing_size[0]} px (IoU 0.5){hint}"
         report.add("anchors miss boxes", "warning", text)
 
 
-def _better_anchors(cfg: Config, sides: np.ndarray, recall: float, report: SplitReport) -> str:
+def _better_anchors(shapes: np.ndarray | None, sides: np.ndarray, recall: float, report: SplitReport) -> str:
     """Suggests anchors to a YOLO, if such would meet more boxes."""
-    if not hasattr(cfg, "anchors") or len(np.unique(sides, axis=0)) < len(cfg.anchors):
+    if shapes is None or len(np.unique(sides, axis=0)) < len(shapes):
         return ""
-    anchors = suggest_anchors(sides, len(cfg.anchors)).round(1)
+    anchors = suggest_anchors(sides, len(shapes)).round(1)
     better = float((shape_iou(sides, anchors).max(axis=1) >= 0.5).mean())
     if better <= recall:
         return "; k-means of these boxes finds none that meet more"
