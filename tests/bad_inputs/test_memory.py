@@ -9,7 +9,8 @@ from tests.data.conftest import write_image
 from tests.data.limited import limited
 
 READ = """
-from msdet.data.open import SourceOptions, load_content
+from msdet.data.formats.format import SourceOptions
+from msdet.data.open import load_content
 from msdet.data.build_samples import assemble
 from msdet.data.read_options import ReadOptions
 try:

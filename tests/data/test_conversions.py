@@ -5,8 +5,9 @@ import pytest
 
 from msdet.data.build_samples import assemble
 from msdet.data.formats.coco.write import coco_of, write_coco
+from msdet.data.formats.format import SourceOptions
 from msdet.data.formats.mindrecord.write import write_mindrecord
-from msdet.data.open import SourceOptions, load_content
+from msdet.data.open import load_content
 from msdet.data.read_options import ReadOptions
 from tests.data import all_formats as formats
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from msdet.data.build_samples import assemble
-from msdet.data.open import SourceOptions, detect_format, load_content
+from msdet.data.formats.format import SourceOptions
+from msdet.data.open import detect_format, load_content
 from msdet.data.read_options import ReadOptions
 from msdet.errors import UsageError, UserError
 from tests.data import all_formats as formats
@@ -45,7 +46,7 @@ def test_voc(tmp_path, wanted, caplog):
     check(dataset, "voc")
     assert dataset.samples[0].image_id == "a"
     assert dataset.samples[0].difficult.tolist() == [False, True]
-    assert ("annotations of the form 'voc'" in caplog.text) == (wanted == "auto")
+    assert ("annotations in the format 'voc'" in caplog.text) == (wanted == "auto")
 
 
 @pytest.mark.parametrize("wanted", ["auto", "txt", "other"])
@@ -124,19 +125,19 @@ def test_all_classes_of_voc_are_taken(data_dir):
 
 def test_formats_are_told_apart(tmp_path):
     formats.write_voc(tmp_path)
-    assert detect_format(SourceOptions(str(tmp_path), "ImageSets/Main/train.txt"), "train") == "voc"
-    assert detect_format(SourceOptions(str(tmp_path), "Annotations"), "train") == "voc"
-    assert detect_format(SourceOptions("", "x.json"), "train") == "coco"
-    assert detect_format(SourceOptions("", "x.yaml"), "train") == "yolo"
+    assert detect_format(SourceOptions(str(tmp_path), "ImageSets/Main/train.txt"), "train").name == "voc"
+    assert detect_format(SourceOptions(str(tmp_path), "Annotations"), "train").name == "voc"
+    assert detect_format(SourceOptions("", "x.json"), "train").name == "coco"
+    assert detect_format(SourceOptions("", "x.yaml"), "train").name == "yolo"
     (tmp_path / "data.yaml").write_text("train: images\nnames: [a]\n")
-    assert "annotations of 2 forms: voc, yolo; set dataset" in message(tmp_path)
+    assert "annotations in 2 formats: voc, yolo; set dataset" in message(tmp_path)
 
 
 def test_nothing_is_found(tmp_path):
     (tmp_path / "pictures").mkdir()
     assert "holds the folders pictures. Looked for: COCO" in message(tmp_path)
     (tmp_path / "train" / "cat").mkdir(parents=True)
-    assert "(a folder a class in train/ is for classifiers)" in message(tmp_path)
+    assert "(one folder per class in train/ is for classifiers)" in message(tmp_path)
     assert "is no folder" in message(tmp_path / "absent")
     with pytest.raises(UsageError, match="data_dir is empty"):
         load_content(SourceOptions(), "train")

@@ -201,7 +201,11 @@ def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
 
 
 def test_what_the_keys_say_reaches_the_loaders(monkeypatch):
-    monkeypatch.setattr("msdet.session.datasets.BatchLoader", lambda *samples, **options: (samples, options))
+    def made(*samples, is_stopped, **options):
+        assert not is_stopped()
+        return samples, options
+
+    monkeypatch.setattr("msdet.session.datasets.BatchLoader", made)
     cfg = config(
         "--per_batch_size=3", "--eval_batch_size=5", "--training_shape=96", "--testing_shape=64", "--resize_rate=7",
         "--max_boxes=11", "--cut_boxes=True", "--max_image_pixels=1000", "--on_bad_image=skip", "--seed=4",

@@ -13,6 +13,7 @@ import numpy as np
 from msdet.config import resolve_classes
 from msdet.data.build_samples import assemble
 from msdet.data.categories import UNUSED_CLASS
+from msdet.data.formats.format import SourceOptions
 from msdet.data.formats.imagefolder import (
     ClassLoader,
     ImageFolder,
@@ -20,12 +21,14 @@ from msdet.data.formats.imagefolder import (
     read_image_folder,
     refuse_differing_classes,
 )
+from msdet.data.formats.mindrecord.format import NO_RECORDS
 from msdet.data.formats.mindrecord.image_folder import read_folder_records, whole_images
 from msdet.data.formats.mindrecord.read import fingerprint as annotations_fingerprint
 from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, read_card, refuse_other_writers
 from msdet.data.formats.mindrecord.write import write_mindrecord
+from msdet.data.formats.table import format_names
 from msdet.data.loading.loader import BatchLoader
-from msdet.data.open import NO_RECORDS, SourceOptions, load_content
+from msdet.data.open import load_content
 from msdet.data.read_options import ReadOptions
 from msdet.data.validation.fast_check import fast_findings
 from msdet.errors import UsageError, UserError
@@ -63,7 +66,7 @@ def open_dataset(cfg: ConfigT, split: str, need_images: bool = True) -> tuple[De
     """
     if task_of(cfg) == "classify":
         return _open_image_folder(cfg, split)
-    if cfg.mindrecord_dir and cfg.dataset != "mindrecord":
+    if cfg.mindrecord_dir and cfg.dataset.lower() != "mindrecord":
         dataset = _through_mindrecord(cfg, split, need_images)
     else:
         dataset = read_files(cfg, split, need_images)
@@ -167,13 +170,16 @@ def source_options(cfg: Config, split: str, need_images: bool = True) -> SourceO
         UsageError: it does not say it.
     """
     ann_file, image_dir = getattr(cfg, f"{split}_ann_file"), getattr(cfg, f"{split}_image_dir")
-    if not cfg.data_dir and not ann_file and not (cfg.dataset == "mindrecord" and cfg.mindrecord_dir):
+    if not cfg.data_dir and not ann_file and not (cfg.dataset.lower() == "mindrecord" and cfg.mindrecord_dir):
         raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
+    names = ["auto", *format_names()]
+    if cfg.dataset.lower() not in names:
+        raise UsageError(f"{cfg.where('dataset')} is {cfg.dataset!r}; it takes one of {', '.join(names)}")
     return SourceOptions(
-        cfg.data_dir or (cfg.mindrecord_dir if cfg.dataset == "mindrecord" else ""),
+        cfg.data_dir or (cfg.mindrecord_dir if cfg.dataset.lower() == "mindrecord" else ""),
         ann_file,
         image_dir,
-        cfg.dataset,
+        cfg.dataset.lower(),
         cfg.layout,
         cfg.class_names,
         cfg.num_classes if cfg.label_map == "dense" else 0,
@@ -205,9 +211,9 @@ def _open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
 def _folder_or_records(cfg: Config, split: str) -> ImageFolder:
     """Pictures from MindRecord files where there are some; training makes them where mindrecord_dir asks for it."""
     folder = Path(cfg.mindrecord_dir or cfg.data_dir)
-    if cfg.mindrecord_dir or cfg.dataset == "mindrecord":
+    if cfg.mindrecord_dir or cfg.dataset.lower() == "mindrecord":
         refuse_other_writers(folder)
-    wanted = cfg.mindrecord_dir and cfg.dataset != "mindrecord" and split == "train"
+    wanted = cfg.mindrecord_dir and cfg.dataset.lower() != "mindrecord" and split == "train"
     if wanted and not has_split(folder, split):
         with locked(folder):
             if not has_split(folder, split):
@@ -215,7 +221,7 @@ def _folder_or_records(cfg: Config, split: str) -> ImageFolder:
                 files = read_image_folder(_split_folder(cfg, split), cfg.class_names)
                 write_mindrecord(whole_images(files), folder, split)
     if not (cfg.mindrecord_dir or cfg.data_dir) or not has_split(folder, split):
-        if cfg.dataset == "mindrecord":
+        if cfg.dataset.lower() == "mindrecord":
             raise UserError(f"{folder} holds no MindRecord files of the split {split!r}: {NO_RECORDS}")
         return read_image_folder(_split_folder(cfg, split), cfg.class_names)
     records = read_folder_records(folder / split, split, cfg.class_names)

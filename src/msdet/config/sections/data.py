@@ -20,8 +20,8 @@ class DataKeys:
     data_dir: str = key("", "folder of the data set", path=True, affects_training=False)
     dataset: str = key(
         "auto",
-        "form of the annotations; auto: told by the files, and said; other: old name of txt",
-        choices=("auto", "coco", "voc", "yolo", "txt", "mindrecord", "other", "voc0712", "voc0712plus"),
+        "format of the annotations: coco, voc, yolo, txt or mindrecord, or an old name (voc0712, voc0712plus, other, "
+        "which is txt); auto: detected and logged",
         affects_training=False,
     )
 

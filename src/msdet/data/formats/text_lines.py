@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from msdet.config.sections.data import MAX_CLASSES
+from msdet.data.images.file_names import is_image_name
 from msdet.errors import UserError
 
 # Names of classes, a line each: LabelImg and Label Studio write the first, darknet and CVAT the second.
@@ -68,3 +69,48 @@ def class_names_in(folders: Iterable[Path]) -> list[str]:
     if len(names) > MAX_CLASSES:
         raise UserError(f"{path} names {len(names)} classes, more than {MAX_CLASSES}")
     return names
+
+
+def kind_of_list(path: Path) -> str:
+    """What the lines of a text file are: "boxes" (behind the path of an image), "paths" of images, or "names" of images
+    alone.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    kind = "names"
+    for line in read_lines(path, with_file_names=True):
+        name, boxes = split_line(line)
+        if boxes:
+            return "boxes"
+        if "/" in name or "\\" in name or is_image_name(name):
+            kind = "paths"
+    return kind
+
+
+def split_line(line: str) -> tuple[str, list[str]]:
+    """The path, which may hold spaces, and the boxes behind it as they are written."""
+    words = line.split()
+    first = len(words)
+    while first > 0 and _is_box(words[first - 1]):
+        first -= 1
+    if first == len(words):
+        return line.strip(), []
+    rest = line
+    for word in reversed(words[first:]):
+        rest = rest[: rest.rindex(word)]
+    return rest.strip(), words[first:]
+
+
+def _is_box(word: str) -> bool:
+    # A path can hold a comma too; three of them, or a start like a number, make it a box, though maybe a broken one.
+    head, comma, _ = word.partition(",")
+    return bool(comma) and (word.count(",") >= 3 or _is_number(head))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

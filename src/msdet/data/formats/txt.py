@@ -1,13 +1,15 @@
-"""Lists of boxes as text: a line an image, `path x1,y1,x2,y2,class x1,y1,x2,y2,class ...`."""
+"""Lists of boxes as text: one line per image, `path x1,y1,x2,y2,class x1,y1,x2,y2,class ...`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from msdet.config.sections.data import MAX_CLASSES
 from msdet.data.annotations import BoxEntry, Content, ImageEntry, Problem, numbered
-from msdet.data.formats.text_lines import class_names_in, read_lines
+from msdet.data.formats.format import AnnotationFormat, SourceOptions
+from msdet.data.formats.text_lines import class_names_in, kind_of_list, read_lines, split_line
 from msdet.errors import UserError
 
 
@@ -70,34 +72,6 @@ def load_txt(
     return Content(ann_file, image_dir, images, annotations, numbered(names), "txt", b"", places, problems)
 
 
-def split_line(line: str) -> tuple[str, list[str]]:
-    """The path, which may hold spaces, and the boxes behind it as they are written."""
-    words = line.split()
-    first = len(words)
-    while first > 0 and _is_box(words[first - 1]):
-        first -= 1
-    if first == len(words):
-        return line.strip(), []
-    rest = line
-    for word in reversed(words[first:]):
-        rest = rest[: rest.rindex(word)]
-    return rest.strip(), words[first:]
-
-
-def _is_box(word: str) -> bool:
-    # A path can hold a comma too; three of them, or a start like a number, make it a box, though maybe a broken one.
-    head, comma, _ = word.partition(",")
-    return bool(comma) and (word.count(",") >= 3 or _is_number(head))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _entry(token: str, order: str, first_class: int) -> BoxEntry:
     """Box and class, as a place among the classes, of `x1,y1,x2,y2,class`."""
     parts = token.split(",")
@@ -146,3 +120,36 @@ def _number_classes(
         places[:] = [places[position] for position in good]
     for entry in annotations:
         entry.category_id = ids[entry.category_id]
+
+
+class TxtFormat(AnnotationFormat):
+    """See `AnnotationFormat`. A folder is not searched for lists of boxes: nothing tells them from other lists."""
+
+    name: ClassVar[str] = "txt"
+    old_names: ClassVar[tuple[str, ...]] = ("other",)
+    looked_for: ClassVar[str] = "a list of boxes is named by {split}_ann_file"
+
+    def is_file(self, path: Path) -> bool:
+        return path.suffix.lower() == ".txt" and kind_of_list(path) == "boxes"
+
+    def load(self, options: SourceOptions, split: str) -> Content:
+        ann_file = options.root / options.ann_file if options.ann_file else _list_of_boxes(options, split)
+        return load_txt(
+            ann_file,
+            options.root / options.image_dir,
+            options.class_names,
+            options.num_classes,
+            order=options.txt_order,
+            first_class=options.txt_first_class,
+        )
+
+
+def _list_of_boxes(options: SourceOptions, split: str) -> Path:
+    candidates = [options.root / f"{split}.txt", options.root / "annotations" / f"{split}.txt"]
+    there = [path for path in candidates if options.data_dir and path.is_file()]
+    if not there:
+        raise UserError(
+            f"{split}_ann_file is empty, and data_dir {options.data_dir!r} holds neither {split}.txt nor "
+            f"annotations/{split}.txt: name the list of boxes with --{split}_ann_file"
+        )
+    return there[0]

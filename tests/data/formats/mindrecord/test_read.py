@@ -13,11 +13,12 @@ import pytest
 from msdet.data.build_samples import assemble
 from msdet.data.formats.coco.read import read_coco
 from msdet.data.formats.coco.write import coco_of, write_coco
+from msdet.data.formats.format import SourceOptions
 from msdet.data.formats.mindrecord import write as mindrecord_writer
 from msdet.data.formats.mindrecord.read import fingerprint, load_mindrecord, read_card, shard_paths
 from msdet.data.formats.mindrecord.write import write_mindrecord
 from msdet.data.loading.loader import BatchLoader
-from msdet.data.open import SourceOptions, load_content
+from msdet.data.open import load_content
 from msdet.data.read_options import ReadOptions
 from msdet.data.transforms.pipeline import jitter_pipeline
 from msdet.errors import UserError

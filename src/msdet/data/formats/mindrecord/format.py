@@ -1,0 +1,31 @@
+"""MindRecord: images and annotations of a split in a few large files."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msdet.data.annotations import Content
+from msdet.data.formats.format import AnnotationFormat, SourceOptions
+from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, refuse_other_writers
+from msdet.errors import UserError
+
+NO_RECORDS = "make them with msdet create_data"
+
+
+class MindRecordFormat(AnnotationFormat):
+    """See `AnnotationFormat`."""
+
+    name: ClassVar[str] = "mindrecord"
+
+    def is_in(self, options: SourceOptions, split: str) -> bool:
+        return has_split(options.root, split)
+
+    def load(self, options: SourceOptions, split: str) -> Content:
+        if not has_split(options.root, split):
+            refuse_other_writers(options.root)
+            raise UserError(
+                f"{options.root} holds no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): "
+                f"{NO_RECORDS}"
+            )
+        content, content.store = load_mindrecord(options.root / split, split)
+        return content

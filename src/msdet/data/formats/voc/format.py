@@ -1,0 +1,37 @@
+"""PASCAL VOC: one XML file per image."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import ClassVar
+
+from msdet.data.annotations import Content
+from msdet.data.formats.format import AnnotationFormat, SourceOptions
+from msdet.data.formats.text_lines import kind_of_list
+from msdet.data.formats.voc.layouts import find_voc, is_voc
+from msdet.data.formats.voc.read import load_voc
+
+logger = logging.getLogger(__name__)
+
+
+class VocFormat(AnnotationFormat):
+    """See `AnnotationFormat`. As `voc0712plus` the train, val and test images of 2007 and 2012 are trained on."""
+
+    name: ClassVar[str] = "voc"
+    old_names: ClassVar[tuple[str, ...]] = ("voc0712", "voc0712plus")
+    looked_for: ClassVar[str] = "VOC (VOCdevkit/, or Annotations/ and ImageSets/Main/)"
+
+    def is_in(self, options: SourceOptions, split: str) -> bool:
+        return is_voc(options.root)
+
+    def is_file(self, path: Path) -> bool:
+        return path.is_dir() or (path.suffix.lower() == ".txt" and kind_of_list(path) == "names")
+
+    def load(self, options: SourceOptions, split: str) -> Content:
+        source, root, parts = find_voc(
+            options.data_dir, split, options.ann_file, options.image_dir, plus=options.dataset == "voc0712plus"
+        )
+        for part in parts:
+            logger.info("images of %s, annotations of %s", part.list_file or "all XML files", part.xml_dir)
+        return load_voc(source, root, parts, options.class_names, options.voc_first_pixel, options.num_classes)
