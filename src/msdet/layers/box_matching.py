@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mindspore as ms
 import numpy as np
 from mindspore import mint, ops
@@ -15,7 +17,7 @@ def count_up(count: int) -> ms.Tensor:
     return ms.Tensor(np.arange(count, dtype=np.int32))
 
 
-def sides_of(anchors: tuple) -> tuple:
+def sides_of(anchors: Sequence) -> tuple:
     """What `overlaps` takes of anchors.
 
     Args:

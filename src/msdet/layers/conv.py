@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -132,6 +133,25 @@ class MishByTanh(nn.Cell):
 
 
 ACTIVATIONS = {"leaky": LeakyReLU, "relu": nn.ReLU, "mish": Mish, "mish_tanh": MishByTanh}
+
+
+class NormOptions(TypedDict, total=False):
+    """What a network hands on to all its batch norms."""
+
+    bn_momentum: float
+    bn_eps: float
+
+
+class ConvOptions(NormOptions, total=False):
+    """What a network hands on to all its `ConvBnAct`."""
+
+    padding: str
+
+
+class ActivatedOptions(ConvOptions, total=False):
+    """As `ConvOptions`, with the activation."""
+
+    activation: str
 
 
 class ConvBnAct(nn.Cell):

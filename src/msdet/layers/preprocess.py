@@ -9,8 +9,8 @@ import numpy as np
 from mindspore import nn, ops
 
 
-class Preprocess(nn.Cell):
-    """uint8 RGB images (N, H, W, 3) -> float32 (N, 3, H, W): x / 255, minus mean, divided by std.
+class Normalisation(nn.Cell):
+    """What every cell between uint8 RGB images (N, H, W, 3) and a network (N, 3, H, W) holds.
 
     Attributes:
         uses_valid_sizes: whether the second input changes anything; an export has it only then.
@@ -25,6 +25,14 @@ class Preprocess(nn.Cell):
         super().__init__()
         self.scale = ms.Tensor((1 / (255 * np.asarray(std, np.float64))).astype(np.float32).reshape(1, 3, 1, 1))
         self.shift = ms.Tensor((-np.asarray(mean) / np.asarray(std)).astype(np.float32).reshape(1, 3, 1, 1))
+
+
+class Preprocess(Normalisation):
+    """uint8 RGB images (N, H, W, 3) -> float32 (N, 3, H, W): x / 255, minus mean, divided by std.
+
+    Args:
+        mean, std: see `Normalisation`.
+    """
 
     def construct(self, images: ms.Tensor, valid_sizes: ms.Tensor | None = None) -> ms.Tensor:
         """Normalises; `valid_sizes` int32 (N, 2) tells height and width that each image covers of its input."""

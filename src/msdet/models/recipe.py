@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msdet.config.model_table import package_of
-from msdet.config.sections.quantization import quantization_section
+from msdet.config.sections.quantization import QuantKeys, quantization_section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +83,7 @@ class Recipe(ABC):
 
     def quantized(self, network: nn.Cell) -> nn.Cell:
         """The network with the roundings of int8 where `quantization_aware` asks for them, else as it is."""
-        if not self.cfg.quantization_aware:
+        if not (isinstance(self.cfg, QuantKeys) and self.cfg.quantization_aware):
             return network
         from msdet.quantization.quantize import quantize
 

@@ -200,7 +200,11 @@ def _letters(path: Path) -> frozenset[int]:
 def _sized(path: Path | None, size: float) -> FreeTypeFont:
     from PIL import ImageFont
 
-    return ImageFont.load_default(size) if path is None else ImageFont.truetype(str(path), size)
+    if path is not None:
+        return ImageFont.truetype(str(path), size)
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont), "of a size there is no other"
+    return font
 
 
 def text_size(text: str, size: float) -> tuple[int, int, int]:
@@ -245,7 +249,7 @@ def _blend(canvas: np.ndarray, left: int, top: int, mask: np.ndarray, colour: Se
         return
     share = mask[y1 - top : y2 - top, x1 - left : x2 - left, None].astype(np.float32) / 255
     part = canvas[y1:y2, x1:x2]
-    part[...] = np.round(part * (1 - share) + np.float32(colour) * share).astype(np.uint8)
+    part[...] = np.round(part * (1 - share) + np.array(colour, np.float32) * share).astype(np.uint8)
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def best_class(
         while best < classes and bits[k, best] != largest:
             best += 1
         if best == classes:  # the largest magnitude was a negative score's
-            best = np.argmax(scores[k])
+            best = int(np.argmax(scores[k]))
             if not scores[k, best] > threshold:
                 continue
         for j in range(4):
@@ -157,7 +157,9 @@ def falling_order(scores: np.ndarray) -> np.ndarray:
 @compiled
 def _box(boxes: np.ndarray, k: int) -> tuple[float, float, float, float]:
     """Corners of box k as float64."""
-    return np.float64(boxes[k, 0]), np.float64(boxes[k, 1]), np.float64(boxes[k, 2]), np.float64(boxes[k, 3])
+    left, top, right, bottom = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
+    # NumPy 1 tells no checker that its float64 is a float.
+    return np.float64(left), np.float64(top), np.float64(right), np.float64(bottom)  # type: ignore[return-value]
 
 
 @compiled

@@ -91,22 +91,28 @@ def postprocess(boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptio
     if scores.ndim != 2 or boxes.shape != (len(scores), 4):
         raise ValueError(f"boxes (K,4) and scores (K,C) wanted, {boxes.shape} and {scores.shape} given")
     index, labels, values = _candidates(boxes, scores, options)
-    limits = {
-        "top_k_per_class": options.pre_nms_top_k_per_class,
-        "max_detections": options.max_detections,
-        "box_index": index,
-    }
+    per_class, most = options.pre_nms_top_k_per_class, options.max_detections
     if options.nms_type == "soft":
         kept, final_scores = nms.soft_nms(
             boxes,
             values,
             labels,
             min_score=options.score_threshold,
-            **limits,
+            top_k_per_class=per_class,
+            max_detections=most,
+            box_index=index,
         )
     else:
-        distance = options.nms_type == "diou"
-        kept = nms.greedy_nms(boxes, values, labels, options.nms_threshold, distance=distance, **limits)
+        kept = nms.greedy_nms(
+            boxes,
+            values,
+            labels,
+            options.nms_threshold,
+            distance=options.nms_type == "diou",
+            top_k_per_class=per_class,
+            max_detections=most,
+            box_index=index,
+        )
         final_scores = values[kept]
     return Detections(boxes[index[kept]], final_scores, labels[kept])
 

@@ -173,7 +173,7 @@ class FakeQuant(nn.Cell):
         self.observer = RangeObserver(decay, symmetric, bits)
         self.snap = SnapToGrid(bits)
         self.is_active = True
-        self.marker = None
+        self.marker: tuple[float, ...] | None = None
 
     def construct(self, x: Tensor) -> Tensor:
         if self.marker is not None:

@@ -30,10 +30,17 @@ _LEAST_GAIN = 1e-6
 class QuantSettings(Protocol):
     """The configuration keys that `quantize` looks at; pairs are (weights, activations)."""
 
-    quant_bits: tuple[int, int]
-    per_channel: tuple[bool, bool]
-    symmetric: tuple[bool, bool]
-    observer_decay: float
+    @property
+    def quant_bits(self) -> tuple[int, int]: ...
+
+    @property
+    def per_channel(self) -> tuple[bool, bool]: ...
+
+    @property
+    def symmetric(self) -> tuple[bool, bool]: ...
+
+    @property
+    def observer_decay(self) -> float: ...
 
 
 class FakeQuantConv(nn.Cell):
@@ -56,8 +63,9 @@ class FakeQuantConv(nn.Cell):
             self.bias = conv.bias
         self.conv2d, self.bias_add = conv.conv2d, ops.BiasAdd()
         self.weights = weights
-        self.inputs = inputs
         self.has_inputs = inputs is not None
+        if inputs is not None:
+            self.inputs = inputs
         self.folds = batch_norm is not None
         if batch_norm is not None:
             self.gamma, self.variance, self.eps = batch_norm.gamma, batch_norm.moving_variance, batch_norm.eps
@@ -87,8 +95,9 @@ class FakeQuantActivation(nn.Cell):
 
     def __init__(self, before: FakeQuant | None, activation: nn.Cell, after: FakeQuant) -> None:
         super().__init__()
-        self.before = before
         self.has_before = before is not None
+        if before is not None:
+            self.before = before
         self.activation = activation
         self.after = after
 
@@ -259,7 +268,9 @@ class Int8Conv(nn.Cell):
         if conv.has_bias:
             self.bias = conv.bias
         self.conv2d, self.bias_add = conv.conv2d, conv.bias_add
-        self.inputs, self.has_inputs = conv.inputs, conv.has_inputs
+        self.has_inputs = conv.has_inputs
+        if conv.has_inputs:
+            self.inputs = conv.inputs
 
     def construct(self, x: Tensor) -> Tensor:
         if self.has_inputs:

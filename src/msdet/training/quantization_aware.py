@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from msdet.checkpoints.weights_file import tensors_of
+from msdet.config.sections.quantization import QuantKeys
 from msdet.errors import UsageError
 from msdet.quantization.quantize import calibrating, set_active
 from msdet.session.datasets import training_loader
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from msdet.config import Config
     from msdet.data.dataset import DetectionDataset
     from msdet.data.formats.imagefolder import ImageFolder
-    from msdet.data.loading.loader import Batch
+    from msdet.data.loading.batch import ImageBatch
     from msdet.models.recipe import Recipe
     from msdet.runtime.start import Runtime
     from msdet.training.loop import Trainer
@@ -74,6 +75,7 @@ def calibrate(
 ) -> None:
     """Sets the ranges of a quantized network to the mean extremes of the float network's activations, of every image
     in `calibration_batches` training batches without augmentation."""
+    assert isinstance(cfg, QuantKeys), "other models are not trained for int8"
     forward = _Forward(recipe.build_preprocess(), network)
     count = 0
     with training_loader(cfg, dataset, recipe.eval_pipeline(), runtime) as loader, calibrating(network) as divide:
@@ -101,7 +103,7 @@ class QuantSchedule(Hook):
         self._state = self._wanted(trainer)
         _apply(trainer.train_step.loss_cell.network, *self._state)
 
-    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+    def before_step(self, trainer: Trainer, batch: ImageBatch) -> None:
         del batch
         wanted = self._wanted(trainer)
         if wanted == self._state:
@@ -118,6 +120,7 @@ class QuantSchedule(Hook):
 
     def _wanted(self, trainer: Trainer) -> tuple[bool, bool, bool]:
         cfg, step = trainer.cfg, trainer.next_step
+        assert isinstance(cfg, QuantKeys), "other models are not trained for int8"
         return step >= cfg.quant_delay[0], step >= cfg.quant_delay[1], step >= cfg.freeze_bn_step
 
 

@@ -19,7 +19,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from msdet.data.transforms.resize import Geometry, plan_resize, resize_for_eval, resize_into
+from msdet.data.transforms.resize import Geometry, plan_resize, resize_for_eval, resize_into, size_of
 from msdet.ops.boxes import clip_boxes
 
 Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -73,7 +73,7 @@ class Resize:
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, canvas: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, Geometry]:
-        _, geometry = resize_for_eval(image, canvas.shape[:2], self.mode, self.interpolation, self.pad_value, canvas)
+        _, geometry = resize_for_eval(image, size_of(canvas), self.mode, self.interpolation, self.pad_value, canvas)
         return geometry.forward(boxes), labels, geometry
 
     def plan(self, width: int, height: int, size: tuple[int, int]) -> Geometry:
@@ -115,9 +115,9 @@ class JitterCrop:
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, canvas: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, Geometry]:
         interpolation = draw_interpolation(self.interpolation, self.interpolations, rng)
-        size = canvas.shape[:2]
+        size = size_of(canvas)
         for _ in range(self.trials):
-            window = self.draw(image.shape[:2], size, rng)
+            window = self.draw(size_of(image), size, rng)
             moved, kept = drop_slivers(window.geometry().forward(boxes), size, self.min_side)
             if kept.any() or not len(boxes):
                 window.paste(image, canvas, self.fill, interpolation)
@@ -188,7 +188,9 @@ class Window:
             self.rows[2] - self.rows[0] * scale_y,
         )
 
-    def paste(self, image: np.ndarray, canvas: np.ndarray, fill: int, interpolation: str) -> None:
+    def paste(
+        self, image: np.ndarray, canvas: np.ndarray, fill: int | tuple[int, int, int], interpolation: str
+    ) -> None:
         """Resizes the source rectangle into its place and fills the rest of the canvas."""
         (left, right, to_left, to_right), (top, bottom, to_top, to_bottom) = self.columns, self.rows
         if (to_right - to_left, to_bottom - to_top) != (canvas.shape[1], canvas.shape[0]):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from msdet.data.transforms.augment import Labelled, LoadSample, Window
-from msdet.data.transforms.resize import resize_into
+from msdet.data.transforms.resize import resize_into, size_of
 
 # Left, top, right, bottom of a tile in the canvas.
 Tile = tuple[int, int, int, int]
@@ -59,7 +59,7 @@ class Mosaic:
         scale = max((right - left) / width, (bottom - top) / height)
         window = Window(
             (height, width),
-            canvas.shape[:2],
+            size_of(canvas),
             (*_part(width, (right - left) / scale, rng), left, right),
             (*_part(height, (bottom - top) / scale, rng), top, bottom),
         )

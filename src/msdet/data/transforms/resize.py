@@ -60,6 +60,12 @@ class Geometry:
         return round(self.orig_h * self.scale_y), round(self.orig_w * self.scale_x)
 
 
+def size_of(image: np.ndarray) -> tuple[int, int]:
+    """Height and width of an array (H, W, ...)."""
+    height, width = image.shape[:2]
+    return height, width
+
+
 def plan_resize(width: int, height: int, size: tuple[int, int], mode: str) -> Geometry:
     """Geometry of bringing an image of `width` x `height` pixels into `size` (h, w).
 
@@ -137,9 +143,9 @@ def resize_for_eval(
 
 def resize_into(image: np.ndarray, target: np.ndarray, interpolation: str) -> None:
     """Resizes `image` uint8 (H, W, 3) to fill `target`, a uint8 (h, w, 3) view, in place."""
-    height, width = target.shape[:2]
-    if image.shape[:2] == (height, width):
+    height, width = size_of(target)
+    if size_of(image) == (height, width):
         target[...] = image
         return
-    flag = choose_interpolation(interpolation, image.shape[:2], (height, width))
+    flag = choose_interpolation(interpolation, size_of(image), (height, width))
     cv2.resize(image, (width, height), dst=target, interpolation=flag)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from msdet.data.transforms.augment import Window, drop_slivers
-from msdet.data.transforms.resize import Geometry
+from msdet.data.transforms.resize import Geometry, size_of
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class ScaleJitter:
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, canvas: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, Geometry]:
-        window = self.draw(image.shape[:2], canvas.shape[:2], rng)
-        moved, kept = drop_slivers(window.geometry().forward(boxes), canvas.shape[:2], self.min_side)
+        size = size_of(canvas)
+        window = self.draw(size_of(image), size, rng)
+        moved, kept = drop_slivers(window.geometry().forward(boxes), size, self.min_side)
         window.paste(image, canvas, self.fill, self.interpolation)
         return moved[kept], labels[kept], window.geometry()
 
@@ -45,7 +46,7 @@ class ScaleJitter:
             _axis(max(1, int(source * zoom)), canvas, source, rng.uniform())
             for source, canvas in zip(image_size, size, strict=True)
         )
-        return Window(tuple(image_size), tuple(size), columns, rows)
+        return Window(image_size, size, columns, rows)
 
 
 def _axis(length: int, canvas: int, source: int, share: float) -> tuple[int, int, int, int]:

@@ -15,7 +15,7 @@ from msdet.data.transforms.augment import (
     drop_slivers,
     visible_part,
 )
-from msdet.data.transforms.resize import Geometry, resize_for_eval
+from msdet.data.transforms.resize import Geometry, resize_for_eval, size_of
 from msdet.ops.boxes import iou_matrix
 
 _TRIALS = 50
@@ -95,8 +95,8 @@ class ExpandCrop:
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, canvas: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, Geometry]:
         interpolation = draw_interpolation(self.interpolation, self.interpolations, rng)
-        size = canvas.shape[:2]
-        window = self._window(self.draw(image.shape[:2], boxes, rng), image.shape[:2], size)
+        size = size_of(canvas)
+        window = self._window(self.draw(size_of(image), boxes, rng), size_of(image), size)
         moved = window.geometry().forward(boxes)
         centres = (moved[:, :2] + moved[:, 2:]) / 2
         inside = ((centres > 0) & (centres < (size[1], size[0]))).all(axis=1)
@@ -146,8 +146,8 @@ class ExpandCrop:
         left, top, right, bottom = shown.tolist()
         x, y = size[1] / (right - left), size[0] / (bottom - top)
         return Window(
-            tuple(image_size),
-            tuple(size),
+            image_size,
+            size,
             visible_part(-left * x, image_size[1] * x, size[1], image_size[1]),
             visible_part(-top * y, image_size[0] * y, size[0], image_size[0]),
         )

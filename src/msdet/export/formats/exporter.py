@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from mindspore import nn
 
+from msdet.config.sections.quantization import QuantKeys
 from msdet.errors import UsageError
 from msdet.export.form import DeployCell, Form
 from msdet.export.verify import Int8Report
@@ -43,7 +44,7 @@ class Exporter(ABC):
         if not cfg.export_batch_size and not self.takes_any_batch:
             raise UsageError(f"{cfg.where('export_batch_size')} is 0 (any); {cfg.file_format} files have a fixed batch")
 
-    def check_int8(self, cfg: Config) -> None:  # noqa: B027 (most have no rule of their own)
+    def check_int8(self, cfg: QuantKeys) -> None:  # noqa: B027 (most have no rule of their own)
         """Refuses a network that was trained for ranges which int8 files of this format cannot hold.
 
         Raises:
@@ -106,6 +107,7 @@ def kind_of(cfg: Config, exporter: Exporter) -> str:
             f"out, or set --file_format {able}"
         )
     if asked == "int8":
+        assert isinstance(cfg, QuantKeys), "other models are not trained for int8"
         if not cfg.symmetric[0]:
             raise UsageError(
                 "int8 files hold symmetric weights, but the network was trained with symmetric False for them"

@@ -16,6 +16,7 @@ from msdet.export.formats.exporter import Exporter, cell_to_write
 
 if TYPE_CHECKING:
     from msdet.config import Config
+    from msdet.config.sections.quantization import QuantKeys
     from msdet.export.prepared import Prepared
 
 _INT8_TOLERANCE = 1e-5
@@ -28,7 +29,7 @@ class MindirExporter(Exporter):
     takes_any_batch: ClassVar[bool] = True
     _FORMAT: ClassVar[str] = "MINDIR"
 
-    def check_int8(self, cfg: Config) -> None:
+    def check_int8(self, cfg: QuantKeys) -> None:
         if not cfg.per_channel[0]:
             raise UsageError("int8 kernels in MINDIR have a scale a channel; the network was trained with one for all")
 

@@ -19,7 +19,7 @@ from msdet.export.onnx_session import session_options
 from msdet.export.verify import Int8Report
 
 if TYPE_CHECKING:
-    from msdet.config import Config
+    from msdet.config.sections.quantization import QuantKeys
     from msdet.export.prepared import Prepared
 
 # An int8 kernel sums exactly and rounds once where the fake-quantized network rounds at every float operation, so that
@@ -37,7 +37,7 @@ class OnnxExporter(Exporter):
     suffix: ClassVar[str] = ".onnx"
     quantized: ClassVar[tuple[str, ...]] = ("int8", "ptq")
 
-    def check_int8(self, cfg: Config) -> None:
+    def check_int8(self, cfg: QuantKeys) -> None:
         if cfg.quant_bits[1] != 8:
             raise UsageError(
                 f"int8 activations have 8 bits, but the network was trained for {cfg.quant_bits[1]} (quant_bits)"

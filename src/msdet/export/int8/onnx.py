@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mindspore import nn
 
+from msdet.config.sections.quantization import QuantKeys
 from msdet.export.int8.graph import (
     Grid,
     WeightRule,
@@ -50,6 +51,7 @@ def write_int8_onnx(
     cfg = prepared.cfg
     grids: dict[str, Grid]
     if kind == "int8":
+        assert isinstance(cfg, QuantKeys), "other models are not trained for int8"
         network = prepared.copy()
         marks = mark_grids(network)
         write(network, path)

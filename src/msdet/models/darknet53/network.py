@@ -4,13 +4,13 @@ YOLOv4, 2020): the backbones of YOLOv3 and YOLOv4, and ImageNet classifiers."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import mindspore as ms
 from mindspore import nn
 from mindspore.common.initializer import TruncatedNormal, XavierUniform, initializer
 
-from msdet.layers.conv import Add, Concat, ConvBnAct, SpatialMean
+from msdet.layers.conv import ActivatedOptions, Add, Concat, ConvBnAct, SpatialMean
 
 # Of both networks: channels of the stem and of the five stages, and residual units in each stage.
 SHAPE = (32, 64, 128, 256, 512, 1024)
@@ -21,7 +21,7 @@ class ResidualUnit(nn.Cell):
     """1x1 to `hidden` channels, 3x3 back, plus the input; no activation after the sum. (N, C, H, W) -> the same
     shape."""
 
-    def __init__(self, channels: int, hidden: int, **conv: object) -> None:
+    def __init__(self, channels: int, hidden: int, **conv: Unpack[ActivatedOptions]) -> None:
         super().__init__()
         self.reduce = ConvBnAct(channels, hidden, 1, **conv)
         self.expand = ConvBnAct(hidden, channels, 3, **conv)
@@ -44,7 +44,9 @@ class CrossStage(nn.Cell):
         conv: see `ConvBnAct`.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, units: int, is_first: bool, **conv: object) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, units: int, is_first: bool, **conv: Unpack[ActivatedOptions]
+    ) -> None:
         super().__init__()
         width = out_channels if is_first else out_channels // 2
         hidden = out_channels // 2
@@ -63,7 +65,9 @@ class CrossStage(nn.Cell):
         return self.merge(self.concat(processed, self.shortcut(x)))
 
 
-def _residual_stage(in_channels: int, out_channels: int, units: int, is_first: bool, **conv: object) -> nn.Cell:
+def _residual_stage(
+    in_channels: int, out_channels: int, units: int, is_first: bool, **conv: Unpack[ActivatedOptions]
+) -> nn.Cell:
     """A stage of DarkNet53, where the first is like the others."""
     del is_first
     return nn.SequentialCell(
@@ -86,7 +90,9 @@ class _DarkNet(nn.Cell):
 
     stage: ClassVar = staticmethod(_residual_stage)
 
-    def __init__(self, shape: Sequence[int] = SHAPE, layers: Sequence[int] = LAYERS, **conv: object) -> None:
+    def __init__(
+        self, shape: Sequence[int] = SHAPE, layers: Sequence[int] = LAYERS, **conv: Unpack[ActivatedOptions]
+    ) -> None:
         super().__init__()
         self.stem = ConvBnAct(3, shape[0], 3, **conv)
         self.stages = nn.CellList(

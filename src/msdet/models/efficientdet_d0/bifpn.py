@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import mindspore as ms
 from mindspore import nn, ops
 
-from msdet.layers.conv import Float32Cell, UpsampleNearest2x
+from msdet.layers.conv import Float32Cell, NormOptions, UpsampleNearest2x
 from msdet.models.efficientdet_d0.layers import ConvNorm, HalvingPool, SeparableConv, Swish
 
 _FUSION_EPS = 1e-4
@@ -59,7 +60,9 @@ class PyramidInput(nn.Cell):
         norm: bn_momentum and bn_eps.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int, pool_padding: str, **norm: float) -> None:
+    def __init__(
+        self, in_channels: Sequence[int], channels: int, pool_padding: str, **norm: Unpack[NormOptions]
+    ) -> None:
         super().__init__()
         fine, middle, coarse = in_channels
         self.p3 = ConvNorm(fine, channels, 1, has_bias=True, **norm)
@@ -85,7 +88,7 @@ class BiFpnLayer(nn.Cell):
         norm: bn_momentum and bn_eps.
     """
 
-    def __init__(self, channels: int, pool_padding: str, **norm: float) -> None:
+    def __init__(self, channels: int, pool_padding: str, **norm: Unpack[NormOptions]) -> None:
         super().__init__()
         self.p6_down = Fusion(2, channels, **norm)
         self.p5_down = Fusion(2, channels, **norm)
@@ -124,7 +127,12 @@ class BiFpn(nn.Cell):
     """
 
     def __init__(
-        self, in_channels: Sequence[int], channels: int, repeats: int, pool_padding: str = "ignore", **norm: float
+        self,
+        in_channels: Sequence[int],
+        channels: int,
+        repeats: int,
+        pool_padding: str = "ignore",
+        **norm: Unpack[NormOptions],
     ) -> None:
         super().__init__()
         self.inputs = PyramidInput(in_channels, channels, pool_padding, **norm)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import mindspore as ms
 from mindspore import nn, ops
 
 from msdet.layers.box_matching import count_up
-from msdet.layers.conv import Float32Cell, SpatialMean
+from msdet.layers.conv import Float32Cell, NormOptions, SpatialMean
 from msdet.models.efficientdet_d0.layers import ConvNorm, Swish, draw_by_fan_out
 
 # Of B0: channels of the stem and of the seven stages, and blocks in each stage.
@@ -122,7 +123,7 @@ class MBConv(nn.Cell):
         stride: int,
         widening: int,
         drop_connect: float,
-        **norm: float,
+        **norm: Unpack[NormOptions],
     ) -> None:
         super().__init__()
         width = in_channels * widening
@@ -153,13 +154,18 @@ class EfficientNetB0(nn.Cell):
     """
 
     def __init__(
-        self, shape: Sequence[int] = SHAPE, layers: Sequence[int] = LAYERS, drop_connect: float = 0.2, **norm: float
+        self,
+        shape: Sequence[int] = SHAPE,
+        layers: Sequence[int] = LAYERS,
+        drop_connect: float = 0.2,
+        **norm: Unpack[NormOptions],
     ) -> None:
         super().__init__()
         self.stem = ConvNorm(3, shape[0], 3, stride=2, **norm)
         self.swish = Swish()
         count = sum(layers)
-        blocks, ends = [], []
+        blocks: list[MBConv] = []
+        ends = []
         channels = shape[0]
         for (kernel, stride, widening), width, repeats in zip(_STAGES, shape[1:], layers, strict=True):
             for number in range(repeats):
@@ -174,7 +180,7 @@ class EfficientNetB0(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         x = self.swish(self.stem(x))
-        tapped = ()
+        tapped: tuple = ()
         for i in range(len(self.blocks)):
             x = self.blocks[i](x)
             if i in self.taps:

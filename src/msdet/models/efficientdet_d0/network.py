@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from msdet.layers.conv import NormOptions
 from msdet.models.efficientdet_d0.anchors import ANCHORS_PER_CELL, STRIDES
 from msdet.models.efficientdet_d0.bifpn import BiFpn
 from msdet.models.efficientdet_d0.layers import SeparableConv, Swish
@@ -45,7 +47,7 @@ class Head(nn.Cell):
         self.swish = Swish()
 
     def construct(self, levels: tuple) -> ms.Tensor:
-        rows = ()
+        rows: tuple = ()
         for level in range(len(self.norms)):
             x = levels[level]
             for i in range(len(self.layers)):
@@ -79,7 +81,7 @@ class EfficientDet(nn.Cell):
         pyramid_repeats: int = 3,
         head_repeats: int = 3,
         pool_padding: str = "ignore",
-        **norm: float,
+        **norm: Unpack[NormOptions],
     ) -> None:
         super().__init__()
         self.backbone = backbone

@@ -8,10 +8,10 @@ import mindspore as ms
 from mindspore import ops
 
 from msdet.layers.box_matching import count_up
-from msdet.layers.preprocess import Preprocess
+from msdet.layers.preprocess import Normalisation
 
 
-class PadAfterPreprocess(Preprocess):
+class PadAfterPreprocess(Normalisation):
     """As `Preprocess`; what lies to the right of an image and below it becomes 0, whatever it was padded with.
 
     Args:

@@ -12,6 +12,7 @@ from mindspore import nn
 from msdet.data.transforms.augment import Flip
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.data.transforms.scale_jitter import ScaleJitter
+from msdet.layers.conv import NormOptions
 from msdet.models.detector import DetectorRecipe
 from msdet.models.efficientdet_d0.anchors import EfficientDetDecoder, make_anchors
 from msdet.models.efficientdet_d0.config import EfficientDetConfig
@@ -38,7 +39,7 @@ class Recipe(DetectorRecipe):
 
     def build_network(self) -> nn.Cell:
         cfg = self.cfg
-        norm = {"bn_momentum": cfg.bn_momentum, "bn_eps": cfg.bn_eps}
+        norm: NormOptions = {"bn_momentum": cfg.bn_momentum, "bn_eps": cfg.bn_eps}
         return EfficientDet(
             EfficientNetB0(cfg.backbone_shape, cfg.backbone_layers, cfg.drop_connect, **norm),
             cfg.num_classes,

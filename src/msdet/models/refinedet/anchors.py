@@ -51,7 +51,7 @@ def anchor_columns(height: int, width: int, clip: bool) -> tuple[ms.Tensor, ...]
     return tuple(ms.Tensor(column[None]) for column in np.ascontiguousarray(make_anchors(height, width, clip).T))
 
 
-def move(anchors: tuple, loc: ms.Tensor) -> tuple:
+def move(anchors: Sequence, loc: ms.Tensor) -> tuple:
     """Anchors, moved and stretched by a regression.
 
     Args:

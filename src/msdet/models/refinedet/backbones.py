@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import mindspore as ms
 from mindspore import nn, ops
 
+from msdet.layers.conv import NormOptions
 from msdet.models.refinedet.layers import Conv, draw_he
 
 VGG16_SHAPE = (64, 128, 256, 512, 512, 1024)
@@ -62,7 +64,9 @@ class Bottleneck(nn.Cell):
         norm: bn_momentum and bn_eps.
     """
 
-    def __init__(self, in_channels: int, width: int, out_channels: int, stride: int = 1, **norm: float) -> None:
+    def __init__(
+        self, in_channels: int, width: int, out_channels: int, stride: int = 1, **norm: Unpack[NormOptions]
+    ) -> None:
         super().__init__()
         self.reduce = Conv(in_channels, width, 1, has_norm=True, **norm)
         self.middle = Conv(width, width, 3, stride, has_norm=True, **norm)
@@ -89,7 +93,10 @@ class ResNet101(nn.Cell):
     """
 
     def __init__(
-        self, shape: Sequence[int] = RESNET101_SHAPE, layers: Sequence[int] = RESNET101_LAYERS, **norm: float
+        self,
+        shape: Sequence[int] = RESNET101_SHAPE,
+        layers: Sequence[int] = RESNET101_LAYERS,
+        **norm: Unpack[NormOptions],
     ) -> None:
         super().__init__()
         stem, *widths = shape

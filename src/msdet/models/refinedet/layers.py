@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, XavierUniform
 
-from msdet.layers.conv import Float32Cell, draw
+from msdet.layers.conv import Float32Cell, NormOptions, draw
 
 _NORM_EPS = 1e-10
 
@@ -32,7 +34,7 @@ class Conv(nn.Cell):
         dilation: int = 1,
         has_relu: bool = True,
         has_norm: bool = False,
-        **norm: float,
+        **norm: Unpack[NormOptions],
     ) -> None:
         super().__init__()
         padding = dilation * (kernel_size - 1) // 2
@@ -102,7 +104,7 @@ class Upsample(nn.Cell):
         norm: bn_momentum and bn_eps.
     """
 
-    def __init__(self, channels: int, has_norm: bool = False, **norm: float) -> None:
+    def __init__(self, channels: int, has_norm: bool = False, **norm: Unpack[NormOptions]) -> None:
         super().__init__()
         self.channels = channels
         self.conv = nn.Conv2d(channels, 4 * channels, 1, has_bias=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mindspore as ms
 from mindspore import nn, ops
 
@@ -45,7 +47,8 @@ class Matcher(nn.Cell):
         size = sides[0].shape[2]
         most = ops.zeros((batch, size), ms.float32) - 1
         which = ops.zeros((batch, size), ms.int32)
-        best_places, best_overlaps = (), ()
+        best_places: tuple = ()
+        best_overlaps: tuple = ()
         for first in range(0, count, self._BOXES_AT_A_TIME):
             last = min(first + self._BOXES_AT_A_TIME, count)
             # The next boxes wait for these, so that both need not be held at once.
@@ -78,7 +81,7 @@ def _last_box_of(place: ms.Tensor, is_box: ms.Tensor, like: ms.Tensor) -> ms.Ten
     return put_at(like, place, numbers, is_last)
 
 
-def encode(anchors: tuple, boxes: ms.Tensor, centre_unit: float, side_unit: float) -> ms.Tensor:
+def encode(anchors: Sequence, boxes: ms.Tensor, centre_unit: float, side_unit: float) -> ms.Tensor:
     """The regression (N, P, 4) that takes anchors (four columns (N, P)) to boxes (N, P, 4) xyxy.
 
     Liu et al., SSD, 2016, equation 2, in the units of `src/msdet/models/refinedet/anchors.py`.

@@ -4,10 +4,12 @@ maps that are passed down from the coarsest."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import mindspore as ms
 from mindspore import nn, ops
 
+from msdet.layers.conv import NormOptions
 from msdet.models.refinedet.anchors import ANCHORS_PER_CELL, STRIDES
 from msdet.models.refinedet.layers import ChannelNorm, Conv, Upsample, draw_xavier
 
@@ -32,7 +34,7 @@ class Head(nn.Cell):
             draw_xavier(conv)
 
     def construct(self, maps: tuple) -> ms.Tensor:
-        rows = ()
+        rows: tuple = ()
         for i in range(len(self.levels)):
             x = ops.transpose(self.levels[i](maps[i]), (0, 2, 3, 1))
             rows += (ops.reshape(x, (x.shape[0], -1, self.values)),)
@@ -53,15 +55,16 @@ class TransferBlock(nn.Cell):
         norm: bn_momentum and bn_eps.
     """
 
-    def __init__(self, in_channels: int, channels: int, is_top: bool, has_norm: bool = False, **norm: float) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, is_top: bool, has_norm: bool = False, **norm: Unpack[NormOptions]
+    ) -> None:
         super().__init__()
-        kind = {"has_norm": has_norm, **norm}
-        self.first = Conv(in_channels, channels, 3, **kind)
-        self.second = Conv(channels, channels, 3, has_relu=False, **kind)
-        self.last = Conv(channels, channels, 3, **kind)
+        self.first = Conv(in_channels, channels, 3, has_norm=has_norm, **norm)
+        self.second = Conv(channels, channels, 3, has_relu=False, has_norm=has_norm, **norm)
+        self.last = Conv(channels, channels, 3, has_norm=has_norm, **norm)
         self.is_top = is_top
         if not is_top:
-            self.upsample = Upsample(channels, **kind)
+            self.upsample = Upsample(channels, has_norm=has_norm, **norm)
 
     def construct(self, x: ms.Tensor, coarser: ms.Tensor) -> ms.Tensor:
         """`coarser` is not looked at in the top block."""
@@ -98,7 +101,7 @@ class RefineDet(nn.Cell):
         channels: int = 256,
         scales: Sequence[float] = (),
         has_norm: bool = False,
-        **norm: float,
+        **norm: Unpack[NormOptions],
     ) -> None:
         super().__init__()
         self.backbone = backbone

@@ -12,6 +12,7 @@ from mindspore import nn
 from msdet.data.transforms.augment import Flip
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.data.transforms.ssd import ExpandCrop, PhotometricDistort
+from msdet.layers.conv import NormOptions
 from msdet.models.detector import DetectorRecipe
 from msdet.models.refinedet.anchors import RefineDetDecoder, make_anchors
 from msdet.models.refinedet.backbones import (
@@ -60,7 +61,7 @@ class Recipe(DetectorRecipe):
 
     def _with_resnet101(self) -> nn.Cell:
         cfg = self.cfg
-        norm = {"bn_momentum": cfg.bn_momentum, "bn_eps": cfg.bn_eps}
+        norm: NormOptions = {"bn_momentum": cfg.bn_momentum, "bn_eps": cfg.bn_eps}
         shape, layers = cfg.backbone_shape or RESNET101_SHAPE, cfg.backbone_layers or RESNET101_LAYERS
         backbone = ResNet101(shape, layers, **norm)
         wide = backbone.out_channels[-1]
@@ -101,6 +102,7 @@ class Recipe(DetectorRecipe):
         colours = PhotometricDistort(
             cfg.colour_probability, cfg.brightness, cfg.contrast, cfg.saturation_range, cfg.hue
         )  # fmt: skip
+        red, green, blue = cfg.mean
         place = ExpandCrop(
             cfg.expand_probability,
             cfg.expand_ratio,
@@ -109,7 +111,7 @@ class Recipe(DetectorRecipe):
             cfg.crop_aspect,
             cfg.training_interpolation,
             # The mean colour, as Caffe's original fills: 0 after the normalisation.
-            tuple(round(255 * mean) for mean in cfg.mean),
+            (round(255 * red), round(255 * green), round(255 * blue)),
         )
         return Pipeline(place=place, before=(colours,), after=(Flip(cfg.flip_probability),))
 

@@ -143,7 +143,8 @@ class YoloDecoder(nn.Cell):
             raw_maps: three maps (N, 3 * (5 + C), h, w), strides 32, 16, 8.
             image_size: (height, width); not needed here, since the strides alone fix the pixels.
         """
-        boxes, scores = (), ()
+        boxes: tuple = ()
+        scores: tuple = ()
         for i in range(len(STRIDES)):
             attributes = split_map(raw_maps[i], self.num_classes)
             corners = decode_corners(attributes, raw_maps[i].shape[3], self.anchors[i], STRIDES[i], self.scales[i])

@@ -59,14 +59,14 @@ class CellGrid(nn.Cell):
 def _constants(sizes: Sequence, anchors: Sequence, scales: Sequence[float]) -> tuple[ms.Tensor, ...]:
     counts = [height * width for height, width in sizes]
     places = [np.divmod(np.arange(height * width), width) for height, width in sizes]
-    of_anchors = np.repeat(np.float32(anchors), counts, 0)  # (cells, 3, 2)
+    of_anchors = np.repeat(np.array(anchors, np.float32), counts, 0)  # (cells, 3, 2)
     arrays = (
         np.concatenate([column for _, column in places]).astype(np.float32),
         np.concatenate([row for row, _ in places]).astype(np.float32),
         of_anchors[..., 0].T.copy(),
         of_anchors[..., 1].T.copy(),
-        np.repeat(np.float32(STRIDES), counts),
-        np.repeat(np.float32(scales), counts),
+        np.repeat(np.array(STRIDES, np.float32), counts),
+        np.repeat(np.array(scales, np.float32), counts),
         np.repeat(np.arange(len(counts), dtype=np.int32), counts),
     )
     return tuple(ms.Tensor(array) for array in arrays)

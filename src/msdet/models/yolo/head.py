@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from msdet.layers.conv import ConvBnAct, fan_in_uniform
+from msdet.layers.conv import ConvBnAct, ConvOptions, fan_in_uniform
 from msdet.models.yolo.decoder import ANCHORS_PER_SCALE
 
 
-def alternating_convolutions(in_channels: int, width: int, count: int, **conv: object) -> nn.SequentialCell:
+def alternating_convolutions(
+    in_channels: int, width: int, count: int, **conv: Unpack[ConvOptions]
+) -> nn.SequentialCell:
     """1x1 convolutions to `width` channels and 3x3 ones to twice as many in turn, beginning and ending with a 1x1.
 
     Args:
@@ -47,7 +50,7 @@ class DetectionBlock(nn.Cell):
         out_channels: int,
         objectness_prior: float,
         class_prior: float = 0.5,
-        **conv: object,
+        **conv: Unpack[ConvOptions],
     ) -> None:
         super().__init__()
         self.trunk = alternating_convolutions(in_channels, width, 5, **conv)

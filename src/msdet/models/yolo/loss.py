@@ -44,7 +44,7 @@ class SigmoidCrossEntropy(nn.Cell):
 
 
 def overlaps_object(
-    corners: tuple, boxes: ms.Tensor, considered: ms.Tensor, number: ms.Tensor, threshold: float
+    corners: Sequence, boxes: ms.Tensor, considered: ms.Tensor, number: ms.Tensor, threshold: float
 ) -> ms.Tensor:
     """Whether a predicted box overlaps some ground truth with an IoU of at least `threshold`.
 
@@ -236,10 +236,10 @@ class YoloCriterion(nn.Cell):
         shifts = ops.stop_gradient(attributes)
         shifts = [shifts[:, :, i] for i in range(4)]
         corners = box_corners(shifts, (column, row), (width, height), cell_stride, scale if self.is_scaled else 1.0)
-        corners = [ops.reshape(corner, (corner.shape[0], 1, -1)) for corner in corners]
+        columns = [ops.reshape(corner, (corner.shape[0], 1, -1)) for corner in corners]
         own_map = ops.expand_dims(map_number, 3) == self.map_range
         considered = ops.any(ops.logical_and(ops.expand_dims(positive, 3), own_map), 2)
-        overlaps = overlaps_object(corners, boxes, considered, number, self.ignore_threshold)
+        overlaps = overlaps_object(columns, boxes, considered, number, self.ignore_threshold)
         return ops.reshape(overlaps, (overlaps.shape[0], ANCHORS_PER_SCALE, -1))
 
     def _at_slots(self, attributes: ms.Tensor, number: ms.Tensor, cell: ms.Tensor) -> ms.Tensor:

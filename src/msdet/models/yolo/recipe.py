@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import nn
 
 from msdet.data.transforms.pipeline import Pipeline, jitter_pipeline
+from msdet.layers.conv import ConvOptions
 from msdet.models.detector import DetectorRecipe
 from msdet.models.yolo.config import YoloConfig
 from msdet.models.yolo.decoder import YoloDecoder
@@ -23,7 +24,7 @@ class YoloRecipe(DetectorRecipe):
     def is_class_layer(self, name: str) -> bool:
         return ".predict." in name
 
-    def conv_options(self) -> dict[str, object]:
+    def conv_options(self) -> ConvOptions:
         """What all `ConvBnAct` of the network are built with."""
         return {"padding": self.cfg.padding, "bn_momentum": self.cfg.bn_momentum, "bn_eps": self.cfg.bn_eps}
 

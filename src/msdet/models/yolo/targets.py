@@ -39,7 +39,7 @@ def is_object(boxes: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:
 
 def anchor_sides(anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(A, 2) widths and heights in pixels -> widths, heights and areas, float32 (A,): what `anchor_iou` takes."""
-    width, height = np.float32(anchors[:, 0]), np.float32(anchors[:, 1])
+    width, height = anchors[:, 0].astype(np.float32), anchors[:, 1].astype(np.float32)
     return width, height, width * height
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import mindspore as ms
 from mindspore import nn
 
-from msdet.layers.conv import Concat, ConvBnAct, UpsampleNearest2x
+from msdet.layers.conv import Concat, ConvBnAct, ConvOptions, UpsampleNearest2x
 from msdet.models.yolo.decoder import ANCHORS_PER_SCALE
 from msdet.models.yolo.head import DetectionBlock
 
@@ -22,7 +24,9 @@ class YoloV3(nn.Cell):
         conv: padding, bn_momentum and bn_eps of the head's `ConvBnAct`; its activation is always leaky.
     """
 
-    def __init__(self, backbone: nn.Cell, num_classes: int, objectness_prior: float = 0.5, **conv: object) -> None:
+    def __init__(
+        self, backbone: nn.Cell, num_classes: int, objectness_prior: float = 0.5, **conv: Unpack[ConvOptions]
+    ) -> None:
         super().__init__()
         channels8, channels16, channels32 = backbone.out_channels
         out = ANCHORS_PER_SCALE * (5 + num_classes)

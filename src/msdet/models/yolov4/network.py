@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import mindspore as ms
 from mindspore import nn, ops
 
-from msdet.layers.conv import Concat, ConvBnAct, UpsampleNearest2x
+from msdet.layers.conv import Concat, ConvBnAct, ConvOptions, UpsampleNearest2x
 from msdet.models.yolo.decoder import ANCHORS_PER_SCALE
 from msdet.models.yolo.head import DetectionBlock, alternating_convolutions
 
@@ -21,7 +23,7 @@ class SpatialPyramid(nn.Cell):
         conv: see `ConvBnAct`.
     """
 
-    def __init__(self, in_channels: int, width: int, **conv: object) -> None:
+    def __init__(self, in_channels: int, width: int, **conv: Unpack[ConvOptions]) -> None:
         super().__init__()
         self.before = alternating_convolutions(in_channels, width, 3, **conv)
         self.pool13, self.pool9, self.pool5 = (nn.MaxPool2d(size, 1, pad_mode="same") for size in (13, 9, 5))
@@ -50,7 +52,7 @@ class YoloV4(nn.Cell):
         num_classes: int,
         objectness_prior: float = 0.5,
         class_prior: float = 0.5,
-        **conv: object,
+        **conv: Unpack[ConvOptions],
     ) -> None:
         super().__init__()
         channels8, channels16, channels32 = backbone.out_channels
