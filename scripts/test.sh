@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv with the test tools, then runs shell and Python linters and the tests.
+# Makes .venv with the test tools, then runs linters, the type checker and the tests.
 #
 #   bash scripts/test.sh [--slow] [pytest's arguments]
 #
@@ -28,6 +28,7 @@ fi
 failed=()
 "$python" -m ruff check . || failed+=("ruff check")
 "$python" -m ruff format --check . || failed+=("ruff format")
+"$python" -m mypy || failed+=("mypy")
 "$python" -m pytest -n "${PYTEST_WORKERS:-2}" --dist loadfile "$@" || failed+=("pytest")
 
 if [ ${#failed[@]} -gt 0 ]; then
