@@ -17,8 +17,9 @@ from PIL import Image, ImageEnhance
 
 from benchmarks.report import ROOT, SPEEDUP, Goal, Options, Result
 from benchmarks.side_by_side import alternate_epochs
-from msdet.data.formats.imagefolder import ClassLoader, ImageFolder, read_image_folder
+from msdet.data.formats.imagefolder import ImageFolder, read_image_folder
 from msdet.data.images.decode import MAX_IMAGE_PIXELS
+from msdet.data.loading.loaders import class_loader
 from msdet.data.transforms.random_crop import CropFlipColour
 from msdet.errors import UsageError
 
@@ -40,7 +41,7 @@ def measure(options: Options) -> Result:
     grey = check_same_pictures(dataset, side)
     dataset = enlarged(dataset, 2 * BATCH if options.quick else IMAGES)
     loaders = {
-        name: ClassLoader(dataset, CropFlipColour(), BATCH, [(side, side)], training=True, num_workers=workers)
+        name: class_loader(dataset, CropFlipColour(), BATCH, [(side, side)], training=True, num_workers=workers)
         for name, workers in ((ALONE, 0), (WORKERS, 2))
     }
     seconds = alternate_epochs({PILLOW: lambda: pillow_loop(dataset, BATCH, side)}, loaders, options.count(7))

@@ -20,9 +20,9 @@ from benchmarks.side_by_side import alternate_epochs
 from msdet.data.dataset import DetectionDataset
 from msdet.data.formats.coco.layouts import find_split
 from msdet.data.formats.coco.read import read_coco
-from msdet.data.images.decode import decode_image
-from msdet.data.loading.batch import BatchMaker
-from msdet.data.loading.loader import BatchLoader
+from msdet.data.images.decode import MAX_IMAGE_PIXELS, decode_image
+from msdet.data.loading.batch import SampleReader
+from msdet.data.loading.loaders import detection_loader
 from msdet.data.transforms.augment import JitterCrop, Labelled, colour_matrix
 from msdet.data.transforms.pipeline import jitter_pipeline
 from msdet.data.transforms.resize import INTERPOLATIONS, resize_for_eval
@@ -50,7 +50,7 @@ def measure(options: Options) -> Result:
     loops = {PLAIN: plain_loop, TUNED: tuned_loop, NUMPY: numpy_loop}
     sides = {name: lambda loop=loop: loop(dataset, BATCH, side) for name, loop in loops.items()}
     loaders = {
-        name: BatchLoader(dataset, jitter_pipeline(), BATCH, [(side, side)], training=True, num_workers=workers)
+        name: detection_loader(dataset, jitter_pipeline(), BATCH, [(side, side)], training=True, num_workers=workers)
         for name, workers in ((ALONE, 0), (WORKERS, 2))
     }
     seconds = alternate_epochs(sides, loaders, options.count(7))
@@ -154,11 +154,13 @@ def check_same_augmentation(dataset: DetectionDataset, side: int, count: int = 1
     Raises:
         RuntimeError: it is too large, or boxes differ by more than the rounding to whole pixels explains.
     """
-    maker, pipeline = BatchMaker(dataset, jitter_pipeline(), 0, 50), jitter_pipeline()
+    reader, pipeline = SampleReader(dataset, MAX_IMAGE_PIXELS, "none"), jitter_pipeline()
     canvas, differences = np.empty((side, side, 3), np.uint8), []
     for index in range(min(count, len(dataset))):
-        found, classes, _ = pipeline(maker.load, index, len(dataset), canvas, np.random.default_rng(index))
-        picture, boxes, labels = numpy_augmentation(*maker.load(index), side, np.random.default_rng(index))
+        rng = np.random.default_rng(index)
+        found, classes, _ = pipeline(reader.load(index, rng), canvas, rng)
+        rng = np.random.default_rng(index)
+        picture, boxes, labels = numpy_augmentation(*reader.load(index, rng), side, rng)
         differences.append(float(np.abs(canvas.astype(int) - picture).mean()))
         if len(classes) == len(labels):  # a box of about one pixel may be left out by one of the two
             largest = float(np.abs(found - boxes).max(initial=0))

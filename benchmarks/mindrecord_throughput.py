@@ -24,6 +24,7 @@ from msdet.data.formats.coco.read import read_coco
 from msdet.data.formats.mindrecord.read import load_mindrecord, shard_paths
 from msdet.data.formats.mindrecord.write import write_mindrecord
 from msdet.data.loading.loader import BatchLoader
+from msdet.data.loading.loaders import detection_loader
 from msdet.data.read_options import ReadOptions
 from msdet.data.transforms.pipeline import jitter_pipeline
 
@@ -72,7 +73,7 @@ def _name(source: str, workers: int) -> str:
 
 
 def _loader(dataset: DetectionDataset, side: int, workers: int) -> BatchLoader:
-    return BatchLoader(dataset, jitter_pipeline(), BATCH, [(side, side)], training=True, num_workers=workers)
+    return detection_loader(dataset, jitter_pipeline(), BATCH, [(side, side)], training=True, num_workers=workers)
 
 
 def check_same_batches(files: DetectionDataset, records: DetectionDataset, side: int, count: int = 2) -> None:
@@ -81,7 +82,7 @@ def check_same_batches(files: DetectionDataset, records: DetectionDataset, side:
     """
     with _loader(files, side, 0) as one, _loader(records, side, 0) as other:
         for number, (ours, theirs) in enumerate(zip(one.epoch(0), other.epoch(0), strict=True)):
-            if not all(map(np.array_equal, ours.arrays(), theirs.arrays())):
+            if not all(map(np.array_equal, ours.arrays().values(), theirs.arrays().values())):
                 raise RuntimeError(f"batch {number} from files and from MindRecord differ")
             if number + 1 == count:
                 return

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from msdet.data.formats.coco.read import read_coco
-from msdet.data.formats.imagefolder import ClassLoader, read_image_folder
-from msdet.data.loading.loader import BatchLoader
+from msdet.data.formats.imagefolder import read_image_folder
+from msdet.data.loading.loaders import class_loader, detection_loader
 from msdet.data.transforms.pipeline import plain_pipeline
 from msdet.errors import UserError
 from tests.data.conftest import write_image
@@ -26,7 +26,7 @@ def broken(coco):
 
 def batches(dataset, training, workers=0, **options):
     options = {"on_bad_image": "skip", **options}
-    with BatchLoader(
+    with detection_loader(
         dataset, plain_pipeline(), 4, [(64, 64)], training=training, shuffle=False, num_workers=workers, **options
     ) as loader:
         return [(batch.image_ids, batch.images.copy(), batch.boxes, batch.labels) for batch in loader.epoch(2)]
@@ -84,7 +84,7 @@ def test_pictures_of_classes_keep_their_labels(tmp_path, caplog):
     dataset = read_image_folder(tmp_path)
     (tmp_path / "cat" / "a.jpg").write_bytes(b"")
     for training, label in ((True, 1), (False, 0)):
-        with ClassLoader(
+        with class_loader(
             dataset,
             plain_pipeline(),
             3,
@@ -100,6 +100,6 @@ def test_pictures_of_classes_keep_their_labels(tmp_path, caplog):
     assert "epoch 1 went without 1 images" in caplog.text
     with (
         pytest.raises(UserError, match="a.jpg is empty"),
-        ClassLoader(dataset, plain_pipeline(), 3, [(32, 32)], training=True, num_workers=0) as loader,
+        class_loader(dataset, plain_pipeline(), 3, [(32, 32)], training=True, num_workers=0) as loader,
     ):
         list(loader.epoch(0))

@@ -7,8 +7,8 @@ import pytest
 
 from msdet.config import load_config
 from msdet.data.formats.coco.write import coco_of
-from msdet.data.formats.imagefolder import ClassLoader
 from msdet.data.formats.mindrecord.read import fingerprint
+from msdet.data.loading.loaders import class_loader
 from msdet.data.transforms.random_crop import CropFlipColour
 from msdet.errors import UsageError, UserError
 from msdet.evaluation.coco.truth import ground_truth
@@ -178,7 +178,7 @@ def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
         assert records.store.read(records[1].image_path) == files[1].image_path.read_bytes()
         pairs = []
         for dataset in (files, records):
-            with ClassLoader(dataset, CropFlipColour(), 3, [(32, 32)], training=True, num_workers=0) as loader:
+            with class_loader(dataset, CropFlipColour(), 3, [(32, 32)], training=True, num_workers=0) as loader:
                 pairs.append([batch.images.copy() for batch in loader.epoch(0)])
         np.testing.assert_array_equal(*pairs)
     with pytest.raises(UserError, match="holds no MindRecord files of the split 'val'"):

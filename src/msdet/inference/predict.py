@@ -96,7 +96,7 @@ class Predictor:
         self.runner = runner
         self.recipe = get_recipe(runner.cfg)
         self.names = label_names(runner.card, runner.cfg)
-        self.place = self.recipe.eval_pipeline()
+        self.pipeline = self.recipe.eval_pipeline()
         if self.recipe.task == "detect":
             self.options = self.recipe.postprocess_options()
             warm_up()
@@ -114,7 +114,7 @@ class Predictor:
             yield from self._batch(waiting)
 
     def _batch(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, Detections | np.ndarray]]:
-        placed = [self._placed(frame.image) for frame in frames]
+        placed = [self.pipeline.image(frame.image, self.runner.size) for frame in frames]
         images = np.stack([canvas for canvas, _ in placed])
         if self.recipe.task != "detect":
             (probabilities,) = self.runner.predict(images)
@@ -126,13 +126,6 @@ class Predictor:
             found = postprocess(boxes[i], scores[i], self.options)
             found.boxes = geometry.inverse(found.boxes, clip=True)
             yield frame, found
-
-    def _placed(self, image: np.ndarray) -> tuple[np.ndarray, Any]:
-        """The picture in the network's input, and the geometry of that."""
-        canvas = np.zeros((*self.runner.size, 3), np.uint8)
-        none = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
-        _, _, geometry = self.place(lambda _: (image, *none), 0, 1, canvas, np.random.default_rng(0))
-        return canvas, geometry
 
 
 def label_names(card: Mapping[str, Any], cfg: Config) -> list[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mindspore import nn
 
     from msdet.config import Config
+    from msdet.data.transforms.mosaic import Mosaic
     from msdet.data.transforms.pipeline import Pipeline
     from msdet.models.weight_names import WeightSource
     from msdet.ops.postprocess import PostprocessOptions
@@ -48,7 +49,7 @@ class Recipe(ABC):
     def build_criterion(self) -> nn.Cell:
         """Cell: (what the network gives, the targets of the batch) -> losses; its attribute `loss_names` names them.
 
-        The targets are `Batch.arrays()` without images and valid sizes.
+        The targets are the values of `arrays()` of the batch behind images and valid sizes.
         """
 
     @abstractmethod
@@ -62,6 +63,10 @@ class Recipe(ABC):
     @abstractmethod
     def eval_pipeline(self) -> Pipeline:
         """The resize of evaluation, without randomness."""
+
+    def mosaic(self) -> Mosaic | None:
+        """What makes training images out of several; None: nothing."""
+        return None
 
     def is_class_layer(self, name: str) -> bool:
         """Whether the shape of a parameter, by its name, depends on the classes: `filter_weight` leaves it out."""

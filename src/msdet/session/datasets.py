@@ -6,7 +6,7 @@ import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,20 +14,14 @@ from msdet.config import resolve_classes
 from msdet.data.build_samples import assemble
 from msdet.data.categories import UNUSED_CLASS
 from msdet.data.formats.format import SourceOptions
-from msdet.data.formats.imagefolder import (
-    ClassLoader,
-    ImageFolder,
-    class_folders,
-    read_image_folder,
-    refuse_differing_classes,
-)
+from msdet.data.formats.imagefolder import ImageFolder, class_folders, read_image_folder, refuse_differing_classes
 from msdet.data.formats.mindrecord.format import NO_RECORDS
 from msdet.data.formats.mindrecord.image_folder import read_folder_records, whole_images
 from msdet.data.formats.mindrecord.read import fingerprint as annotations_fingerprint
 from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, read_card, refuse_other_writers
 from msdet.data.formats.mindrecord.write import write_mindrecord
 from msdet.data.formats.table import format_names
-from msdet.data.loading.loader import BatchLoader
+from msdet.data.loading.loaders import class_loader, detection_loader
 from msdet.data.open import load_content
 from msdet.data.read_options import ReadOptions
 from msdet.data.validation.fast_check import fast_findings
@@ -40,7 +34,8 @@ from msdet.runtime.stop import StopRequest
 if TYPE_CHECKING:
     from msdet.config import Config
     from msdet.data.dataset import DetectionDataset
-    from msdet.data.formats.imagefolder import ClassTransform
+    from msdet.data.loading.loader import BatchLoader
+    from msdet.data.transforms.mosaic import Mosaic
     from msdet.data.transforms.pipeline import Pipeline
     from msdet.runtime.start import Runtime
 
@@ -244,29 +239,61 @@ def _split_folder(cfg: Config, split: str) -> Path:
 
 def training_loader(
     cfg: Config,
-    dataset: DetectionDataset | ImageFolder,
-    pipeline: Pipeline | ClassTransform,
+    dataset: Any,
+    pipeline: Any,
     runtime: Runtime,
     stop: StopRequest | None = None,
+    mosaic: Mosaic | None = None,
 ) -> BatchLoader:
     """Shuffled, augmented batches of this rank's share.
 
     One process need not wait for a batch when it is to stop; several have to do the next step together.
     """
-    is_fixed = not isinstance(dataset, ImageFolder) and not cfg.cut_boxes and not uses_dynamic_shapes(cfg)
-    return _loader(
-        cfg,
+    options = _options(cfg, runtime, stop if runtime.group_size == 1 else None)
+    place = (cfg.per_batch_size, cfg.training_sizes)
+    if task_of(cfg) == "classify":
+        return class_loader(dataset, pipeline, *place, training=True, resize_rate=cfg.resize_rate, **options)
+    is_fixed = not cfg.cut_boxes and not uses_dynamic_shapes(cfg)
+    return detection_loader(
         dataset,
         pipeline,
-        runtime,
-        batch_size=cfg.per_batch_size,
-        sizes=cfg.training_sizes,
+        *place,
+        training=True,
         resize_rate=cfg.resize_rate,
         max_boxes=_enough_boxes(cfg.max_boxes, dataset) if is_fixed else cfg.max_boxes,
         cut_boxes=cfg.cut_boxes or is_fixed,
-        training=True,
-        stop=stop if runtime.group_size == 1 else None,
+        mosaic=mosaic,
+        **options,
     )
+
+
+def evaluation_loader(
+    cfg: Config,
+    dataset: Any,
+    pipeline: Pipeline,
+    runtime: Runtime,
+    stop: StopRequest | None = None,
+) -> BatchLoader:
+    """Every image once, in order; several ranks take turns."""
+    options = _options(cfg, runtime, stop)
+    place = (cfg.eval_batch_size, [cfg.testing_size])
+    if task_of(cfg) == "classify":
+        return class_loader(dataset, pipeline, *place, training=False, **options)
+    return detection_loader(dataset, pipeline, *place, training=False, max_boxes=cfg.max_boxes, **options)
+
+
+def _options(cfg: Config, runtime: Runtime, stop: StopRequest | None) -> dict[str, Any]:
+    """What the loaders of training and evaluation, and of both tasks, have in common."""
+    return {
+        "max_image_pixels": cfg.max_image_pixels,
+        "on_bad_image": cfg.on_bad_image,
+        "seed": cfg.seed,
+        "num_workers": cfg.num_parallel_workers,
+        "stall_timeout": cfg.data_timeout,
+        "rank": runtime.rank,
+        "group_size": runtime.group_size,
+        "is_stopped": (stop or StopRequest()).is_made,
+    }
 
 
 def _enough_boxes(max_boxes: int, dataset: DetectionDataset) -> int:
@@ -282,52 +309,6 @@ def _enough_boxes(max_boxes: int, dataset: DetectionDataset) -> int:
     if rows > max_boxes:
         log.info("every image has room for %d boxes, since one has %d and the shapes of a step are static", rows, most)
     return rows
-
-
-def evaluation_loader(
-    cfg: Config,
-    dataset: DetectionDataset | ImageFolder,
-    pipeline: Pipeline,
-    runtime: Runtime,
-    stop: StopRequest | None = None,
-) -> BatchLoader:
-    """Every image once, in order; several ranks take turns."""
-    return _loader(
-        cfg,
-        dataset,
-        pipeline,
-        runtime,
-        batch_size=cfg.eval_batch_size,
-        sizes=[cfg.testing_size],
-        max_boxes=cfg.max_boxes,
-        training=False,
-        stop=stop,
-    )
-
-
-def _loader(
-    cfg: Config,
-    dataset: DetectionDataset | ImageFolder,
-    pipeline: Pipeline | ClassTransform,
-    runtime: Runtime,
-    stop: StopRequest | None,
-    **own: object,
-) -> BatchLoader:
-    """A loader of what training and evaluation have in common, and of its own arguments."""
-    kind = ClassLoader if isinstance(dataset, ImageFolder) else BatchLoader
-    return kind(
-        dataset,
-        pipeline,
-        max_image_pixels=cfg.max_image_pixels,
-        on_bad_image=cfg.on_bad_image,
-        seed=cfg.seed,
-        num_workers=cfg.num_parallel_workers,
-        stall_timeout=cfg.data_timeout,
-        rank=runtime.rank,
-        group_size=runtime.group_size,
-        is_stopped=(stop or StopRequest()).is_made,
-        **own,
-    )
 
 
 def fingerprint(dataset: DetectionDataset | ImageFolder) -> str:

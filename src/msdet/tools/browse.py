@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,22 +70,23 @@ def draw_samples(cfg: Config, split: str, epoch: int) -> Iterator[np.ndarray]:
     runtime = Runtime("CPU")
     if split == "train":
         # A batch of the training takes longer to make than a few pictures, which are alike whatever its size.
-        loader = training_loader(cfg.replace(per_batch_size=1), dataset, recipe.train_pipeline(), runtime)
+        loader = training_loader(
+            cfg.replace(per_batch_size=1), dataset, recipe.train_pipeline(), runtime, mosaic=recipe.mosaic()
+        )
     else:
         loader = evaluation_loader(cfg.replace(eval_batch_size=1), dataset, recipe.eval_pipeline(), runtime)
     with loader:
         for batch in loader.epoch(epoch):
-            yield from _drawn(batch, dataset.class_names)
+            yield from _drawn(batch, dataset.class_names, recipe.task)
 
 
-def _drawn(batch: object, class_names: Sequence[str]) -> Iterator[np.ndarray]:
-    from msdet.data.formats.imagefolder import ClassBatch
+def _drawn(batch: Any, class_names: Sequence[str], task: str) -> Iterator[np.ndarray]:
     from msdet.ops.draw import draw_boxes, draw_lines
 
     for position, image_id in enumerate(batch.image_ids):
         image = np.array(batch.images[position])
         size = f"{batch.size[1]}x{batch.size[0]}"
-        if isinstance(batch, ClassBatch):
+        if task == "classify":
             lines = [str(class_names[int(batch.labels[position])]), f"{image_id} ({size})"]
             yield draw_lines(image, lines)
             continue

@@ -266,7 +266,7 @@ class Trainer:
     def _launch(self, batch: Batch) -> _RunningStep:
         rate = self.schedule(self.epoch, self.step_in_epoch + self._steps_running)
         launched = self.train_step.launch(
-            batch.arrays(),
+            list(batch.arrays().values()),
             rate,
             (self.window + self._steps_running) % self.cfg.accumulate_steps,
             self._ema_decay(),

@@ -81,8 +81,7 @@ def calibrate(
     with training_loader(cfg, dataset, recipe.eval_pipeline(), runtime) as loader, calibrating(network) as divide:
         loader.start()
         for batch in islice(loader.epoch(0), cfg.calibration_batches):
-            arrays = batch.arrays()[:2]
-            outputs = forward(*[Tensor(np.array(array)) for array in arrays])
+            outputs = forward(*[Tensor(np.array(array)) for array in (batch.images, batch.valid_sizes)])
             # The next batch may overwrite what this one is computed from.
             (outputs[0] if isinstance(outputs, tuple) else outputs).asnumpy()
             count += 1

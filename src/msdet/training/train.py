@@ -86,7 +86,12 @@ def _train(session: Session, folder: Path, manifest: Path | None) -> None:
     if session.runtime.is_master:
         session.cfg.save(folder / "config.yaml")
     with training_loader(
-        session.cfg, session.dataset, session.recipe.train_pipeline(), session.runtime, session.stop
+        session.cfg,
+        session.dataset,
+        session.recipe.train_pipeline(),
+        session.runtime,
+        session.stop,
+        session.recipe.mosaic(),
     ) as loader:
         trainer = _trainer(session, network, loader, folder)
         if resumed is not None:

@@ -7,9 +7,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mindspore.dataset import vision
 
-from msdet.data.formats.imagefolder import ClassLoader, class_folders, read_image_folder, refuse_differing_classes
+from msdet.data.formats.imagefolder import class_folders, read_image_folder, refuse_differing_classes
 from msdet.data.images.decode import decode_image, read_encoded
 from msdet.data.images.file_names import READABLE_SUFFIXES
+from msdet.data.loading.loaders import class_loader
 from msdet.data.transforms.centre_crop import ResizeAndCrop
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.errors import UserError
@@ -72,7 +73,7 @@ def test_every_kind_of_picture_that_is_listed_is_read(tmp_path, suffix, caplog):
     (tmp_path / "cat" / f"a{suffix.upper()}").write_bytes(data.tobytes())
     folder = read_image_folder(tmp_path)
     assert folder.files == [f"cat/a{suffix.upper()}"] and not caplog.text
-    with ClassLoader(folder, EVAL, 1, [(32, 32)], training=False, num_workers=0) as loader:
+    with class_loader(folder, EVAL, 1, [(32, 32)], training=False, num_workers=0) as loader:
         (batch,) = [b.images.copy() for b in loader.epoch(0)]
     np.testing.assert_allclose(batch[0, 16, 16], (30, 30, 30) if suffix == ".pgm" else (200, 90, 30), atol=4)
 
@@ -98,8 +99,8 @@ def test_folders_that_do_not_fit(tmp_path):
 
 def test_labels_and_pixels_of_the_batches(tmp_path):
     folder = read_image_folder(make_folder(tmp_path / "val", pictures=5))
-    with ClassLoader(folder, EVAL, 4, [(32, 32)], training=False, num_workers=0) as loader:
-        batches = [(b.images.copy(), *b.arrays()[1:], b.image_ids) for b in loader.epoch(0)]
+    with class_loader(folder, EVAL, 4, [(32, 32)], training=False, num_workers=0) as loader:
+        batches = [(b.images.copy(), *list(b.arrays().values())[1:], b.image_ids) for b in loader.epoch(0)]
     assert [len(batch[0]) for batch in batches] == [4, 4, 2], "no picture is left out"
     assert np.concatenate([batch[2] for batch in batches]).tolist() == [0] * 5 + [1] * 5
     assert sum([batch[3] for batch in batches], []) == folder.files
@@ -116,7 +117,7 @@ def test_a_damaged_picture_is_named_when_its_batch_is_due(tmp_path):
     path.write_bytes(path.read_bytes()[:60])
     folder = read_image_folder(root)
     with (
-        ClassLoader(folder, EVAL, 4, [(32, 32)], training=False, num_workers=0) as loader,
+        class_loader(folder, EVAL, 4, [(32, 32)], training=False, num_workers=0) as loader,
         pytest.raises(UserError, match=r"dog/1\.png"),
     ):
         list(loader.epoch(0))

@@ -12,7 +12,7 @@ from PIL import Image
 from msdet.data.formats.coco.read import read_coco
 from msdet.data.images.decode import decode_image
 from msdet.data.images.notes import collected_notes
-from msdet.data.loading.loader import BatchLoader
+from msdet.data.loading.loaders import detection_loader
 from msdet.data.transforms.pipeline import plain_pipeline
 from msdet.data.validation.image_scan import scan_images
 from msdet.errors import UserError
@@ -135,7 +135,7 @@ def test_a_training_names_odd_images_once(tmp_path, caplog, workers):
     options = {"training": True, "num_workers": workers}
     with (
         caplog.at_level(logging.WARNING),
-        BatchLoader(data, plain_pipeline(), 2, [(32, 32)], **options) as loader,
+        detection_loader(data, plain_pipeline(), 2, [(32, 32)], **options) as loader,
     ):
         for epoch in range(2):
             assert len(list(loader.epoch(epoch))) == 3
@@ -147,7 +147,7 @@ def test_a_training_names_odd_images_once(tmp_path, caplog, workers):
 
 def test_many_odd_images_are_named_by_the_first_few(tmp_path, caplog):
     data = dataset(tmp_path, {f"{number}.jpg": (scene(60, 40), 3, (60, 40)) for number in range(9)})
-    with caplog.at_level(logging.WARNING), BatchLoader(data, plain_pipeline(), 3, [(32, 32)], training=False,
+    with caplog.at_level(logging.WARNING), detection_loader(data, plain_pipeline(), 3, [(32, 32)], training=False,
                                                        num_workers=0) as loader:  # fmt: skip
         list(loader.epoch(0))
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

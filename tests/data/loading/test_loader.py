@@ -17,7 +17,7 @@ import pytest
 
 from msdet.data.formats.coco.read import read_coco
 from msdet.data.images.decode import decode_image
-from msdet.data.loading.loader import BatchLoader
+from msdet.data.loading.loaders import detection_loader
 from msdet.data.transforms.augment import Resize
 from msdet.data.transforms.pipeline import Pipeline, jitter_pipeline, plain_pipeline
 from msdet.data.transforms.resize import resize_for_eval
@@ -58,7 +58,7 @@ def troubled(dataset, deed, **options):
     width = dataset.samples[9].width
     assert [sample.width for sample in dataset.samples].count(width) == 1
     pipeline = Pipeline(Resize(), before=(Trouble(width, deed),))
-    return BatchLoader(dataset, pipeline, 4, [(32, 32)], training=False, **options)
+    return detection_loader(dataset, pipeline, 4, [(32, 32)], training=False, **options)
 
 
 def copies(batches):
@@ -107,14 +107,14 @@ def nothing_is_left_behind():
 @pytest.fixture(scope="module")
 def reference(dataset):
     options = {"training": True, "seed": 3, "max_boxes": 2, "drop_last": False, "resize_rate": 2}
-    with BatchLoader(dataset, jitter_pipeline(), 4, SIZES, num_workers=0, **options) as loader:
+    with detection_loader(dataset, jitter_pipeline(), 4, SIZES, num_workers=0, **options) as loader:
         return options, {epoch: copies(loader.epoch(epoch)) for epoch in (0, 1)}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_batches_are_alike_for_any_number_of_workers_and_any_start(dataset, reference, workers):
     options, epochs = reference
-    with BatchLoader(dataset, jitter_pipeline(), 4, SIZES, num_workers=workers, **options) as loader:
+    with detection_loader(dataset, jitter_pipeline(), 4, SIZES, num_workers=workers, **options) as loader:
         assert_alike(copies(loader.epoch(0)), epochs[0])
         assert_alike(copies(loader.epoch(1)), epochs[1])
         assert_alike(copies(loader.epoch(1, start_batch=4)), epochs[1][4:])
@@ -133,7 +133,7 @@ def test_every_epoch_has_an_order_of_its_own(reference):
 
 def test_resuming_in_process(dataset, reference):
     options, epochs = reference
-    with BatchLoader(dataset, jitter_pipeline(), 4, SIZES, num_workers=0, **options) as loader:
+    with detection_loader(dataset, jitter_pipeline(), 4, SIZES, num_workers=0, **options) as loader:
         assert_alike(copies(loader.epoch(1, start_batch=3)), epochs[1][3:])
 
 
@@ -159,10 +159,10 @@ def test_the_shape_of_a_batch(dataset, reference):
 
 def test_sizes_are_known_before_the_batch(dataset, reference):
     options, epochs = reference
-    loader = BatchLoader(dataset, jitter_pipeline(), 4, SIZES, num_workers=0, **options)
+    loader = detection_loader(dataset, jitter_pipeline(), 4, SIZES, num_workers=0, **options)
     for epoch, batches in epochs.items():
         assert [loader.size_of(epoch, number) for number in range(6)] == [batch[5] for batch in batches]
-    other_rank = BatchLoader(
+    other_rank = detection_loader(
         dataset, jitter_pipeline(), 2, SIZES, **{**options, "rank": 1, "group_size": 2}, num_workers=0
     )
     assert [other_rank.size_of(0, n) for n in range(6)] == [loader.size_of(0, n) for n in range(6)]
@@ -171,7 +171,7 @@ def test_sizes_are_known_before_the_batch(dataset, reference):
 def test_evaluation_gives_every_image_once_and_the_way_back(dataset):
     found = []
     for rank in range(3):
-        with BatchLoader(
+        with detection_loader(
             dataset, plain_pipeline("letterbox"), 4, [(64, 48)], training=False, num_workers=1, rank=rank, group_size=3
         ) as loader:
             batches = copies(loader.epoch(0))
@@ -197,7 +197,7 @@ def test_crowds_are_no_targets(coco):
     coco.add_box(2, [20, 20, 9, 9], iscrowd=1)
     dataset = read_coco(*coco.write())
     for training in (True, False):
-        with BatchLoader(
+        with detection_loader(
             dataset, plain_pipeline(), 2, [(32, 32)], training=training, shuffle=False, num_workers=0, max_boxes=3
         ) as loader:
             batch = next(loader.epoch(0))
@@ -208,28 +208,28 @@ def test_crowds_are_no_targets(coco):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_cut_boxes_are_counted(dataset, workers):
     total = sum(len(sample.boxes) for sample in dataset.samples)
-    with BatchLoader(
+    with detection_loader(
         dataset, plain_pipeline(), 4, [(64, 64)], training=False, num_workers=workers, max_boxes=2, cut_boxes=True
     ) as loader:
         batches = copies(loader.epoch(0))
         kept = sum((batch[2] >= 0).sum() for batch in batches)
         assert all(batch[1].shape[1] == 2 for batch in batches)
         assert loader.boxes_cut == total - kept > 0
-    whole = BatchLoader(dataset, plain_pipeline(), 4, [(64, 64)], training=False, num_workers=0, max_boxes=2)
+    whole = detection_loader(dataset, plain_pipeline(), 4, [(64, 64)], training=False, num_workers=0, max_boxes=2)
     assert sum((batch.labels >= 0).sum() for batch in whole.epoch(0)) == total
     assert whole.boxes_cut == 0
 
 
 def test_training_drops_or_repeats_and_says_so(dataset, caplog):
     with caplog.at_level(logging.INFO):
-        loader = BatchLoader(dataset, plain_pipeline(), 4, [(32, 32)], training=True, num_workers=0)
+        loader = detection_loader(dataset, plain_pipeline(), 4, [(32, 32)], training=True, num_workers=0)
     assert "3 of 23 images wait for another epoch" in caplog.text
     assert loader.steps_per_epoch == 5
     assert len({image_id for batch in loader.epoch(0) for image_id in batch.image_ids}) == 20
     caplog.clear()
     few = replace(dataset, samples=dataset.samples[:3])
     with caplog.at_level(logging.INFO):
-        loader = BatchLoader(few, jitter_pipeline(), 8, [(32, 32)], training=True, num_workers=0)
+        loader = detection_loader(few, jitter_pipeline(), 8, [(32, 32)], training=True, num_workers=0)
     assert "3 images are fewer than one step takes (8)" in caplog.text
     (batch,) = copies(loader.epoch(0))
     assert set(batch[3]) == {100, 101, 102}
@@ -239,7 +239,7 @@ def test_training_drops_or_repeats_and_says_so(dataset, caplog):
 
 
 def test_batches_of_workers_are_views_that_stay_valid_until_the_next(dataset):
-    with BatchLoader(dataset, plain_pipeline(), 4, [(64, 64)], training=False, num_workers=2) as loader:
+    with detection_loader(dataset, plain_pipeline(), 4, [(64, 64)], training=False, num_workers=2) as loader:
         batches = loader.epoch(0)
         kept = next(batches)
         before = kept.images.copy()
@@ -257,7 +257,7 @@ def test_an_image_that_cannot_be_used_is_an_error_when_its_batch_is_due(coco, wo
     dataset = read_coco(*coco.write())
     bad = coco.image_dir / "5.jpg"
     bad.write_bytes(bad.read_bytes()[:-100])
-    with BatchLoader(dataset, plain_pipeline(), 2, [(32, 32)], training=False, num_workers=workers) as loader:
+    with detection_loader(dataset, plain_pipeline(), 2, [(32, 32)], training=False, num_workers=workers) as loader:
         seen = []
         with pytest.raises(UserError, match=r"5\.jpg is truncated.*annotated in .*train\.json"):
             for batch in loader.epoch(0):
@@ -291,7 +291,7 @@ def test_a_worker_that_dies_is_noticed_at_once(dataset, deed, how):
 
 
 def test_a_worker_that_dies_idle_is_noticed_and_new_ones_can_start(dataset):
-    with BatchLoader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=1) as loader:
+    with detection_loader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=1) as loader:
         first = copies(loader.epoch(0))
         (worker,) = multiprocessing.active_children()
         os.kill(worker.pid, signal.SIGKILL)
@@ -310,7 +310,7 @@ def test_a_worker_that_hangs_is_an_error_with_the_images(dataset):
 
 
 def test_an_epoch_ends_when_its_loader_is_closed(dataset):
-    with BatchLoader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=1) as loader:
+    with detection_loader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=1) as loader:
         batches = loader.epoch(0)
         next(batches)
         loader.close()
@@ -327,14 +327,16 @@ def test_steps_may_change_the_arrays_they_get(dataset):
             return image, boxes, labels
 
     before = [sample.boxes.copy() for sample in dataset.samples]
-    loader = BatchLoader(dataset, Pipeline(Resize(), before=(Wipe(),)), 4, [(32, 32)], training=False, num_workers=0)
+    loader = detection_loader(
+        dataset, Pipeline(Resize(), before=(Wipe(),)), 4, [(32, 32)], training=False, num_workers=0
+    )
     copies(loader.epoch(0))
     for sample, boxes in zip(dataset.samples, before, strict=True):
         np.testing.assert_array_equal(sample.boxes, boxes)
 
 
 def test_a_loader_nobody_holds_takes_its_workers_along(dataset):
-    loader = BatchLoader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=1)
+    loader = detection_loader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=1)
     next(loader.epoch(0))
     assert not no_workers_left()
     del loader
@@ -347,11 +349,11 @@ SCRIPT = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from msdet.data.formats.coco.read import read_coco
-from msdet.data.loading.loader import BatchLoader
+from msdet.data.loading.loaders import detection_loader
 from msdet.data.transforms.pipeline import plain_pipeline
 print("script", flush=True)
 dataset = read_coco(sys.argv[1], sys.argv[2])
-with BatchLoader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=2) as loader:
+with detection_loader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=2) as loader:
     for epoch in range(10**6):
         for batch in loader.epoch(epoch):
             if epoch == 0 and batch.number == 0:
@@ -425,12 +427,12 @@ def test_workers_import_no_more_than_they_need():
 def test_arguments_out_of_range(dataset, options):
     arguments = {"batch_size": 4, "sizes": [(32, 32)], "training": True, **options}
     with pytest.raises(UsageError):
-        BatchLoader(dataset, plain_pipeline(), **arguments)
+        detection_loader(dataset, plain_pipeline(), **arguments)
 
 
 def test_no_images_is_an_error(dataset):
     with pytest.raises(UserError, match=r"train\.json has no images"):
-        BatchLoader(replace(dataset, samples=[]), plain_pipeline(), 4, [(32, 32)], training=True)
+        detection_loader(replace(dataset, samples=[]), plain_pipeline(), 4, [(32, 32)], training=True)
 
 
 def test_real_images_train_alike_with_and_without_workers(data_dir):
@@ -439,7 +441,7 @@ def test_real_images_train_alike_with_and_without_workers(data_dir):
     dataset = replace(dataset, samples=dataset.samples[:48])
     results = []
     for workers in (0, 2):
-        with BatchLoader(
+        with detection_loader(
             dataset, jitter_pipeline(), 8, [(128, 128), (160, 128)], training=True, num_workers=workers
         ) as loader:
             results.append(copies(loader.epoch(0)))

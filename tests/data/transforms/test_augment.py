@@ -119,7 +119,7 @@ def test_boxes_follow_the_pixels(seed, flip, interpolation, aspect):
         JitterCrop(interpolation=interpolation, aspect=aspect, fill=0), after=(Flip(1.0 if flip else 0.0),)
     )
     box = np.array([[left, top, right, bottom]], np.float32)
-    boxes, labels, geometry = pipeline(lambda _: (image, box, np.array([4], np.int32)), 0, 1, canvas, rng)
+    boxes, labels, geometry = pipeline((image, box, np.array([4], np.int32)), canvas, rng)
     assert labels.tolist() == [4]
     # Blurred edges are half bright where the edge is; nearest moves it by up to half a source pixel.
     slack = 0.51 + 0.5 * max(geometry.scale_x, geometry.scale_y)
@@ -289,9 +289,8 @@ def test_pipelines_depend_on_the_generator_alone():
 
     def run(seed):
         canvas = canvas_of()
-        found = jitter_pipeline()(
-            lambda _: (image.copy(), boxes.copy(), labels.copy()), 0, 1, canvas, np.random.default_rng(seed)
-        )
+        sample = image.copy(), boxes.copy(), labels.copy()
+        found = jitter_pipeline()(sample, canvas, np.random.default_rng(seed))
         return canvas, found
 
     (one, first), (same, again), (other, _) = run(1), run(1), run(2)
@@ -300,21 +299,16 @@ def test_pipelines_depend_on_the_generator_alone():
     assert (one != other).any()
 
 
-def test_a_pipeline_mixes_and_takes_steps_that_return_new_arrays():
-    def load(index):
-        return np.full((8, 8, 3), index, np.uint8), np.array([[0, 0, 8, 8]], np.float32), np.array([index], np.int32)
-
-    def side_by_side(index, count, load, rng):
-        parts = [load(index), load((index + 1) % count)]
-        boxes = np.concatenate([parts[0][1], parts[1][1] + [8, 0, 8, 0]]).astype(np.float32)
-        return np.concatenate([part[0] for part in parts], axis=1), boxes, np.concatenate([part[2] for part in parts])
+def test_a_pipeline_takes_steps_that_return_new_arrays():
+    image = np.concatenate([np.full((8, 8, 3), value, np.uint8) for value in (2, 0)], axis=1)
+    sample = image, np.float32([[0, 0, 8, 8], [8, 0, 16, 8]]), np.int32([2, 0])
 
     def invert(image, boxes, labels, rng):
         return 255 - image, boxes, labels
 
     canvas = np.empty((16, 32, 3), np.uint8)
-    pipeline = Pipeline(Resize(interpolation="nearest"), before=(invert,), after=(invert,), mix=side_by_side)
-    boxes, labels, _ = pipeline(load, 2, 3, canvas, np.random.default_rng(0))
+    pipeline = Pipeline(Resize(interpolation="nearest"), before=(invert,), after=(invert,))
+    boxes, labels, _ = pipeline(sample, canvas, np.random.default_rng(0))
     assert (canvas[:, :16] == 2).all()
     assert (canvas[:, 16:] == 0).all()
     assert labels.tolist() == [2, 0]
@@ -325,3 +319,10 @@ def test_plain_pipelines():
     assert plain_pipeline("letterbox", "area", 0).place == Resize("letterbox", "area", 0)
     assert plain_pipeline().after == ()
     assert plain_pipeline(flip=0.5).after == (Flip(0.5),)
+
+
+def test_one_image_is_letterboxed_by_one_call():
+    image = np.full((20, 40, 3), 200, np.uint8)
+    canvas, geometry = plain_pipeline("letterbox", pad_value=7).image(image, (32, 32))
+    assert canvas.shape == (32, 32, 3) and (canvas[8:24] == 200).all() and (canvas[:8] == 7).all()
+    np.testing.assert_allclose(geometry.inverse(np.float32([[0, 8, 32, 24]]), clip=True), [[0, 0, 40, 20]])

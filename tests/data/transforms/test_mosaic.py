@@ -23,11 +23,25 @@ def load(index):
     return image, np.float32([OBJECTS[index]]), np.int32([index])
 
 
+class Samples:
+    """The first `count` samples; `seen` are those that were loaded."""
+
+    def __init__(self, count=5, read=load):
+        self.count, self.read, self.seen = count, read, []
+
+    def __len__(self):
+        return self.count
+
+    def load(self, index, rng):
+        self.seen.append(index)
+        return self.read(index)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 4))
 def test_boxes_stay_on_their_objects(seed, index):
     mosaic = Mosaic(1.0, side=160, interpolation="nearest")
-    image, boxes, labels = mosaic(index, len(SIZES), load, np.random.default_rng(seed))
+    image, boxes, labels = mosaic(Samples()).load(index, np.random.default_rng(seed))
     assert image.shape == (160, 160, 3) and image.dtype == np.uint8
     assert boxes.dtype == np.float32 and labels.dtype == np.int32 and len(boxes) == len(labels)
     assert len(set(labels.tolist())) == len(labels), "four different samples"
@@ -46,33 +60,34 @@ def test_every_sample_is_met_and_the_first_one_always():
     rng = np.random.default_rng(0)
     mosaic, met = Mosaic(1.0, side=160), set()
     for _ in range(30):
-        loaded = []
-        mosaic(3, len(SIZES), lambda i, seen=loaded: seen.append(i) or load(i), rng)
-        assert 3 in loaded and len(set(loaded)) == 4
-        met |= set(loaded)
+        samples = Samples()
+        mosaic(samples).load(3, rng)
+        assert 3 in samples.seen and len(set(samples.seen)) == 4
+        met |= set(samples.seen)
     assert met == set(range(5))
 
 
 def test_images_without_boxes_and_few_samples():
     rng = np.random.default_rng(0)
-    image, boxes, labels = Mosaic(1.0, side=64)(0, 1, lambda _: load(2), rng)
+    image, boxes, labels = Mosaic(1.0, side=64)(Samples(1, lambda _: load(2))).load(0, rng)
     assert (image == 10).all() and boxes.shape == (0, 4) and labels.shape == (0,)
     for count in (1, 2, 3):
-        _, boxes, _ = Mosaic(1.0, side=64)(0, count, load, rng)
+        _, boxes, _ = Mosaic(1.0, side=64)(Samples(count)).load(0, rng)
         assert len(boxes)
 
 
 def test_probability_and_repetition():
     mosaic = Mosaic(0.5, side=64)
-    shapes = [mosaic(0, 5, load, np.random.default_rng(seed))[0].shape[:2] for seed in range(200)]
+    shapes = [mosaic(Samples()).load(0, np.random.default_rng(seed))[0].shape[:2] for seed in range(200)]
     assert 70 < shapes.count((64, 64)) < 130 and set(shapes) == {(64, 64), SIZES[0]}
-    first, again = (mosaic(1, 5, load, np.random.default_rng(7)) for _ in range(2))
+    first, again = (mosaic(Samples()).load(1, np.random.default_rng(7)) for _ in range(2))
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_in_a_pipeline():
     canvas = np.empty((96, 128, 3), np.uint8)
-    pipeline = Pipeline(place=Resize(), mix=Mosaic(1.0, side=64))
-    boxes, labels, _ = pipeline(load, 0, 5, canvas, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    sample = Mosaic(1.0, side=64)(Samples()).load(0, rng)
+    boxes, labels, _ = Pipeline(place=Resize())(sample, canvas, rng)
     assert (boxes >= 0).all() and (boxes[:, 2] <= 128).all() and (boxes[:, 3] <= 96).all() and len(labels) == len(boxes)

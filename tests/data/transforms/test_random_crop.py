@@ -5,7 +5,8 @@ import mindspore.dataset as ms_dataset
 import numpy as np
 import pytest
 
-from msdet.data.formats.imagefolder import ClassLoader, read_image_folder
+from msdet.data.formats.imagefolder import read_image_folder
+from msdet.data.loading.loaders import class_loader
 from msdet.data.transforms.random_crop import CropFlipColour
 from msdet.errors import UserError
 
@@ -77,7 +78,7 @@ def folder(tmp_path_factory):
 
 def batches(folder, workers, epoch=2, start=0, **options):
     transform = CropFlipColour()
-    with ClassLoader(read_image_folder(folder), transform, 2, [(32, 32)], training=True, seed=5, num_workers=workers,
+    with class_loader(read_image_folder(folder), transform, 2, [(32, 32)], training=True, seed=5, num_workers=workers,
                      **options) as loader:  # fmt: skip
         return [(batch.images.copy(), batch.labels, batch.image_ids) for batch in loader.epoch(epoch, start)]
 

@@ -77,7 +77,8 @@ def test_mindrecord_is_made_once_used_and_refused_when_stale(dataset, expected, 
         get_recipe(cfg).train_pipeline(),
         Runtime("CPU", 0, 1),
     ) as loader:
-        images, _, _, labels, _ = next(iter(loader.epoch(0))).arrays()
+        batch = next(iter(loader.epoch(0)))
+        images, labels = batch.images, batch.labels
     assert images.shape == (3, 512, 512, 3) and set(labels[labels >= 0].tolist()) <= {1, 4}
     changed = json.loads((dataset / "annotations" / "train.json").read_text())
     changed["annotations"][0]["category_id"] = 5

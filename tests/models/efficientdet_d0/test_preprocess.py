@@ -52,7 +52,7 @@ def test_mirrored_images_stay_at_the_top_left():
     box = np.float32([[0, 0, 10, 100]])
     canvas = np.full((128, 128, 3), 7, np.uint8)
     rng = np.random.default_rng(0)
-    boxes, _, geometry = pipeline(lambda _: (image.copy(), box, np.int32([0])), 0, 1, canvas, rng)
+    boxes, _, geometry = pipeline((image.copy(), box, np.int32([0])), canvas, rng)
     assert geometry.valid_size == (128, 64)
     np.testing.assert_allclose(boxes, [[40 * 1.28, 0, 64, 128]])
     assert canvas[64, 60].tolist() == [255, 255, 255] and canvas[64, 5].tolist() == [0, 0, 0]

@@ -79,11 +79,10 @@ def test_untrained_networks_expect_nothing():
 
 
 def test_mosaics_are_a_key():
-    assert recipe_of(script="train").train_pipeline().mix is None
-    pipeline = recipe_of("--mosaic=1", "--mosaic_probability=0.7", script="train").train_pipeline()
-    assert pipeline.mix == Mosaic(0.7) and len(pipeline.after) == 2
-    assert recipe_of("--mosaic=1", "--augment=0", script="train").train_pipeline().mix == Mosaic(0.5)
-    assert recipe_of("--mosaic=1").eval_pipeline().mix is None
+    assert recipe_of(script="train").mosaic() is None
+    recipe = recipe_of("--mosaic=1", "--mosaic_probability=0.7", script="train")
+    assert recipe.mosaic() == Mosaic(0.7) and len(recipe.train_pipeline().after) == 2
+    assert recipe_of("--mosaic=1", "--augment=0", script="train").mosaic() == Mosaic(0.5)
 
 
 def test_the_criterion_follows_the_keys():

@@ -7,20 +7,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from msdet.data.dataset import ImageSource
-from msdet.data.images.decode import MAX_IMAGE_PIXELS, decode_image
 from msdet.data.images.file_names import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, READABLE_SUFFIXES, is_litter
-from msdet.data.images.notes import ImageNote, collected_notes
-from msdet.data.loading.batch import BatchTask, ImageBatch, next_samples
-from msdet.data.loading.loader import BatchLoader
-from msdet.data.loading.order import sample_rng
-from msdet.data.transforms.pipeline import Pipeline
 from msdet.errors import UserError
 from msdet.text import some_of
 
@@ -172,143 +165,3 @@ def _listed(folder: Path) -> tuple[list[str], list[str]]:
         names = sorted(entry.name for entry in entries if not is_litter(entry.name) and entry.is_file())
     pictures = [name for name in names if name.lower().endswith(READABLE_SUFFIXES)]
     return pictures, [name for name in names if not name.lower().endswith(READABLE_SUFFIXES)]
-
-
-class ClassTransform(Protocol):
-    """From a file to the network's input; it travels to the workers."""
-
-    def __call__(
-        self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int, data: bytes | None = None
-    ) -> None:
-        """Fills `canvas` uint8 (h, w, 3) RGB; `data` are the bytes of the file, if it has been read.
-
-        Raises:
-            UserError: the file cannot be used.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A transform that decodes and then does what a pipeline of detectors' steps says."""
-
-    pipeline: Pipeline
-
-    def __call__(
-        self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int, data: bytes | None = None
-    ) -> None:
-        def load(_: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            return (
-                decode_image(path, max_pixels=max_pixels, data=data),
-                np.zeros((0, 4), np.float32),
-                np.zeros(0, np.int32),
-            )
-
-        self.pipeline(load, 0, 1, canvas, rng)
-
-
-class ClassBatch(ImageBatch):
-    """Pictures and their labels, int32 (N,)."""
-
-    @property
-    def valid_sizes(self) -> np.ndarray:
-        """int32 (N, 2): all of the input; nothing is padded."""
-        return np.tile(np.int32([self.size]), (len(self.images), 1))
-
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """What a training step takes, in order: images, valid sizes, labels."""
-        return self.images, self.valid_sizes, self.labels
-
-
-@dataclass(slots=True)
-class ClassTargets:
-    """What a batch is besides its pixels: labels, and what is wrong with the pictures that it goes without, by their
-    positions in the folder, and what is odd about those that it has; `cut` is for detectors."""
-
-    labels: np.ndarray
-    bad: dict[int, str] = field(default_factory=dict)
-    cut: int = 0
-    notes: list[ImageNote] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class ClassBatchMaker:
-    """Makes batches of an image folder; the result depends on the task alone.
-
-    All randomness of a picture comes from (seed, epoch, its number), so that a run is the same for any number of
-    workers and can go on in the middle of an epoch.
-    """
-
-    dataset: ImageFolder
-    transform: ClassTransform
-    seed: int
-    max_image_pixels: int = MAX_IMAGE_PIXELS
-    stand_in: str = "none"
-
-    def make(self, task: BatchTask, images: np.ndarray) -> ClassTargets:
-        """Fills `images` uint8 (N, h, w, 3).
-
-        Raises:
-            UserError: a picture of the batch cannot be used, and nothing may take its place.
-        """
-        bad: dict[int, str] = {}
-        with collected_notes() as notes:
-            indices = [
-                self._fill(images[position], index, key, task.epoch, bad)
-                for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True))
-            ]
-        return ClassTargets(self.dataset.labels[indices], bad, notes=notes)
-
-    def _fill(self, canvas: np.ndarray, index: int, key: int, epoch: int, bad: dict[int, str]) -> int:
-        """Fills a canvas with a picture or what stands in for it; returns the position of the picture it shows."""
-        behind = next_samples(index, len(self.dataset)) if self.stand_in == "next" else ()
-        for candidate in (index, *behind):
-            rng = sample_rng(self.seed, epoch, key)
-            try:
-                path, store = self.dataset[candidate].image_path, self.dataset.store
-                data = None if store is None else store.read(path)
-                self.transform(path, canvas, rng, self.max_image_pixels, data)
-            except UserError as error:
-                if self.stand_in == "none":
-                    raise
-                bad[candidate] = str(error)
-            else:
-                return candidate
-        if self.stand_in == "next":
-            raise UserError(f"{bad[index]}; and so are the pictures behind it")
-        canvas[...] = 128
-        return index
-
-
-class ClassLoader(BatchLoader):
-    """Batches of an image folder, made as `BatchLoader` makes those of a detector.
-
-    Args:
-        dataset: the pictures.
-        pipeline: a `ClassTransform`, or a `Pipeline` whose placement brings the picture to the input's size.
-        batch_size, sizes, options: see `BatchLoader`.
-    """
-
-    def __init__(
-        self,
-        dataset: ImageFolder,
-        pipeline: ClassTransform | Pipeline,
-        batch_size: int,
-        sizes: Sequence[tuple[int, int]],
-        **options: object,
-    ) -> None:
-        super().__init__(dataset, pipeline, batch_size, sizes, **options)
-        transform = Placed(pipeline) if isinstance(pipeline, Pipeline) else pipeline
-        maker = self._maker
-        self._maker = ClassBatchMaker(dataset, transform, maker.seed, maker.max_image_pixels, maker.stand_in)
-
-    def _batch(self, task: BatchTask, images: np.ndarray, targets: ClassTargets) -> ClassBatch:
-        return ClassBatch(
-            images=images,
-            labels=targets.labels,
-            image_ids=[self.dataset.files[index] for index in task.indices.tolist()],
-            size=task.size,
-            indices=task.indices,
-            epoch=task.epoch,
-            number=task.number,
-        )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from msdet.data.images.decode import MAX_IMAGE_PIXELS
 from msdet.data.images.notes import ImageNote, collected_notes
 from msdet.data.loading.order import sample_rng
 from msdet.data.transforms.augment import Labelled
+from msdet.data.transforms.mosaic import Mosaic
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.data.transforms.resize import Geometry
-from msdet.errors import UserError
+from msdet.errors import UsageError, UserError
 
 NO_LABEL = -1
 # Where so many images in a row cannot be used, something else is wrong: a disk that is not there.
@@ -23,7 +25,7 @@ MOST_STAND_INS = 16
 
 
 @dataclass(kw_only=True)
-class ImageBatch:
+class ImageBatch(ABC):
     """What batches of every task are.
 
     Attributes:
@@ -44,6 +46,16 @@ class ImageBatch:
     epoch: int
     number: int
 
+    @property
+    @abstractmethod
+    def valid_sizes(self) -> np.ndarray:
+        """int32 (N, 2): height and width that each image covers of its input, from the top left; the rest is
+        padding (right only where no step after the placement moves the pixels)."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a training step takes, by name, in its order: `images`, `valid_sizes` and the targets."""
+
 
 @dataclass(kw_only=True)
 class Batch(ImageBatch):
@@ -61,13 +73,16 @@ class Batch(ImageBatch):
 
     @property
     def valid_sizes(self) -> np.ndarray:
-        """int32 (N, 2): height and width that each image covers of its input, from the top left; the rest is padding
-        (right only where no step after the placement moves the pixels)."""
         return np.array([geometry.valid_size for geometry in self.geometry], np.int32).reshape(-1, 2)
 
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """What a training step takes, in order: images, valid sizes, boxes, labels, size."""
-        return self.images, self.valid_sizes, self.boxes, self.labels, np.array(self.size, np.float32)
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "images": self.images,
+            "valid_sizes": self.valid_sizes,
+            "boxes": self.boxes,
+            "labels": self.labels,
+            "size": np.array(self.size, np.float32),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +117,51 @@ class Targets:
     notes: list[ImageNote] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class BatchMaker:
-    """Makes batches of a dataset; it travels to the workers, and its result depends on the task alone.
+class TargetsOf(Protocol):
+    """What every task's targets have: `bad` says what is wrong with the images that a batch goes without, by their
+    positions in the dataset, `notes` what is odd about those that it has; `cut` counts boxes that were left out."""
+
+    cut: int
+    bad: dict[int, str]
+    notes: list[ImageNote]
+
+
+class BatchMaker(ABC):
+    """Makes the batches of one task; it travels to the workers, and its result depends on the task alone.
 
     Attributes:
+        dataset: the samples.
+    """
+
+    dataset: Any
+
+    @abstractmethod
+    def make(self, task: BatchTask, images: np.ndarray) -> Any:
+        """Fills `images` uint8 (N, h, w, 3) and returns the targets; see `TargetsOf`.
+
+        Raises:
+            UserError: an image of the batch cannot be used, and nothing may take its place.
+        """
+
+    @abstractmethod
+    def batch(self, task: BatchTask, images: np.ndarray, targets: Any) -> Any:
+        """Puts a batch together, in the main process."""
+
+
+@dataclass(frozen=True)
+class DetectionBatches(BatchMaker):
+    """Batches of a detector.
+
+    Attributes:
+        dataset: the samples.
+        pipeline: what happens to each of them.
+        seed: of all randomness; that of a sample comes from (seed, epoch, its number).
         max_boxes: padded number of boxes M of an image; doubled as often as an image of the batch needs it.
         cut_boxes: instead keep at most max_boxes of an image, drawn at random, and count the rest.
         max_image_pixels: larger images are an error.
         stand_in: what takes the place of an image that cannot be used: `none` (an error), `next` (the sample behind
-            it: training), or `grey` (a grey picture of the annotated size, without boxes: evaluation).
+            it: training), or `grey` (a grey image of the annotated size, without boxes: evaluation).
+        mosaic: makes of the samples those that the pipeline is given.
     """
 
     dataset: DetectionDataset
@@ -121,60 +171,25 @@ class BatchMaker:
     cut_boxes: bool = False
     max_image_pixels: int = MAX_IMAGE_PIXELS
     stand_in: str = "none"
+    mosaic: Mosaic | None = None
 
-    def load(self, index: int) -> Labelled:
-        """Image uint8 (H, W, 3), boxes float32 (n, 4) and labels int32 (n,) of a sample, without crowds.
-
-        Raises:
-            UserError: the image cannot be used.
-        """
-        sample = self.dataset.samples[index]
-        image = self.dataset.decode(sample, self.max_image_pixels)
-        boxes, labels = sample.targets()
-        # Steps may change what they get; the sample's own arrays serve the next epoch.
-        return image, boxes.copy(), labels.copy()
-
-    def _load_or_stand_in(self, index: int, bad: dict[int, str]) -> Labelled:
-        """As `load`; what is wrong with an image that has a stand-in goes into `bad`."""
-        try:
-            return self.load(index)
-        except UserError as error:
-            if self.stand_in == "none":
-                raise
-            bad[index] = str(error)
-            if self.stand_in == "grey":
-                return self._grey(index)
-            first = error
-        for other in next_samples(index, len(self.dataset)):
-            try:
-                return self.load(other)
-            except UserError as error:
-                bad[other] = str(error)
-        raise UserError(f"{first}; and so are the {MOST_STAND_INS} images behind it") from first
-
-    def _grey(self, index: int) -> Labelled:
-        sample = self.dataset.samples[index]
-        image = np.full((sample.height or 64, sample.width or 64, 3), 128, np.uint8)
-        return image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+    def __post_init__(self) -> None:
+        if self.max_boxes < 1:
+            raise UsageError(f"max_boxes is {self.max_boxes}: it must be at least 1")
 
     def make(self, task: BatchTask, images: np.ndarray) -> Targets:
-        """Fills `images` uint8 (N, h, w, 3).
-
-        Raises:
-            UserError: an image of the batch cannot be used, and nothing may take its place.
-        """
         with collected_notes() as notes:
             targets = self._make(task, images)
         targets.notes = notes
         return targets
 
     def _make(self, task: BatchTask, images: np.ndarray) -> Targets:
-        boxes, labels, geometry = [], [], []
-        cut, bad = 0, {}
-        load = functools.partial(self._load_or_stand_in, bad=bad)
+        boxes, labels, geometry, cut = [], [], [], 0
+        reader = SampleReader(self.dataset, self.max_image_pixels, self.stand_in)
+        samples = reader if self.mosaic is None else self.mosaic(reader)
         for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True)):
             rng = sample_rng(self.seed, task.epoch, key)
-            found, classes, where = self.pipeline(load, index, len(self.dataset), images[position], rng)
+            found, classes, where = self.pipeline(samples.load(index, rng), images[position], rng)
             if self.cut_boxes and len(found) > self.max_boxes:
                 cut += len(found) - self.max_boxes
                 kept = np.sort(rng.permutation(len(found))[: self.max_boxes])
@@ -182,7 +197,72 @@ class BatchMaker:
             boxes.append(found)
             labels.append(classes)
             geometry.append(where)
-        return Targets(*pad_targets(boxes, labels, self.max_boxes), geometry, cut, bad)
+        return Targets(*pad_targets(boxes, labels, self.max_boxes), geometry, cut, reader.bad)
+
+    def batch(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
+        return Batch(
+            images=images,
+            boxes=targets.boxes,
+            labels=targets.labels,
+            image_ids=[self.dataset.samples[index].image_id for index in task.indices.tolist()],
+            geometry=targets.geometry,
+            size=task.size,
+            indices=task.indices,
+            epoch=task.epoch,
+            number=task.number,
+        )
+
+
+class SampleReader:
+    """Reads samples, or what stands in for those whose image cannot be used; see `DetectionBatches`.
+
+    Attributes:
+        bad: what is wrong with images that have a stand-in, by their positions.
+    """
+
+    def __init__(self, dataset: DetectionDataset, max_image_pixels: int, stand_in: str) -> None:
+        self.dataset = dataset
+        self.max_image_pixels = max_image_pixels
+        self.stand_in = stand_in
+        self.bad: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def load(self, index: int, rng: np.random.Generator) -> Labelled:
+        """Image uint8 (H, W, 3), boxes float32 (n, 4) and labels int32 (n,) of a sample, without crowds.
+
+        Raises:
+            UserError: the image cannot be used, and nothing may take its place.
+        """
+        del rng
+        try:
+            return self._read(index)
+        except UserError as error:
+            if self.stand_in == "none":
+                raise
+            self.bad[index] = str(error)
+            if self.stand_in == "grey":
+                return self._grey(index)
+            first = error
+        for other in next_samples(index, len(self.dataset)):
+            try:
+                return self._read(other)
+            except UserError as error:
+                self.bad[other] = str(error)
+        raise UserError(f"{first}; and so are the {MOST_STAND_INS} images behind it") from first
+
+    def _read(self, index: int) -> Labelled:
+        sample = self.dataset.samples[index]
+        image = self.dataset.decode(sample, self.max_image_pixels)
+        boxes, labels = sample.targets()
+        # Steps may change what they get; the sample's own arrays serve the next epoch.
+        return image, boxes.copy(), labels.copy()
+
+    def _grey(self, index: int) -> Labelled:
+        sample = self.dataset.samples[index]
+        image = np.full((sample.height or 64, sample.width or 64, 3), 128, np.uint8)
+        return image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
 
 
 def next_samples(index: int, count: int) -> Iterator[int]:

@@ -7,16 +7,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
-from msdet.data.dataset import DetectionDataset
-from msdet.data.images.decode import MAX_IMAGE_PIXELS
 from msdet.data.images.notes import ImageNote
-from msdet.data.loading.batch import Batch, BatchMaker, BatchTask, Targets
+from msdet.data.loading.batch import BatchMaker, BatchTask, TargetsOf
 from msdet.data.loading.order import Shard, batch_size_px, epoch_order
 from msdet.data.loading.workers import Stopped, WorkerPool, WorkersLost
-from msdet.data.transforms.pipeline import Pipeline
 from msdet.errors import UsageError, UserError
 
 logger = logging.getLogger(__name__)
@@ -33,8 +31,7 @@ class BatchLoader:
     Use it as a context manager, or call `close()`: worker processes stay between epochs.
 
     Args:
-        dataset: the samples.
-        pipeline: what happens to each of them.
+        maker: of the batches of a dataset.
         batch_size: images of a batch of this rank.
         sizes: network sizes (h, w). With several, one is drawn every `resize_rate` batches, alike on all ranks.
         training: shuffled, and equally many whole batches on every rank; otherwise every image exactly once, in the
@@ -42,18 +39,13 @@ class BatchLoader:
         shuffle: takes the place of what `training` says.
         drop_last: training only: the images of the last incomplete batch wait for another epoch; False repeats images
             to fill it. A dataset smaller than one batch always repeats.
-        seed: of order, sizes and augmentation; not negative.
+        seed: of order and sizes; not negative.
         rank, group_size: this process and the number of processes that train together.
         num_workers: processes that make batches; 0 makes them in this one.
         prefetch: batches made ahead by each worker.
-        max_boxes: padded number of boxes of an image; doubled as often as a batch needs it.
-        cut_boxes: keep at most max_boxes boxes of an image, drawn at random, and count the others in `boxes_cut`.
         resize_rate: batches of one size in a row.
         stall_timeout: seconds to wait for a batch before it is an error.
-        max_image_pixels: larger images are an error.
         is_stopped: asked while a batch is waited for; True ends the epoch early.
-        on_bad_image: `error`, or `skip`: in training the sample behind it takes the place of an image that cannot be
-            used, in evaluation a grey picture, which is not scored; the end of the epoch names such images.
 
     Attributes:
         steps_per_epoch: batches of an epoch on this rank.
@@ -66,8 +58,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        dataset: DetectionDataset,
-        pipeline: Pipeline,
+        maker: BatchMaker,
         batch_size: int,
         sizes: Sequence[tuple[int, int]],
         *,
@@ -79,29 +70,24 @@ class BatchLoader:
         group_size: int = 1,
         num_workers: int = 2,
         prefetch: int = 2,
-        max_boxes: int = 50,
-        cut_boxes: bool = False,
         resize_rate: int = 1,
         stall_timeout: float = 120.0,
-        max_image_pixels: int = MAX_IMAGE_PIXELS,
-        on_bad_image: str = "error",
         is_stopped: Callable[[], bool] = _never,
     ) -> None:
-        if not len(dataset):
-            raise UserError(f"{dataset.ann_file} has no images to make batches of")
-        _check_ranges(batch_size=batch_size, max_boxes=max_boxes, resize_rate=resize_rate, prefetch=prefetch)
+        self.dataset = maker.dataset
+        if not len(self.dataset):
+            raise UserError(f"{self.dataset.ann_file} has no images to make batches of")
+        _check_ranges(batch_size=batch_size, resize_rate=resize_rate, prefetch=prefetch)
         if num_workers < 0 or seed < 0 or not 0 <= rank < group_size or not sizes:
             raise UsageError(
                 f"num_workers={num_workers} and seed={seed} must not be negative, rank={rank} must lie below "
                 f"group_size={group_size}, and there must be a size"
             )
-        self.dataset = dataset
         self.sizes = [(int(height), int(width)) for height, width in sizes]
         self.boxes_cut = 0
         self._shuffle = training if shuffle is None else shuffle
-        self._shard = Shard(len(dataset), batch_size, rank, group_size, training, drop_last)
-        stand_in = "none" if on_bad_image != "skip" else "next" if training else "grey"
-        self._maker = BatchMaker(dataset, pipeline, seed, max_boxes, cut_boxes, max_image_pixels, stand_in)
+        self._shard = Shard(len(self.dataset), batch_size, rank, group_size, training, drop_last)
+        self._maker = maker
         self.bad: dict[int, str] = {}
         self._told: dict[str, set[str]] = {}
         self._seed, self._resize_rate = seed, resize_rate
@@ -128,7 +114,7 @@ class BatchLoader:
             self._pool = WorkerPool(self._maker, self._num_workers, slots, self._slot_bytes, self._stall_timeout)
             self._close_pool = weakref.finalize(self, self._pool.close)
 
-    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Any]:
         """The batches of an epoch from `start_batch` on, in order.
 
         The images of a batch are valid until the next one is asked for. One epoch can run at a time.
@@ -154,7 +140,7 @@ class BatchLoader:
     ) -> None:
         self.close()
 
-    def _with_report(self, batches: Iterator[Batch], epoch: int) -> Iterator[Batch]:
+    def _with_report(self, batches: Iterator[Any], epoch: int) -> Iterator[Any]:
         """Names at the end the images that the epoch went without."""
         self.bad = {}
         try:
@@ -169,14 +155,14 @@ class BatchLoader:
         indices, keys = self._shard.batch(order, number)
         return BatchTask(epoch, number, self.size_of(epoch, number), indices, keys)
 
-    def _in_process(self, tasks: Iterator[BatchTask]) -> Iterator[Batch]:
+    def _in_process(self, tasks: Iterator[BatchTask]) -> Iterator[Any]:
         memory = np.empty(self._slot_bytes, np.uint8)
         for task in tasks:
             shape = (len(task.indices), *task.size, 3)
             images = memory[: int(np.prod(shape))].reshape(shape)
             yield self._finished(task, images, self._maker.make(task, images))
 
-    def _from_workers(self, tasks: Iterator[BatchTask]) -> Iterator[Batch]:
+    def _from_workers(self, tasks: Iterator[BatchTask]) -> Iterator[Any]:
         self.start()
         pool = self._pool
         pending: deque[tuple[int, BatchTask]] = deque()
@@ -212,24 +198,11 @@ class BatchLoader:
                 return
             pending.append((pool.submit(task, self._is_stopped), task))
 
-    def _finished(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
+    def _finished(self, task: BatchTask, images: np.ndarray, targets: TargetsOf) -> Any:
         self.bad |= targets.bad
-        self._log_notes(targets.notes)
-        return self._batch(task, images, targets)
-
-    def _batch(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
         self.boxes_cut += targets.cut
-        return Batch(
-            images=images,
-            boxes=targets.boxes,
-            labels=targets.labels,
-            image_ids=[self.dataset.samples[index].image_id for index in task.indices.tolist()],
-            geometry=targets.geometry,
-            size=task.size,
-            indices=task.indices,
-            epoch=task.epoch,
-            number=task.number,
-        )
+        self._log_notes(targets.notes)
+        return self._maker.batch(task, images, targets)
 
     def _log_notes(self, notes: Sequence[ImageNote]) -> None:
         """Names images that are read but odd: each once, the first few of a kind."""

@@ -1,10 +1,11 @@
 """Augmentation: what happens to an image and its boxes on the way into the network's input.
 
-Three kinds of step, all small classes with fields:
+Steps are small classes with fields:
 
-- a `Transform` takes and returns (image uint8 HWC RGB, boxes float32 (n, 4) xyxy px, labels int32 (n,));
-- a `Placement` writes an image into the canvas, the uint8 (h, w, 3) array that is the network's input;
-- a `Mixer` makes one image out of several samples (mosaic).
+- a `SampleSource` loads samples: (image uint8 HWC RGB, boxes float32 (n, 4) xyxy px, labels int32 (n,)); the mosaic is
+  one that makes a sample out of several of another source;
+- a `Transform` takes and returns a sample;
+- a `Placement` writes an image into the canvas, the uint8 (h, w, 3) array that is the network's input.
 
 `pipeline.py` strings them together. Every draw comes from the generator that is handed in. A step may change the
 image and arrays it was given: nobody else holds them.
@@ -12,7 +13,6 @@ image and arrays it was given: nobody else holds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,6 @@ from msdet.data.transforms.resize import Geometry, plan_resize, resize_for_eval,
 from msdet.ops.boxes import clip_boxes
 
 Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]
-LoadSample = Callable[[int], Labelled]
 
 
 class Transform(Protocol):
@@ -49,11 +48,13 @@ class Placement(Protocol):
         ...
 
 
-class Mixer(Protocol):
-    """The step that makes an image out of sample `index` and others of the `count` samples."""
+class SampleSource(Protocol):
+    """Loaded samples of a dataset; one may wrap another, as the mosaic does."""
 
-    def __call__(self, index: int, count: int, load: LoadSample, rng: np.random.Generator) -> Labelled:
-        """Returns the mixed image, boxes and labels; `load(i)` reads sample i."""
+    def __len__(self) -> int: ...
+
+    def load(self, index: int, rng: np.random.Generator) -> Labelled:
+        """Image, boxes and labels of sample `index`; whoever asks may change them."""
         ...
 
 

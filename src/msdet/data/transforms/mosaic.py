@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from msdet.data.transforms.augment import Labelled, LoadSample, Window
+from msdet.data.transforms.augment import Labelled, SampleSource, Window
 from msdet.data.transforms.resize import resize_into, size_of
 
 # Left, top, right, bottom of a tile in the canvas.
@@ -15,7 +15,8 @@ Tile = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Mosaic:
-    """With probability `p` a square of four images that meet in a random point, else the image alone.
+    """Makes of a source of samples one that gives, with probability `p`, a square of four images that meet in a random
+    point, else the image alone.
 
     Each image is resized, its aspect ratio kept, until it covers its tile; what sticks out, at a random place, is left
     away. Boxes are cut to what is seen of them. The other three images are drawn from all samples, different ones where
@@ -35,16 +36,21 @@ class Mosaic:
     interpolation: str = "linear"
     min_side: float = 1.0
 
-    def __call__(self, index: int, count: int, load: LoadSample, rng: np.random.Generator) -> Labelled:
+    def __call__(self, samples: SampleSource) -> SampleSource:
+        """The source whose samples are mosaics."""
+        return _MosaicSamples(self, samples)
+
+    def make(self, samples: SampleSource, index: int, rng: np.random.Generator) -> Labelled:
+        """Sample `index` alone, or with three others."""
         if rng.uniform() >= self.p:
-            return load(index)
-        members = rng.permutation([index, *_others(index, count, rng)])
+            return samples.load(index, rng)
+        members = rng.permutation([index, *_others(index, len(samples), rng)])
         x, y = np.round(rng.uniform(*self.cut, 2) * self.side).astype(int).tolist()
         tiles = ((0, 0, x, y), (x, 0, self.side, y), (0, y, x, self.side), (x, y, self.side, self.side))
         canvas = np.empty((self.side, self.side, 3), np.uint8)
         found, classes = [], []
         for member, tile in zip(members.tolist(), tiles, strict=True):
-            boxes, labels = self._fill(canvas, tile, load(member), rng)
+            boxes, labels = self._fill(canvas, tile, samples.load(member, rng), rng)
             found.append(boxes)
             classes.append(labels)
         return canvas, np.concatenate(found), np.concatenate(classes)
@@ -68,6 +74,18 @@ class Mosaic:
         moved = np.clip(window.geometry().forward(boxes), tile[:2] * 2, tile[2:] * 2).astype(np.float32)
         kept = ((moved[:, 2:] - moved[:, :2]) > self.min_side).all(axis=1)
         return moved[kept], labels[kept]
+
+
+@dataclass(frozen=True)
+class _MosaicSamples:
+    mosaic: Mosaic
+    samples: SampleSource
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def load(self, index: int, rng: np.random.Generator) -> Labelled:
+        return self.mosaic.make(self.samples, index, rng)
 
 
 def _others(index: int, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From one sample to one filled canvas: the steps of `src/msdet/data/transforms/augment.py` in a row."""
+"""From one sample to one filled canvas: the steps of `augment.py` in a row."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from msdet.data.transforms.augment import (
     ColourJitter,
     Flip,
     JitterCrop,
-    LoadSample,
-    Mixer,
+    Labelled,
     Placement,
     Resize,
     Transform,
@@ -21,30 +20,28 @@ from msdet.data.transforms.resize import Geometry
 
 @dataclass(frozen=True)
 class Pipeline:
-    """mix (or load) -> before -> place -> after.
+    """before -> place -> after.
 
     Attributes:
         place: brings the image to the size of the network's input.
         before: transforms of the image at its own size.
         after: transforms of the canvas, which keep its size.
-        mix: makes the image out of several samples; without it the sample is loaded alone.
     """
 
     place: Placement
     before: tuple[Transform, ...] = ()
     after: tuple[Transform, ...] = ()
-    mix: Mixer | None = None
 
     def __call__(
-        self, load: LoadSample, index: int, count: int, canvas: np.ndarray, rng: np.random.Generator
+        self, sample: Labelled, canvas: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, Geometry]:
-        """Fills `canvas` uint8 (h, w, 3) from sample `index` of `count`.
+        """Fills `canvas` uint8 (h, w, 3) from a sample, which may be changed on the way.
 
         Returns:
             boxes float32 (n, 4) xyxy px of the canvas, labels int32 (n,), and the geometry of the placement (which
             tells the way back only where no other step moved the boxes).
         """
-        image, boxes, labels = load(index) if self.mix is None else self.mix(index, count, load, rng)
+        image, boxes, labels = sample
         for step in self.before:
             image, boxes, labels = step(image, boxes, labels, rng)
         boxes, labels, geometry = self.place(image, boxes, labels, canvas, rng)
@@ -54,6 +51,15 @@ class Pipeline:
         if image is not canvas:
             canvas[...] = image
         return boxes, labels, geometry
+
+    def image(
+        self, image: np.ndarray, size: tuple[int, int], rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, Geometry]:
+        """One image without annotations, uint8 (H, W, 3), in an input of `size` (h, w), and how it came there."""
+        canvas = np.zeros((*size, 3), np.uint8)
+        nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+        _, _, geometry = self((image, *nothing), canvas, rng or np.random.default_rng(0))
+        return canvas, geometry
 
 
 def plain_pipeline(

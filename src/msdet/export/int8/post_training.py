@@ -16,7 +16,6 @@ from msdet.export.int8.graph import Grid
 
 if TYPE_CHECKING:
     from msdet.config import Config
-    from msdet.data.transforms.pipeline import Pipeline
     from msdet.export.form import Form
     from msdet.models.recipe import Recipe
 
@@ -35,7 +34,8 @@ def calibration_arrays(cfg: Config, recipe: Recipe, form: Form) -> Iterator[list
     waiting: list[tuple[np.ndarray, Any]] = []
     count = 0
     for frame in media:
-        waiting.append(_placed(place, frame.image, form.size))
+        canvas, geometry = place.image(frame.image, form.size)
+        waiting.append((canvas, geometry.valid_size))
         count += 1
         if len(waiting) == form.batch_size:
             yield _arrays(waiting, preprocess, form)
@@ -61,13 +61,6 @@ def calibration_pictures(cfg: Config) -> Media:
     if not Path(cfg.calibration).is_dir():
         raise UsageError(f"{cfg.where('calibration')} {cfg.calibration} is no folder")
     return open_media(cfg.calibration, cfg.max_image_pixels)
-
-
-def _placed(place: Pipeline, image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
-    canvas = np.zeros((*size, 3), np.uint8)
-    none = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
-    _, _, geometry = place(lambda _: (image, *none), 0, 1, canvas, np.random.default_rng(0))
-    return canvas, geometry.valid_size
 
 
 def _arrays(placed: Sequence[tuple[np.ndarray, tuple[int, int]]], preprocess: Any, form: Form) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from mindspore import nn
 
-from msdet.data.formats.imagefolder import ClassTransform
+from msdet.data.loading.class_batch import ClassTransform
 from msdet.data.transforms.centre_crop import ResizeAndCrop
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.data.transforms.random_crop import CropFlipColour

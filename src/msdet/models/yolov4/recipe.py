@@ -9,7 +9,6 @@ from typing import ClassVar
 from mindspore import nn
 
 from msdet.data.transforms.mosaic import Mosaic
-from msdet.data.transforms.pipeline import Pipeline
 from msdet.models.darknet53.network import CspDarkNet53
 from msdet.models.weight_names import WeightSource
 from msdet.models.yolo.recipe import YoloRecipe
@@ -53,11 +52,8 @@ class Recipe(YoloRecipe):
             cfg.detect_head_loss_coff,
         )
 
-    def train_pipeline(self) -> Pipeline:
-        pipeline = super().train_pipeline()
-        if not self.cfg.mosaic:
-            return pipeline
-        return replace(pipeline, mix=Mosaic(self.cfg.mosaic_probability))
+    def mosaic(self) -> Mosaic | None:
+        return Mosaic(self.cfg.mosaic_probability) if self.cfg.mosaic else None
 
     def test_options(self) -> PostprocessOptions:
         return replace(

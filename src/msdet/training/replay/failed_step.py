@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from msdet.training.step import TrainStep
 
 _REPORT, _BATCH, _WEIGHTS, _CONFIG = "report.json", "batch.npz", "weights.ckpt", "config.yaml"
-# Names of `Batch.arrays` and, shorter, of `ClassBatch.arrays`.
-_DETECTION = ("images", "valid_sizes", "boxes", "labels", "size")
-_CLASSES = ("images", "valid_sizes", "labels")
 
 
 def save_failed_step(trainer: Trainer, batch: Batch, losses: Sequence[float]) -> Path:
@@ -49,9 +46,7 @@ def save_failed_step(trainer: Trainer, batch: Batch, losses: Sequence[float]) ->
     folder = trainer.folder / "debug" / f"step_{trainer.step}"
     if trainer.runtime.group_size > 1:
         folder /= f"rank_{trainer.runtime.rank}"
-    arrays = batch.arrays()
-    names = _DETECTION if len(arrays) == len(_DETECTION) else _CLASSES
-    content = dict(zip(names, map(np.array, arrays), strict=True))
+    content = {name: np.array(array) for name, array in batch.arrays().items()}
     with atomic_path(folder / _BATCH) as beside:
         np.savez_compressed(beside, **content)
     card = {**trainer.card, "weights": "as trained"}
@@ -68,6 +63,7 @@ def save_failed_step(trainer: Trainer, batch: Batch, losses: Sequence[float]) ->
         "learning_rate": result.rate,
         "loss_scale": result.loss_scale,
         "skipped_in_a_row": trainer.skipped_in_a_row,
+        "inputs": list(content),
         "images": list(_describe_images(trainer, batch, content)),
     }
     write_json(folder / _REPORT, report)
@@ -121,7 +117,7 @@ def load_failed_step(folder: Path) -> FailedStep:
     report = read_json(folder / _REPORT)
     try:
         with np.load(folder / _BATCH, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in (_DETECTION if "size" in file.files else _CLASSES)}
+            arrays = {str(name): file[str(name)] for name in report["inputs"]}
         images = [str(image["id"]) for image in report["images"]]
         if len(images) != len(arrays["images"]) or not isinstance(report["losses"], dict):
             raise ValueError("report and batch are of different steps")

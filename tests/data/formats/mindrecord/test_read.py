@@ -17,7 +17,7 @@ from msdet.data.formats.format import SourceOptions
 from msdet.data.formats.mindrecord import write as mindrecord_writer
 from msdet.data.formats.mindrecord.read import fingerprint, load_mindrecord, read_card, shard_paths
 from msdet.data.formats.mindrecord.write import write_mindrecord
-from msdet.data.loading.loader import BatchLoader
+from msdet.data.loading.loaders import detection_loader
 from msdet.data.open import load_content
 from msdet.data.read_options import ReadOptions
 from msdet.data.transforms.pipeline import jitter_pipeline
@@ -71,13 +71,13 @@ def test_samples_and_images_are_those_of_the_files(files, made):
 def test_training_sees_the_same_batches(files, made, workers):
     sides = [files, read(made)]
     loaders = [
-        BatchLoader(side, jitter_pipeline(), 4, [(64, 64)], training=True, num_workers=number)
+        detection_loader(side, jitter_pipeline(), 4, [(64, 64)], training=True, num_workers=number)
         for side, number in zip(sides, (0, workers), strict=True)
     ]
     with loaders[0], loaders[1]:
         pairs = zip(loaders[0].epoch(1), loaders[1].epoch(1), strict=True)
         for ours, theirs in itertools.islice(pairs, 3):
-            for one, other in zip(ours.arrays(), theirs.arrays(), strict=True):
+            for one, other in zip(ours.arrays().values(), theirs.arrays().values(), strict=True):
                 np.testing.assert_array_equal(one, other)
             assert ours.image_ids == theirs.image_ids
 
