@@ -20,6 +20,7 @@ from msdet.errors import UsageError
 
 if TYPE_CHECKING:
     from msdet.config import Config
+    from msdet.data.loading.batch import ImageBatch
 
 # Pictures of a sheet, and pixels between them.
 _COLUMNS, _ROWS, _GAP = 4, 2, 6
@@ -78,14 +79,14 @@ def draw_samples(cfg: Config, split: str, epoch: int) -> Iterator[np.ndarray]:
             yield from _drawn(batch, dataset.class_names)
 
 
-def _drawn(batch: object, class_names: Sequence[str]) -> Iterator[np.ndarray]:
-    from msdet.data.formats.imagefolder import ClassBatch
+def _drawn(batch: ImageBatch, class_names: Sequence[str]) -> Iterator[np.ndarray]:
+    from msdet.data.loading.batch import Batch
     from msdet.ops.draw import draw_boxes, draw_lines
 
     for position, image_id in enumerate(batch.image_ids):
         image = np.array(batch.images[position])
         size = f"{batch.size[1]}x{batch.size[0]}"
-        if isinstance(batch, ClassBatch):
+        if not isinstance(batch, Batch):
             lines = [str(class_names[int(batch.labels[position])]), f"{image_id} ({size})"]
             yield draw_lines(image, lines)
             continue

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Unpack, overload
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from msdet.data.images.decode import MAX_IMAGE_PIXELS, decode_image
 from msdet.data.images.file_names import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, READABLE_SUFFIXES, is_litter
 from msdet.data.images.notes import ImageNote, collected_notes
 from msdet.data.loading.batch import BatchTask, ImageBatch, next_samples
-from msdet.data.loading.loader import BatchLoader
+from msdet.data.loading.loader import Loader, LoaderOptions
 from msdet.data.loading.order import sample_rng
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.errors import UserError
@@ -67,7 +67,15 @@ class ImageFolder(Sequence[ClassSample]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> ClassSample:
+    @overload
+    def __getitem__(self, index: int) -> ClassSample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ClassSample]: ...
+
+    def __getitem__(self, index: int | slice) -> ClassSample | list[ClassSample]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
         return ClassSample(self.root / self.files[index], self.files[index], int(self.labels[index]))
 
     @property
@@ -212,8 +220,8 @@ class ClassBatch(ImageBatch):
 
     @property
     def valid_sizes(self) -> np.ndarray:
-        """int32 (N, 2): all of the input; nothing is padded."""
-        return np.tile(np.int32([self.size]), (len(self.images), 1))
+        """All of the input; nothing is padded."""
+        return np.tile(np.array([self.size], np.int32), (len(self.images), 1))
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """What a training step takes, in order: images, valid sizes, labels."""
@@ -222,18 +230,16 @@ class ClassBatch(ImageBatch):
 
 @dataclass(slots=True)
 class ClassTargets:
-    """What a batch is besides its pixels: labels, and what is wrong with the pictures that it goes without, by their
-    positions in the folder, and what is odd about those that it has; `cut` is for detectors."""
+    """What a batch is besides its pixels: labels; see `ImageTargets`."""
 
     labels: np.ndarray
     bad: dict[int, str] = field(default_factory=dict)
-    cut: int = 0
     notes: list[ImageNote] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ClassBatchMaker:
-    """Makes batches of an image folder; the result depends on the task alone.
+    """See `Maker`.
 
     All randomness of a picture comes from (seed, epoch, its number), so that a run is the same for any number of
     workers and can go on in the middle of an epoch.
@@ -246,18 +252,13 @@ class ClassBatchMaker:
     stand_in: str = "none"
 
     def make(self, task: BatchTask, images: np.ndarray) -> ClassTargets:
-        """Fills `images` uint8 (N, h, w, 3).
-
-        Raises:
-            UserError: a picture of the batch cannot be used, and nothing may take its place.
-        """
         bad: dict[int, str] = {}
         with collected_notes() as notes:
             indices = [
                 self._fill(images[position], index, key, task.epoch, bad)
                 for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True))
             ]
-        return ClassTargets(self.dataset.labels[indices], bad, notes=notes)
+        return ClassTargets(self.dataset.labels[indices], bad, notes)
 
     def _fill(self, canvas: np.ndarray, index: int, key: int, epoch: int, bad: dict[int, str]) -> int:
         """Fills a canvas with a picture or what stands in for it; returns the position of the picture it shows."""
@@ -280,13 +281,13 @@ class ClassBatchMaker:
         return index
 
 
-class ClassLoader(BatchLoader):
-    """Batches of an image folder, made as `BatchLoader` makes those of a detector.
+class ClassLoader(Loader[ClassTargets, ClassBatch]):
+    """Batches of an image folder.
 
     Args:
         dataset: the pictures.
         pipeline: a `ClassTransform`, or a `Pipeline` whose placement brings the picture to the input's size.
-        batch_size, sizes, options: see `BatchLoader`.
+        batch_size, sizes, options: see `Loader`.
     """
 
     def __init__(
@@ -295,18 +296,18 @@ class ClassLoader(BatchLoader):
         pipeline: ClassTransform | Pipeline,
         batch_size: int,
         sizes: Sequence[tuple[int, int]],
-        **options: object,
+        **options: Unpack[LoaderOptions],
     ) -> None:
-        super().__init__(dataset, pipeline, batch_size, sizes, **options)
+        super().__init__(dataset, batch_size, sizes, **options)
         transform = Placed(pipeline) if isinstance(pipeline, Pipeline) else pipeline
-        maker = self._maker
-        self._maker = ClassBatchMaker(dataset, transform, maker.seed, maker.max_image_pixels, maker.stand_in)
+        self._files = dataset.files
+        self._maker = ClassBatchMaker(dataset, transform, self._seed, self._max_image_pixels, self._stand_in)
 
     def _batch(self, task: BatchTask, images: np.ndarray, targets: ClassTargets) -> ClassBatch:
         return ClassBatch(
             images=images,
             labels=targets.labels,
-            image_ids=[self.dataset.files[index] for index in task.indices.tolist()],
+            image_ids=[self._files[index] for index in task.indices.tolist()],
             size=task.size,
             indices=task.indices,
             epoch=task.epoch,

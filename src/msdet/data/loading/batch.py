@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from msdet.data.dataset import DetectionDataset
+from msdet.data.dataset import DetectionDataset, Pictures
 from msdet.data.images.decode import MAX_IMAGE_PIXELS
 from msdet.data.images.notes import ImageNote, collected_notes
 from msdet.data.loading.order import sample_rng
@@ -23,7 +25,7 @@ MOST_STAND_INS = 16
 
 
 @dataclass(kw_only=True)
-class ImageBatch:
+class ImageBatch(ABC):
     """What batches of every task are.
 
     Attributes:
@@ -44,6 +46,16 @@ class ImageBatch:
     epoch: int
     number: int
 
+    @property
+    @abstractmethod
+    def valid_sizes(self) -> np.ndarray:
+        """int32 (N, 2): height and width that each image covers of its input, from the top left; the rest is padding
+        (right only where no step after the placement moves the pixels)."""
+
+    @abstractmethod
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What a training step takes, in order: images, valid sizes, and what the criterion takes."""
+
 
 @dataclass(kw_only=True)
 class Batch(ImageBatch):
@@ -61,8 +73,6 @@ class Batch(ImageBatch):
 
     @property
     def valid_sizes(self) -> np.ndarray:
-        """int32 (N, 2): height and width that each image covers of its input, from the top left; the rest is padding
-        (right only where no step after the placement moves the pixels)."""
         return np.array([geometry.valid_size for geometry in self.geometry], np.int32).reshape(-1, 2)
 
     def arrays(self) -> tuple[np.ndarray, ...]:
@@ -88,11 +98,41 @@ class BatchTask:
     keys: np.ndarray
 
 
+class ImageTargets(Protocol):
+    """What batches of every task are besides their pixels.
+
+    Attributes:
+        bad: what is wrong with the images that the batch goes without, by their positions in the dataset.
+        notes: what is odd about those that it has.
+    """
+
+    bad: dict[int, str]
+    notes: list[ImageNote]
+
+
+TargetsT = TypeVar("TargetsT", bound=ImageTargets)
+_MadeT_co = TypeVar("_MadeT_co", bound=ImageTargets, covariant=True)
+
+
+class Maker(Protocol[_MadeT_co]):
+    """Makes batches of a dataset; it travels to the workers, and its result depends on the task alone."""
+
+    @property
+    def dataset(self) -> Pictures: ...
+
+    def make(self, task: BatchTask, images: np.ndarray) -> _MadeT_co:
+        """Fills `images` uint8 (N, h, w, 3).
+
+        Raises:
+            UserError: an image of the batch cannot be used, and nothing may take its place.
+        """
+        ...
+
+
 @dataclass(slots=True)
 class Targets:
-    """What a batch is besides its pixels: see `Batch`; `cut` counts boxes that `cut_boxes` left out, `bad` says what is
-    wrong with the images that the batch goes without, by their positions in the dataset, and `notes` what is odd about
-    those that it has."""
+    """What a batch is besides its pixels: see `Batch` and `ImageTargets`; `cut` counts boxes that `cut_boxes` left
+    out."""
 
     boxes: np.ndarray
     labels: np.ndarray
@@ -104,7 +144,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Makes batches of a dataset; it travels to the workers, and its result depends on the task alone.
+    """See `Maker`.
 
     Attributes:
         max_boxes: padded number of boxes M of an image; doubled as often as an image of the batch needs it.
@@ -170,7 +210,8 @@ class BatchMaker:
 
     def _make(self, task: BatchTask, images: np.ndarray) -> Targets:
         boxes, labels, geometry = [], [], []
-        cut, bad = 0, {}
+        cut = 0
+        bad: dict[int, str] = {}
         load = functools.partial(self._load_or_stand_in, bad=bad)
         for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True)):
             rng = sample_rng(self.seed, task.epoch, key)

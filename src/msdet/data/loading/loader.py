@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
+from typing import Generic, Required, Self, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
-from msdet.data.dataset import DetectionDataset
+from msdet.data.dataset import DetectionDataset, Pictures
 from msdet.data.images.decode import MAX_IMAGE_PIXELS
 from msdet.data.images.notes import ImageNote
-from msdet.data.loading.batch import Batch, BatchMaker, BatchTask, Targets
+from msdet.data.loading.batch import Batch, BatchMaker, BatchTask, ImageBatch, Maker, Targets, TargetsT
 from msdet.data.loading.order import Shard, batch_size_px, epoch_order
 from msdet.data.loading.workers import Stopped, WorkerPool, WorkersLost
 from msdet.data.transforms.pipeline import Pipeline
@@ -22,19 +24,41 @@ from msdet.errors import UsageError, UserError
 logger = logging.getLogger(__name__)
 _SHOWN = 5
 
+BatchT = TypeVar("BatchT", bound=ImageBatch)
+
 
 def _never() -> bool:
     return False
 
 
-class BatchLoader:
+class LoaderOptions(TypedDict, total=False):
+    """The arguments of a `Loader` that have names."""
+
+    training: Required[bool]
+    shuffle: bool | None
+    drop_last: bool
+    seed: int
+    rank: int
+    group_size: int
+    num_workers: int
+    prefetch: int
+    max_boxes: int
+    cut_boxes: bool
+    resize_rate: int
+    stall_timeout: float
+    max_image_pixels: int
+    on_bad_image: str
+    is_stopped: Callable[[], bool]
+
+
+class Loader(ABC, Generic[TargetsT, BatchT]):
     """Makes the batches of each epoch; the same ones for any number of workers.
 
-    Use it as a context manager, or call `close()`: worker processes stay between epochs.
+    Use it as a context manager, or call `close()`: worker processes stay between epochs. A task adds what makes its
+    batches.
 
     Args:
         dataset: the samples.
-        pipeline: what happens to each of them.
         batch_size: images of a batch of this rank.
         sizes: network sizes (h, w). With several, one is drawn every `resize_rate` batches, alike on all ranks.
         training: shuffled, and equally many whole batches on every rank; otherwise every image exactly once, in the
@@ -46,7 +70,7 @@ class BatchLoader:
         rank, group_size: this process and the number of processes that train together.
         num_workers: processes that make batches; 0 makes them in this one.
         prefetch: batches made ahead by each worker.
-        max_boxes: padded number of boxes of an image; doubled as often as a batch needs it.
+        max_boxes: padded number of boxes of an image, if any; doubled as often as a batch needs it.
         cut_boxes: keep at most max_boxes boxes of an image, drawn at random, and count the others in `boxes_cut`.
         resize_rate: batches of one size in a row.
         stall_timeout: seconds to wait for a batch before it is an error.
@@ -64,10 +88,11 @@ class BatchLoader:
         UserError: the dataset is empty. UsageError: an argument out of its range.
     """
 
+    _maker: Maker[TargetsT]
+
     def __init__(
         self,
-        dataset: DetectionDataset,
-        pipeline: Pipeline,
+        dataset: Pictures,
         batch_size: int,
         sizes: Sequence[tuple[int, int]],
         *,
@@ -95,19 +120,19 @@ class BatchLoader:
                 f"num_workers={num_workers} and seed={seed} must not be negative, rank={rank} must lie below "
                 f"group_size={group_size}, and there must be a size"
             )
-        self.dataset = dataset
+        self.dataset: Pictures = dataset
         self.sizes = [(int(height), int(width)) for height, width in sizes]
         self.boxes_cut = 0
         self._shuffle = training if shuffle is None else shuffle
         self._shard = Shard(len(dataset), batch_size, rank, group_size, training, drop_last)
-        stand_in = "none" if on_bad_image != "skip" else "next" if training else "grey"
-        self._maker = BatchMaker(dataset, pipeline, seed, max_boxes, cut_boxes, max_image_pixels, stand_in)
+        self._stand_in = "none" if on_bad_image != "skip" else "next" if training else "grey"
+        self._max_boxes, self._cut_boxes, self._max_image_pixels = max_boxes, cut_boxes, max_image_pixels
         self.bad: dict[int, str] = {}
         self._told: dict[str, set[str]] = {}
         self._seed, self._resize_rate = seed, resize_rate
         self._num_workers, self._prefetch, self._stall_timeout = num_workers, prefetch, stall_timeout
         self._slot_bytes = batch_size * 3 * max(height * width for height, width in self.sizes)
-        self._pool: WorkerPool | None = None
+        self._pool: WorkerPool[TargetsT] | None = None
         self._close_pool: weakref.finalize | None = None
         self._is_stopped = is_stopped
         self._log_shares()
@@ -123,12 +148,17 @@ class BatchLoader:
 
     def start(self) -> None:
         """Starts the workers, which `epoch` does otherwise: they can wake up while a network is being compiled."""
-        if self._num_workers and self._pool is None:
+        if self._num_workers:
+            self._started_pool()
+
+    def _started_pool(self) -> WorkerPool[TargetsT]:
+        if self._pool is None:
             slots = self._num_workers * self._prefetch + 1
             self._pool = WorkerPool(self._maker, self._num_workers, slots, self._slot_bytes, self._stall_timeout)
             self._close_pool = weakref.finalize(self, self._pool.close)
+        return self._pool
 
-    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[BatchT]:
         """The batches of an epoch from `start_batch` on, in order.
 
         The images of a batch are valid until the next one is asked for. One epoch can run at a time.
@@ -146,7 +176,7 @@ class BatchLoader:
             self._close_pool()
         self._pool = self._close_pool = None
 
-    def __enter__(self) -> BatchLoader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -154,7 +184,7 @@ class BatchLoader:
     ) -> None:
         self.close()
 
-    def _with_report(self, batches: Iterator[Batch], epoch: int) -> Iterator[Batch]:
+    def _with_report(self, batches: Iterator[BatchT], epoch: int) -> Iterator[BatchT]:
         """Names at the end the images that the epoch went without."""
         self.bad = {}
         try:
@@ -169,16 +199,15 @@ class BatchLoader:
         indices, keys = self._shard.batch(order, number)
         return BatchTask(epoch, number, self.size_of(epoch, number), indices, keys)
 
-    def _in_process(self, tasks: Iterator[BatchTask]) -> Iterator[Batch]:
+    def _in_process(self, tasks: Iterator[BatchTask]) -> Iterator[BatchT]:
         memory = np.empty(self._slot_bytes, np.uint8)
         for task in tasks:
             shape = (len(task.indices), *task.size, 3)
             images = memory[: int(np.prod(shape))].reshape(shape)
             yield self._finished(task, images, self._maker.make(task, images))
 
-    def _from_workers(self, tasks: Iterator[BatchTask]) -> Iterator[Batch]:
-        self.start()
-        pool = self._pool
+    def _from_workers(self, tasks: Iterator[BatchTask]) -> Iterator[BatchT]:
+        pool = self._started_pool()
         pending: deque[tuple[int, BatchTask]] = deque()
         held: list[int] = []
         try:
@@ -203,7 +232,7 @@ class BatchLoader:
             pool.abandon(ticket for ticket, _ in pending)
 
     def _submit_ahead(
-        self, pool: WorkerPool, tasks: Iterator[BatchTask], pending: deque[tuple[int, BatchTask]]
+        self, pool: WorkerPool[TargetsT], tasks: Iterator[BatchTask], pending: deque[tuple[int, BatchTask]]
     ) -> None:
         # Without anything pending the slots may still be busy with an epoch that was given up: then submit waits.
         while pool.has_free_slot or not pending:
@@ -212,24 +241,14 @@ class BatchLoader:
                 return
             pending.append((pool.submit(task, self._is_stopped), task))
 
-    def _finished(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
+    def _finished(self, task: BatchTask, images: np.ndarray, targets: TargetsT) -> BatchT:
         self.bad |= targets.bad
         self._log_notes(targets.notes)
         return self._batch(task, images, targets)
 
-    def _batch(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
-        self.boxes_cut += targets.cut
-        return Batch(
-            images=images,
-            boxes=targets.boxes,
-            labels=targets.labels,
-            image_ids=[self.dataset.samples[index].image_id for index in task.indices.tolist()],
-            geometry=targets.geometry,
-            size=task.size,
-            indices=task.indices,
-            epoch=task.epoch,
-            number=task.number,
-        )
+    @abstractmethod
+    def _batch(self, task: BatchTask, images: np.ndarray, targets: TargetsT) -> BatchT:
+        """The batch of a task, whose pixels and targets are made."""
 
     def _log_notes(self, notes: Sequence[ImageNote]) -> None:
         """Names images that are read but odd: each once, the first few of a kind."""
@@ -255,6 +274,49 @@ class BatchLoader:
             logger.info("%d of %d images wait for another epoch: the last step is not full", shard.dropped, shard.count)
         elif shard.repeated:
             logger.info("%d images repeat in every epoch to fill the last step", shard.repeated)
+
+
+class BatchLoader(Loader[Targets, Batch]):
+    """Batches of a detector.
+
+    Args:
+        dataset: the samples.
+        pipeline: what happens to each of them.
+        batch_size, sizes, options: see `Loader`.
+    """
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        pipeline: Pipeline,
+        batch_size: int,
+        sizes: Sequence[tuple[int, int]],
+        **options: Unpack[LoaderOptions],
+    ) -> None:
+        super().__init__(dataset, batch_size, sizes, **options)
+        self._maker = BatchMaker(
+            dataset,
+            pipeline,
+            self._seed,
+            self._max_boxes,
+            self._cut_boxes,
+            self._max_image_pixels,
+            self._stand_in,
+        )
+
+    def _batch(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
+        self.boxes_cut += targets.cut
+        return Batch(
+            images=images,
+            boxes=targets.boxes,
+            labels=targets.labels,
+            image_ids=[self.dataset.samples[index].image_id for index in task.indices.tolist()],
+            geometry=targets.geometry,
+            size=task.size,
+            indices=task.indices,
+            epoch=task.epoch,
+            number=task.number,
+        )
 
 
 def _check_ranges(**numbers: int) -> None:
