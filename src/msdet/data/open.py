@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from msdet.data.annotations import Content
 from msdet.data.formats.coco.layouts import LAYOUTS, find_split
@@ -118,7 +119,7 @@ def detect_format(options: SourceOptions, split: str) -> str:
     _explain_nothing(options, split)
 
 
-def _explain_nothing(options: SourceOptions, split: str) -> None:
+def _explain_nothing(options: SourceOptions, split: str) -> NoReturn:
     root = options.root
     refuse_other_writers(root)
     files = ", or ".join(dict.fromkeys(f"{layout[split][0]} with {layout[split][1]}/" for layout in LAYOUTS.values()))
@@ -219,7 +220,8 @@ def _load_mindrecord(options: SourceOptions, split: str) -> Content:
             f"{options.root} holds no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): "
             f"{NO_RECORDS}"
         )
-    content, content.store = load_mindrecord(options.root / split, split)
+    content, store = load_mindrecord(options.root / split, split)
+    content.store = store
     return content
 
 
