@@ -109,7 +109,7 @@ def _train_in(folder: Path, cfg: Config, runtime: Runtime, manifest: Path | None
         cfg.save(folder / "config.yaml")
     with training_loader(cfg, dataset, recipe.train_pipeline(), runtime, stop) as loader:
         trainer = _trainer(cfg, runtime, recipe, network, dataset, loader, folder, stop)
-        if resumed is not None:
+        if manifest is not None and resumed is not None:
             _resume(trainer, manifest, resumed)
         else:
             trainer.skip_epochs(recipe.first_epoch())
@@ -307,7 +307,8 @@ def detections_file(folder: Path, epoch: int) -> Path:
 def _prune_detections(trainer: Trainer, scores: Mapping[str, float]) -> None:
     """Keeps the detections of the newest and of the best epoch: those of one on COCO take hundreds of megabytes."""
     del scores
-    kept = {detections_file(trainer.folder, epoch) for epoch in (trainer.epoch, trainer.best_epoch)}
+    epochs = (trainer.epoch, trainer.best_epoch)
+    kept = {detections_file(trainer.folder, epoch) for epoch in epochs if epoch is not None}
     folder = detections_file(trainer.folder, 0).parent
     # Hidden ones were being written by a process that was killed: nobody else writes to the folder of this run.
     for path in [*folder.glob("detections_*.json"), *folder.glob(".detections_*")]:
