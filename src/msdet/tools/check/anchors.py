@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from msdet.models.refinedet.config import RefineDetConfig
+
 if TYPE_CHECKING:
     from msdet.config import Config
 
@@ -40,13 +42,13 @@ def anchor_recall(cfg: Config, boxes: np.ndarray, size: tuple[int, int], least_i
 def _placed_anchors(cfg: Config, size: tuple[int, int]) -> np.ndarray | None:
     """float32 (A, 4) centre x, centre y, width, height in px of the input."""
     if cfg.model.startswith("efficientdet"):
-        from msdet.models.efficientdet_d0.anchors import make_anchors
+        from msdet.models.efficientdet_d0 import anchors as efficientdet
 
-        return make_anchors(*size)
-    if cfg.model.startswith("refinedet"):
-        from msdet.models.refinedet.anchors import make_anchors
+        return efficientdet.make_anchors(*size)
+    if isinstance(cfg, RefineDetConfig):
+        from msdet.models.refinedet import anchors as refinedet
 
-        return make_anchors(*size, cfg.clip_anchors)
+        return refinedet.make_anchors(*size, cfg.clip_anchors)
     return None
 
 
