@@ -168,7 +168,8 @@ def file_names(model: str, script: str) -> dict[str, tuple[str, ...]]:
     names: dict[str, str] = {}
     for other in ("postprocess", "predict", "export", "test", "eval", "train"):
         names |= {**_BY_SCRIPT.get(other, {}), **own.get(other, {})}
-    found = {name: (key,) for name, key in {**names, **flag_names(model, "")}.items()} | _BOTH_SPLITS
+    found: dict[str, tuple[str, ...]] = {name: (key,) for name, key in {**names, **flag_names(model, "")}.items()}
+    found |= _BOTH_SPLITS
     if model in _TWO_WEIGHTS:
         found["checkpoint_path" if script == "train" else "pre_trained"] = ()
     return found

@@ -66,6 +66,28 @@ class ReadReport:
     notes: list[str] = field(default_factory=list)
 
 
+class Picture(Protocol):
+    """What is known of an image of any task."""
+
+    @property
+    def image_path(self) -> Path: ...
+
+    @property
+    def image_id(self) -> str | int: ...
+
+
+class Pictures(Protocol):
+    """What is asked of a dataset of any task."""
+
+    @property
+    def ann_file(self) -> Path: ...
+
+    @property
+    def samples(self) -> Sequence[Picture]: ...
+
+    def __len__(self) -> int: ...
+
+
 class ImageSource(Protocol):
     """Where images are that are no files of their own."""
 
@@ -164,9 +186,9 @@ class DetectionDataset:
 
     def _of(self, samples: list[Sample], kept: np.ndarray) -> DetectionDataset:
         """The same dataset with other samples, which have those of all boxes that `kept` (n,) says."""
-        columns = {name: None if column is None else column[kept]
-                   for name, column in (("areas", self.areas), ("xywh", self.xywh))}  # fmt: skip
-        return replace(self, samples=samples, **columns)
+        areas = None if self.areas is None else self.areas[kept]
+        xywh = None if self.xywh is None else self.xywh[kept]
+        return replace(self, samples=samples, areas=areas, xywh=xywh)
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process gets a few large arrays instead of hundreds of thousands of small ones: 118,287 COCO samples

@@ -12,7 +12,7 @@ from mindspore import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from msdet.models.recipe import DetectionRecipe
+    from msdet.models.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Form:
         n, (h, w) = self.batch_size or None, self.size
         if not self.preprocess:
             return [("images", (n, 3, h, w), ms.float32)]
-        specs = [("images", (n, h, w, 3), ms.uint8)]
+        specs: list[tuple[str, tuple[int | None, ...], Any]] = [("images", (n, h, w, 3), ms.uint8)]
         return [*specs, ("valid_sizes", (n, 2), ms.int32)] if self.valid_sizes else specs
 
     def inputs(self, images: np.ndarray, valid_sizes: np.ndarray, normalised: np.ndarray | None) -> list[np.ndarray]:
@@ -78,7 +78,7 @@ class Form:
 class DeployCell(nn.Cell):
     """The parts of a recipe that a form asks for, as one cell; its parameters keep their names."""
 
-    def __init__(self, recipe: DetectionRecipe, network: nn.Cell, form: Form) -> None:
+    def __init__(self, recipe: Recipe, network: nn.Cell, form: Form) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
         self.has_preprocess = form.preprocess
@@ -99,7 +99,7 @@ class DeployCell(nn.Cell):
 class Finish(nn.Cell):
     """The decoder alone, for files without it: raw maps -> boxes (N, K, 4), scores (N, K, C)."""
 
-    def __init__(self, recipe: DetectionRecipe, size: tuple[int, int]) -> None:
+    def __init__(self, recipe: Recipe, size: tuple[int, int]) -> None:
         super().__init__(auto_prefix=False)
         self.decoder = recipe.build_decoder()
         self.size = size

@@ -48,7 +48,7 @@ def merge_leaky_relu(model: ModelProto) -> int:
         for x, scaled in (tuple(node.input), tuple(node.input)[::-1]):
             product = producer.get(scaled)
             slope = _slope(product, x, constants)
-            if slope is not None and uses.count(scaled) == 1:
+            if product is not None and slope is not None and uses.count(scaled) == 1:
                 leaky = helper.make_node("LeakyRelu", [x], list(node.output), name=node.name, alpha=slope)
                 replaced.append((node, product, leaky))
                 break

@@ -78,7 +78,7 @@ def compare_outputs(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], to
             raise UserError(f"output {index} is not finite: the checkpoint is damaged or its training has diverged")
         if tolerance == 0 and not np.array_equal(mine, other):
             raise UserError(f"output {index} of the exported file differs from the checkpoint: it was not kept")
-        error = float(np.linalg.norm(mine.astype(np.float64) - other) / max(np.linalg.norm(mine), 1e-12))
+        error = float(np.linalg.norm(mine.astype(np.float64) - other) / max(float(np.linalg.norm(mine)), 1e-12))
         if error > tolerance:
             raise UserError(
                 f"output {index} of the exported file differs from the checkpoint by {error:.1e} (relative), "

@@ -123,8 +123,9 @@ def _choose(
         return known[layout]
     if len(fitting) == 1:
         return fitting[0]
-    best = _best_darknet if container == "darknet" else _best_named
-    return best(recipe, fitting, content)
+    if container == "darknet":
+        return _best_darknet(recipe, [s for s in fitting if isinstance(s, DarknetSource)], content)
+    return _best_named(recipe, [s for s in fitting if isinstance(s, NamedSource)], content)
 
 
 def _container(source: DarknetSource | NamedSource) -> str:

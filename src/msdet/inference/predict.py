@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import cv2
@@ -175,10 +176,12 @@ class Output:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if error[0] is None and self._file is not None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._file is not None:
             self._file.write("\n]\n")
-        self._stack.__exit__(*error)
+        self._stack.__exit__(kind, error, trace)
 
     def write(self, frame: Frame, found: Detections | np.ndarray) -> None:
         """Adds one picture."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mindspore import Tensor
 
+from msdet.data.transforms.augment import Resize
 from msdet.errors import UserError
 from msdet.export.form import Finish, as_arrays
 from msdet.inference.image_numbers import ResultNumbers
@@ -53,12 +54,13 @@ class DetectionFiles:
     """
 
     def __init__(self, recipe: Recipe, dataset: DetectionDataset) -> None:
-        cfg = recipe.cfg
+        cfg, place = recipe.cfg, recipe.eval_pipeline().place
+        assert isinstance(place, Resize), "detectors are evaluated without chance"
         self.dataset = dataset
         self.files = ResultFiles(Path(cfg.result_path), image_names(dataset))
         self.numbers = ResultNumbers(cfg, dataset)
         self.size = cfg.testing_size
-        self.loader = unread_images(dataset, recipe.eval_pipeline().place, self.size)
+        self.loader = unread_images(dataset, place, self.size)
         network = recipe.build_network().set_train(False)
         self.finish = Finish(recipe, self.size)
         raw = as_arrays(network(Tensor(np.zeros((1, 3, *self.size), np.float32))))

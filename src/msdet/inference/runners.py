@@ -69,7 +69,7 @@ class Runner(ABC):
         if images.shape[1:] != (*self.size, 3) or images.dtype != np.uint8:
             raise UserError(f"images are {images.dtype} {images.shape[1:]}; this file takes uint8 {(*self.size, 3)}")
         if valid_sizes is None:
-            valid_sizes = np.tile(np.int32([self.size]), (len(images), 1))
+            valid_sizes = np.tile(np.array([self.size], np.int32), (len(images), 1))
         step = self.batch_size or len(images)
         parts = [self._one_batch(images[i : i + step], valid_sizes[i : i + step]) for i in range(0, len(images), step)]
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
@@ -80,7 +80,7 @@ class Runner(ABC):
         if lacking:
             # A fixed batch is filled up; what the filling gives is cut off again.
             images = np.concatenate((images, np.zeros((lacking, *images.shape[1:]), np.uint8)))
-            valid_sizes = np.concatenate((valid_sizes, np.tile(np.int32([self.size]), (lacking, 1))))
+            valid_sizes = np.concatenate((valid_sizes, np.tile(np.array([self.size], np.int32), (lacking, 1))))
         normalised = None
         if self._preprocess is not None:
             normalised = self._preprocess(Tensor(images), Tensor(valid_sizes)).asnumpy()

@@ -76,8 +76,8 @@ class StopRequest:
         try:
             yield self
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler or signal.SIG_DFL)
+            for watched, handler in previous.items():
+                signal.signal(watched, handler or signal.SIG_DFL)
             signal.set_wakeup_fd(previous_writer)
             os.close(writer)
             # What was heard is logged before the process ends, however fast that is.

@@ -61,7 +61,7 @@ class OverRanks(nn.Cell):
 
     def in_buckets(self, gradients: tuple) -> tuple:
         """The gradient as vectors: one for each bucket, and what is in none."""
-        vectors = ()
+        vectors: tuple = ()
         for first, end in self.buckets:
             vectors += (joined(gradients[first:end]),)
         first = self.buckets[-1][1] if self.buckets else 0
@@ -72,7 +72,7 @@ class OverRanks(nn.Cell):
         the numbers."""
         if self.mean is None:
             return vectors[0], numbers
-        means = ()
+        means: tuple = ()
         for i in range(len(self.buckets)):
             means += (self.mean(vectors[i]),)
         last = self.mean(ops.concat((vectors[-1], numbers)))

@@ -74,4 +74,4 @@ def _tells(cell: nn.Cell) -> bool:
 
 
 def _repeated(values: Sequence[float], sizes: Sequence[int]) -> Parameter:
-    return Tensor(np.repeat(np.float32(values), sizes))
+    return Tensor(np.repeat(np.array(values, np.float32), sizes))

@@ -20,7 +20,8 @@ from msdet.training.step import TrainStep
 
 if TYPE_CHECKING:
     from msdet.config import Config
-    from msdet.data.loading.loader import Batch, BatchLoader
+    from msdet.data.loading.batch import ImageBatch
+    from msdet.data.loading.loader import Loader
     from msdet.runtime.start import Runtime
     from msdet.runtime.stop import StopRequest
     from msdet.training.schedules import Schedule
@@ -57,7 +58,7 @@ class _RunningStep:
     """A step whose result is still to be read."""
 
     launched: Launched
-    batch: Batch
+    batch: ImageBatch
     rate: float
 
 
@@ -67,7 +68,7 @@ class Hook:
     def before_train(self, trainer: Trainer) -> None:
         """Before the first step of this process."""
 
-    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+    def before_step(self, trainer: Trainer, batch: ImageBatch) -> None:
         """Before each step."""
 
     def after_step(self, trainer: Trainer) -> None:
@@ -82,7 +83,7 @@ class Hook:
     def after_train(self, trainer: Trainer) -> None:
         """At the very end, also when an error ends the training."""
 
-    def on_failure(self, trainer: Trainer, batch: Batch, losses: Sequence[float]) -> str:
+    def on_failure(self, trainer: Trainer, batch: ImageBatch, losses: Sequence[float]) -> str:
         """A step was not finite, and the run is about to end.
 
         Args:
@@ -104,7 +105,7 @@ class Trainer:
 
     Attributes:
         epoch: finished epochs; step: finished steps since the start; step_in_epoch: steps of the running epoch.
-        result: of the newest step; None before the first.
+        result: of the newest step.
         should_stop: the run ends now; all ranks agree on it at each step, so that none waits for another for ever.
         window: finished steps of the running accumulation window.
         best_score, best_epoch: highest score of the validation images so far, and after which epoch; None before one.
@@ -130,7 +131,7 @@ class Trainer:
         runtime: Runtime,
         train_step: TrainStep,
         loss_names: Sequence[str],
-        loader: BatchLoader,
+        loader: Loader[Any, ImageBatch],
         schedule: Schedule,
         folder: Path,
         card: Mapping[str, Any],
@@ -158,9 +159,15 @@ class Trainer:
         self.scored_epoch = 0
         self.skipped = 0
         self.skipped_in_a_row = 0
-        self.result: StepResult | None = None
+        self._result: StepResult | None = None
         self.should_stop = False
         self._running: _RunningStep | None = None
+
+    @property
+    def result(self) -> StepResult:
+        """Of the newest step, to be asked for behind the first."""
+        assert self._result is not None
+        return self._result
 
     def skip_epochs(self, count: int) -> None:
         """Begins as if so many epochs were done already: the schedule goes on from there."""
@@ -249,7 +256,7 @@ class Trainer:
         for hook in self.hooks:
             hook.after_step(self)
 
-    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+    def _next(self, batches: Iterator[ImageBatch]) -> ImageBatch | None:
         """The next batch; where it cannot be made, what was trained until now is saved before the error goes on."""
         try:
             return next(batches, None)
@@ -263,7 +270,7 @@ class Trainer:
         """One process stops at once; several when all know of it, which is at the end of the next step."""
         self.should_stop |= self.stop.is_made() and self.runtime.group_size == 1
 
-    def _launch(self, batch: Batch) -> _RunningStep:
+    def _launch(self, batch: ImageBatch) -> _RunningStep:
         rate = self.schedule(self.epoch, self.step_in_epoch + self._steps_running)
         launched = self.train_step.launch(
             list(batch.arrays().values()),
@@ -290,10 +297,10 @@ class Trainer:
             numbers.scale,
             images,
         )
-        self.result = result
+        self._result = result
         self._count_skips(result, running.batch, numbers.own_losses)
 
-    def _count_skips(self, result: StepResult, batch: Batch, losses: Sequence[float]) -> None:
+    def _count_skips(self, result: StepResult, batch: ImageBatch, losses: Sequence[float]) -> None:
         """Counts a step that changed nothing, and ends the run where that is no passing overflow.
 
         Raises:
@@ -390,7 +397,7 @@ def _step_of_share(progress: Mapping[str, Any], steps_per_epoch: int) -> int:
     return min(step, steps_per_epoch - 1)
 
 
-def _not_finite(trainer: Trainer, result: StepResult, batch: Batch) -> str:
+def _not_finite(trainer: Trainer, result: StepResult, batch: ImageBatch) -> str:
     terms = ", ".join(f"{name} {value:g}" for name, value in result.losses.items())
     finite = math.isfinite(result.loss), math.isfinite(result.gradient_norm)
     what = {(True, True): "the variance of a batch norm", (True, False): "the gradient"}.get(finite, "the loss")

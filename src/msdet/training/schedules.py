@@ -155,7 +155,7 @@ def _cosine_sample(lr: float, eta_min: float, max_epoch: int) -> _Curve:
     full = _cosine(lr, eta_min, max_epoch + _SAMPLE_EXTRA)
     left_out = set(range(_SAMPLE_FIRST, _SAMPLE_LAST + 1, 2))
     kept = [epoch for epoch in range(max_epoch + _SAMPLE_EXTRA) if epoch not in left_out]
-    return lambda epoch: full(kept[min(epoch, len(kept) - 1)])
+    return lambda epoch: full(kept[min(int(epoch), len(kept) - 1)])
 
 
 def _cosine_per_step(lr: float, eta_min: float, period: float) -> _Curve:

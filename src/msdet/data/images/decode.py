@@ -186,7 +186,9 @@ def _read_checked(
     """The bytes and the header of a file that may be given to a decoder."""
     data = read_bytes(path, ann_file) if data is None else data
     header = read_header(data)
-    problem = _no_image(data) if header is None else _header_problem(data, header, max_pixels)
+    if header is None:
+        raise UserError(_message(path, ann_file, _no_image(data)))
+    problem = _header_problem(data, header, max_pixels)
     if problem:
         raise UserError(_message(path, ann_file, problem))
     return data, header

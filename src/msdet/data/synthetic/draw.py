@@ -132,7 +132,7 @@ def _place(rng: np.random.Generator, label: int, size: int) -> tuple[np.ndarray,
     extent = np.ceil((high - low) * scale / _OVERSAMPLE).astype(int)
     fine = np.zeros((extent[1] * _OVERSAMPLE, extent[0] * _OVERSAMPLE), np.uint8)
     # One call with all outlines fills by the even-odd rule, which leaves the hole of a ring open.
-    cv2.fillPoly(fine, [np.round((outline - low) * scale).astype(np.int32) for outline in outlines], 255)
+    cv2.fillPoly(fine, [np.round((outline - low) * scale).astype(np.int32) for outline in outlines], (255,))
     mask = cv2.resize(fine, tuple(extent.tolist()), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     left = int(rng.integers(0, size - mask.shape[1] + 1))
     top = int(rng.integers(0, size - mask.shape[0] + 1))
@@ -229,8 +229,8 @@ def _clouds(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _speckle(rng: np.random.Generator, size: int) -> np.ndarray:
     spots = rng.uniform(-1, 1, (size, size)).astype(np.float32)
-    spots = cv2.GaussianBlur(spots, (0, 0), float(rng.uniform(0.8, 2.5)))
-    return spots / max(float(np.abs(spots).max()), 1e-6)
+    blurred = cv2.GaussianBlur(spots, (0, 0), float(rng.uniform(0.8, 2.5)))
+    return blurred / max(float(np.abs(blurred).max()), 1e-6)
 
 
 _PATTERNS: tuple[Callable[[np.random.Generator, int], np.ndarray], ...] = (

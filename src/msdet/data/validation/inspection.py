@@ -123,7 +123,8 @@ class _Inspector:
 
     def _images(self) -> list[ImageEntry]:
         """Sound entries of images that can be read, with their sizes."""
-        kept, seen = [], set()
+        kept: list[ImageEntry] = []
+        seen: set[Any] = set()
         for position, image in enumerate(self.content.images):
             if type(image.id) in (int, str) and image.id in self._owner:
                 continue

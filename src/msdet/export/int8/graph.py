@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -256,8 +256,8 @@ def spread_grids(model: ModelProto, grids: Mapping[str, Grid]) -> dict[str, Grid
         if node.op_type in _SHAPE_ONLY and inputs and inputs[0] in spread:
             spread[node.output[0]] = spread[inputs[0]]
         elif node.op_type == "Concat" and node.output[0] not in grids and len(inputs) == len(node.input):
-            taken = {spread.get(name) for name in inputs}
-            if len(taken) == 1 and None not in taken:
+            taken = {spread[name] for name in inputs if name in spread}
+            if len(taken) == 1 and all(name in spread for name in inputs):
                 spread[node.output[0]] = taken.pop()
     return spread
 
@@ -324,7 +324,7 @@ def _quantize_kernel(graph: Graph, conv: NodeProto, input_scale: float, rule: We
     steps = np.rint(bias / unit.astype(np.float64)).astype(np.int32)
     bias_names = [graph.add_constant(name + ".bias.int32", steps), graph.add_constant(name + ".bias.scale", unit)]
     bias_names.append(graph.add_constant(name + ".bias.zero", np.zeros_like(unit, np.int32)))
-    axis = {"axis": 0} if rule.per_channel else {}
+    axis: dict[str, Any] = {"axis": 0} if rule.per_channel else {}
     for given, made in ((names, name + ".dequantized"), (bias_names, name + ".bias.dequantized")):
         graph.proto.node.append(helper.make_node("DequantizeLinear", given, [made], name=made + ".kernel", **axis))
     conv.input[:] = [conv.input[0], name + ".dequantized", name + ".bias.dequantized"]

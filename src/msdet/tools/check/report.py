@@ -103,19 +103,19 @@ def _split_parts(cfg: Config, checked: Checked) -> Iterator[str]:
         name = f"<span class='{_worst(findings)}'>{_worst(findings)}</span>: {html.escape(kind)} ({len(findings)})"
         is_open = " open" if len(findings) <= 20 else ""
         yield f"<details{is_open}><summary>{name}</summary><ul>{items}</ul>{more}</details>"
-    if isinstance(checked.dataset, DetectionDataset) and len(checked.dataset):
-        yield from _plots(cfg, checked)
-        yield from _pictures(checked)
+    if checked.dataset is not None and len(checked.dataset):
+        yield from _plots(cfg, report, checked.dataset)
+        yield from _pictures(report, checked.dataset)
 
 
-def _plots(cfg: Config, checked: Checked) -> Iterator[str]:
+def _plots(cfg: Config, report: SplitReport, dataset: DetectionDataset) -> Iterator[str]:
     """Boxes of each class, sizes of boxes at the input, boxes of an image."""
     from matplotlib.figure import Figure
 
-    table = BoxTable.of(checked.dataset)
+    table = BoxTable.of(dataset)
     if not len(table.rows):
         return
-    classes = sorted(checked.report.classes, key=lambda row: -row["boxes"])[:_CLASSES_SHOWN]
+    classes = sorted(report.classes, key=lambda row: -row["boxes"])[:_CLASSES_SHOWN]
     with chart_fonts([row["name"] for row in classes]):
         figure = Figure(figsize=(13, 4.5), layout="constrained")
         first, second, third = figure.subplots(1, 3)
@@ -136,7 +136,7 @@ def _plots(cfg: Config, checked: Checked) -> Iterator[str]:
             second.legend()
         second.set(xscale="log", yscale="log", xlabel="width, px", ylabel="height, px")
         second.set_title(f"boxes at the input size {cfg.testing_size[0]}")
-        per_image = np.bincount(table.rows, minlength=len(checked.dataset))
+        per_image = np.bincount(table.rows, minlength=len(dataset))
         third.hist(per_image, bins=min(40, int(per_image.max()) + 1))
         third.set(xlabel="boxes of an image", ylabel="images", title="boxes of an image")
         drawn = _svg(figure)
@@ -150,12 +150,11 @@ def _svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def _pictures(checked: Checked) -> Iterator[str]:
+def _pictures(report: SplitReport, dataset: DetectionDataset) -> Iterator[str]:
     """Images with something wrong about them first, then some of all."""
-    dataset = checked.dataset
     named = {sample.image_path.relative_to(dataset.image_dir).as_posix(): sample for sample in dataset.samples}
     texts: dict[str, list[str]] = {}
-    for finding in checked.report.findings:
+    for finding in report.findings:
         if finding.image in named:
             texts.setdefault(finding.image, []).append(finding.text)
     troubled = list(texts)[:_PICTURES]

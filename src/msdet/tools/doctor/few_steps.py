@@ -48,7 +48,7 @@ def losses_on(device: str) -> np.ndarray:
     boxes = np.concatenate((corners, corners + rng.uniform(8, 30, (_IMAGES, 5, 2))), 2).astype(np.float32)
     labels = rng.integers(0, 2, (_IMAGES, 5)).astype(np.int32)
     sizes = np.full((_IMAGES, 2), _SIDE, np.int32)
-    batch = (images, sizes, boxes, labels, np.float32([_SIDE, _SIDE]))
+    batch = (images, sizes, boxes, labels, np.array([_SIDE, _SIDE], np.float32))
     return np.array([sum(step.run(batch, rate=1e-3).losses) for _ in range(_STEPS)])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from msdet.errors import UsageError
 
@@ -48,7 +49,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def own_options(flags: Sequence[str]) -> tuple[Options, list[str]]:
     """The launcher's own options among the flags, and the others."""
     kinds = {name: type(value) for name, value in vars(Options()).items()}
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     rest: list[str] = []
     words = list(flags)
     while words:

@@ -143,7 +143,7 @@ def _run(plan: Plan) -> int:
             attempt = _Attempt(plan, stop, follower)
             outcome = attempt.run()
             if outcome.rank is not None:
-                _say(sys.stderr, _report(attempt.plan, outcome))
+                _say(sys.stderr, _report(attempt.plan, outcome.rank, outcome.reason))
             if not outcome.code or stop.number or outcome.code in _FINAL or not plan.is_training:
                 break
             if number < plan.options.max_restarts:
@@ -285,13 +285,13 @@ def _failure(note: dict[str, Any]) -> Outcome:
     return Outcome(code, note["rank"], f"ended with code {code}")
 
 
-def _report(plan: Plan, outcome: Outcome) -> str:
-    log = plan.log_of(outcome.rank)
+def _report(plan: Plan, rank: int, reason: str) -> str:
+    log = plan.log_of(rank)
     lines = _last_lines(log)
     if not lines:
         log = plan.notes / "engine.log"
         lines = _last_lines(log)
-    return f"rank {outcome.rank} failed first: it {outcome.reason}. The end of {log}:\n{''.join(lines)}"
+    return f"rank {rank} failed first: it {reason}. The end of {log}:\n{''.join(lines)}"
 
 
 def _last_lines(path: Path) -> Sequence[str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from msdet.errors import UserError
 from msdet.files import atomic_path
@@ -106,7 +106,7 @@ class Events:
         for name, value in values.items():
             self._write(self._event(step=step, summary=self._scalar(name, value)))
 
-    def _write(self, event: object) -> None:
+    def _write(self, event: Any) -> None:
         event.wall_time = time.time()
         with _named(self._path):
             self._writer.write_event(event)

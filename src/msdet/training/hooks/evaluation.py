@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msdet.checkpoints.weights_file import save_weights
@@ -36,7 +36,7 @@ class Evaluate(Hook):
         start_epoch: int,
         interval: int,
         best_path: Path | None,
-        on_scored: list[Callable[[Trainer, Mapping[str, float]], None]],
+        on_scored: Sequence[Callable[[Trainer, Mapping[str, float]], None]],
     ) -> None:
         self.evaluate = evaluate
         self.saver = saver

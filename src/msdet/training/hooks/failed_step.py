@@ -10,13 +10,13 @@ from msdet.training.loop import Hook, Trainer
 from msdet.training.replay.failed_step import save_failed_step
 
 if TYPE_CHECKING:
-    from msdet.data.loading.batch import Batch
+    from msdet.data.loading.batch import ImageBatch
 
 
 class KeepFailedStep(Hook):
     """Writes the step to `debug/step_S/` in the folder of the run, from where `msdet replay` runs it again."""
 
-    def on_failure(self, trainer: Trainer, batch: Batch, losses: Sequence[float]) -> str:
+    def on_failure(self, trainer: Trainer, batch: ImageBatch, losses: Sequence[float]) -> str:
         try:
             return f"run it again with: msdet replay {save_failed_step(trainer, batch, losses)}"
         except UserError as error:

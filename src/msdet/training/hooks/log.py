@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from msdet.data.loading.batch import Batch
 from msdet.runtime.start import beat
 from msdet.training.loop import Hook, Trainer
 
 if TYPE_CHECKING:
-    from msdet.data.loading.batch import Batch
+    from msdet.data.loading.batch import ImageBatch
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Heartbeat(Hook):
         self._done = threading.Event()
         self._is_started = False
 
-    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+    def before_step(self, trainer: Trainer, batch: ImageBatch) -> None:
         if not self._is_started:
             self._is_started = True
             log.info("compiling the training graph; the first step takes from seconds to a few minutes")
@@ -117,7 +118,8 @@ class AnnounceCompiles(Hook):
         self.is_dynamic = is_dynamic
         self._seen: set[tuple[int, ...]] = set()
 
-    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+    def before_step(self, trainer: Trainer, batch: ImageBatch) -> None:
+        assert isinstance(batch, Batch), "batches of a classifier are all of one shape"
         shape = (*batch.size, batch.boxes.shape[1])
         if self._seen and shape not in self._seen and not self.is_dynamic:
             log.info("compiling once more, for %d x %d px and up to %d boxes an image", *shape)
@@ -127,7 +129,7 @@ class AnnounceCompiles(Hook):
 class Beat(Hook):
     """Tells the launcher at each step that this rank goes on: of ranks that stand still, the first one is at fault."""
 
-    def before_step(self, trainer: Trainer, batch: Batch) -> None:
+    def before_step(self, trainer: Trainer, batch: ImageBatch) -> None:
         beat()
 
     def after_step(self, trainer: Trainer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from msdet.training.loop import Hook, Trainer
 
@@ -21,7 +22,7 @@ class Profile(Hook):
     def __init__(self, folder: Path, steps: int = 5) -> None:
         self.folder = folder
         self.steps = steps
-        self._profiler = None
+        self._profiler: Any = None
 
     def after_step(self, trainer: Trainer) -> None:
         import mindspore.profiler as profiling

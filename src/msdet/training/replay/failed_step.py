@@ -22,13 +22,13 @@ from msdet.training.loop import Trainer
 
 if TYPE_CHECKING:
     from msdet.config import Config
-    from msdet.data.loading.batch import Batch
+    from msdet.data.loading.batch import ImageBatch
     from msdet.training.step import TrainStep
 
 _REPORT, _BATCH, _WEIGHTS, _CONFIG = "report.json", "batch.npz", "weights.ckpt", "config.yaml"
 
 
-def save_failed_step(trainer: Trainer, batch: Batch, losses: Sequence[float]) -> Path:
+def save_failed_step(trainer: Trainer, batch: ImageBatch, losses: Sequence[float]) -> Path:
     """Writes `debug/step_S/` in the folder of the run: report, batch, weights and configuration.
 
     Args:
@@ -70,12 +70,14 @@ def save_failed_step(trainer: Trainer, batch: Batch, losses: Sequence[float]) ->
     return folder
 
 
-def _describe_images(trainer: Trainer, batch: Batch, content: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+def _describe_images(
+    trainer: Trainer, batch: ImageBatch, content: Mapping[str, np.ndarray]
+) -> Iterator[dict[str, Any]]:
     """Id, file, and boxes (xyxy px of the input) with their classes, or the class."""
     names = trainer.card.get("class_names", [])
     for place, (image_id, index) in enumerate(zip(batch.image_ids, batch.indices.tolist(), strict=True)):
         labels = np.atleast_1d(content["labels"][place])
-        described = {"id": image_id, "file": str(trainer.loader.dataset.samples[index].image_path)}
+        described: dict[str, Any] = {"id": image_id, "file": str(trainer.loader.dataset.samples[index].image_path)}
         described["classes"] = [names[label] if label < len(names) else label for label in labels[labels >= 0].tolist()]
         if "boxes" in content:
             described["boxes"] = [[_number(v) for v in box] for box in content["boxes"][place][labels >= 0].tolist()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,21 @@ from msdet.errors import UserError
 __all__ = ["UNUSED_CLASS", "load_coco", "read_coco"]
 
 
-class CocoFile(msgspec.Struct):
-    """The parts of a COCO file that are read."""
+class _Found(msgspec.Struct):
+    """The parts of a COCO file that are read; None where it lacks them."""
 
     images: list[ImageEntry] | None = None
     annotations: list[BoxEntry] | None = None
     categories: list[Category] | None = None
+
+
+@dataclass
+class CocoFile:
+    """The lists of a COCO file."""
+
+    images: list[ImageEntry]
+    annotations: list[BoxEntry]
+    categories: list[Category]
 
 
 def read_coco(
@@ -90,40 +99,44 @@ def decode_coco(ann_file: Path, raw: bytes, require_annotations: bool = True) ->
     # msgspec builds only the fields asked for: the masks, nine tenths of COCO's files, are skipped. The standard
     # parser gets what msgspec refuses: it accepts NaN and 1e400 (whose box is named later), and tells line and column.
     try:
-        content = msgspec.json.decode(raw, type=CocoFile)
+        found = msgspec.json.decode(raw, type=_Found)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        content = _decode_slowly(ann_file, raw)
-    absent = [name for name in ("images", "categories") if getattr(content, name) is None]
-    if content.annotations is None and require_annotations:
-        absent.append("annotations")
-    if absent:
+        found = _decode_slowly(ann_file, raw)
+    images, annotations, categories = found.images, found.annotations, found.categories
+    if annotations is None and not require_annotations:
+        annotations = []
+    if images is None or annotations is None or categories is None:
+        parts = {"images": images, "categories": categories, "annotations": annotations}
+        absent = [name for name, part in parts.items() if part is None]
         raise UserError(
             f"annotation file {ann_file} is no COCO annotation file: the key {' and '.join(map(repr, absent))} is "
             'missing (expected {"images": [...], "annotations": [...], "categories": [...]})'
         )
-    if not content.images:
+    if not images:
         raise UserError(f"annotation file {ann_file} lists no images")
-    content.annotations = content.annotations or []
-    _make_ids_whole(content)
-    return content
+    file = CocoFile(images, annotations, categories)
+    _make_ids_whole(file)
+    return file
 
 
 def _make_ids_whole(file: CocoFile) -> None:
     """Programs that keep numbers as floats write the id 7 as 7.0."""
-    for entry in itertools.chain(file.images, file.categories):
-        entry.id = _as_whole(entry.id)
-    for entry in file.annotations:
-        entry.id, entry.image_id = _as_whole(entry.id), _as_whole(entry.image_id)
-        entry.category_id = _as_whole(entry.category_id)
+    for image in file.images:
+        image.id = _as_whole(image.id)
+    for category in file.categories:
+        category.id = _as_whole(category.id)
+    for box in file.annotations:
+        box.id, box.image_id = _as_whole(box.id), _as_whole(box.image_id)
+        box.category_id = _as_whole(box.category_id)
 
 
 def _as_whole(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
-def _decode_slowly(ann_file: Path, raw: bytes) -> CocoFile:
+def _decode_slowly(ann_file: Path, raw: bytes) -> _Found:
     try:
-        return msgspec.convert(json.loads(raw), CocoFile)
+        return msgspec.convert(json.loads(raw), _Found)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise UserError(f"annotation file {ann_file} is not JSON: {error.msg} at {place}") from error

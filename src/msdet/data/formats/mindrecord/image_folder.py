@@ -48,8 +48,13 @@ def read_folder_records(inner: Path, split: str, class_names: Sequence[str] = ()
     names = [str(category.name) for category in sorted(content.categories, key=lambda category: category.id)]
     wanted = list(class_names) or names
     refuse_differing_classes(names, wanted, str(inner), "the classes that are asked for")
-    name_of = {category.id: category.name for category in content.categories}
-    class_of = {entry.image_id: name_of.get(entry.category_id) for entry in content.annotations}
+    name_of = {category.id: str(category.name) for category in content.categories}
+    category_of = {entry.image_id: entry.category_id for entry in content.annotations}
     label_of = {name: label for label, name in enumerate(wanted)}
-    labels = np.array([label_of[class_of[image.id]] for image in content.images], np.int32)
-    return ImageFolder(inner, wanted, [image.file_name for image in content.images], labels, store)
+    try:
+        labels = [label_of[name_of[category_of[image.id]]] for image in content.images]
+    except KeyError as error:
+        what = "a picture has no class: make it again with create_data"
+        raise UserError(f"{content.source} is damaged: {what}") from error
+    files = [image.file_name for image in content.images]
+    return ImageFolder(inner, wanted, files, np.array(labels, np.int32), store)

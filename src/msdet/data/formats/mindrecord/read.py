@@ -158,8 +158,8 @@ class ImageStore:
             raise UserError(f"{folder} holds {len(shards)} of {info.get('shards')} shards: the set is not whole")
         rows: dict[str, tuple[int, int, int, int]] = {}
         for number, shard in enumerate(shards):
-            for name, *place in _index(shard):
-                rows[name] = (number, *place)
+            for name, offset, size, crc in _index(shard):
+                rows[name] = (number, offset, size, crc)
         return cls(folder, list(shards), rows)
 
     def read(self, path: Path) -> bytes:

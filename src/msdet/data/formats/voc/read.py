@@ -154,8 +154,8 @@ class _Reader:
             what = f"an object has no <{'bndbox' if name else 'name'}>"
             self.problems.append(Problem("broken annotation", place, what))
             return
-        corners = [self._number(box, corner, path) for corner in _CORNERS]
-        if None in corners:
+        corners = [number for corner in _CORNERS if (number := self._number(box, corner, path)) is not None]
+        if len(corners) < len(_CORNERS):
             return
         left, top, right, bottom = corners
         written = ", ".join(f"{corner} {box.value(corner)}" for corner in _CORNERS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -137,11 +136,10 @@ def _text(path: Path, key: str, value: Any) -> str:
 def _class_names(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
     names, count = content.get("names"), _count(path, content.get("nc"))
     if isinstance(names, dict):
-        places = {key: _whole(key) for key in names}
-        if sorted(places.values(), key=str) != sorted(range(len(names)), key=str):
+        if sorted(map(_whole, names), key=str) != sorted(range(len(names)), key=str):
             shown = ", ".join(str(key)[:_SHOWN] for key in list(names)[:10])
             raise UserError(f"{path}: names has the numbers {shown}, not 0 to {len(names) - 1}")
-        names = [names[key] for key in sorted(names, key=places.__getitem__)]
+        names = [names[key] for key in sorted(names, key=int)]
     if _is_empty(names):
         return tuple(str(number) for number in range(count or 0))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -176,9 +174,10 @@ def _key_points(path: Path, shape: Any) -> int:
     if _is_empty(shape):
         return 0
     sides = [_whole(side) for side in shape] if isinstance(shape, list) else []
-    if len(sides) != 2 or not sides[0] or sides[1] not in (2, 3) or sides[0] > 1000:
+    points, values = sides if len(sides) == 2 else (None, None)
+    if not points or values not in (2, 3) or points > 1000:
         raise UserError(f"{path}: kpt_shape is {_shown(shape)}, [number of points, 2 or 3] is due")
-    return math.prod(sides)
+    return points * values
 
 
 def _resolve(path: Path, base: str, told: str) -> Path:

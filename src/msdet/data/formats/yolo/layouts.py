@@ -55,7 +55,8 @@ def find_yolo(data_dir: str, split: str, ann_file: str = "", image_dir: str = ""
     is_list = ann_file.lower().endswith(".txt")
     path = root / ann_file if ann_file and not is_list else find_yaml(root)
     told = read_yaml(path) if path else None
-    source, names = (path, told.names) if told else (root, ())
+    source, names = path or root, told.names if told else ()
+    places: tuple[Path, ...]
     if is_list:
         places = (root / ann_file,)
     elif image_dir:
@@ -63,13 +64,13 @@ def find_yolo(data_dir: str, split: str, ann_file: str = "", image_dir: str = ""
     elif told and split in told.splits:
         places = told.splits[split]
     else:
-        places = _found(root if not path else path.parent, split, source)
+        places = _found(path.parent if path else root, split, source)
     missing = next((place for place in places if not place.exists()), None)
     if missing is not None:
         raise UserError(f"{source}: {missing} (the images of the split {split!r}) does not exist")
     folders = [place if place.is_dir() else source.parent if path else root for place in places]
     key_points = told.key_points if told else 0
-    return YoloPlaces(source, Path(os.path.commonpath(folders)), tuple(places), names, key_points)
+    return YoloPlaces(source, Path(os.path.commonpath(folders)), places, names, key_points)
 
 
 def _found(root: Path, split: str, source: Path) -> tuple[Path, ...]:

@@ -223,7 +223,8 @@ def parse_line(line: str, key_points: int = 0) -> tuple[int, tuple[float, float,
     if any(math.isfinite(number) and abs(number) > 2 for number in numbers):
         raise ValueError(f"{line.strip()[:80]!r} is in pixels; shares of the image's width and height are due (0 to 1)")
     if len(numbers) == 4:
-        return label, tuple(numbers)
+        centre_x, centre_y, width, height = numbers
+        return label, (centre_x, centre_y, width, height)
     xs, ys = numbers[0::2], numbers[1::2]
     left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
     return label, ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
