@@ -205,7 +205,7 @@ def test_what_the_keys_say_reaches_the_loaders(monkeypatch):
         assert not is_stopped()
         return samples, options
 
-    monkeypatch.setattr("msdet.session.datasets.BatchLoader", made)
+    monkeypatch.setattr("msdet.session.datasets.detection_loader", made)
     cfg = config(
         "--per_batch_size=3", "--eval_batch_size=5", "--training_shape=96", "--testing_shape=64", "--resize_rate=7",
         "--max_boxes=11", "--cut_boxes=True", "--max_image_pixels=1000", "--on_bad_image=skip", "--seed=4",
@@ -214,11 +214,12 @@ def test_what_the_keys_say_reaches_the_loaders(monkeypatch):
     both = {"max_boxes": 11, "max_image_pixels": 1000, "on_bad_image": "skip", "seed": 4, "num_workers": 2,
             "stall_timeout": 9.0, "rank": 1, "group_size": 3}  # fmt: skip
     runtime = Runtime("CPU", rank=1, group_size=3)
-    training = {"batch_size": 3, "sizes": ((96, 96),), "resize_rate": 7, "cut_boxes": True, "training": True}
-    assert training_loader(cfg, "samples", "steps", runtime) == (("samples", "steps"), both | training)
+    training = {"resize_rate": 7, "cut_boxes": True, "training": True, "mosaic": "four in one"}
+    place = ("samples", "steps", 3, ((96, 96),))
+    assert training_loader(cfg, "samples", "steps", runtime, mosaic="four in one") == (place, both | training)
     # Scores need every ground truth.
-    evaluation = {"batch_size": 5, "sizes": [(64, 64)], "training": False}
-    assert evaluation_loader(cfg, "samples", "steps", runtime) == (("samples", "steps"), both | evaluation)
+    place = ("samples", "steps", 5, [(64, 64)])
+    assert evaluation_loader(cfg, "samples", "steps", runtime) == (place, both | {"training": False})
 
 
 @pytest.mark.parametrize(("shapes", "rows"), [("off", {8}), ("on", {4, 8})])

@@ -12,6 +12,8 @@ from msdet.data.loading.batch import Batch
 from msdet.errors import UserError
 from msdet.files import read_json
 from msdet.runtime.start import Runtime
+from msdet.runtime.stop import StopRequest
+from msdet.training.hooks.failed_step import KeepFailedStep
 from msdet.training.loop import Trainer
 from msdet.training.replay.failed_step import Replay, load_failed_step
 from msdet.training.step import StepOptions, TrainStep
@@ -57,9 +59,11 @@ def kept_step(folder, pixels, **options):
     })()  # fmt: skip
     cfg = load_config("configs/yolov3_shapes.yaml", ["--max_epoch", "1"])
     card = {"model": "yolov3", "class_names": ["red"]}
-    trainer = Trainer(cfg, Runtime("CPU"), build_step(**options), LOSSES, loader, lambda *_: 0.01, folder, card, "data")
-    with pytest.raises(UserError, match="msdet.tools.replay"):
-        trainer.fit([])
+    trainer = Trainer(
+        cfg, Runtime("CPU"), build_step(**options), LOSSES, loader, lambda *_: 0.01, folder, card, "data", StopRequest()
+    )
+    with pytest.raises(UserError, match="msdet replay"):
+        trainer.fit([KeepFailedStep()])
     return load_failed_step(folder / "debug" / "step_0")
 
 
