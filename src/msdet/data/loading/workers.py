@@ -25,12 +25,11 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
-from typing import Generic
 
 import cv2
 import numpy as np
 
-from msdet.data.loading.batch import BatchTask, ImageTargets, Maker, TargetsT
+from msdet.data.loading.batch import BatchMaker, BatchTask, TargetsOf
 from msdet.errors import UserError
 
 # Images named in an error message.
@@ -66,7 +65,7 @@ class _Worker:
     tickets: list[int] = field(default_factory=list)
 
 
-class WorkerPool(Generic[TargetsT]):
+class WorkerPool:
     """Processes that fill the slots of a ring.
 
     Args:
@@ -77,15 +76,13 @@ class WorkerPool(Generic[TargetsT]):
         stall_timeout: seconds without a result after which waiting ends in an error.
     """
 
-    def __init__(
-        self, maker: Maker[TargetsT], num_workers: int, slots: int, slot_bytes: int, stall_timeout: float
-    ) -> None:
+    def __init__(self, maker: BatchMaker, num_workers: int, slots: int, slot_bytes: int, stall_timeout: float) -> None:
         self._maker = maker
         self._stall_timeout = stall_timeout
         self._slot_bytes = slot_bytes
         self._free = list(range(slots))
         self._tasks: dict[int, tuple[int, BatchTask]] = {}
-        self._results: dict[int, TargetsT | WorkerFailure] = {}
+        self._results: dict[int, TargetsOf | WorkerFailure] = {}
         self._abandoned: set[int] = set()
         self._tickets = itertools.count()
         self._workers: list[_Worker] = []
@@ -127,7 +124,7 @@ class WorkerPool(Generic[TargetsT]):
             worker.connection.send((ticket, slot, task))
         return ticket
 
-    def collect(self, ticket: int, is_stopped: Callable[[], bool] = lambda: False) -> tuple[int, np.ndarray, TargetsT]:
+    def collect(self, ticket: int, is_stopped: Callable[[], bool] = lambda: False) -> tuple[int, np.ndarray, TargetsOf]:
         """Waits for a task; returns its slot, which the caller releases, its images, and what belongs to them.
 
         Raises:
@@ -308,13 +305,13 @@ def _work(connection: Connection, payload: bytes, size: int, slot_bytes: int) ->
         memory = recv_handle(connection)
         ring = mmap.mmap(memory, size)
         os.close(memory)
-        maker: Maker[ImageTargets] = pickle.loads(payload)
+        maker: BatchMaker = pickle.loads(payload)
         while (message := connection.recv()) is not None:
             ticket, slot, task = message
             connection.send((ticket, _make(maker, task, _slot_view(ring, slot, slot_bytes, task))))
 
 
-def _make(maker: Maker[TargetsT], task: BatchTask, images: np.ndarray) -> TargetsT | WorkerFailure:
+def _make(maker: BatchMaker, task: BatchTask, images: np.ndarray) -> TargetsOf | WorkerFailure:
     try:
         return maker.make(task, images)
     except UserError as error:
