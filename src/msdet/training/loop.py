@@ -21,7 +21,7 @@ from msdet.training.step import TrainStep
 if TYPE_CHECKING:
     from msdet.config import Config
     from msdet.data.loading.batch import ImageBatch
-    from msdet.data.loading.loader import Loader
+    from msdet.data.loading.loader import BatchLoader
     from msdet.runtime.start import Runtime
     from msdet.runtime.stop import StopRequest
     from msdet.training.schedules import Schedule
@@ -131,7 +131,7 @@ class Trainer:
         runtime: Runtime,
         train_step: TrainStep,
         loss_names: Sequence[str],
-        loader: Loader[Any, ImageBatch],
+        loader: BatchLoader,
         schedule: Schedule,
         folder: Path,
         card: Mapping[str, Any],

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -60,7 +61,15 @@ class ImageFolder(Sequence[ClassSample]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> ClassSample:
+    @overload
+    def __getitem__(self, index: int) -> ClassSample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ClassSample]: ...
+
+    def __getitem__(self, index: int | slice) -> ClassSample | list[ClassSample]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
         return ClassSample(self.root / self.files[index], self.files[index], int(self.labels[index]))
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from msdet.data.dataset import DetectionDataset
+from msdet.data.dataset import DetectionDataset, Pictures
 from msdet.data.images.decode import MAX_IMAGE_PIXELS
 from msdet.data.images.notes import ImageNote, collected_notes
 from msdet.data.loading.order import sample_rng
@@ -133,10 +133,10 @@ class BatchMaker(ABC):
         dataset: the samples.
     """
 
-    dataset: Any
+    dataset: Pictures
 
     @abstractmethod
-    def make(self, task: BatchTask, images: np.ndarray) -> Any:
+    def make(self, task: BatchTask, images: np.ndarray) -> TargetsOf:
         """Fills `images` uint8 (N, h, w, 3) and returns the targets; see `TargetsOf`.
 
         Raises:
@@ -144,7 +144,7 @@ class BatchMaker(ABC):
         """
 
     @abstractmethod
-    def batch(self, task: BatchTask, images: np.ndarray, targets: Any) -> Any:
+    def batch(self, task: BatchTask, images: np.ndarray, targets: Any) -> ImageBatch:
         """Puts a batch together, in the main process."""
 
 

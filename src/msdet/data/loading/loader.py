@@ -7,12 +7,11 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
 from msdet.data.images.notes import ImageNote
-from msdet.data.loading.batch import BatchMaker, BatchTask, TargetsOf
+from msdet.data.loading.batch import BatchMaker, BatchTask, ImageBatch, TargetsOf
 from msdet.data.loading.order import Shard, batch_size_px, epoch_order
 from msdet.data.loading.workers import Stopped, WorkerPool, WorkersLost
 from msdet.errors import UsageError, UserError
@@ -109,12 +108,17 @@ class BatchLoader:
 
     def start(self) -> None:
         """Starts the workers, which `epoch` does otherwise: they can wake up while a network is being compiled."""
-        if self._num_workers and self._pool is None:
+        if self._num_workers:
+            self._started_pool()
+
+    def _started_pool(self) -> WorkerPool:
+        if self._pool is None:
             slots = self._num_workers * self._prefetch + 1
             self._pool = WorkerPool(self._maker, self._num_workers, slots, self._slot_bytes, self._stall_timeout)
             self._close_pool = weakref.finalize(self, self._pool.close)
+        return self._pool
 
-    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Any]:
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[ImageBatch]:
         """The batches of an epoch from `start_batch` on, in order.
 
         The images of a batch are valid until the next one is asked for. One epoch can run at a time.
@@ -140,7 +144,7 @@ class BatchLoader:
     ) -> None:
         self.close()
 
-    def _with_report(self, batches: Iterator[Any], epoch: int) -> Iterator[Any]:
+    def _with_report(self, batches: Iterator[ImageBatch], epoch: int) -> Iterator[ImageBatch]:
         """Names at the end the images that the epoch went without."""
         self.bad = {}
         try:
@@ -155,16 +159,15 @@ class BatchLoader:
         indices, keys = self._shard.batch(order, number)
         return BatchTask(epoch, number, self.size_of(epoch, number), indices, keys)
 
-    def _in_process(self, tasks: Iterator[BatchTask]) -> Iterator[Any]:
+    def _in_process(self, tasks: Iterator[BatchTask]) -> Iterator[ImageBatch]:
         memory = np.empty(self._slot_bytes, np.uint8)
         for task in tasks:
             shape = (len(task.indices), *task.size, 3)
             images = memory[: int(np.prod(shape))].reshape(shape)
             yield self._finished(task, images, self._maker.make(task, images))
 
-    def _from_workers(self, tasks: Iterator[BatchTask]) -> Iterator[Any]:
-        self.start()
-        pool = self._pool
+    def _from_workers(self, tasks: Iterator[BatchTask]) -> Iterator[ImageBatch]:
+        pool = self._started_pool()
         pending: deque[tuple[int, BatchTask]] = deque()
         held: list[int] = []
         try:
@@ -198,7 +201,7 @@ class BatchLoader:
                 return
             pending.append((pool.submit(task, self._is_stopped), task))
 
-    def _finished(self, task: BatchTask, images: np.ndarray, targets: TargetsOf) -> Any:
+    def _finished(self, task: BatchTask, images: np.ndarray, targets: TargetsOf) -> ImageBatch:
         self.bad |= targets.bad
         self.boxes_cut += targets.cut
         self._log_notes(targets.notes)

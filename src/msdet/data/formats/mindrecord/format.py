@@ -27,5 +27,6 @@ class MindRecordFormat(AnnotationFormat):
                 f"{options.root} holds no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): "
                 f"{NO_RECORDS}"
             )
-        content, content.store = load_mindrecord(options.root / split, split)
+        content, store = load_mindrecord(options.root / split, split)
+        content.store = store
         return content
