@@ -13,7 +13,7 @@ import pytest
 import msdet
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted((ROOT / "src").rglob("*.py"))
+SOURCES = sorted((ROOT / "src" / "msdet").rglob("*.py"))
 ENTRIES = [
     path
     for name in ("train", "eval", "export", "predict", "test", "postprocess")

@@ -14,21 +14,21 @@ COMMANDS = {
     "export.py": ("--config", "configs/yolov3.yaml", "--file_format", "TFLITE"),
     "predict.py": ("--config", "configs/yolov3.yaml", "--draw_threshold", "2"),
     "postprocess.py": (),
-    "msdet.importers": ("--config", "configs/yolov3.yaml", "--source", "x", "--output", "y", "--lr", "fast"),
-    "msdet.tools.check.check": ("--config", "configs/yolov3.yaml", "--splits", "dev"),
-    "msdet.tools.create_data": ("--config", "configs/yolov3.yaml", "--splits", "dev"),
-    "msdet.tools.hccl_tools": ("--device_num", "eight"),
-    "msdet.tools.launcher.launch": ("run_everything",),
-    "msdet.tools.replay": ("/none",),
+    "import": ("--config", "configs/yolov3.yaml", "--source", "x", "--output", "y", "--lr", "fast"),
+    "check": ("--config", "configs/yolov3.yaml", "--splits", "dev"),
+    "create_data": ("--config", "configs/yolov3.yaml", "--splits", "dev"),
+    "hccl_tools": ("--device_num", "eight"),
+    "launch": ("run_everything",),
+    "replay": ("/none",),
 }
 
 
 @pytest.mark.parametrize("script", COMMANDS)
 def test_a_real_process(script):
-    start = [script] if script.endswith(".py") else ["-m", script]
+    start = [script] if script.endswith(".py") else ["-m", "msdet", script]
     done = subprocess.run(
         [sys.executable, *start, *COMMANDS[script]], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == (1 if script == "msdet.tools.replay" else 2), done.stderr
+    assert done.returncode == (1 if script == "replay" else 2), done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: ")

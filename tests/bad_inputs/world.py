@@ -34,7 +34,7 @@ COMMANDS = {
         "postprocess", *_MODEL, "--data_dir={root}/data", "--pretrained={root}/net.onnx", "--log_path={root}/out",
     ),
     "weights": (
-        "msdet.importers.__main__", "--config=configs/yolov3.yaml", *TINY, "--num_classes=2", "--class_names=red,blue",
+        "msdet.importers.command", "--config=configs/yolov3.yaml", *TINY, "--num_classes=2", "--class_names=red,blue",
         "--source={root}/x", "--output={root}/out/x.ckpt",
     ),
     "check": (
@@ -47,7 +47,7 @@ COMMANDS = {
     ),
     "hccl_tools": ("msdet.tools.hccl_tools", "--output={root}/out"),
     "launch": ("msdet.tools.launcher.launch",),
-    "replay": ("msdet.tools.replay",),
+    "replay": ("msdet.training.replay.command",),
 }  # fmt: skip
 # What the files of strangers would make in the current folder if anybody ran them.
 COMMANDS_OF_STRANGERS = ("here", "evil")

@@ -18,6 +18,7 @@ from msdet.config import load_config
 from msdet.data.dataset import DetectionDataset
 from msdet.data.loading.batch import Batch
 from msdet.runtime.start import Runtime
+from msdet.runtime.stop import StopRequest
 from msdet.training.loop import Hook
 from msdet.training.train import _trainer
 
@@ -139,7 +140,8 @@ def trainer_of(keys, folder, steps_per_epoch=3, broken=(), recipe=None):
     recipe = recipe or StubRecipe()
     dataset = DetectionDataset([], ["red"], [1], Path("train.json"), Path("train"))
     loader = Loader(steps_per_epoch, broken)
-    return _trainer(cfg, Runtime("CPU"), recipe, recipe.build_network(), dataset, loader, folder)
+    session = SimpleNamespace(cfg=cfg, recipe=recipe, dataset=dataset, runtime=Runtime("CPU"), stop=StopRequest())
+    return _trainer(session, recipe.build_network(), loader, folder)
 
 
 class Slow:

@@ -132,14 +132,14 @@ def test_ptq(checkpoint, tmp_path):
 )
 def test_flags_that_do_not_fit(request, tmp_path, capsys, monkeypatch, which, flags, message):
     """Told before a network is compiled, which takes minutes."""
-    monkeypatch.setattr("msdet.export.export.DeployCell", None)
+    monkeypatch.setattr("msdet.export.command.DeployCell", None)
     assert export(request.getfixturevalue(which), tmp_path / "n", *flags) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_without_pictures(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("msdet.export.export.DeployCell", None)
+    monkeypatch.setattr("msdet.export.command.DeployCell", None)
     (tmp_path / "empty").mkdir()
     flags = ("--file_format", "ONNX", "--quantize", "ptq", "--calibration", tmp_path / "empty")
     assert export(checkpoint, tmp_path / "n", *flags) == 2

@@ -5,12 +5,12 @@ import struct
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from msdet.importers.__main__ import main as import_main
 
 from msdet.checkpoints.card import apply_card
 from msdet.checkpoints.weights_file import fill_network, load_weights, save_tensors, tensors_of
 from msdet.config import load_config
 from msdet.errors import run_command
+from msdet.importers.command import main as import_main
 from msdet.models.darknet53.loss import Probabilities
 from msdet.models.darknet53.network import BACKBONES, Classifier, CspDarkNet53
 from msdet.models.darknet53.weight_names import classifier_sources, convolutions

@@ -6,12 +6,12 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from msdet.importers.__main__ import main as import_main
 
 from msdet.checkpoints.card import apply_card
 from msdet.checkpoints.weights_file import fill_network, load_weights, save_tensors
 from msdet.config import load_config
 from msdet.errors import run_command
+from msdet.importers.command import main as import_main
 from msdet.layers.conv import Mish, MishByTanh
 from msdet.models.darknet53.network import CspDarkNet53
 from msdet.models.recipe import get_recipe
