@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from msdet.config.key import keys_of, title_of
 from msdet.config.sections.augmentation import AugmentKeys
@@ -95,15 +95,17 @@ class Config(
 
     # Input sizes are multiples of the coarsest stride.
     SIZE_MULTIPLE: ClassVar[int] = 32
+    # Of the models that can be trained for int8 this is a key, which takes the place of this among the fields.
+    if TYPE_CHECKING:
+
+        @property
+        def quantization_aware(self) -> bool: ...
+    else:
+        quantization_aware: ClassVar[bool] = False
     # `--help` explains a model's own keys for training, and elsewhere names them only.
     OWN_DETAIL_IN: ClassVar[tuple[str, ...]] = ("eval", "test", "predict", "export", "postprocess", "check", "browse")
     # Keys of all models that this one has no use for: refused, and neither listed nor saved.
     UNUSED: ClassVar[tuple[str, ...]] = ()
-
-    @property
-    def quantization_aware(self) -> bool:
-        """Of the models that can be trained for int8 this is a key."""
-        return False
 
     def replace(self: ConfigT, **values: Any) -> ConfigT:
         """A copy with some keys changed; the values are converted and checked as if they came from a file.
