@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from msdet.compat.aliases import file_names, flag_names
 from msdet.config.config import Config
@@ -120,9 +121,9 @@ def _resolve(path: str, argv: list[str], script: str, is_command: bool = False) 
 
 def _values_of_files(
     layers: list[list[Setting]], keys: Mapping[str, Key], model: str, script: str
-) -> tuple[dict[str, object], dict[str, str]]:
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Key -> value, and key -> where it was written, of files: of the last that says it."""
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     places: dict[str, str] = {}
     names = file_names(model, script)
     for layer in layers:
@@ -178,7 +179,7 @@ class _Parser(argparse.ArgumentParser):
 
     known: Sequence[str] = ()
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise UsageError(message.removeprefix("argument "))
 
 
@@ -188,6 +189,7 @@ class _Record(argparse.Action):
     def __call__(
         self, parser: object, namespace: argparse.Namespace, values: object, option_string: str | None = None
     ) -> None:
+        assert option_string is not None, "no setting is told by its place"
         namespace.settings.append(Setting(self.dest, values, option_string))
 
 
@@ -256,7 +258,7 @@ def _refuse_flags_of_others(typed: Iterable[Setting], keys: Mapping[str, Key], s
             raise UsageError(f"{setting.place} is a flag of {owners}; msdet {script} has no use for it: leave it out")
 
 
-def _bare(k: Key) -> dict[str, str]:
+def _bare(k: Key) -> dict[str, Any]:
     """A flag of a truth value may stand without one."""
     return {"nargs": "?", "const": "True"} if k.type is bool else {}
 

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from msdet.config.key import keys_of, title_of
 from msdet.config.sections.augmentation import AugmentKeys
@@ -95,14 +95,19 @@ class Config(
 
     # Input sizes are multiples of the coarsest stride.
     SIZE_MULTIPLE: ClassVar[int] = 32
-    # Of the models that can be trained for int8 this is a key.
-    quantization_aware: ClassVar[bool] = False
+    # Of the models that can be trained for int8 this is a key, which takes the place of this among the fields.
+    if TYPE_CHECKING:
+
+        @property
+        def quantization_aware(self) -> bool: ...
+    else:
+        quantization_aware: ClassVar[bool] = False
     # `--help` explains a model's own keys for training, and elsewhere names them only.
     OWN_DETAIL_IN: ClassVar[tuple[str, ...]] = ("eval", "test", "predict", "export", "postprocess", "check", "browse")
     # Keys of all models that this one has no use for: refused, and neither listed nor saved.
     UNUSED: ClassVar[tuple[str, ...]] = ()
 
-    def replace(self: ConfigT, **values: object) -> ConfigT:
+    def replace(self: ConfigT, **values: Any) -> ConfigT:
         """A copy with some keys changed; the values are converted and checked as if they came from a file.
 
         Raises:
@@ -191,11 +196,13 @@ class Config(
         """All values as YAML that `load_config` reads back to an equal configuration."""
         import yaml
 
-        dumper = type("_Dumper", (yaml.SafeDumper,), {})
-        dumper.add_representer(
+        class Dumper(yaml.SafeDumper):
+            """Of its own, since it is changed."""
+
+        Dumper.add_representer(
             list, lambda d, items: d.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
         )
-        return yaml.dump(self.to_dict(), Dumper=dumper, sort_keys=False, allow_unicode=True, width=10_000)
+        return yaml.dump(self.to_dict(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
 
     def save(self, path: str | Path) -> None:
         """Writes `to_yaml()`; the file is whole or absent. Raises a UserError if it cannot be written."""

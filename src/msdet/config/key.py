@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -41,7 +42,7 @@ class Key:
     """
 
     name: str
-    type: object
+    type: Any
     default: object
     help: str
     group: str = ""
@@ -129,7 +130,7 @@ class Key:
         return value
 
 
-def key(default: object, help: str, **accepts: object) -> typing.Any:
+def key(default: object, help: str, **accepts: object) -> Any:
     """Declares a field of a configuration dataclass.
 
     Args:
@@ -143,12 +144,16 @@ def key(default: object, help: str, **accepts: object) -> typing.Any:
     return dataclasses.field(default=default, metadata={"help": help, **accepts})
 
 
-@functools.cache
 def keys_of(config_class: type) -> Mapping[str, Key]:
     """The keys of a configuration dataclass by name, section by section.
 
     A section is the class that declares a key first: a model that changes the default does not move it.
     """
+    return _keys_of(config_class)
+
+
+@functools.cache
+def _keys_of(config_class: type) -> Mapping[str, Key]:
     hints = typing.get_type_hints(config_class)
     keys: dict[str, Key] = {}
     for field in dataclasses.fields(config_class):
@@ -183,15 +188,15 @@ def _is_word(raw: object, words: tuple[str, ...]) -> bool:
     return str(raw).strip() in words
 
 
-def _is_optional(kind: object) -> bool:
+def _is_optional(kind: Any) -> bool:
     return type(None) in typing.get_args(kind)
 
 
-def _is_sequence(kind: object) -> bool:
+def _is_sequence(kind: Any) -> bool:
     return typing.get_origin(kind) is tuple
 
 
-def _element_type(kind: object) -> object:
+def _element_type(kind: Any) -> Any:
     return typing.get_args(kind)[0]
 
 
@@ -207,7 +212,7 @@ def _split_list(text: str) -> list:
     return _with_surrogates(items)
 
 
-def _with_surrogates(value: object) -> typing.Any:
+def _with_surrogates(value: object) -> Any:
     """A text or list with the characters back that `_STAND_INS` stand for."""
     if isinstance(value, list):
         return [_with_surrogates(item) for item in value]
@@ -215,7 +220,7 @@ def _with_surrogates(value: object) -> typing.Any:
 
 
 @functools.cache
-def _validator(kind: object) -> Callable[[object], object]:
+def _validator(kind: Any) -> Callable[[object], object]:
     # pydantic takes a quarter of the time `--help` may take, and `--help` needs no values.
     from pydantic import ConfigDict, TypeAdapter
 
@@ -223,7 +228,7 @@ def _validator(kind: object) -> Callable[[object], object]:
     return TypeAdapter(kind, config=settings).validate_python
 
 
-def _typed(value: object, kind: object) -> object:
+def _typed(value: object, kind: Any) -> object:
     """Converts by type; pydantic's errors are ValueErrors."""
     takes_truth = kind is bool or bool in typing.get_args(kind)
     if not takes_truth and any(isinstance(leaf, bool) for leaf in _leaves(value)):
@@ -243,7 +248,7 @@ def _numbers(value: object) -> Iterator[float]:
     return (leaf for leaf in _leaves(value) if isinstance(leaf, int | float) and not isinstance(leaf, bool))
 
 
-def _describe(kind: object) -> str:
+def _describe(kind: Any) -> str:
     words = {bool: "0/1 or True/False", int: "a whole number", float: "a number", str: "a text"}
     if kind in words:
         return words[kind]

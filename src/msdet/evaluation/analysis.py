@@ -119,13 +119,15 @@ def recommend_thresholds(truth: GroundTruth, detections: DetectionTable | Path, 
     rows = [[curve.name, curve.boxes, *(f"{value:.4f}" for value in curve.best() or ())] for curve in curves]
     write_csv(folder / "thresholds.csv", [["class", "boxes", "threshold", "precision", "recall", "F1"], *rows])
     for number, curve in enumerate(curves):
-        if curve.best() is not None:
+        if (best := curve.best()) is not None:
             # Names of classes may hold characters that names of files may not.
-            _draw(curve, folder / f"{number:03d}_{re.sub(r'[^0-9A-Za-z-]+', '_', curve.name)[:_NAME_IN_FILE]}.png")
+            _draw(
+                curve, best, folder / f"{number:03d}_{re.sub(r'[^0-9A-Za-z-]+', '_', curve.name)[:_NAME_IN_FILE]}.png"
+            )
     return curves
 
 
-def _draw(curve: ClassCurve, path: Path) -> None:
+def _draw(curve: ClassCurve, best: BestThreshold, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -133,7 +135,6 @@ def _draw(curve: ClassCurve, path: Path) -> None:
         figure = Figure(figsize=(5, 4), layout="constrained")
         FigureCanvasAgg(figure)
         axis = figure.subplots()
-        best = curve.best()
         axis.plot(curve.recall, curve.precision)
         axis.plot(best.recall, best.precision, "o", label=f"score {best.threshold:.3f}: F1 {best.f1:.3f}")
         axis.set(

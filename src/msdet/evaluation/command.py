@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msdet.data.dataset import DetectionDataset
 from msdet.errors import UsageError
 from msdet.evaluation.classification import ClassificationTask
 from msdet.evaluation.detection import DetectionTask
@@ -19,7 +20,7 @@ from msdet.files import atomic_path, make_folder, stamped_folder
 from msdet.models.recipe import get_recipe, task_of
 from msdet.runtime.modelarts import on_modelarts
 from msdet.runtime.start import start_logging
-from msdet.session.datasets import open_dataset
+from msdet.session.datasets import open_detection_dataset
 from msdet.session.session import Session
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _score_result_file(cfg: Config) -> int:
     """Neither a network nor images are needed, unless they are to be drawn."""
     folder = stamped_folder(Path(cfg.log_path), "eval")
     start_logging(folder / "log.txt")
-    dataset, cfg = open_dataset(cfg, "val", need_images=False)
+    dataset, cfg = open_detection_dataset(cfg, "val", need_images=False)
     task = DetectionTask(get_recipe(cfg), dataset)
     task.refuse_undrawable()
     task.report(read_detections(cfg.detections), folder)
@@ -86,11 +87,15 @@ def test_dev(cfg: Config) -> int:
     """
     if not cfg.pretrained:
         raise UsageError("pretrained is empty: give the checkpoint to test with --pretrained")
+    if task_of(cfg) != "detect":
+        raise UsageError(f"{cfg.model} finds no objects, and the test server scores such: score it with msdet eval")
     # On ModelArts log_path is the folder that is delivered.
     root = Path(cfg.log_path if cfg.enable_modelarts or "log_path" in cfg.places else _TEST_FOLDER)
     session = _opened(cfg, root, "test")
     predictions = session.folder / f"predict_{session.folder.name}.json"
-    task = DetectionTask(session.recipe, session.dataset, session.recipe.test_options())
+    dataset = session.dataset
+    assert isinstance(dataset, DetectionDataset), "a classifier was refused"
+    task = DetectionTask(session.recipe, dataset, session.recipe.test_options())
     if _run(session, task, predictions) is None:
         return 0
     packed = pack(predictions, f"detections_test-dev2017_{session.cfg.model}_results")
@@ -130,16 +135,17 @@ def _run(session: Session, task: Task, file: Path) -> Any:
         dataset = session.dataset
         log.info("evaluating %s on %d images of %s", session.source, len(dataset), dataset.ann_file)
         collected = evaluator.collect(file)
-    if collected is not None and session.task_name == "detect":
+    if collected is not None and isinstance(dataset, DetectionDataset):
         save_origin(session.folder, origin_of(session.recipe, dataset, session.source))
     return collected
 
 
 def _earlier(session: Session) -> Path | None:
     """With `override` off, the newest result file of the same weights, images and thresholds."""
-    if session.cfg.override or session.task_name != "detect":
+    dataset = session.dataset
+    if session.cfg.override or not isinstance(dataset, DetectionDataset):
         return None
-    origin = origin_of(session.recipe, session.dataset, session.source)
+    origin = origin_of(session.recipe, dataset, session.source)
     earlier = earlier_detections(Path(session.cfg.log_path), origin)
     if earlier is not None:
         log.info("override is off: scoring %s", earlier)

@@ -24,7 +24,7 @@ from msdet.evaluation.left_out import read_left_out
 _PIECE = 1 << 23  # characters read at once
 _LONGEST = 1 << 22  # characters of a record, at most
 _BLANKS = " \t\r\n"
-_next = re.compile(f"[{_BLANKS}]*").match  # (text, position): its end is behind the blanks there
+_blanks = re.compile(f"[{_BLANKS}]*")
 _KEYS = ("image_id", "category_id", "bbox", "score")
 _Side = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -244,10 +244,17 @@ def _items(text: str) -> tuple[list[Any], int]:
         except json.JSONDecodeError:
             return items, end
         items.append(item)
-        position = _next(text, end).end()
+        position = _next(text, end)
         if text[position : position + 1] != ",":
             return items, end
-        position = _next(text, position + 1).end()
+        position = _next(text, position + 1)
+
+
+def _next(text: str, position: int) -> int:
+    """Behind the blanks at a position."""
+    blanks = _blanks.match(text, position)
+    assert blanks is not None, "none are blanks too"
+    return blanks.end()
 
 
 def _what_is_wrong(text: str) -> str:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tqdm import tqdm
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from msdet.runtime.start import Runtime
 
 log = logging.getLogger(__name__)
+PredictorT = TypeVar("PredictorT", bound="Predictor")
 
 _SECONDS_BETWEEN_LINES = 10
 
@@ -27,7 +28,7 @@ class EvaluationStopped(Exception):
     """The evaluation was to end before it was complete."""
 
 
-class Evaluator:
+class Evaluator(Generic[PredictorT]):
     """Runs the images of a task through a predictor, as often as it is asked to.
 
     Args:
@@ -41,7 +42,7 @@ class Evaluator:
     def __init__(
         self,
         task: Task,
-        predictor: Predictor,
+        predictor: PredictorT,
         runtime: Runtime,
         stop: StopRequest | None = None,
         loader: Any = None,
@@ -52,7 +53,7 @@ class Evaluator:
         self.stop = stop or StopRequest()
         self.loader = loader or task.loader(runtime, self.stop)
 
-    def __enter__(self) -> Evaluator:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -40,7 +40,7 @@ def draw_results(
         UserError: an image cannot be read, or the result file is broken.
     """
     table = to_table(detections)
-    labels = {category: label for label, category in enumerate(dataset.category_ids)}
+    labels: dict[int | str, int] = {category: label for label, category in enumerate(dataset.category_ids)}
     label_of = np.array([labels.get(category, -1) for category in table.category_ids], np.int64)[table.categories]
     shown = (label_of >= 0) & (table.scores >= _LEAST_SCORE)
     positions = {image_id: position for position, image_id in enumerate(table.image_ids)}

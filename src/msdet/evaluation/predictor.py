@@ -63,5 +63,5 @@ def filled_up(batch: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Images and valid sizes of a batch of the compiled shape; what the filling gives is to be cut off again."""
     lacking = size - len(batch.images)
     images = np.concatenate((batch.images, np.zeros((lacking, *batch.images.shape[1:]), np.uint8)))
-    valid_sizes = np.concatenate((batch.valid_sizes, np.tile(np.int32([batch.size]), (lacking, 1))))
+    valid_sizes = np.concatenate((batch.valid_sizes, np.tile(np.array([batch.size], np.int32), (lacking, 1))))
     return images, valid_sizes

@@ -15,6 +15,7 @@ import numpy as np
 from mindspore import Tensor
 
 from msdet.checkpoints.card import apply_card
+from msdet.data.dataset import DetectionDataset
 from msdet.errors import UsageError
 from msdet.evaluation.command import task_for
 from msdet.evaluation.evaluator import Evaluator
@@ -71,9 +72,14 @@ def _evaluator(session: Session) -> Evaluator:
         if cfg.pretrained:
             session.cfg = as_the_file_says(cfg)
         session.open_dataset("val", need_images=not is_detector)
-        task = task_for(session.recipe, session.dataset)
+        dataset, recipe = session.dataset, session.recipe
+        task = task_for(recipe, dataset)
         task.refuse_undrawable()
-        files = (DetectionFiles if is_detector else ClassificationFiles)(session.recipe, session.dataset)
+        files: DetectionFiles | ClassificationFiles
+        if isinstance(dataset, DetectionDataset):
+            files = DetectionFiles(recipe, dataset)
+        else:
+            files = ClassificationFiles(recipe, dataset)
         return Evaluator(task, files, session.runtime, session.stop, files.loader)
     runner = open_file(cfg, session.folder)
     session.cfg = runner.cfg

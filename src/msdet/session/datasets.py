@@ -60,7 +60,12 @@ def open_dataset(cfg: ConfigT, split: str, need_images: bool = True) -> tuple[De
         UserError: something is missing or wrong; the message names the file and the place.
     """
     if task_of(cfg) == "classify":
-        return _open_image_folder(cfg, split)
+        return open_image_folder(cfg, split)
+    return open_detection_dataset(cfg, split, need_images)
+
+
+def open_detection_dataset(cfg: ConfigT, split: str, need_images: bool = True) -> tuple[DetectionDataset, ConfigT]:
+    """As `open_dataset`, for the model of a detector."""
     if cfg.mindrecord_dir and cfg.dataset.lower() != "mindrecord":
         dataset = _through_mindrecord(cfg, split, need_images)
     else:
@@ -124,7 +129,8 @@ def _through_mindrecord(cfg: Config, split: str, need_images: bool) -> Detection
                 write_mindrecord(read_files(cfg, split), folder, split)
     if not has_split(folder, split):
         return read_files(cfg, split, need_images)
-    content, content.store = load_mindrecord(folder / split, split)
+    content, store = load_mindrecord(folder / split, split)
+    content.store = store
     records = assemble(content, _read_options(cfg))
     _refuse_stale(cfg, split, records)
     log.info("images of %s come from MindRecord files in %s", split, folder / split)
@@ -185,9 +191,12 @@ def source_options(cfg: Config, split: str, need_images: bool = True) -> SourceO
     )
 
 
-def _open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
-    """A folder a class, `train` or `val` in data_dir or what train_image_dir and val_image_dir name, or MindRecord
-    files made of it."""
+def open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
+    """As `open_dataset`, for the model of a classifier.
+
+    A folder a class, `train` or `val` in data_dir or what train_image_dir and val_image_dir name, or MindRecord files
+    made of it.
+    """
     dataset = _folder_or_records(cfg, split)
     root = dataset.root
     found = len(dataset.class_names)

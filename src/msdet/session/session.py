@@ -35,9 +35,7 @@ class Session:
     Attributes:
         cfg: with what weights and dataset have added so far.
         runtime: device and ranks.
-        folder: where the command writes; None before `log_to`.
         source: the file of the weights; weights: name -> value; card: what is written beside them.
-        dataset: what `open_dataset` read.
     """
 
     def __init__(
@@ -46,15 +44,15 @@ class Session:
         self.cfg = cfg
         self.stop = stop or StopRequest()
         self.runtime: Runtime = start(host or cfg, work)
-        self.folder: Path | None = None
+        self._folder: Path | None = None
         self.source = Path(cfg.pretrained)
         self.weights: Mapping[str, np.ndarray] = {}
         self.card: Mapping[str, Any] = {}
-        self.dataset: DetectionDataset | ImageFolder | None = None
+        self._dataset: DetectionDataset | ImageFolder | None = None
 
     def log_to(self, folder: Path, of_every_rank: bool = False) -> None:
         """Logs to `log.txt` in the folder: the first rank alone, or each, the others to `log_RANK.txt`."""
-        self.folder, rank = folder, self.runtime.rank
+        self._folder, rank = folder, self.runtime.rank
         name = f"log_{rank}.txt" if rank else "log.txt"
         start_logging(folder / name if of_every_rank or self.runtime.is_master else None, rank)
 
@@ -73,7 +71,19 @@ class Session:
     def open_dataset(self, split: str, need_images: bool = True) -> None:
         """Reads and checks a split, and takes from it the classes that the configuration leaves open; see
         `open_dataset`."""
-        self.dataset, self.cfg = open_dataset(self.cfg, split, need_images)
+        self._dataset, self.cfg = open_dataset(self.cfg, split, need_images)
+
+    @property
+    def folder(self) -> Path:
+        """Where the command writes; to be asked for behind `log_to`."""
+        assert self._folder is not None
+        return self._folder
+
+    @property
+    def dataset(self) -> DetectionDataset | ImageFolder:
+        """What `open_dataset` has read."""
+        assert self._dataset is not None
+        return self._dataset
 
     @functools.cached_property
     def recipe(self) -> Any:

@@ -76,11 +76,11 @@ def convert(cfg: Config, splits: Sequence[str], form: str, output: str) -> int:
 def _read(cfg: Config, split: str) -> DetectionDataset:
     from msdet.data.formats.mindrecord.image_folder import whole_images
     from msdet.models.recipe import task_of
-    from msdet.session.datasets import open_dataset, read_files
+    from msdet.session.datasets import open_image_folder, read_files
 
     if task_of(cfg) == "detect":
         return read_files(cfg, split)
-    return whole_images(open_dataset(cfg.replace(mindrecord_dir=""), split)[0])
+    return whole_images(open_image_folder(cfg.replace(mindrecord_dir=""), split)[0])
 
 
 def _require_delivered(cfg: Config, form: str, output: str) -> None:

@@ -94,7 +94,7 @@ def _train(session: Session, folder: Path, manifest: Path | None) -> None:
         session.recipe.mosaic(),
     ) as loader:
         trainer = _trainer(session, network, loader, folder)
-        if resumed is not None:
+        if manifest is not None and resumed is not None:
             _resume(trainer, manifest, resumed)
         else:
             trainer.skip_epochs(session.recipe.first_epoch())
@@ -240,7 +240,7 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
         )
 
 
-def _evaluator(session: Session) -> Evaluator:
+def _evaluator(session: Session) -> Evaluator[CheckpointPredictor]:
     dataset, cfg = open_dataset(session.cfg, "val")
     recipe = get_recipe(cfg)
     return Evaluator(task_for(recipe, dataset), CheckpointPredictor(recipe), session.runtime, session.stop)
@@ -251,7 +251,7 @@ def _summary_folder(cfg: Config, folder: Path) -> Path:
     return Path(cfg.summary_dir) / folder.name if cfg.summary_dir else folder / "summary"
 
 
-def _hooks(trainer: Trainer, evaluator: Evaluator | None) -> list[Hook]:
+def _hooks(trainer: Trainer, evaluator: Evaluator[CheckpointPredictor] | None) -> list[Hook]:
     """The visible list. A checkpoint is saved before it is scored, so that no evaluation costs a trained epoch; the
     curves stand before both, so that no step before a checkpoint is missing in them."""
     cfg, folder, master = trainer.cfg, trainer.folder, trainer.runtime.is_master
@@ -284,7 +284,7 @@ def _hooks(trainer: Trainer, evaluator: Evaluator | None) -> list[Hook]:
 
 
 def _scoring(
-    trainer: Trainer, evaluator: Evaluator, lines: LogLines
+    trainer: Trainer, evaluator: Evaluator[CheckpointPredictor], lines: LogLines
 ) -> Callable[[Mapping[str, np.ndarray]], dict[str, float] | None]:
     """Function from weights to the scores of the validation images, alike on all ranks; None if it was stopped."""
 
@@ -313,7 +313,8 @@ def detections_file(folder: Path, epoch: int) -> Path:
 def _prune_detections(trainer: Trainer, scores: Mapping[str, float]) -> None:
     """Keeps the detections of the newest and of the best epoch: those of one on COCO take hundreds of megabytes."""
     del scores
-    kept = {detections_file(trainer.folder, epoch) for epoch in (trainer.epoch, trainer.best_epoch)}
+    epochs = (trainer.epoch, trainer.best_epoch)
+    kept = {detections_file(trainer.folder, epoch) for epoch in epochs if epoch is not None}
     folder = detections_file(trainer.folder, 0).parent
     # Hidden ones were being written by a process that was killed: nobody else writes to the folder of this run.
     for path in [*folder.glob("detections_*.json"), *folder.glob(".detections_*")]:

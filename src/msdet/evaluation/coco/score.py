@@ -125,7 +125,9 @@ def detection_rows(table: DetectionTable, truth: GroundTruth) -> np.ndarray:
         UserError: an image is unknown, or no category is known.
     """
     image_numbers = {image_id: number for number, image_id in enumerate(truth.image_ids, 1)}
-    category_numbers = {category_id: number for number, category_id in enumerate(truth.category_ids, 1)}
+    category_numbers: dict[int | str, int] = {
+        category_id: number for number, category_id in enumerate(truth.category_ids, 1)
+    }
     for position, image in enumerate(table.image_ids):
         if image not in image_numbers and image not in truth.other_images:
             first = int(np.argmax(table.images == position))
@@ -140,7 +142,7 @@ def detection_rows(table: DetectionTable, truth: GroundTruth) -> np.ndarray:
     return rows[(images > 0) & (categories > 0)]
 
 
-def _check_categories(table: DetectionTable, truth: GroundTruth, known: Mapping[int, int]) -> None:
+def _check_categories(table: DetectionTable, truth: GroundTruth, known: Mapping[int | str, int]) -> None:
     """Warns of detections of categories that the annotations do not have; refuses where all are."""
     counts = np.bincount(table.categories, minlength=len(table.category_ids))
     strange = {

@@ -11,7 +11,7 @@ import numpy as np
 from msdet.data.validation.findings import SplitReport
 from msdet.data.validation.image_scan import scan_images
 from msdet.errors import UserError
-from msdet.session.datasets import open_dataset
+from msdet.session.datasets import open_image_folder
 from msdet.tools.check.checked import Checked
 from msdet.tools.check.splits import compare_splits, find_copies
 
@@ -32,7 +32,7 @@ def check_folders(cfg: Config, splits: Sequence[str], decode: bool = True) -> li
 def _check_split(cfg: Config, split: str, decode: bool) -> Checked:
     report = SplitReport(split, cfg.data_dir, "imagefolder")
     try:
-        dataset, _ = open_dataset(cfg, split)
+        dataset, _ = open_image_folder(cfg, split)
     except UserError as error:
         report.add("unreadable folders", "error", str(error))
         return Checked(report, None, {})
