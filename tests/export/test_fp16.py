@@ -17,9 +17,8 @@ from msdet.layers.conv import Mish
 from msdet.models.refinedet.layers import ChannelNorm
 from msdet.models.yolo.decoder import YoloDecoder
 from msdet.quantization.fake_quant import SnapLeakyToGrid, SnapToGrid, WeightQuant
+from tests.exported import CONFIG, FLAGS
 from tests.in_process import run
-
-from .conftest import CONFIG, FLAGS
 
 PREFERRED, ENFORCED = MODES
 RNG = np.random.default_rng(0)

@@ -20,8 +20,7 @@ from msdet.export.atc import PRECISION_MODES
 from msdet.export.sidecar import sidecar_path, write_sidecar
 from msdet.inference import score
 from msdet.inference.open_runner import host_config, open_runner
-
-from .conftest import CONFIG
+from tests.exported import CONFIG
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)
 
