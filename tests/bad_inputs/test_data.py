@@ -77,7 +77,7 @@ COCO = [
     Case("a class the configuration lacks", "train", ("--class_names=red,green",), 1, ("'blue'",)),
     Case("another number of classes", "train", ("--num_classes=7",), 1, ("num_classes", "7", "2 categories")),
     Case("no folder of images", "train", (), 1, ("data/train",), lambda world: shutil.rmtree(world.data / "train")),
-    Case("two forms of annotations", "train", (), 1, ("2 forms",),
+    Case("two forms of annotations", "train", (), 1, ("2 formats",),
          lambda world: [world.write(f"data/{name}", "") for name in ("Annotations/a.xml", "ImageSets/Main/train.txt")]),
 ]  # fmt: skip
 

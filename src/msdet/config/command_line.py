@@ -254,8 +254,10 @@ def _refuse_flags_of_others(typed: Iterable[Setting], keys: Mapping[str, Key], s
         key = keys[setting.name]
         # An old name is understood wherever the old zoo had it.
         if not key.serves(script) and setting.place == f"--{key.name}":
-            owners = " and ".join(f"msdet {name}" for name in key.commands)
-            raise UsageError(f"{setting.place} is a flag of {owners}; msdet {script} has no use for it: leave it out")
+            owners = ", ".join(key.commands)
+            raise UsageError(
+                f"{setting.place} is a flag of msdet {owners}; msdet {script} has no use for it: leave it out"
+            )
 
 
 def _bare(k: Key) -> dict[str, Any]:

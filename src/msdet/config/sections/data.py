@@ -119,7 +119,6 @@ class FormatKeys:
 class ReadingKeys:
     """Reading"""
 
-    COMMANDS: ClassVar[tuple[str, ...]] = DATA_COMMANDS
     DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
 
     num_parallel_workers: int = key(2, "processes that make batches", minimum=0, maximum=256, affects_training=False)
