@@ -10,7 +10,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from msdet.config import load_config
-from msdet.config.sections.training import OptimizerKeys
+from msdet.config.sections.training import OptimizerKeys, ScheduleKeys
 from msdet.data.dataset import DetectionDataset, Sample
 from msdet.data.transforms.pipeline import plain_pipeline
 from msdet.errors import UsageError, UserError
@@ -345,7 +345,7 @@ def test_label_smoothing_takes_from_the_true_class_and_gives_to_the_others(confi
 
 
 def test_no_key_of_the_optimiser_is_without_a_test():
-    names = {field.name for field in dataclasses.fields(OptimizerKeys)}
+    names = {field.name for kind in (ScheduleKeys, OptimizerKeys) for field in dataclasses.fields(kind)}
     assert names <= HELD, f"add a case of {sorted(names - HELD)}: from the configuration to the number that it changes"
     assert {key for key in CASES if key not in CASES[key]} == set()
     assert names >= HELD
