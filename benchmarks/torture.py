@@ -314,7 +314,7 @@ def torture_by_two_launchers(work: Path) -> None:
     killed.wait_for(STEPS + 1)
     everything = psutil.Process(killed.process.pid).children(recursive=True)
     launcher = next(
-        p for p in [psutil.Process(killed.process.pid), *everything] if "msdet.tools.launcher.launch" in p.cmdline()
+        p for p in [psutil.Process(killed.process.pid), *everything] if {"msdet", "launch"} <= set(p.cmdline())
     )
     launcher.kill()
     _, alive = psutil.wait_procs(everything, timeout=30)

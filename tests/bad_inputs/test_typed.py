@@ -65,7 +65,7 @@ SCRIPTS = ("train", "eval", "test", "export", "predict", "postprocess")
 LINES = [
     *[typed(f"{script} without --config", script, bare=True, fragments=("--config is missing", f"{script}.py"))
       for script in SCRIPTS],
-    *[typed(f"{script} with an unknown flag", script, "--colour=red", fragments=("unknown flag --colour", "nearest"))
+    *[typed(f"{script} with an unknown flag", script, "--num_clases=3", fragments=("unknown flag --num_clases", "nearest"))
       for script in SCRIPTS],
     typed("a config that is not there", "train", "--config={root}/none.yaml", fragments=("no such config file",)),
     typed("a folder as config", "train", "--config={root}/data", fragments=("is a folder, not a config file",)),
@@ -82,7 +82,7 @@ LINES = [
           fragments=("either pretrained or pretrained_backbone",)),
     typed("a name that is taken", "train", "--run_name=old", fragments=("already holds a run", "--resume=auto")),
     typed("a device that is not there", "train", "--device_target=GPU", code=1,
-          fragments=("device_target GPU is not usable here", "msdet.tools.doctor.doctor")),
+          fragments=("device_target GPU is not usable here", "msdet doctor")),
     typed("ranks without launcher", "train", "--is_distributed=1", code=1, fragments=("msrun",)),
     typed("nothing to evaluate", "eval", "--pretrained=", fragments=("pretrained is empty",)),
     typed("nothing to export", "export", "--ckpt_file=", fragments=("ckpt_file is empty",)),

@@ -75,7 +75,7 @@ def exif_note(path: Path, header: ImageHeader, size: tuple[int, int]) -> ImageNo
         return ImageNote(
             EXIF,
             f"{what} ({how}): it is turned upright, and whether its boxes were drawn so, its size does not tell; "
-            "look at it with msdet.tools.browse",
+            "look at it with msdet browse",
         )
     return None
 

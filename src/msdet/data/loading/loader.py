@@ -217,7 +217,7 @@ class BatchLoader:
             if len(told) <= _SHOWN:
                 logger.warning("%s", note.text)
             else:
-                logger.warning("more images have such a fault (%s): msdet.tools.check.check names them all", note.kind)
+                logger.warning("more images have such a fault (%s): msdet check names them all", note.kind)
 
     def _log_shares(self) -> None:
         shard = self._shard
