@@ -8,6 +8,7 @@ take turns. It prints the medians and the median ratio of the blocks, of wall ti
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import statistics
 import subprocess
@@ -31,10 +32,14 @@ def step_of(case: str) -> Callable[[], object]:
     import mindspore as ms
     import numpy as np
 
-    from msdet.config import load_config
-    from msdet.models.recipe import get_recipe
-    from msdet.runtime.start import start
-    from msdet.training.train import build_train_step
+    if Path("src/msdet").is_dir():
+        names = ("msdet.config", "msdet.models.recipe", "msdet.runtime.start", "msdet.training.train")
+    else:
+        # Versions before the package had its name.
+        names = ("src.config", "src.recipe", "src.engine.runtime", "src.engine.train")
+    config_module, recipe_module, start_module, train_module = map(importlib.import_module, names)
+    load_config, get_recipe = config_module.load_config, recipe_module.get_recipe
+    start, build_train_step = start_module.start, train_module.build_train_step
 
     config, count, side, keys = CASES[case]
     size = [f"--training_shape={side}", f"--testing_shape={side}", "--device_target=CPU"]
@@ -63,7 +68,7 @@ def step_of(case: str) -> Callable[[], object]:
 
 def serve(case: str, steps: int) -> None:
     """Runs a block of steps for each line that comes in; answers with wall and processor milliseconds a step."""
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path[:0] = [str(Path.cwd() / "src"), str(Path.cwd())]
     step = step_of(case)
     step()
     step()

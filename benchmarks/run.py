@@ -31,6 +31,7 @@ from typing import Any
 
 if not __package__:  # started as a file: this folder is on the path instead of the one above
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "src"))
 
 from benchmarks.machine import Bystanders, describe, quiet, sentence
 from benchmarks.report import ROOT, Options, Result, Row, markdown_table, plain_table
