@@ -60,9 +60,10 @@ class Worker:
     def __init__(self, side: str, arguments: Mapping[str, Any], capped: bool = False, python: str = "") -> None:
         setup = json.dumps({"side": side, "arguments": dict(arguments), "capped": capped})
         self.side = side
+        path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
             [python or sys.executable, "-m", "benchmarks.workers", setup],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
             self._read()
