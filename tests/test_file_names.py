@@ -261,5 +261,6 @@ def test_charts_name_them(tmp_path):
     labels = np.int32([0, 1])
     report_classes(ClassResult([NAME, "dog"], labels, labels, np.int32([0, 0])), tmp_path)
     assert (tmp_path / "confusion.csv").read_text(encoding="utf-8").splitlines()[0] == "true class,caf\\udce9,dog"
-    _draw(ClassCurve(NAME, 1, np.float32([0.9]), np.array([True])), tmp_path / "curve.png")
+    curve = ClassCurve(NAME, 1, np.float32([0.9]), np.array([True]))
+    _draw(curve, curve.best(), tmp_path / "curve.png")
     assert {path.name for path in tmp_path.glob("*.png")} == {"confusion.png", "curve.png"}

@@ -242,7 +242,8 @@ def test_the_test_script_runs_linters_and_tests(clone, tmp_path, shell):
     assert done.returncode == 0, done.stderr
     install, *rest = clone.called()
     assert "requirements-test.txt" in install
-    assert rest == ["-m ruff check .", "-m ruff format --check .", "-m pytest -n 2 --dist loadfile --slow -k two words"]
+    linters = ["-m ruff check .", "-m ruff format --check .", "-m mypy"]
+    assert rest == [*linters, "-m pytest -n 2 --dist loadfile --slow -k two words"]
 
 
 def test_the_test_script_installs_a_compiler_or_names_it(clone):

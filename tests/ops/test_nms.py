@@ -181,6 +181,8 @@ def test_a_source_folder_that_cannot_be_written(tmp_path, user_cache):
     """The compiled code goes to the user's cache folder, or nowhere, and the result is the same."""
     package = tmp_path / "msdet" / "ops"
     package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
     for name in ("nms.py", "nms_kernels.py"):
         shutil.copy(ROOT / "src" / "msdet" / "ops" / name, package)
     (package / "__pycache__").write_text("a file where a folder is wanted: nobody, root neither, can write there")
