@@ -135,5 +135,6 @@ def test_charts_are_lettered_in_the_same_fonts(tmp_path, system):
             assert mpl.rcParams["font.family"][:2] == ["DejaVu Sans", "Dogs of a test"]
         draw_confusion(np.eye(4, dtype=int), names, tmp_path / "c.png")
         for name in names:
-            _draw(ClassCurve(name, 4, np.linspace(1, 0, 5), np.arange(5) < 3), tmp_path / "t.png")
+            curve = ClassCurve(name, 4, np.linspace(1, 0, 5), np.arange(5) < 3)
+            _draw(curve, curve.best(), tmp_path / "t.png")
     assert list(mpl.rcParams["font.family"]) == before
