@@ -27,8 +27,7 @@ def test_boxes_of_classes_of_one_shown_name(monkeypatch):
     figures = []
     monkeypatch.setattr(check_report, "_svg", lambda figure: figures.append(figure) or "")
     report = SimpleNamespace(classes=[{"name": name, "boxes": i + 1} for i, name in enumerate(names)])
-    checked = SimpleNamespace(dataset=[0], report=report)
-    list(check_report._plots(SimpleNamespace(testing_size=(64, 64), resize="x"), checked))
+    list(check_report._plots(SimpleNamespace(testing_size=(64, 64), resize="x"), report, [0]))
     (figure,) = figures
     assert isinstance(figure, Figure)
     figure.canvas.draw()
