@@ -484,7 +484,7 @@ def test_help_names_every_key_once_with_its_meaning(capsys):
     [
         ("train", "--file_format=ONNX", "msdet export"),
         ("eval", "--lr=0.1", "msdet train"),
-        ("export", "--data_dir=x", "msdet eval"),
+        ("export", "--data_dir=x", "msdet train, eval"),
         ("predict", "--run_eval", "msdet train"),
         ("postprocess", "--source=x", "msdet predict"),
     ],

@@ -42,12 +42,12 @@ def test_what_a_launcher_has_started_is_joined(monkeypatch, caplog, variable):
     assert joins_others(load_config(CONFIG, ["--is_distributed=1"]), "train")
 
 
-@pytest.mark.parametrize("main", [training.main, evaluation.main])
-def test_eight_networks_are_not_trained_in_silence(monkeypatch, tmp_path, capsys, main):
+@pytest.mark.parametrize(("main", "output"), [(training.main, "--ckpt_path"), (evaluation.main, "--log_path")])
+def test_eight_networks_are_not_trained_in_silence(monkeypatch, tmp_path, capsys, main, output):
     """ModelArts starts a process a card, and tells each of RANK_SIZE and a rank table."""
     monkeypatch.setenv("RANK_SIZE", "8")
     monkeypatch.setenv("RANK_ID", "3")
-    flags = ["--config", CONFIG, "--data_dir", str(tmp_path), "--ckpt_path", str(tmp_path), "--log_path", str(tmp_path)]
+    flags = ["--config", CONFIG, "--data_dir", str(tmp_path), output, str(tmp_path)]
     assert run_command(main, [*flags, "--pretrained", "x.ckpt"]) == 1
     message = capsys.readouterr().err
     assert "RANK_SIZE=8" in message and "msrun --worker_num=8 --local_worker_num=8" in message

@@ -25,12 +25,14 @@ from msdet.training.quantization_aware import QuantSchedule, has_ranges
 pytestmark = pytest.mark.usefixtures("at_root")
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
-    "--config", "configs/yolov3_shapes.yaml", "--training_shape", "64", "--testing_shape", "64",
-    "--backbone_shape", "4,4,8,8,8,16", "--backbone_layers", "1,1,1,1,1", "--per_batch_size", "2",
-    "--num_parallel_workers", "0", "--warmup_epochs", "0", "--progress", "off", "--log_interval", "1",
-    "--lr", "0.001", "--ckpt_interval", "1", "--run_eval", "0",
+    "--config", "configs/yolov3_shapes.yaml", "--testing_shape", "64", "--backbone_shape", "4,4,8,8,8,16",
+    "--backbone_layers", "1,1,1,1,1", "--per_batch_size", "2", "--num_parallel_workers", "0", "--progress", "off",
     # Compiling would take ten times as long as these four steps.
     "--mode", "pynative",
+]  # fmt: skip
+TRAINING = [
+    "--training_shape", "64", "--warmup_epochs", "0", "--log_interval", "1", "--lr", "0.001", "--ckpt_interval", "1",
+    "--run_eval", "0",
 ]  # fmt: skip
 QUANT = ["--quantization_aware", "1", "--observer_decay", "0.9", "--calibration_batches", "2"]
 
@@ -41,7 +43,9 @@ def dataset(tmp_path_factory):
 
 
 def train(dataset, out, *args):
-    return run_command(training.main, [str(a) for a in (*TINY, "--data_dir", dataset, "--ckpt_path", out, *args)])
+    return run_command(
+        training.main, [str(a) for a in (*TINY, *TRAINING, "--data_dir", dataset, "--ckpt_path", out, *args)]
+    )
 
 
 def evaluate(dataset, out, *args):

@@ -56,6 +56,8 @@ def evaluate(cfg: Config) -> int:
     earlier = _earlier(session)
     if earlier is None:
         collected = _run(session, task, session.folder / DETECTIONS)
+        if collected is not None and isinstance(session.dataset, DetectionDataset):
+            save_origin(session.folder, origin_of(session.recipe, session.dataset, session.source))
     else:
         collected = read_detections(earlier) if session.runtime.is_master else None
     if collected is not None:
@@ -134,10 +136,7 @@ def _run(session: Session, task: Task, file: Path) -> Any:
     with Evaluator(task, predictor, session.runtime, session.stop) as evaluator:
         dataset = session.dataset
         log.info("evaluating %s on %d images of %s", session.source, len(dataset), dataset.ann_file)
-        collected = evaluator.collect(file)
-    if collected is not None and isinstance(dataset, DetectionDataset):
-        save_origin(session.folder, origin_of(session.recipe, dataset, session.source))
-    return collected
+        return evaluator.collect(file)
 
 
 def _earlier(session: Session) -> Path | None:
