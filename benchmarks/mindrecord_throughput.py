@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.data_throughput import BATCH, IMAGES, enlarged
 from benchmarks.report import Options, Result
 from benchmarks.side_by_side import alternate_epochs
-from msdet.data.build_samples import assemble
+from msdet.data.build_dataset import build_dataset
 from msdet.data.dataset import DetectionDataset
 from msdet.data.formats.coco.layouts import find_split
 from msdet.data.formats.coco.read import read_coco
@@ -45,7 +45,7 @@ def _measure(options: Options, folder: Path) -> Result:
     files = read_coco(paths.ann_file, paths.image_dir)
     write_mindrecord(files, folder, "train")
     content, content.store = load_mindrecord(folder / "train", "train")
-    records = assemble(content, ReadOptions())
+    records = build_dataset(content, ReadOptions())
     check_same_batches(files, records, side)
     count = 2 * BATCH if options.quick else IMAGES
     loaders = {

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from msdet.config import load_config
 from msdet.data.formats.imagefolder import read_image_folder
-from msdet.data.formats.mindrecord.image_folder import read_folder_records, whole_images
+from msdet.data.formats.mindrecord.image_folder import read_image_folder_records, to_detection_dataset
 from msdet.data.formats.mindrecord.write import write_mindrecord
 from msdet.data.loading.batch import BatchTask
 from msdet.data.loading.class_batch import ClassBatches, Placed
@@ -131,10 +131,10 @@ def test_pictures_of_classifiers_are_upright_in_training_and_evaluation(tmp_path
 
 def test_records_of_a_classifier_are_upright_too(tmp_path):
     path = save(tmp_path / "data" / "cat" / "a.jpg", 6)
-    dataset = whole_images(read_image_folder(tmp_path / "data"))
+    dataset = to_detection_dataset(read_image_folder(tmp_path / "data"))
     assert dataset.samples[0].boxes.tolist() == [[0, 0, 40, 60]]
     folder = write_mindrecord(dataset, tmp_path / "records", "train", shards=2)
-    records = read_folder_records(Path(folder), "train")
+    records = read_image_folder_records(Path(folder), "train")
     images = np.zeros((2, 32, 32, 3), np.uint8)
     for image, source in zip(images, (records, read_image_folder(tmp_path / "data")), strict=True):
         maker = ClassBatches(source, Placed(plain_pipeline("stretch")), 0)

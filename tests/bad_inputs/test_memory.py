@@ -10,11 +10,11 @@ from tests.data.limited import limited
 
 READ = """
 from msdet.data.formats.format import SourceOptions
-from msdet.data.open import load_content
-from msdet.data.build_samples import assemble
+from msdet.data.open import load_annotations
+from msdet.data.build_dataset import build_dataset
 from msdet.data.read_options import ReadOptions
 try:
-    assemble(load_content(SourceOptions(sys.argv[1], *sys.argv[2:]), "train"), ReadOptions())
+    build_dataset(load_annotations(SourceOptions(sys.argv[1], *sys.argv[2:]), "train"), ReadOptions())
     print("read")
 except UserError as error:
     print(error)

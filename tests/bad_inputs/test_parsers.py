@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msdet.config import load_config
-from msdet.data.annotations import Category, Content, ImageEntry, leaves_folder
-from msdet.data.build_samples import assemble
-from msdet.data.formats.file_names import settle_names
+from msdet.data.annotations import Category, ImageEntry, RawAnnotations, leaves_folder
+from msdet.data.build_dataset import build_dataset
+from msdet.data.formats.file_names import resolve_file_names
 from msdet.data.formats.text_lines import class_names_in
 from msdet.data.formats.txt import load_txt
 from msdet.data.formats.voc.read import VocPart, load_voc
@@ -98,7 +98,7 @@ def test_lists_of_boxes(request, folder):
 
     def parse(text):
         content = load_txt(write(folder / "list.txt", text), folder, num_classes=3)
-        assemble(content, ReadOptions())
+        build_dataset(content, ReadOptions())
 
     survives(request, st.one_of(lines, TEXT, st.binary(max_size=80)), parse)
 
@@ -112,7 +112,7 @@ def test_voc(request, folder):
     def parse(content):
         write(folder / "xml" / "0.xml", content)
         part = VocPart(None, folder / "xml", folder / "images")
-        assemble(load_voc(folder / "xml", folder, [part]), ReadOptions())
+        build_dataset(load_voc(folder / "xml", folder, [part]), ReadOptions())
 
     survives(request, st.one_of(spoilt(XML.encode()), shuffled, filled, st.binary(max_size=80)), parse)
 
@@ -124,7 +124,7 @@ def test_yolo_labels(request, folder, names, key_points):
 
     def parse(text):
         write(folder / "labels" / "0.txt", text)
-        assemble(load_yolo(folder, folder, [folder / "images"], names, key_points), ReadOptions())
+        build_dataset(load_yolo(folder, folder, [folder / "images"], names, key_points), ReadOptions())
 
     survives(request, st.one_of(lines, TEXT, st.binary(max_size=80)), parse)
 
@@ -147,7 +147,7 @@ def test_lists_of_images(request, folder):
             lambda: load_voc(path, folder, [VocPart(path, folder / "xml", folder / "images")]),
         ):
             try:
-                for sample in assemble(content(), ReadOptions()).samples:
+                for sample in build_dataset(content(), ReadOptions()).samples:
                     assert sample.image_path.is_file()
             except UserError as error:
                 assert str(error).strip()
@@ -170,8 +170,8 @@ def test_names_of_files(request, folder):
     path = st.tuples(st.lists(part, max_size=5), join).map(lambda two: two[1].join(two[0]))
 
     def parse(name):
-        content = Content(folder / "x.json", folder, [ImageEntry(1, name)], [], [Category(1, "red")])
-        settle_names(content)
+        content = RawAnnotations(folder / "x.json", folder, [ImageEntry(1, name)], [], [Category(1, "red")])
+        resolve_file_names(content)
         found = content.images[0].file_name
         if found != name:
             assert (folder / found).is_file() and not leaves_folder(found)

@@ -7,8 +7,8 @@ import pytest
 
 from msdet.checkpoints.card import apply_card, names_of_outputs
 from msdet.config import load_config
-from msdet.data.annotations import BoxEntry, Category, Content, ImageEntry
-from msdet.data.build_samples import assemble
+from msdet.data.annotations import BoxEntry, Category, ImageEntry, RawAnnotations
+from msdet.data.build_dataset import build_dataset
 from msdet.data.read_options import ReadOptions
 from msdet.errors import UsageError, UserError
 
@@ -23,7 +23,7 @@ def content(tmp_path, categories):
     images = [ImageEntry(1, "a.jpg", 64, 48)]
     boxes = [BoxEntry(i, 1, id_, [1, 2, 10, 12]) for i, id_ in enumerate(categories.values(), 1)]
     named = [Category(id_, name) for name, id_ in categories.items()]
-    return Content(tmp_path / "val.json", tmp_path, images, boxes, named)
+    return RawAnnotations(tmp_path / "val.json", tmp_path, images, boxes, named)
 
 
 def followed(*flags):
@@ -42,7 +42,7 @@ def test_dense_matches_the_classes_of_weights_and_data_by_their_names(tmp_path):
     cfg = followed("--label_map", "dense", "--num_classes", "0")
     assert cfg.label_map == "dense"
     options = ReadOptions(cfg.class_names, label_map=cfg.label_map, check_images=False)
-    dataset = assemble(content(tmp_path, {"dog": 0, "cat": 1}), options)
+    dataset = build_dataset(content(tmp_path, {"dog": 0, "cat": 1}), options)
     assert dataset.class_names == ["cat", "(2 is unused)", "(3 is unused)", "dog"]
     np.testing.assert_array_equal(dataset.samples[0].labels, [3, 0])
     assert (dataset.category_ids[3], dataset.category_ids[0]) == (0, 1)
@@ -52,7 +52,7 @@ def test_dense_matches_the_classes_of_weights_and_data_by_their_names(tmp_path):
 def test_ids_from_zero_name_the_way(tmp_path):
     options = ReadOptions(label_map="coco_id_minus_1", num_classes=4, check_images=False)
     with pytest.raises(UserError, match="'dog' has id 0: .* --label_map dense takes any, .* by their names"):
-        assemble(content(tmp_path, {"dog": 0, "cat": 1}), options)
+        build_dataset(content(tmp_path, {"dog": 0, "cat": 1}), options)
 
 
 def test_another_numbering_than_the_cards_is_refused_where_names_are_missing():

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from msdet.data.build_samples import assemble
+from msdet.data.build_dataset import build_dataset
 from msdet.data.formats.coco.write import coco_of, write_coco
 from msdet.data.formats.format import SourceOptions
 from msdet.data.formats.mindrecord.write import write_mindrecord
-from msdet.data.open import load_content
+from msdet.data.open import load_annotations
 from msdet.data.read_options import ReadOptions
 from tests.data import all_formats as formats
 
 
 def read(root, **options):
-    return assemble(load_content(SourceOptions(str(root), **options), "train"), ReadOptions())
+    return build_dataset(load_annotations(SourceOptions(str(root), **options), "train"), ReadOptions())
 
 
 SOURCES = {

@@ -5,17 +5,17 @@ import logging
 import numpy as np
 import pytest
 
-from msdet.data.build_samples import assemble
+from msdet.data.build_dataset import build_dataset
 from msdet.data.formats.format import SourceOptions
-from msdet.data.open import detect_format, load_content
+from msdet.data.open import detect_format, load_annotations
 from msdet.data.read_options import ReadOptions
 from msdet.errors import UsageError, UserError
 from tests.data import all_formats as formats
 
 
 def read(root, split="train", **options):
-    return assemble(
-        load_content(SourceOptions(str(root), **options), split), ReadOptions(options.get("class_names", ()))
+    return build_dataset(
+        load_annotations(SourceOptions(str(root), **options), split), ReadOptions(options.get("class_names", ()))
     )
 
 
@@ -140,7 +140,7 @@ def test_nothing_is_found(tmp_path):
     assert "(one folder per class in train/ is for classifiers)" in message(tmp_path)
     assert "is no folder" in message(tmp_path / "absent")
     with pytest.raises(UsageError, match="data_dir is empty"):
-        load_content(SourceOptions(), "train")
+        load_annotations(SourceOptions(), "train")
 
 
 @pytest.mark.parametrize(
@@ -241,9 +241,9 @@ def test_a_fault_is_named_by_its_line_where_images_before_it_are_skipped(tmp_pat
     (root / "images" / "a.jpg").unlink()
     path = root / "train.txt"
     path.write_text(path.read_text().replace("0,0,32,64,1", "0,0,99,64,1"))
-    content = load_content(SourceOptions(str(root), ann_file="train.txt"), "train")
+    content = load_annotations(SourceOptions(str(root), ann_file="train.txt"), "train")
     with pytest.raises(UserError, match=r"train\.txt:3: image 'images/c d\.jpg'"):
-        assemble(content, ReadOptions(on_bad_image="skip"))
+        build_dataset(content, ReadOptions(on_bad_image="skip"))
 
 
 @pytest.mark.parametrize("line", ["/", "..", "a/.", "x" * 300 + ".jpg", "y/" * 3000 + "a.jpg"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msdet.data.dataset import DetectionDataset, build_samples
+from msdet.data.dataset import DetectionDataset, samples_from_arrays
 from msdet.errors import UserError
 from msdet.evaluation.voc import Found, Truth, all_points, eleven_points, precision_recall, score_voc
 from msdet.ops.boxes import iou_matrix
@@ -98,7 +98,7 @@ def make_dataset(difficult=False):
     """Two images with a cat each, the second difficult on wish; no dog."""
     boxes = np.array([[0, 0, 10, 10], [5, 5, 25, 25]], np.float32)
     flags = np.zeros(2, bool), np.array([False, difficult])
-    samples = build_samples(["a.jpg", "b.jpg"], ["a", "b"], [(30, 30)] * 2, np.array([1, 1]), boxes,
+    samples = samples_from_arrays(["a.jpg", "b.jpg"], ["a", "b"], [(30, 30)] * 2, np.array([1, 1]), boxes,
                             np.zeros(2, np.int32), *flags)  # fmt: skip
     return DetectionDataset(samples, ["cat", "dog"], [7, 8], Path("list.txt"), Path())
 

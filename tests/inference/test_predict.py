@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 import msdet.inference.predict as prediction
 import predict as command
 from msdet.config import load_config
-from msdet.data.images.sources import open_media
+from msdet.data.images.sources import open_source
 from msdet.data.synthetic.draw import draw_picture
 from msdet.data.transforms.pipeline import plain_pipeline
 from msdet.errors import UsageError, UserError, run_command
@@ -209,7 +209,7 @@ def test_a_video_gives_a_video(runner, video, tmp_path):
 
 
 def test_frames_of_a_video_are_its_own(video):
-    greys = [float(frame.image.mean()) for frame in open_media(str(video), 10**6)]
+    greys = [float(frame.image.mean()) for frame in open_source(str(video), 10**6)]
     np.testing.assert_allclose(greys, [i * 30 for i in range(7)], atol=4)
 
 
@@ -279,7 +279,7 @@ def test_pictures_are_turned_upright(tmp_path, suffix, orientation):
     exif[0x0112] = orientation
     options = {"lossless": True} if suffix == "webp" else {}
     Image.fromarray(bright_box()).save(tmp_path / f"p.{suffix}", exif=exif, **options)
-    (frame,) = open_media(str(tmp_path / f"p.{suffix}"), 10**6)
+    (frame,) = open_source(str(tmp_path / f"p.{suffix}"), 10**6)
     with Image.open(tmp_path / f"p.{suffix}") as image:
         want = np.asarray(ImageOps.exif_transpose(image))
     assert frame.image.shape == want.shape
@@ -321,9 +321,9 @@ def test_a_folder_of_foreign_images_alone_names_them(runner, tmp_path, capsys):
 def test_what_is_there_is_no_camera(pictures, tmp_path, monkeypatch, name):
     pictures.rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    assert [Path(frame.source).name for frame in open_media(name, 10**6)] == ["a.png", "b.jpg", "c.bmp"]
+    assert [Path(frame.source).name for frame in open_source(name, 10**6)] == ["a.png", "b.jpg", "c.bmp"]
     (tmp_path / name / "b.jpg").rename(tmp_path / "12")
-    assert [frame.source for frame in open_media("12", 10**6)] == ["12"]
+    assert [frame.source for frame in open_source("12", 10**6)] == ["12"]
 
 
 @pytest.mark.parametrize("suffix", ["wmv", "flv", "ts", "m4v", "MPG", "dat"])
@@ -373,10 +373,10 @@ def test_sources_that_are_none(runner, tmp_path, capfd, make, message):
 
 def test_an_empty_folder_and_a_video_that_is_none(tmp_path):
     with pytest.raises(UsageError, match="holds no picture"):
-        open_media(str(tmp_path), 10**6)
+        open_source(str(tmp_path), 10**6)
     (tmp_path / "x.mp4").write_bytes(b"no video")
     with pytest.raises(UserError, match=r"x\.mp4: is no video"):
-        open_media(str(tmp_path / "x.mp4"), 10**6)
+        open_source(str(tmp_path / "x.mp4"), 10**6)
 
 
 def test_what_is_missing_is_said(capsys):
@@ -439,6 +439,6 @@ def test_a_drawn_video_has_the_colours_of_its_source(runner, tmp_path):
 
 @pytest.mark.parametrize(("most", "count"), [(0, 7), (3, 3), (99, 7)])
 def test_a_video_tells_how_many_frames_are_to_come(video, most, count):
-    media = open_media(str(video), 10**6, most)
+    media = open_source(str(video), 10**6, most)
     assert media.count == count and len(list(media)) == count
-    assert not media.broken
+    assert not media.unreadable

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from msdet.errors import UserError
-from msdet.ops.draw import class_colour, draw_boxes, draw_lines, save_image, side_by_side
+from msdet.ops.draw import add_captions, class_colour, draw_boxes, save_image, side_by_side
 
 
 def test_a_box_is_where_it_belongs_and_the_picture_is_not_changed():
@@ -73,18 +73,18 @@ def test_pictures_that_cannot_be_saved(tmp_path):
 
 def test_lines_stand_on_a_bar_below_the_picture():
     image = np.full((480, 640, 3), 200, np.uint8)
-    drawn = draw_lines(image, ["0.900 cat", "0.050 d\xf6g"])
+    drawn = add_captions(image, ["0.900 cat", "0.050 d\xf6g"])
     np.testing.assert_array_equal(drawn[:480], image)
     bars = drawn[480:].reshape(2, -1, 640, 3)
     assert all(bar.max() > 200 and (bar == 32).mean() > 0.5 for bar in bars)
-    assert draw_lines(np.zeros((30, 40, 3), np.uint8), ["a"]).shape[1] == 640
+    assert add_captions(np.zeros((30, 40, 3), np.uint8), ["a"]).shape[1] == 640
 
 
 @pytest.mark.parametrize("shape", [(2, 70_000), (2, 16_000)])
 def test_long_images_are_drawn_and_saved_in_little_memory(tmp_path, shape):
     image = np.zeros((*shape, 3), np.uint8)
     box, label = np.array([[0, 0, 100, 2]], np.float32), np.array([0])
-    drawn = draw_lines(draw_boxes(image, box, label, ["cat"]), ["cat 0.9", "dog 0.1"])
+    drawn = add_captions(draw_boxes(image, box, label, ["cat"]), ["cat 0.9", "dog 0.1"])
     assert drawn.nbytes < 20 * image.nbytes + 1e7, "the bar does not grow with the length of the image"
     save_image(tmp_path / "a.jpg", drawn)
     assert cv2.imread(str(tmp_path / "a.jpg")).shape[1] == min(shape[1], 65_500)

@@ -13,7 +13,7 @@ from msdet.errors import UserError
 from msdet.evaluation.analysis import ClassCurve, _draw
 from msdet.evaluation.classification import draw_confusion
 from msdet.ops import fonts
-from msdet.ops.fonts import chart_fonts, choose_font, draw_text, drawable, font_of, runs_of, text_size, uncovered
+from msdet.ops.fonts import chart_fonts, draw_text, drawable, font_of, missing_letters, runs_of, set_font, text_size
 
 DEJAVU = fonts._dejavu()
 STIX = Path(mpl.get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf"
@@ -44,12 +44,12 @@ def system(monkeypatch):
 
     def put(*paths):
         monkeypatch.setattr(fonts, "_system_fonts", lambda: list(paths))
-        choose_font("")
+        set_font("")
 
     put()
     yield put
     monkeypatch.undo()
-    choose_font("")
+    set_font("")
 
 
 def picture(text, size=20.0):
@@ -65,7 +65,7 @@ def test_each_run_of_letters_has_the_first_font_that_knows_it(tmp_path, system):
     assert [(run.text, run.font) for run in runs_of("a 狗猫 b")] == [
         ("a ", DEJAVU), ("狗", dogs), ("猫", other), (" b", DEJAVU)
     ]  # fmt: skip
-    assert drawable("狗猫") == "狗猫" and uncovered(["狗猫", "x"]) == ""
+    assert drawable("狗猫") == "狗猫" and missing_letters(["狗猫", "x"]) == ""
 
 
 def test_letters_that_no_font_has_are_named_once_with_the_package(caplog):
@@ -80,10 +80,10 @@ def test_letters_that_no_font_has_are_named_once_with_the_package(caplog):
 
 
 def test_a_named_font_comes_first(tmp_path):
-    choose_font(str(STIX))
+    set_font(str(STIX))
     assert font_of("a") == STIX
     assert font_of("ط") == DEJAVU
-    choose_font("")
+    set_font("")
     assert font_of("a") == DEJAVU
 
 
@@ -93,7 +93,7 @@ def test_a_named_file_that_is_no_font(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"--font .*x\.ttf is no font file that can be read"):
-        choose_font(str(path))
+        set_font(str(path))
 
 
 def test_a_broken_font_of_the_system_is_passed_over(tmp_path, system):
@@ -105,7 +105,7 @@ def test_a_broken_font_of_the_system_is_passed_over(tmp_path, system):
 
 def test_marks_and_joiners_stay_with_their_letters():
     assert [run.text for run in runs_of("e\u0301\u200d x")] == ["e\u0301\u200d x"]
-    assert uncovered(["e\u0301\u200d\ufe0f"]) == ""
+    assert missing_letters(["e\u0301\u200d\ufe0f"]) == ""
 
 
 def test_arabic_is_joined():

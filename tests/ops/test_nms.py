@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msdet.ops.nms import falling_order, greedy_nms, soft_nms
+from msdet.ops.nms import descending_order, greedy_nms, soft_nms
 
 ROOT = Path(__file__).resolve().parents[2]
 # A coarse grid makes equal boxes, touching boxes and boxes without area common; few scores make ties common.
@@ -146,7 +146,7 @@ def test_diou_spares_boxes_whose_centres_are_apart():
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False) | st.sampled_from([-0.0, 0.0, 0.5])))
 def test_falling_order_is_stable(scores):
     values = np.array(scores, np.float32)
-    assert falling_order(values).tolist() == np.argsort(-values, kind="stable").tolist()
+    assert descending_order(values).tolist() == np.argsort(-values, kind="stable").tolist()
 
 
 def test_one_box_for_several_classes():
@@ -190,7 +190,7 @@ def test_a_source_folder_that_cannot_be_written(tmp_path, user_cache):
     if not user_cache:
         cache.write_text("no folder either")
     script = (
-        "import json, numpy, msdet.ops.nms as n; print(json.dumps(n.falling_order(numpy.array([1, 3, 2])).tolist()))"
+        "import json, numpy, msdet.ops.nms as n; print(json.dumps(n.descending_order(numpy.array([1, 3, 2])).tolist()))"
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA")}
     run = subprocess.run(

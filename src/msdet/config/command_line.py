@@ -95,9 +95,9 @@ def parse_command_line(argv: Sequence[str], script: str) -> Config:
         sys.stdout.write(cfg.to_yaml())
         raise SystemExit(0)
     # Not needed, and slow to import, where the process has ended above.
-    from msdet.ops.fonts import choose_font
+    from msdet.ops.fonts import set_font
 
-    choose_font(cfg.font)
+    set_font(cfg.font)
     return cfg
 
 

@@ -1,6 +1,6 @@
 """What annotation files say, before it is checked: one form for all formats, that of COCO.
 
-A parser of a format fills a `Content`; `build_samples.py` checks it and makes samples of it, so that a box is
+A parser of a format fills a `RawAnnotations`; `build_dataset.py` checks it and makes samples of it, so that a box is
 read, refused and named in the same way whatever file it came from.
 """
 
@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from msdet.data.class_lists import COCO_CATEGORIES
-from msdet.data.dataset import ImageSource
+from msdet.data.dataset import ImageStore
 from msdet.errors import UserError
 
-SHOWN = 3
+MAX_SHOWN = 3
 
 
 class ImageEntry(msgspec.Struct, gc=False):
@@ -52,7 +52,7 @@ class Category(msgspec.Struct, gc=False):
 
 
 @dataclass(slots=True)
-class Problem:
+class ParseProblem:
     """Something wrong in a file.
 
     Attributes:
@@ -70,7 +70,7 @@ class Problem:
 
 
 @dataclass
-class Content:
+class RawAnnotations:
     """What the annotations of a split say.
 
     Attributes:
@@ -92,8 +92,8 @@ class Content:
     format: str = "coco"
     raw: bytes = b""
     places: list[str] | None = None
-    problems: list[Problem] = field(default_factory=list)
-    store: ImageSource | None = None
+    problems: list[ParseProblem] = field(default_factory=list)
+    store: ImageStore | None = None
     _line_of: dict[int, int] | None = field(default=None, repr=False, init=False)
 
     @property
@@ -120,7 +120,7 @@ class Content:
         """Raises:
         UserError: the parser met something it could not make sense of.
         """
-        collected = Problems(self)
+        collected = ProblemList(self)
         for problem in self.problems:
             collected.add(str(problem))
         collected.raise_if_any()
@@ -141,17 +141,17 @@ def _lines_of_ids(raw: bytes) -> dict[int, int]:
 
 
 @dataclass
-class Problems:
+class ProblemList:
     """What is wrong with annotations: the first few in words, all in number."""
 
-    content: Content
+    content: RawAnnotations
     count: int = 0
     shown: list[str] = field(default_factory=list)
 
     def add(self, what: str, position: int | None = None) -> None:
         """Counts a problem, of an annotation if its position is given, and keeps its words if it is among the first."""
         self.count += 1
-        if len(self.shown) < SHOWN:
+        if len(self.shown) < MAX_SHOWN:
             self.shown.append(what if position is None else f"{self.content.place(position)}: {what}")
 
     def message(self) -> str:
@@ -168,20 +168,20 @@ class Problems:
             raise UserError(f"{self.content.title} has {number}: {self.message()}{remedy}")
 
 
-def check_unique(content: Content, what: str, values: list[Any], remedy: str = "") -> None:
+def check_unique(content: RawAnnotations, what: str, values: list[Any], remedy: str = "") -> None:
     """Raises:
     UserError: a value occurs twice; `remedy` ends the sentence.
     """
     if len(set(values)) == len(values):
         return
-    problems = Problems(content)
+    problems = ProblemList(content)
     for value, times in Counter(values).items():
         if times > 1:
             problems.add(f"the {what} {value!r} occurs {times} times")
     problems.raise_if_any(remedy)
 
 
-def numbered(names: Sequence[str]) -> list[Category]:
+def number_categories(names: Sequence[str]) -> list[Category]:
     """Categories of a format that has none: COCO's own ids where all names are COCO's, else 1, 2, 3 in their order."""
     coco_ids = {name: number for number, name in COCO_CATEGORIES.items()}
     if names and all(name in coco_ids for name in names):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from msdet.data.annotations import Content
+from msdet.data.annotations import RawAnnotations
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 _LARGEST_AREA = 1e10
 
 
-def read_areas(content: Content, order: np.ndarray) -> np.ndarray | None:
+def read_areas(content: RawAnnotations, order: np.ndarray) -> np.ndarray | None:
     """float64 areas in px^2 of the annotations at `order`, NaN where one tells none that can be used; None if none of
     all does. Which do not is told once."""
     positions = order.tolist()

@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import chain
 
 from msdet.config.sections.data import MAX_CLASSES
-from msdet.data.annotations import Content, Problems, check_unique
+from msdet.data.annotations import ProblemList, RawAnnotations, check_unique
 from msdet.data.read_options import ReadOptions
 from msdet.errors import UsageError, UserError
 
@@ -18,9 +18,9 @@ UNUSED_CLASS = "(unused)"
 _LARGEST_ID = MAX_CLASSES
 
 
-def map_classes(content: Content, options: ReadOptions) -> tuple[list[str], list[int], dict[int, int]]:
+def map_classes(content: RawAnnotations, options: ReadOptions) -> tuple[list[str], list[int], dict[int, int]]:
     """Names and category ids by label, and the label of each category id of the file that the config knows."""
-    problems = Problems(content)
+    problems = ProblemList(content)
     for position, category in enumerate(content.categories):
         if type(category.id) is not int or not isinstance(category.name, str) or not category.name.strip():
             problems.add(f"category {position} needs an integer 'id' and a text 'name'")
@@ -62,7 +62,7 @@ def map_classes(content: Content, options: ReadOptions) -> tuple[list[str], list
     return known, ids, {id_of[name]: label for label, name in enumerate(known) if name in id_of}
 
 
-def _leave_out_empty_twins(content: Content) -> None:
+def _leave_out_empty_twins(content: RawAnnotations) -> None:
     """Of categories of one name those without a box go, if another has boxes: exports call their root, the
     supercategory of all classes, by the name of the project, which a class may have too."""
     times = Counter(category.name for category in content.categories)

@@ -66,7 +66,7 @@ class ReadReport:
     notes: list[str] = field(default_factory=list)
 
 
-class Picture(Protocol):
+class ImageRecord(Protocol):
     """What is known of an image of any task."""
 
     @property
@@ -76,19 +76,19 @@ class Picture(Protocol):
     def image_id(self) -> str | int: ...
 
 
-class Pictures(Protocol):
+class ImageDataset(Protocol):
     """What is asked of a dataset of any task."""
 
     @property
     def ann_file(self) -> Path: ...
 
     @property
-    def samples(self) -> Sequence[Picture]: ...
+    def samples(self) -> Sequence[ImageRecord]: ...
 
     def __len__(self) -> int: ...
 
 
-class ImageSource(Protocol):
+class ImageStore(Protocol):
     """Where images are that are no files of their own."""
 
     def read(self, path: Path) -> bytes:
@@ -116,8 +116,8 @@ class DetectionDataset:
             of their file, for the scorers; None: as the samples have them. Workers do without.
         areas: float64, px^2 of each of those boxes, NaN if unknown; None if all are. Scores by size go by them; workers
             do without.
-        left_out: ids of images that the annotations list and the samples lack: neither their objects nor detections on
-            them are scored.
+        skipped_image_ids: ids of images that the annotations list but `samples` does not: neither their objects nor
+            detections on them are scored.
         other_categories: category ids of the annotations that no class has: detections of them are not scored.
     """
 
@@ -128,10 +128,10 @@ class DetectionDataset:
     image_dir: Path
     report: ReadReport = field(default_factory=ReadReport)
     format: str = "coco"
-    store: ImageSource | None = None
+    store: ImageStore | None = None
     areas: np.ndarray | None = None
     xywh: np.ndarray | None = None
-    left_out: frozenset[str | int] = frozenset()
+    skipped_image_ids: frozenset[str | int] = frozenset()
     other_categories: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
@@ -163,7 +163,7 @@ class DetectionDataset:
         return self._of([_easy(sample) for sample in self.samples], easy)
 
     def without_images(self, positions: Collection[int]) -> DetectionDataset:
-        """The same dataset without the samples at some positions, whose ids are `left_out`."""
+        """The same dataset without the samples at some positions, whose ids are `skipped_image_ids`."""
         gone = set(positions)
         if not gone:
             return self
@@ -171,7 +171,7 @@ class DetectionDataset:
         counts = [len(sample.boxes) for sample in self.samples]
         stay = np.repeat(np.array([position not in gone for position in range(len(counts))], bool), counts)
         ids = frozenset(self.samples[position].image_id for position in gone)
-        return replace(self._of(samples, stay), left_out=self.left_out | ids)
+        return replace(self._of(samples, stay), skipped_image_ids=self.skipped_image_ids | ids)
 
     def boxes_and_areas(self) -> tuple[np.ndarray, np.ndarray]:
         """float64 (n, 4) [x, y, w, h] px and (n,) px^2 of all boxes, as scores go by them: as they were written, and
@@ -210,7 +210,7 @@ class DetectionDataset:
     def __setstate__(self, state: dict[str, Any]) -> None:
         packed = state["samples"]
         self.__dict__.update(state)
-        self.samples = build_samples(
+        self.samples = samples_from_arrays(
             packed["paths"],
             packed["ids"],
             packed["sizes"].tolist(),
@@ -234,7 +234,7 @@ def _joined(arrays: list[np.ndarray], empty_shape: tuple[int, ...], dtype: type)
     return np.concatenate(arrays) if arrays else np.zeros(empty_shape, dtype)
 
 
-def build_samples(
+def samples_from_arrays(
     paths: Sequence[str],
     image_ids: Sequence[str | int],
     sizes: Sequence[Sequence[int]],

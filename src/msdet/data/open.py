@@ -6,17 +6,17 @@ import logging
 from pathlib import Path
 from typing import NoReturn
 
-from msdet.data.annotations import Content
+from msdet.data.annotations import RawAnnotations
 from msdet.data.formats.coco.layouts import LAYOUTS
 from msdet.data.formats.format import AnnotationFormat, SourceOptions
-from msdet.data.formats.mindrecord.read import refuse_other_writers
+from msdet.data.formats.mindrecord.read import refuse_foreign_mindrecord
 from msdet.data.formats.table import FORMATS, format_of
 from msdet.errors import UsageError, UserError
 
 logger = logging.getLogger(__name__)
 
 
-def load_content(options: SourceOptions, split: str) -> Content:
+def load_annotations(options: SourceOptions, split: str) -> RawAnnotations:
     """Finds the annotations of a split and reads what they hold, unchecked.
 
     Args:
@@ -43,12 +43,12 @@ def detect_format(options: SourceOptions, split: str) -> AnnotationFormat:
     root = options.root
     if options.ann_file:
         path = root / options.ann_file
-        return next((kind for kind in FORMATS if kind.is_file(path)), format_of("coco"))
+        return next((kind for kind in FORMATS if kind.matches_file(path)), format_of("coco"))
     if not options.data_dir:
         raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
     if not root.is_dir():
         raise UserError(f"data_dir {root} is no folder")
-    found = [kind for kind in FORMATS if kind.is_in(options, split)]
+    found = [kind for kind in FORMATS if kind.matches_folder(options, split)]
     if len(found) > 1:
         names = ", ".join(sorted(kind.name for kind in found))
         raise UserError(f"data_dir {root} holds annotations in {len(found)} formats: {names}; set dataset to one")
@@ -56,13 +56,17 @@ def detect_format(options: SourceOptions, split: str) -> AnnotationFormat:
 
 
 def _explain_nothing(root: Path, split: str) -> NoReturn:
-    refuse_other_writers(root)
+    refuse_foreign_mindrecord(root)
     files = ", or ".join(dict.fromkeys(f"{layout[split][0]} with {layout[split][1]}/" for layout in LAYOUTS.values()))
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     holds = f"; it holds the folders {', '.join(folders[:8])}" if folders else ""
     if any(path.is_dir() for path in root.glob(f"{split}/*")):
         holds += f" (one folder per class in {split}/ is for classifiers)"
-    texts = [kind.looked_for.format(files=files, split=split) for kind in reversed(FORMATS) if kind.looked_for]
+    texts = [
+        kind.folder_description.format(files=files, split=split)
+        for kind in reversed(FORMATS)
+        if kind.folder_description
+    ]
     raise UserError(
         f"data_dir {root} holds no split {split!r} of a dataset for detectors{holds}. Looked for: {', '.join(texts)}"
     )

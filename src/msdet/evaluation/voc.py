@@ -107,7 +107,7 @@ def score_voc(
     table = to_table(detections)
     numbers = {sample.image_id: number for number, sample in enumerate(dataset.samples)}
     for image_id in table.image_ids:
-        if image_id not in numbers and image_id not in dataset.left_out:
+        if image_id not in numbers and image_id not in dataset.skipped_image_ids:
             raise UserError(
                 f"the detections are of an image {image_id!r}, which {dataset.ann_file} does not have; do the two "
                 "belong together?"

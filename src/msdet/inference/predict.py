@@ -16,13 +16,13 @@ import numpy as np
 from tqdm import tqdm
 
 from msdet.data.class_lists import COCO_CATEGORIES, COCO_NAMES
-from msdet.data.images.sources import Frame, Media, open_media
+from msdet.data.images.sources import Frame, FrameSource, open_source
 from msdet.errors import UsageError, UserError
 from msdet.files import atomic_path, stamped_folder
 from msdet.inference.open_runner import host_config, open_runner
 from msdet.inference.runners import Runner
 from msdet.models.recipe import get_recipe
-from msdet.ops.draw import draw_boxes, draw_lines, save_image
+from msdet.ops.draw import add_captions, draw_boxes, save_image
 from msdet.ops.postprocess import Detections, postprocess, warm_up
 from msdet.runtime.start import start, start_logging
 from msdet.text import json_text, writable_path
@@ -55,7 +55,7 @@ def predict(cfg: Config) -> int:
         raise UsageError("source is empty: name pictures with --source (file, folder, pattern, video or camera number)")
     start_logging(None)
     start(host_config(cfg, Path(cfg.pretrained)))
-    media = open_media(cfg.source, cfg.max_image_pixels, cfg.max_frames)
+    media = open_source(cfg.source, cfg.max_image_pixels, cfg.max_frames)
     folder = Path(cfg.output) if cfg.output else stamped_folder(Path(cfg.log_path), "predict")
     if cfg.save_pictures and folder.resolve() in media.folders:
         raise UsageError(
@@ -76,11 +76,11 @@ def predict(cfg: Config) -> int:
     seconds = time.monotonic() - begin
     ending = ", stopped by the user" if is_stopped else ""
     log.info("%d pictures in %.1f s%s; results: %s", output.pictures, seconds, ending, folder)
-    if media.broken:
-        log.error("%d could not be read: %s", len(media.broken), "; ".join(media.broken[:3]))
+    if media.unreadable:
+        log.error("%d could not be read: %s", len(media.unreadable), "; ".join(media.unreadable[:3]))
     if is_stopped and not media.is_camera:
         return 130
-    return 1 if media.broken or not output.pictures else 0
+    return 1 if media.unreadable or not output.pictures else 0
 
 
 class Predictor:
@@ -102,7 +102,7 @@ class Predictor:
             self.options = self.recipe.postprocess_options()
             warm_up()
 
-    def run(self, media: Media) -> Iterator[tuple[Frame, Detections | np.ndarray]]:
+    def run(self, media: FrameSource) -> Iterator[tuple[Frame, Detections | np.ndarray]]:
         """Yields each frame with its detections in pixels of the frame, or with the probabilities (C,)."""
         size = self.runner.batch_size or 1
         waiting: list[Frame] = []
@@ -155,7 +155,7 @@ class Output:
     """
 
     def __init__(
-        self, folder: Path, media: Media, save_pictures: bool, draw_threshold: float, names: Sequence[str]
+        self, folder: Path, media: FrameSource, save_pictures: bool, draw_threshold: float, names: Sequence[str]
     ) -> None:
         self.folder = folder
         self.media = media
@@ -223,7 +223,7 @@ class Output:
     def _draw(self, frame: Frame, found: Detections | np.ndarray) -> None:
         if isinstance(found, np.ndarray):
             best = self._record(found)["classes"]
-            picture = draw_lines(frame.image, [f"{item['probability']:.3f} {item['class']}" for item in best])
+            picture = add_captions(frame.image, [f"{item['probability']:.3f} {item['class']}" for item in best])
         else:
             shown = found.scores >= self.draw_threshold
             picture = draw_boxes(frame.image, found.boxes[shown], found.labels[shown], self.names, found.scores[shown])
@@ -247,7 +247,7 @@ class Output:
             beside = self._stack.enter_context(atomic_path(self.folder / f"{stem}.mp4"))
             code = cv2.VideoWriter.fourcc(*"mp4v")
             name = self._stack.enter_context(writable_path(beside))
-            self._video = cv2.VideoWriter(name, code, self.media.frames_a_second, (width, height))
+            self._video = cv2.VideoWriter(name, code, self.media.fps, (width, height))
             if not self._video.isOpened():
                 raise UserError(f"{self.folder / stem}.mp4: OpenCV cannot write this video; set --save_pictures=False")
             self._stack.callback(self._video.release)
@@ -255,7 +255,7 @@ class Output:
 
 
 def _progress(
-    results: Iterator[tuple[Frame, Any]], media: Media, cfg: Config
+    results: Iterator[tuple[Frame, Any]], media: FrameSource, cfg: Config
 ) -> Iterator[tuple[Frame, Detections | np.ndarray]]:
     bar = cfg.progress == "bar" or (cfg.progress == "auto" and sys.stderr.isatty())
     said = time.monotonic()

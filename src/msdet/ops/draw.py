@@ -96,7 +96,7 @@ def _draw_caption(canvas: np.ndarray, bottom: int, text: str, scale: float) -> N
     draw_text(canvas, *place, one_line(printable(text), _CAPTION), _BAR_LETTERS * scale, (255, 255, 255))
 
 
-def draw_lines(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+def add_captions(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     """A copy of the picture with lines of text on a bar below it.
 
     Args:

@@ -1,6 +1,6 @@
 """Letters of every script on pictures and charts, in fonts that have them.
 
-The font that `choose_font` was given comes first, then DejaVu Sans, which comes with matplotlib, then those of the
+The font that `set_font` was given comes first, then DejaVu Sans, which comes with matplotlib, then those of the
 system. One text may need several: each run of letters takes the first font that has them. Letters that no font has are
 shown as `?` and named once. Right-to-left and joined scripts are laid out by Pillow and by matplotlib.
 """
@@ -54,7 +54,7 @@ class _Choice:
     path: Path | None = None
 
 
-def choose_font(path: str) -> None:
+def set_font(path: str) -> None:
     """Puts a font file before all others; an empty path takes that back.
 
     Raises:
@@ -97,7 +97,7 @@ def _is_mark(letter: str) -> bool:
     return unicodedata.category(letter) in ("Mn", "Me", "Cf", "Zs", "Cc")
 
 
-def uncovered(texts: Iterable[str]) -> str:
+def missing_letters(texts: Iterable[str]) -> str:
     """The letters of some texts that no font has, each once."""
     letters = dict.fromkeys(letter for text in texts for letter in text if not letter.isascii())
     return "".join(
@@ -110,9 +110,9 @@ def drawable(text: str) -> str:
     return "".join(run.text for run in runs_of(text))
 
 
-def warn_of_uncovered(texts: Iterable[str]) -> None:
+def warn_missing_letters(texts: Iterable[str]) -> None:
     """Says which letters will be shown as `MISSING`, and what to do."""
-    missing = uncovered(texts)
+    missing = missing_letters(texts)
     if missing:
         logger.warning(
             "no font has the letters %s: they are drawn as %s. Install one (%s), or name a font file with --font",
@@ -122,8 +122,8 @@ def warn_of_uncovered(texts: Iterable[str]) -> None:
 
 @functools.cache
 def warn_once(texts: tuple[str, ...]) -> None:
-    """As `warn_of_uncovered`, for what is drawn again and again."""
-    warn_of_uncovered(texts)
+    """As `warn_missing_letters`, for what is drawn again and again."""
+    warn_missing_letters(texts)
 
 
 def packages_for(letters: str) -> list[str]:

@@ -33,9 +33,9 @@ def readonly(array: np.ndarray, dtype: type) -> np.ndarray:
     return view
 
 
-def falling_order(scores: np.ndarray) -> np.ndarray:
+def descending_order(scores: np.ndarray) -> np.ndarray:
     """Indices (n,) int64 that sort finite scores (n,) downwards; equal scores keep their order."""
-    return kernels().falling_order(readonly(scores, np.float32))
+    return kernels().descending_order(readonly(scores, np.float32))
 
 
 def greedy_nms(
@@ -130,7 +130,7 @@ def _candidates(
     if len(labels) and (labels.min() < 0 or index.min() < 0 or index.max() >= len(boxes)):
         raise ValueError("a label is negative, or box_index points outside of boxes")
     classes = int(labels.max()) + 1 if len(labels) else 1
-    return values, labels, readonly(falling_order(values), np.int64), classes, index
+    return values, labels, readonly(descending_order(values), np.int64), classes, index
 
 
 def _limits(*limits: int) -> np.ndarray:

@@ -123,7 +123,7 @@ def all_classes(
 
 
 @compiled
-def falling_order(scores: np.ndarray) -> np.ndarray:
+def descending_order(scores: np.ndarray) -> np.ndarray:
     """Indices (n,) int64 that sort finite float32 scores downwards; equal scores keep their order.
 
     A radix sort of the bit patterns: three passes whatever the scores, and stable by construction.

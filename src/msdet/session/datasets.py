@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from msdet.config import resolve_classes
-from msdet.data.build_samples import assemble
+from msdet.data.build_dataset import build_dataset
 from msdet.data.categories import UNUSED_CLASS
 from msdet.data.formats.format import SourceOptions
-from msdet.data.formats.imagefolder import ImageFolder, class_folders, read_image_folder, refuse_differing_classes
+from msdet.data.formats.imagefolder import ImageFolder, check_same_classes, class_folders, read_image_folder
 from msdet.data.formats.mindrecord.format import NO_RECORDS
-from msdet.data.formats.mindrecord.image_folder import read_folder_records, whole_images
+from msdet.data.formats.mindrecord.image_folder import read_image_folder_records, to_detection_dataset
 from msdet.data.formats.mindrecord.read import fingerprint as annotations_fingerprint
-from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, read_card, refuse_other_writers
+from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, read_info, refuse_foreign_mindrecord
 from msdet.data.formats.mindrecord.write import write_mindrecord
 from msdet.data.formats.table import format_names
 from msdet.data.loading.loaders import class_loader, detection_loader
-from msdet.data.open import load_content
+from msdet.data.open import load_annotations
 from msdet.data.read_options import ReadOptions
 from msdet.data.validation.fast_check import fast_findings
 from msdet.errors import UsageError, UserError
@@ -98,8 +98,8 @@ def _without_empty(cfg: Config, dataset: DetectionDataset) -> DetectionDataset:
 
 def read_files(cfg: Config, split: str, need_images: bool = True) -> DetectionDataset:
     """Reads and checks the annotations of a split, without a look at `mindrecord_dir`; see `open_dataset`."""
-    content = load_content(source_options(cfg, split, need_images), split)
-    return assemble(content, _read_options(cfg, need_images))
+    content = load_annotations(source_options(cfg, split, need_images), split)
+    return build_dataset(content, _read_options(cfg, need_images))
 
 
 def _read_options(cfg: Config, check_images: bool = True) -> ReadOptions:
@@ -121,7 +121,7 @@ def _through_mindrecord(cfg: Config, split: str, need_images: bool) -> Detection
         UserError: the files were made from other annotations, or by another program.
     """
     folder = Path(cfg.mindrecord_dir)
-    refuse_other_writers(folder)
+    refuse_foreign_mindrecord(folder)
     if split == "train" and not has_split(folder, split):
         with locked(folder):
             if not has_split(folder, split):
@@ -131,7 +131,7 @@ def _through_mindrecord(cfg: Config, split: str, need_images: bool) -> Detection
         return read_files(cfg, split, need_images)
     content, store = load_mindrecord(folder / split, split)
     content.store = store
-    records = assemble(content, _read_options(cfg))
+    records = build_dataset(content, _read_options(cfg))
     _refuse_stale(cfg, split, records)
     log.info("images of %s come from MindRecord files in %s", split, folder / split)
     return records
@@ -144,14 +144,14 @@ def _refuse_stale(cfg: Config, split: str, records: DetectionDataset) -> None:
         UserError: images, boxes, classes or areas are others.
     """
     inner = Path(cfg.mindrecord_dir) / split
-    card = read_card(inner, split)
+    card = read_info(inner, split)
     if not getattr(cfg, f"{split}_ann_file") and not (cfg.data_dir and Path(cfg.data_dir).is_dir()):
         log.info("data_dir is empty or absent: nothing to hold %s against", inner)
         return
-    content = load_content(source_options(cfg, split), split)
+    content = load_annotations(source_options(cfg, split), split)
     # Lists of boxes tell no sizes of images, which boxes are cut to: those stand in the files.
     needs_files = any(not image.width or not image.height for image in content.images)
-    files = assemble(content, _read_options(cfg, needs_files))
+    files = build_dataset(content, _read_options(cfg, needs_files))
     if annotations_fingerprint(files) != card.get("fingerprint") or not _areas_agree(files, records):
         raise UserError(
             f"{inner} was made from other annotations or classes than those of {card.get('made_from')} now: {_REMEDY}"
@@ -208,7 +208,7 @@ def open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
     other = _split_folder(cfg, "val") if dataset.store is None else Path()
     if split == "train" and dataset.store is None and other.is_dir():
         # Better now than at the first evaluation, hours later.
-        refuse_differing_classes(class_folders(other), dataset.class_names, str(other), f"those of {root}")
+        check_same_classes(class_folders(other), dataset.class_names, str(other), f"those of {root}")
     return dataset, replace(cfg, class_names=tuple(dataset.class_names), num_classes=found)
 
 
@@ -216,19 +216,19 @@ def _folder_or_records(cfg: Config, split: str) -> ImageFolder:
     """Pictures from MindRecord files where there are some; training makes them where mindrecord_dir asks for it."""
     folder = Path(cfg.mindrecord_dir or cfg.data_dir)
     if cfg.mindrecord_dir or cfg.dataset.lower() == "mindrecord":
-        refuse_other_writers(folder)
+        refuse_foreign_mindrecord(folder)
     wanted = cfg.mindrecord_dir and cfg.dataset.lower() != "mindrecord" and split == "train"
     if wanted and not has_split(folder, split):
         with locked(folder):
             if not has_split(folder, split):
                 log.info("%s holds no MindRecord files: making them", folder)
                 files = read_image_folder(_split_folder(cfg, split), cfg.class_names)
-                write_mindrecord(whole_images(files), folder, split)
+                write_mindrecord(to_detection_dataset(files), folder, split)
     if not (cfg.mindrecord_dir or cfg.data_dir) or not has_split(folder, split):
         if cfg.dataset.lower() == "mindrecord":
             raise UserError(f"{folder} holds no MindRecord files of the split {split!r}: {NO_RECORDS}")
         return read_image_folder(_split_folder(cfg, split), cfg.class_names)
-    records = read_folder_records(folder / split, split, cfg.class_names)
+    records = read_image_folder_records(folder / split, split, cfg.class_names)
     source = Path(cfg.data_dir) / (getattr(cfg, f"{split}_image_dir") or split)
     comparable = cfg.mindrecord_dir and cfg.data_dir and source.is_dir() and not has_split(Path(cfg.data_dir), split)
     if comparable and read_image_folder(source, cfg.class_names).fingerprint() != records.fingerprint():

@@ -81,19 +81,19 @@ def draw_samples(cfg: Config, split: str, epoch: int) -> Iterator[np.ndarray]:
 
 
 def _drawn(batch: Any, class_names: Sequence[str], task: str) -> Iterator[np.ndarray]:
-    from msdet.ops.draw import draw_boxes, draw_lines
+    from msdet.ops.draw import add_captions, draw_boxes
 
     for position, image_id in enumerate(batch.image_ids):
         image = np.array(batch.images[position])
         size = f"{batch.size[1]}x{batch.size[0]}"
         if task == "classify":
             lines = [str(class_names[int(batch.labels[position])]), f"{image_id} ({size})"]
-            yield draw_lines(image, lines)
+            yield add_captions(image, lines)
             continue
         real = batch.labels[position] >= 0
         drawn = draw_boxes(image, batch.boxes[position][real], batch.labels[position][real], class_names)
         valid = batch.valid_sizes[position]
-        yield draw_lines(drawn, [f"{image_id}: {int(real.sum())} boxes", f"{size}, image {valid[1]}x{valid[0]}"])
+        yield add_captions(drawn, [f"{image_id}: {int(real.sum())} boxes", f"{size}, image {valid[1]}x{valid[0]}"])
 
 
 def sheet(pictures: Sequence[np.ndarray]) -> np.ndarray:

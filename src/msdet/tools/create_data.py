@@ -55,9 +55,9 @@ def convert(cfg: Config, splits: Sequence[str], form: str, output: str) -> int:
     """
     folder = Path(output or (cfg.mindrecord_dir if form == "mindrecord" else "") or _job_folder(cfg, form))
     if form == "mindrecord":
-        from msdet.data.formats.mindrecord.read import refuse_other_writers
+        from msdet.data.formats.mindrecord.read import refuse_foreign_mindrecord
 
-        refuse_other_writers(folder)
+        refuse_foreign_mindrecord(folder)
     datasets: dict[str, DetectionDataset] = {}
     for split in splits:
         datasets[split] = _read(cfg, split)
@@ -74,13 +74,13 @@ def convert(cfg: Config, splits: Sequence[str], form: str, output: str) -> int:
 
 
 def _read(cfg: Config, split: str) -> DetectionDataset:
-    from msdet.data.formats.mindrecord.image_folder import whole_images
+    from msdet.data.formats.mindrecord.image_folder import to_detection_dataset
     from msdet.models.recipe import task_of
     from msdet.session.datasets import open_image_folder, read_files
 
     if task_of(cfg) == "detect":
         return read_files(cfg, split)
-    return whole_images(open_image_folder(cfg.replace(mindrecord_dir=""), split)[0])
+    return to_detection_dataset(open_image_folder(cfg.replace(mindrecord_dir=""), split)[0])
 
 
 def _require_delivered(cfg: Config, form: str, output: str) -> None:

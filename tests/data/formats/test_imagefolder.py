@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mindspore.dataset import vision
 
-from msdet.data.formats.imagefolder import class_folders, read_image_folder, refuse_differing_classes
+from msdet.data.formats.imagefolder import check_same_classes, class_folders, read_image_folder
 from msdet.data.images.decode import decode_image, read_encoded
 from msdet.data.images.file_names import READABLE_SUFFIXES
 from msdet.data.loading.loaders import class_loader
@@ -94,7 +94,7 @@ def test_folders_that_do_not_fit(tmp_path):
     with pytest.raises(UserError, match="2 only in .*: cat, emu; 1 only in the classes that are asked for: ape"):
         read_image_folder(root, ["ape", "dog"])
     with pytest.raises(UserError, match="1 only in train: b$"):
-        refuse_differing_classes(["a"], ["a", "b"], "val", "train")
+        check_same_classes(["a"], ["a", "b"], "val", "train")
 
 
 def test_labels_and_pixels_of_the_batches(tmp_path):

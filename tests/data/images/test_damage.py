@@ -75,9 +75,9 @@ def test_the_check_names_a_jpeg_that_libjpeg_complains_of(tmp_path, capfd):
 def test_what_else_is_written_to_stderr_meanwhile_appears(tmp_path, capfd):
     import os
 
-    from msdet.data.images.decoder_messages import captured_complaints
+    from msdet.data.images.decoder_messages import captured_warnings
 
-    with captured_complaints() as complaints:
+    with captured_warnings() as complaints:
         os.write(2, b"something else\nCorrupt JPEG data: bad Huffman code\n")
     assert complaints == ["Corrupt JPEG data: bad Huffman code"]
     assert capfd.readouterr().err == "something else\n"

@@ -48,7 +48,7 @@ def answers(probe=(0, FAST), nvidia=(0, "Some Card\n")):
 
 
 HEALTHY = Machine(
-    uncovered=lambda text: [],  # fonts for every script
+    missing_letters=lambda text: [],  # fonts for every script
     python=(3, 11, 7),
     version=versions(),
     run=answers(),

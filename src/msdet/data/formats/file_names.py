@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from msdet.data.annotations import Content, leaves_folder
+from msdet.data.annotations import RawAnnotations, leaves_folder
 from msdet.data.validation.boxes import missing_files
 from msdet.text import some_of
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _LOOKED_AT = 20_000
 
 
-def settle_names(content: Content) -> dict[str, str]:
+def resolve_file_names(content: RawAnnotations) -> dict[str, str]:
     """Gives images whose file is there under nearly their name that file's; returns the old names with the new."""
     names = [image.file_name for image in content.images if isinstance(image.file_name, str)]
     safe = [name for name in names if not leaves_folder(name)]
@@ -35,20 +35,20 @@ def settle_names(content: Content) -> dict[str, str]:
     for image in content.images if absent else ():
         name = image.file_name
         if isinstance(name, str) and name in absent and "\0" not in name:
-            meant = folder.find_meant(name)
+            meant = folder.find(name)
             if meant:
                 renamed[name] = image.file_name = meant
     return renamed
 
 
-def log_renamed(content: Content, renamed: dict[str, str]) -> None:
+def log_renamed(content: RawAnnotations, renamed: dict[str, str]) -> None:
     """Says which files are read in place of the names."""
     if renamed:
         pairs = some_of([f"{old} -> {new}" for old, new in renamed.items()])
         logger.warning("%s: %d file names are not quite those of the files: %s", content.source, len(renamed), pairs)
 
 
-def shared_files(content: Content) -> list[tuple[str, list[int | str]]]:
+def shared_files(content: RawAnnotations) -> list[tuple[str, list[int | str]]]:
     """Files that several image ids name, with these ids: each entry makes the objects of the others background."""
     ids: dict[str, list[int | str]] = {}
     for image in content.images:
@@ -57,22 +57,22 @@ def shared_files(content: Content) -> list[tuple[str, list[int | str]]]:
     return [(name, owners) for name, owners in ids.items() if len(owners) > 1]
 
 
-class NearNames:
+class FileNameResolver:
     """Finds the files that paths mean; each folder is listed once."""
 
     def __init__(self) -> None:
         self._folders: dict[Path, _Folder] = {}
 
-    def meant(self, path: Path) -> Path:
+    def resolve(self, path: Path) -> Path:
         """The file of a path, or the one in its folder that alone has nearly its name; else the path as it is."""
         if path.is_file():
             return path
         folder = self._folders.setdefault(path.parent, _Folder(path.parent))
-        found = folder.find_meant(path.name)
+        found = folder.find(path.name)
         return path.parent / found if found else path
 
 
-def where_else(folder: Path, file_name: str) -> str:
+def suggest_location(folder: Path, file_name: str) -> str:
     """For a message: where a file of that name is, or that the folder is empty; empty if nothing helps."""
     wanted = _key(file_name.replace("\\", "/").rpartition("/")[2].strip())
     stem = wanted.rpartition(".")[0]
@@ -96,7 +96,7 @@ class _Folder:
         self.root = root
         self._there: dict[str, dict[str, list[str]]] = {}
 
-    def find_meant(self, name: str) -> str:
+    def find(self, name: str) -> str:
         """The one file that a name means; empty if there is none."""
         return next((found for candidate in self._candidates(name) if (found := self._find(candidate))), "")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from msdet.data.annotations import Content
+from msdet.data.annotations import RawAnnotations
 
 
 @dataclass(frozen=True)
@@ -52,24 +52,24 @@ class AnnotationFormat(ABC):
     Attributes:
         name: as `dataset` names it.
         old_names: what else `dataset` may call it.
-        looked_for: what a folder of this format holds, for the message that none was recognised; empty: only a named
-            file is read.
+        folder_description: what a folder of this format contains, for the message that no format was detected; empty:
+            only a named file is read.
     """
 
     name: ClassVar[str]
     old_names: ClassVar[tuple[str, ...]] = ()
-    looked_for: ClassVar[str] = ""
+    folder_description: ClassVar[str] = ""
 
-    def is_in(self, options: SourceOptions, split: str) -> bool:
+    def matches_folder(self, options: SourceOptions, split: str) -> bool:
         """Whether `data_dir` holds annotations of this format."""
         return False
 
-    def is_file(self, path: Path) -> bool:
+    def matches_file(self, path: Path) -> bool:
         """Whether a named annotation file is of this format. Formats are asked in the order of the table."""
         return False
 
     @abstractmethod
-    def load(self, options: SourceOptions, split: str) -> Content:
+    def load(self, options: SourceOptions, split: str) -> RawAnnotations:
         """Finds the annotations of a split and reads what they hold, unchecked.
 
         Raises:

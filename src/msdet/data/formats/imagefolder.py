@@ -13,8 +13,8 @@ from typing import overload
 
 import numpy as np
 
-from msdet.data.dataset import ImageSource
-from msdet.data.images.file_names import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, READABLE_SUFFIXES, is_litter
+from msdet.data.dataset import ImageStore
+from msdet.data.images.file_names import IMAGE_SUFFIXES, READABLE_SUFFIXES, UNSUPPORTED_SUFFIXES, is_ignored_name
 from msdet.errors import UserError
 from msdet.text import some_of
 
@@ -50,7 +50,7 @@ class ImageFolder(Sequence[ClassSample]):
         class_names: Sequence[str],
         files: list[str],
         labels: np.ndarray,
-        store: ImageSource | None = None,
+        store: ImageStore | None = None,
     ) -> None:
         self.root = root
         self.class_names = list(class_names)
@@ -99,7 +99,7 @@ def class_folders(root: Path) -> list[str]:
     if not root.is_dir():
         raise UserError(f"{root} is no folder: it should hold a folder a class, with the class's pictures in it")
     with os.scandir(root) as entries:
-        found = [(entry.name, entry.is_dir()) for entry in entries if not is_litter(entry.name)]
+        found = [(entry.name, entry.is_dir()) for entry in entries if not is_ignored_name(entry.name)]
     names = sorted(name for name, is_dir in found if is_dir)
     if not names:
         pictures = sum(name.lower().endswith(IMAGE_SUFFIXES) for name, _ in found)
@@ -124,7 +124,7 @@ def read_image_folder(root: Path, class_names: Sequence[str] = ()) -> ImageFolde
     """
     folders = class_folders(root)
     names = list(class_names) or folders
-    refuse_differing_classes(folders, names, str(root), "the classes that are asked for")
+    check_same_classes(folders, names, str(root), "the classes that are asked for")
     label_of = {name: label for label, name in enumerate(names)}
     files: list[str] = []
     labels: list[int] = []
@@ -142,7 +142,7 @@ def read_image_folder(root: Path, class_names: Sequence[str] = ()) -> ImageFolde
     if left_out:
         kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in left_out)
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        is_image = any(name.lower().endswith(FOREIGN_SUFFIXES) for name in left_out)
+        is_image = any(name.lower().endswith(UNSUPPORTED_SUFFIXES) for name in left_out)
         hint = "; convert the images among them to JPEG or PNG" if is_image else ""
         log.warning(
             "%s: %d files are not read as pictures (%s): %s%s", *(root, len(left_out), counts, some_of(left_out), hint)
@@ -150,7 +150,7 @@ def read_image_folder(root: Path, class_names: Sequence[str] = ()) -> ImageFolde
     return ImageFolder(root, names, files, np.array(labels, np.int32))
 
 
-def refuse_differing_classes(found: Sequence[str], wanted: Sequence[str], place: str, other: str) -> None:
+def check_same_classes(found: Sequence[str], wanted: Sequence[str], place: str, other: str) -> None:
     """Two sets of classes must be one.
 
     Args:
@@ -171,6 +171,6 @@ def refuse_differing_classes(found: Sequence[str], wanted: Sequence[str], place:
 def _listed(folder: Path) -> tuple[list[str], list[str]]:
     """Names of the pictures in a folder, and of its other files, both sorted; hidden ones and litter are neither."""
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not is_litter(entry.name) and entry.is_file())
+        names = sorted(entry.name for entry in entries if not is_ignored_name(entry.name) and entry.is_file())
     pictures = [name for name in names if name.lower().endswith(READABLE_SUFFIXES)]
     return pictures, [name for name in names if not name.lower().endswith(READABLE_SUFFIXES)]

@@ -71,7 +71,7 @@ def class_names_in(folders: Iterable[Path]) -> list[str]:
     return names
 
 
-def kind_of_list(path: Path) -> str:
+def list_kind(path: Path) -> str:
     """What the lines of a text file are: "boxes" (behind the path of an image), "paths" of images, or "names" of images
     alone.
 

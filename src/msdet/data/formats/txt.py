@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from msdet.config.sections.data import MAX_CLASSES
-from msdet.data.annotations import BoxEntry, Content, ImageEntry, Problem, numbered
+from msdet.data.annotations import BoxEntry, ImageEntry, ParseProblem, RawAnnotations, number_categories
 from msdet.data.formats.format import AnnotationFormat, SourceOptions
-from msdet.data.formats.text_lines import class_names_in, kind_of_list, read_lines, split_line
+from msdet.data.formats.text_lines import class_names_in, list_kind, read_lines, split_line
 from msdet.errors import UserError
 
 
@@ -21,7 +21,7 @@ def load_txt(
     *,
     order: str = "xyxy",
     first_class: int = 0,
-) -> Content:
+) -> RawAnnotations:
     """What a list of boxes says.
 
     Args:
@@ -40,19 +40,19 @@ def load_txt(
     images: list[ImageEntry] = []
     annotations: list[BoxEntry] = []
     places: list[str] = []
-    problems: list[Problem] = []
+    problems: list[ParseProblem] = []
     for number, line in enumerate(read_lines(ann_file, with_file_names=True), 1):
         path, tokens = split_line(line)
         if not path:
             if tokens:
-                problems.append(Problem("broken annotation", f"{ann_file}:{number}", "the line has no path"))
+                problems.append(ParseProblem("broken annotation", f"{ann_file}:{number}", "the line has no path"))
             continue
         images.append(ImageEntry(path, path))
         for token in tokens:
             try:
                 entry = _entry(token, order, first_class)
             except ValueError as error:
-                problems.append(Problem("broken annotation", f"{ann_file}:{number}", str(error)))
+                problems.append(ParseProblem("broken annotation", f"{ann_file}:{number}", str(error)))
                 continue
             entry.id, entry.image_id = len(annotations) + 1, images[-1].id
             annotations.append(entry)
@@ -69,7 +69,9 @@ def load_txt(
     if not names:
         names = [str(label + first_class) for label in range(num_classes or largest + 1)]
     _number_classes(annotations, places, problems, names, first_class)
-    return Content(ann_file, image_dir, images, annotations, numbered(names), "txt", b"", places, problems)
+    return RawAnnotations(
+        ann_file, image_dir, images, annotations, number_categories(names), "txt", b"", places, problems
+    )
 
 
 def _entry(token: str, order: str, first_class: int) -> BoxEntry:
@@ -99,12 +101,12 @@ def _entry(token: str, order: str, first_class: int) -> BoxEntry:
 def _number_classes(
     annotations: list[BoxEntry],
     places: list[str],
-    problems: list[Problem],
+    problems: list[ParseProblem],
     names: Sequence[str],
     first_class: int,
 ) -> None:
     """Turns places among the classes into category ids; those beyond become problems and leave the lists."""
-    ids = [category.id for category in numbered(names)]
+    ids = [category.id for category in number_categories(names)]
     last = len(ids) - 1
     good = [position for position, entry in enumerate(annotations) if 0 <= entry.category_id <= last]
     if len(good) < len(annotations):
@@ -115,7 +117,7 @@ def _number_classes(
                 f"the class of the box {entry.text} is none of the {len(ids)}, numbered {first_class} to "
                 f"{last + first_class}{hint}"
             )
-            problems.append(Problem("unknown class", places[position], what))
+            problems.append(ParseProblem("unknown class", places[position], what))
         annotations[:] = [annotations[position] for position in good]
         places[:] = [places[position] for position in good]
     for entry in annotations:
@@ -127,12 +129,12 @@ class TxtFormat(AnnotationFormat):
 
     name: ClassVar[str] = "txt"
     old_names: ClassVar[tuple[str, ...]] = ("other",)
-    looked_for: ClassVar[str] = "a list of boxes is named by {split}_ann_file"
+    folder_description: ClassVar[str] = "a list of boxes is named by {split}_ann_file"
 
-    def is_file(self, path: Path) -> bool:
-        return path.suffix.lower() == ".txt" and kind_of_list(path) == "boxes"
+    def matches_file(self, path: Path) -> bool:
+        return path.suffix.lower() == ".txt" and list_kind(path) == "boxes"
 
-    def load(self, options: SourceOptions, split: str) -> Content:
+    def load(self, options: SourceOptions, split: str) -> RawAnnotations:
         ann_file = options.root / options.ann_file if options.ann_file else _list_of_boxes(options, split)
         return load_txt(
             ann_file,

@@ -44,7 +44,7 @@ def _jpeg_has_end(data: bytes, end: int | None = None) -> bool:
     return False
 
 
-def has_hole(data: bytes) -> bool:
+def has_zeroed_scan(data: bytes) -> bool:
     """True if a part of a JPEG's pixels was lost and is zero, as bad sectors and broken downloads leave it.
 
     Decoders show grey or stripes there and say little. So many zero bits pass through the tables of all components of

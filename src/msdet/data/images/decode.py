@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from PIL import Jpeg2KImagePlugin, PpmImagePlugin
 
-from msdet.data.images.damage import has_hole, is_truncated
-from msdet.data.images.file_kinds import still_image_kind, video_kind
+from msdet.data.images.damage import has_zeroed_scan, is_truncated
+from msdet.data.images.file_kinds import unsupported_image_format, video_container
 from msdet.data.images.header import PNG_TAIL, ImageHeader, image_format, read_header
-from msdet.data.images.notes import exif_note, is_collecting, keeps_stored, range_note, tell
+from msdet.data.images.notes import add_note, exif_note, is_collecting, keeps_stored, range_note
 from msdet.errors import UserError
 
 # Twice Pillow's limit: about what a decompression bomb starts at, and far above any camera.
@@ -97,7 +97,7 @@ def decode_image(
         if all(size) and tuple(size) not in ((header.width, header.height), header.size):
             told = f"has {header.size[0]}x{header.size[1]} pixels, its annotation says {size[0]}x{size[1]}"
             raise UserError(_message(path, ann_file, told) + ": boxes of another size would be wrong")
-        tell(exif_note(path, header, size))
+        add_note(exif_note(path, header, size))
     if header.orientation == 1 or (size is not None and keeps_stored(header, size)):
         return np.ascontiguousarray(image)
     return np.ascontiguousarray(apply_orientation(image, header.orientation))
@@ -118,7 +118,7 @@ def _decoded(data: bytes, header: ImageHeader, path: Path) -> np.ndarray | None:
             # OpenCV turns TIFF whatever it is told.
             image = apply_orientation(image, {6: 8, 8: 6}.get(header.orientation, header.orientation))
     if deep is not None and deep.dtype == np.uint16:
-        tell(range_note(path, deep))
+        add_note(range_note(path, deep))
     return image
 
 
@@ -212,7 +212,7 @@ def _header_problem(data: bytes, header: ImageHeader, max_pixels: int) -> str:
         return f"is truncated: the {header.format} ends after {len(data)} bytes"
     if header.format == "gif":
         return "is a GIF, which OpenCV's packages do not decode: convert it to PNG"
-    if header.format == "jpeg" and has_hole(data):
+    if header.format == "jpeg" and has_zeroed_scan(data):
         return "is damaged: a part of its pixels is lost and filled with zeros"
     return ""
 
@@ -223,9 +223,9 @@ def _no_image(data: bytes) -> str:
         return "is empty"
     if name := image_format(data):
         return f"is truncated or damaged: it has no whole header of a {name}"
-    if name := still_image_kind(data):
+    if name := unsupported_image_format(data):
         return f"is a file of {name}, which is not read: convert it to JPEG or PNG"
-    if name := video_kind(data):
+    if name := video_container(data):
         return f"is no image that can be decoded but a video ({name})"
     return "is no image that can be decoded"
 

@@ -13,7 +13,7 @@ _COMPLAINT = re.compile(r"Corrupt JPEG data|Premature end of JPEG|Inconsistent p
 
 
 @contextmanager
-def captured_complaints() -> Iterator[list[str]]:
+def captured_warnings() -> Iterator[list[str]]:
     """Collects the complaints of libjpeg in all threads while the block runs; the list is filled when it ends.
 
     Whatever else is written to stderr meanwhile appears there afterwards.

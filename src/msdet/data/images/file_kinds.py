@@ -36,14 +36,14 @@ _VIDEOS = (
 )
 
 
-def still_image_kind(data: bytes) -> str:
+def unsupported_image_format(data: bytes) -> str:
     """The name of an image format that is not read here, such as HEIC; empty if it is none that is known."""
     if data[4:8] == b"ftyp":
         return _STILL_BRANDS.get(data[8:12], "")
     return next((name for start, name in _IMAGES if data.startswith(start)), "")
 
 
-def video_kind(data: bytes) -> str:
+def video_container(data: bytes) -> str:
     """The name of a video's container; empty if the bytes begin none that is known."""
     if data[4:8] == b"ftyp" and data[8:12] not in _STILL_BRANDS:
         return "MP4 or QuickTime"

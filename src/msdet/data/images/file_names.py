@@ -16,21 +16,21 @@ READABLE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in U
 
 
 # Images of phones, cameras and drawing programs that are not read: beside others they are named in a warning.
-FOREIGN_SUFFIXES = (
+UNSUPPORTED_SUFFIXES = (
     ".heic", ".heif", ".hif", ".avif", ".jxl", ".jxr", ".j2k", ".j2c", ".jpf", ".jpx", ".psd", ".svg", ".ico", ".tga",
     ".exr", ".hdr", ".pfm", ".pnm", ".pbm", ".pam", ".ras", ".sr", ".dcm", ".fits", ".dng", ".cr2", ".cr3", ".nef",
     ".arw", ".raf", ".orf", ".rw2", ".apng", ".mpo", ".dib", ".eps", ".pdf",
 )  # fmt: skip
 
 
-def is_litter(name: str) -> bool:
+def is_ignored_name(name: str) -> bool:
     """True for what file managers leave behind (`._x.jpg`, `__MACOSX`, `Thumbs.db`) and for all that is hidden."""
     return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir")
 
 
 def is_image_name(name: str) -> bool:
     """True for a file name that ends as images do and is not hidden."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not is_litter(name)
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_ignored_name(name)
 
 
 def image_names(folder: Path) -> list[str]:
@@ -52,7 +52,7 @@ def walk_images(folder: Path) -> Iterator[Path]:
         folders.sort()
         for name in list(folders):
             real = os.path.realpath(Path(inner, name))
-            if real in seen or is_litter(name):
+            if real in seen or is_ignored_name(name):
                 folders.remove(name)
             seen.add(real)
         yield from (Path(inner, name) for name in sorted(names) if is_image_name(name))

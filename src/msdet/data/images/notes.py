@@ -50,7 +50,7 @@ def is_collecting() -> bool:
     return _collector.get() is not None
 
 
-def tell(note: ImageNote | None) -> None:
+def add_note(note: ImageNote | None) -> None:
     """Hands a note to the block that collects, if there is one."""
     notes = _collector.get()
     if notes is not None and note is not None:

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from msdet.data.images.decode import decode_image
-from msdet.data.images.file_kinds import still_image_kind, video_kind
-from msdet.data.images.file_names import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, READABLE_SUFFIXES, is_litter
+from msdet.data.images.file_kinds import unsupported_image_format, video_container
+from msdet.data.images.file_names import IMAGE_SUFFIXES, READABLE_SUFFIXES, UNSUPPORTED_SUFFIXES, is_ignored_name
 from msdet.data.images.header import image_format
 from msdet.data.images.notes import collected_notes
 from msdet.errors import UsageError, UserError
@@ -46,29 +46,29 @@ class Frame:
 
 
 @dataclass
-class Media:
+class FrameSource:
     """What a source yields.
 
     Attributes:
         count: pictures, as far as known.
         is_camera: it has no end of its own.
-        frames_a_second: of a video; 0 for pictures.
-        broken: what was passed over because it cannot be read, each with its reason.
+        fps: of a video; 0 for pictures.
+        unreadable: what was passed over because it cannot be read, each with its reason.
         folders: where the pictures or the video lie; empty for a camera.
     """
 
-    frames: Callable[[Media], Iterator[Frame]]
+    frames: Callable[[FrameSource], Iterator[Frame]]
     count: int | None
-    frames_a_second: float = 0.0
+    fps: float = 0.0
     is_camera: bool = False
-    broken: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     folders: frozenset[Path] = frozenset()
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames(self)
 
 
-def open_media(source: str, max_pixels: int, max_frames: int = 0) -> Media:
+def open_source(source: str, max_pixels: int, max_frames: int = 0) -> FrameSource:
     """Finds out what a source is.
 
     Args:
@@ -81,10 +81,10 @@ def open_media(source: str, max_pixels: int, max_frames: int = 0) -> Media:
     """
     path = Path(source)
     if path.is_dir():
-        found = [file for file in path.iterdir() if not is_litter(file.name)]
+        found = [file for file in path.iterdir() if not is_ignored_name(file.name)]
         return _pictures(_readable(source, found), max_pixels)
     if path.is_file():
-        is_video = path.suffix.lower() in VIDEO_SUFFIXES or bool(video_kind(_start_of(path)))
+        is_video = path.suffix.lower() in VIDEO_SUFFIXES or bool(video_container(_start_of(path)))
         return _video(source, max_pixels, max_frames) if is_video else _pictures([path], max_pixels)
     if source.isdecimal():
         return _video(source, max_pixels, max_frames)
@@ -92,7 +92,7 @@ def open_media(source: str, max_pixels: int, max_frames: int = 0) -> Media:
         raise UsageError(f"--source {source!r} does not exist; give a picture, folder, pattern, video or camera number")
     # Not Path.glob, which refuses a pattern that is absolute.
     found = [Path(name) for name in glob.glob(source, recursive=True)]  # noqa: PTH207
-    return _pictures(_readable(source, [file for file in found if not is_litter(file.name)]), max_pixels)
+    return _pictures(_readable(source, [file for file in found if not is_ignored_name(file.name)]), max_pixels)
 
 
 def _readable(source: str, found: list[Path]) -> list[Path]:
@@ -131,11 +131,11 @@ def _other_kind(file: Path) -> str:
     if file.is_dir():
         return "folder"
     suffix, start = file.suffix.lower(), _start_of(file)
-    if suffix in VIDEO_SUFFIXES or video_kind(start):
+    if suffix in VIDEO_SUFFIXES or video_container(start):
         return "video"
     if image_format(start):
         return "misnamed"
-    return "image" if suffix in FOREIGN_SUFFIXES or still_image_kind(start) else ""
+    return "image" if suffix in UNSUPPORTED_SUFFIXES or unsupported_image_format(start) else ""
 
 
 def _start_of(path: Path) -> bytes:
@@ -146,25 +146,25 @@ def _start_of(path: Path) -> bytes:
         return b""
 
 
-def _pictures(files: list[Path], max_pixels: int) -> Media:
-    def frames(media: Media) -> Iterator[Frame]:
+def _pictures(files: list[Path], max_pixels: int) -> FrameSource:
+    def frames(media: FrameSource) -> Iterator[Frame]:
         for file in files:
             try:
                 with collected_notes() as notes:
                     image = decode_image(file, max_pixels=max_pixels)
             except UserError as error:
                 # One bad file among thousands must not cost the others; the command's exit code tells of it.
-                media.broken.append(str(error))
+                media.unreadable.append(str(error))
                 log.warning("passed over: %s", error)
                 continue
             for note in notes:
                 log.warning("%s", note.text)
             yield Frame(str(file), image)
 
-    return Media(frames, len(files), folders=frozenset(file.parent.resolve() for file in files))
+    return FrameSource(frames, len(files), folders=frozenset(file.parent.resolve() for file in files))
 
 
-def _video(source: str, max_pixels: int, max_frames: int) -> Media:
+def _video(source: str, max_pixels: int, max_frames: int) -> FrameSource:
     is_camera = not Path(source).is_file()
     # Without FFmpeg named, OpenCV tries its own readers of images on what FFmpeg does not open.
     with readable_path(Path(source)) as name:
@@ -176,7 +176,7 @@ def _video(source: str, max_pixels: int, max_frames: int) -> Media:
     announced = 0 if is_camera else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
     limits = [limit for limit in (announced, max_frames) if limit]
 
-    def frames(media: Media) -> Iterator[Frame]:
+    def frames(media: FrameSource) -> Iterator[Frame]:
         number = 0
         try:
             while not max_frames or number < max_frames:
@@ -189,17 +189,17 @@ def _video(source: str, max_pixels: int, max_frames: int) -> Media:
             capture.release()
         if not number:
             what = "the camera gives no image" if is_camera else "the video has no frame that can be read"
-            media.broken.append(f"{source}: {what}")
-            log.warning("%s", media.broken[-1])
+            media.unreadable.append(f"{source}: {what}")
+            log.warning("%s", media.unreadable[-1])
         # The headers of sound videos may count a frame or two too many.
         elif number < min(limits, default=0) * 0.99 - 2:
-            media.broken.append(f"{source} ends after {number} of {announced} frames")
-            log.warning("%s", media.broken[-1])
+            media.unreadable.append(f"{source} ends after {number} of {announced} frames")
+            log.warning("%s", media.unreadable[-1])
 
     rate = capture.get(cv2.CAP_PROP_FPS)
     rate = rate if 0 < rate < 1000 else _USUAL_RATE
     folders = frozenset() if is_camera else frozenset((Path(source).parent.resolve(),))
-    return Media(frames, min(limits, default=None), rate, is_camera, folders=folders)
+    return FrameSource(frames, min(limits, default=None), rate, is_camera, folders=folders)
 
 
 def _capture_problem(capture: cv2.VideoCapture, is_camera: bool, max_pixels: int) -> str:

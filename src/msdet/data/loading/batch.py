@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from msdet.data.dataset import DetectionDataset, Pictures
+from msdet.data.dataset import DetectionDataset, ImageDataset
 from msdet.data.images.decode import MAX_IMAGE_PIXELS
 from msdet.data.images.notes import ImageNote, collected_notes
 from msdet.data.loading.order import sample_rng
@@ -133,7 +133,7 @@ class BatchMaker(ABC):
         dataset: the samples.
     """
 
-    dataset: Pictures
+    dataset: ImageDataset
 
     @abstractmethod
     def make(self, task: BatchTask, images: np.ndarray) -> TargetsOf:

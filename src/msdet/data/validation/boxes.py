@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msdet.data.annotations import Content, Problems
+from msdet.data.annotations import ProblemList, RawAnnotations
 from msdet.data.dataset import ReadReport
 from msdet.data.validation.faults import BadBox, Fault
 from msdet.errors import UserError
@@ -91,7 +91,7 @@ class BoxCheck:
         sizes: int64 (images, 2) width and height in pixels; 0 if unknown, and then nothing is outside.
     """
 
-    content: Content
+    content: RawAnnotations
     rows: np.ndarray
     sizes: np.ndarray
 
@@ -105,7 +105,7 @@ class BoxCheck:
         if shares := self.shares(measured):
             raise UserError(f"{self.content.title}: {shares}")
         report.clipped = int(measured.clipped.sum())
-        problems, known = Problems(self.content), Problems(self.content)
+        problems, known = ProblemList(self.content), ProblemList(self.content)
         for box in measured.bad:
             annotation = self.content.annotations[box.position]
             (known if known_defect(annotation.id, annotation.bbox) else problems).add(box.text, box.position)

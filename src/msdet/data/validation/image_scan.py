@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from msdet.data.dataset import ImageSource
+from msdet.data.dataset import ImageStore
 from msdet.data.images.decode import MAX_IMAGE_PIXELS, check_header, decode_image
-from msdet.data.images.decoder_messages import captured_complaints
+from msdet.data.images.decoder_messages import captured_warnings
 from msdet.data.images.header import ImageHeader
 from msdet.data.images.notes import DAMAGE, ImageNote, collected_notes
 from msdet.errors import UserError
@@ -51,7 +51,7 @@ def scan_images(
     names: Sequence[str],
     *,
     decode: bool = True,
-    store: ImageSource | None = None,
+    store: ImageStore | None = None,
     workers: int = 2,
     max_pixels: int = MAX_IMAGE_PIXELS,
 ) -> Iterator[ImageFacts]:
@@ -73,7 +73,7 @@ def scan_images(
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         for start in range(0, len(names), _CHUNK):
             some = names[start : start + _CHUNK]
-            with captured_complaints() as complaints:
+            with captured_warnings() as complaints:
                 facts = list(pool.map(look, some))
             # Which of them libjpeg meant is found by decoding them again one by one: a damaged file is rare.
             yield from (_judged(look, folder, *pair) for pair in zip(some, facts, strict=True)) if complaints else facts
@@ -83,7 +83,7 @@ def _judged(look: Callable[[str], ImageFacts], folder: Path, name: str, facts: I
     """The facts of an image among whose neighbours at least one is a damaged JPEG."""
     if facts.header is None or facts.header.format != "jpeg":
         return facts
-    with captured_complaints() as complaints:
+    with captured_warnings() as complaints:
         look(name)
     if not complaints:
         return facts
@@ -94,7 +94,7 @@ def _judged(look: Callable[[str], ImageFacts], folder: Path, name: str, facts: I
     return replace(facts, error=what)
 
 
-def _look(path: Path, decode: bool, store: ImageSource | None, max_pixels: int) -> ImageFacts:
+def _look(path: Path, decode: bool, store: ImageStore | None, max_pixels: int) -> ImageFacts:
     try:
         data = path.read_bytes() if store is None else store.read(path)
     except FileNotFoundError:

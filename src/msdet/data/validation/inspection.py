@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from msdet.data.annotations import BoxEntry, Category, Content, ImageEntry, leaves_folder
+from msdet.data.annotations import BoxEntry, Category, ImageEntry, RawAnnotations, leaves_folder
 from msdet.data.areas import is_area
-from msdet.data.build_samples import annotation_problem, is_whole
+from msdet.data.build_dataset import annotation_problem, is_valid_size
 from msdet.data.formats.file_names import shared_files
 from msdet.data.images.notes import EXIF, exif_note
 from msdet.data.validation.boxes import BoxCheck, known_defect, nearest_name
@@ -26,8 +26,8 @@ _LEAST_REMAINDER = 0.5
 
 
 def inspect(
-    content: Content, class_names: Sequence[str], facts: Mapping[str, ImageFacts], report: SplitReport
-) -> Content:
+    content: RawAnnotations, class_names: Sequence[str], facts: Mapping[str, ImageFacts], report: SplitReport
+) -> RawAnnotations:
     """Notes every problem in `report` and returns a copy of the annotations without them.
 
     Args:
@@ -41,11 +41,11 @@ def inspect(
 
 class _Inspector:
     def __init__(
-        self, content: Content, class_names: Sequence[str], facts: Mapping[str, ImageFacts], report: SplitReport
+        self, content: RawAnnotations, class_names: Sequence[str], facts: Mapping[str, ImageFacts], report: SplitReport
     ) -> None:
         self.content, self.names, self.facts, self.report = content, list(class_names), facts, report
 
-    def run(self) -> Content:
+    def run(self) -> RawAnnotations:
         for problem in self.content.problems:
             self.report.add(problem.kind, "error", str(problem), fix="left out")
         categories, renamed = self._categories()
@@ -150,7 +150,7 @@ class _Inspector:
         fact = self.facts.get(image.file_name)
         if fact is not None and fact.error:
             return "missing image" if fact.missing else "broken image", "error", fact.error
-        if any(side and not is_whole(side) for side in (image.width, image.height)):
+        if any(side and not is_valid_size(side) for side in (image.width, image.height)):
             text = f"image {image.id!r} has width {image.width!r} and height {image.height!r}"
             return "broken image entry", "error", text
         if fact is not None and image.width and image.height and not fact.fits(image.width, image.height):
@@ -238,7 +238,7 @@ class _Inspector:
             )
         return entries
 
-    def _area(self, some: Content, index: int, image: str) -> Any:
+    def _area(self, some: RawAnnotations, index: int, image: str) -> Any:
         """The area of an annotation as it is, or None for one that cannot be used, which is noted."""
         area = some.annotations[index].area
         if area is None or is_area(area):
@@ -247,7 +247,7 @@ class _Inspector:
         self._add("unusable area", "warning", text, "width x height of the box counts", image)
         return None
 
-    def _judge(self, some: Content, bad: BadBox, image: ImageEntry, box: np.ndarray) -> bool:
+    def _judge(self, some: RawAnnotations, bad: BadBox, image: ImageEntry, box: np.ndarray) -> bool:
         """Notes a bad box; whether the part of it inside the image is kept."""
         entry = some.annotations[bad.position]
         kind, text = bad.fault.value, f"{some.place(bad.position)}: {bad.text}"

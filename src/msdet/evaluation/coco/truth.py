@@ -103,7 +103,7 @@ def ground_truth(
         boxes=boxes[kept],
         areas=areas[kept],
         iscrowd=_joined([sample.iscrowd for sample in dataset.samples], bool)[kept],
-        other_images=(dataset.left_out | frozenset(ids)) - frozenset(scored_images),
+        other_images=(dataset.skipped_image_ids | frozenset(ids)) - frozenset(scored_images),
         # A hole among the ids of the classes is an output of the network, and no class of the data.
         other_categories=(dataset.other_categories | frozenset(dataset.category_ids)) - frozenset(scored_categories),
     )

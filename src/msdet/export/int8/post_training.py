@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mindspore import Tensor
 
-from msdet.data.images.sources import Media, open_media
+from msdet.data.images.sources import FrameSource, open_source
 from msdet.errors import UsageError, UserError
 from msdet.export.int8.graph import Grid
 
@@ -46,11 +46,11 @@ def calibration_arrays(cfg: Config, recipe: Recipe, form: Form) -> Iterator[list
         # A file of a fixed batch is filled up with the first picture.
         yield _arrays(waiting + waiting[:1] * (form.batch_size - len(waiting)), preprocess, form)
     if not count:
-        raise UserError(f"{cfg.calibration}: none of the pictures can be read: {'; '.join(media.broken[:3])}")
+        raise UserError(f"{cfg.calibration}: none of the pictures can be read: {'; '.join(media.unreadable[:3])}")
     log.info("calibrated on %d pictures of %s", count, cfg.calibration)
 
 
-def calibration_pictures(cfg: Config) -> Media:
+def calibration_pictures(cfg: Config) -> FrameSource:
     """The pictures in the folder `calibration`.
 
     Raises:
@@ -60,7 +60,7 @@ def calibration_pictures(cfg: Config) -> Media:
         raise UsageError("quantize ptq needs pictures like those the network will see: name a folder by --calibration")
     if not Path(cfg.calibration).is_dir():
         raise UsageError(f"{cfg.where('calibration')} {cfg.calibration} is no folder")
-    return open_media(cfg.calibration, cfg.max_image_pixels)
+    return open_source(cfg.calibration, cfg.max_image_pixels)
 
 
 def _arrays(placed: Sequence[tuple[np.ndarray, tuple[int, int]]], preprocess: Any, form: Form) -> list[np.ndarray]:

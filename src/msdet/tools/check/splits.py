@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msdet.data.annotations import Content
-from msdet.data.build_samples import assemble
+from msdet.data.annotations import RawAnnotations
+from msdet.data.build_dataset import build_dataset
 from msdet.data.dataset import DetectionDataset
-from msdet.data.formats.file_names import settle_names
-from msdet.data.images.file_names import is_image_name, is_litter
-from msdet.data.open import load_content
+from msdet.data.formats.file_names import resolve_file_names
+from msdet.data.images.file_names import is_ignored_name, is_image_name
+from msdet.data.open import load_annotations
 from msdet.data.read_options import ReadOptions
 from msdet.data.validation.fast_check import fast_findings
 from msdet.data.validation.findings import SplitReport
@@ -58,13 +58,13 @@ def check_split(cfg: Config, split: str, decode: bool = True) -> Checked:
     """Checks one split."""
     report = SplitReport(split, cfg.data_dir, "")
     try:
-        content = load_content(source_options(cfg, split), split)
+        content = load_annotations(source_options(cfg, split), split)
     except UserError as error:
         report.add("unreadable annotations", "error", str(error))
         return Checked(report, None, {})
     report.source, report.format = str(content.source), content.format
     if content.store is None:
-        for old, new in settle_names(content).items():
+        for old, new in resolve_file_names(content).items():
             report.add("file name differs", "warning", f"{old} is there as {new}, which is read", new, "written so")
     masks = content.raw.count(b'"segmentation"')
     if masks:
@@ -93,14 +93,14 @@ def _is_safe(name: object) -> bool:
     return isinstance(name, str) and bool(name) and not leaves_folder(name)
 
 
-def _assemble(cfg: Config, cleaned: Content, report: SplitReport) -> DetectionDataset | None:
+def _assemble(cfg: Config, cleaned: RawAnnotations, report: SplitReport) -> DetectionDataset | None:
     """The cleaned data set, under the rules that a training reads it by."""
     if not cleaned.images:
         report.add("no images", "error", f"{cleaned.source}: not one image can be used")
         return None
     options = ReadOptions(cfg.class_names, label_map=cfg.label_map, on_bad_box="skip", check_images=False)
     try:
-        dataset = assemble(cleaned, options)
+        dataset = build_dataset(cleaned, options)
     except UserError as error:
         report.add("classes do not fit", "error", str(error))
         return None
@@ -125,7 +125,7 @@ def find_copies(digests: Mapping[str, str], report: SplitReport) -> None:
             report.add("image is there twice", "warning", text, copies[0])
 
 
-def find_strangers(content: Content, names: Sequence[str], report: SplitReport) -> None:
+def find_strangers(content: RawAnnotations, names: Sequence[str], report: SplitReport) -> None:
     """Notes files beside the annotated images that are none, or that no annotation names."""
     known = set(names)
     unlisted, others = [], []
@@ -134,7 +134,7 @@ def find_strangers(content: Content, names: Sequence[str], report: SplitReport) 
             entries = sorted(entry.name for entry in os.scandir(content.image_dir / inner) if entry.is_file())
         except OSError:
             continue
-        paths = [f"{inner}/{name}" if inner else name for name in entries if not is_litter(name)]
+        paths = [f"{inner}/{name}" if inner else name for name in entries if not is_ignored_name(name)]
         unlisted += [path for path in paths if is_image_name(Path(path).name) and path not in known]
         others += [path for path in paths if not is_image_name(Path(path).name) and path not in known]
     others = [path for path in others if not path.endswith((".xml", ".txt", ".json", ".yaml"))]

@@ -158,7 +158,7 @@ def _gpu(machine: Machine) -> Check:
 
 def _fonts(machine: Machine) -> Check:
     """Scripts that class names can be drawn in."""
-    missing = machine.uncovered("".join(letter for letter, _ in SCRIPTS.values()))
+    missing = machine.missing_letters("".join(letter for letter, _ in SCRIPTS.values()))
     there = ", ".join(name for name, (letter, _) in SCRIPTS.items() if letter not in missing)
     lacking = [name for name, (letter, _) in SCRIPTS.items() if letter in missing]
     if not lacking:

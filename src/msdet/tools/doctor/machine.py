@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from msdet.ops.fonts import uncovered
+from msdet.ops.fonts import missing_letters
 
 ROOT = Path(__file__).resolve().parents[4]
 INSTALL = f"{sys.executable} -m pip install -r {ROOT / 'requirements.txt'}"
@@ -80,7 +80,7 @@ class Machine:
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     memory_gb: Callable[[], float] = lambda: _memory_gb()
-    uncovered: Callable[[str], str] = lambda letters: uncovered([letters])
+    missing_letters: Callable[[str], str] = lambda letters: missing_letters([letters])
     disk_gb: Callable[[], float] = lambda: shutil.disk_usage(ROOT).free / 1e9
 
 

@@ -420,7 +420,7 @@ def test_without_difficult_objects_and_without_images_all_columns_agree(coco):
     assert easy.xywh[:, 0].tolist() == [1, 3, 4]
     np.testing.assert_array_equal(easy.areas, [np.nan, 6, np.nan])
     second = dataset.without_images([0])
-    assert [sample.image_id for sample in second.samples] == [2] and second.left_out == {1}
+    assert [sample.image_id for sample in second.samples] == [2] and second.skipped_image_ids == {1}
     assert second.xywh[:, 0].tolist() == [4, 5]
     np.testing.assert_array_equal(second.areas, [np.nan, 7])
     assert dataset.without_images([]) is dataset

@@ -10,15 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from msdet.data.build_samples import assemble
+from msdet.data.build_dataset import build_dataset
 from msdet.data.formats.coco.read import read_coco
 from msdet.data.formats.coco.write import coco_of, write_coco
 from msdet.data.formats.format import SourceOptions
 from msdet.data.formats.mindrecord import write as mindrecord_writer
-from msdet.data.formats.mindrecord.read import fingerprint, load_mindrecord, read_card, shard_paths
+from msdet.data.formats.mindrecord.read import fingerprint, load_mindrecord, read_info, shard_paths
 from msdet.data.formats.mindrecord.write import write_mindrecord
 from msdet.data.loading.loaders import detection_loader
-from msdet.data.open import load_content
+from msdet.data.open import load_annotations
 from msdet.data.read_options import ReadOptions
 from msdet.data.transforms.pipeline import jitter_pipeline
 from msdet.errors import UserError
@@ -44,7 +44,7 @@ def copy(made, tmp_path):
 
 
 def read(folder):
-    return assemble(load_content(SourceOptions(str(folder)), "train"), ReadOptions())
+    return build_dataset(load_annotations(SourceOptions(str(folder)), "train"), ReadOptions())
 
 
 def message(folder):
@@ -58,7 +58,7 @@ def test_samples_and_images_are_those_of_the_files(files, made):
     dataset = read(made)
     assert dataset.format == "mindrecord"
     assert (dataset.class_names, dataset.category_ids) == (files.class_names, files.category_ids)
-    assert fingerprint(dataset) == fingerprint(files) == read_card(made / "train", "train")["fingerprint"]
+    assert fingerprint(dataset) == fingerprint(files) == read_info(made / "train", "train")["fingerprint"]
     for ours, theirs in zip(dataset.samples, files.samples, strict=True):
         assert (ours.image_id, ours.width, ours.height) == (theirs.image_id, theirs.width, theirs.height)
         for name in ("boxes", "labels", "iscrowd", "difficult"):
@@ -139,7 +139,7 @@ def test_a_failure_leaves_nothing(files, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="absent.jpg"):
         write_mindrecord(replace(files, samples=samples), tmp_path, "train")
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr("msdet.data.formats.mindrecord.read.ImageStore.read", lambda *_: b"other")
+    monkeypatch.setattr("msdet.data.formats.mindrecord.read.MindRecordStore.read", lambda *_: b"other")
     with pytest.raises(UserError, match="was not written as it was read"):
         write_mindrecord(files, tmp_path, "train")
     assert list(tmp_path.iterdir()) == []

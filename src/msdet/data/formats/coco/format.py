@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from msdet.data.annotations import Content
+from msdet.data.annotations import RawAnnotations
 from msdet.data.formats.coco.layouts import LAYOUTS, find_split
 from msdet.data.formats.coco.read import load_coco
 from msdet.data.formats.format import AnnotationFormat, SourceOptions
@@ -15,16 +15,16 @@ class CocoFormat(AnnotationFormat):
     """See `AnnotationFormat`."""
 
     name: ClassVar[str] = "coco"
-    looked_for: ClassVar[str] = "COCO ({files})"
+    folder_description: ClassVar[str] = "COCO ({files})"
 
-    def is_in(self, options: SourceOptions, split: str) -> bool:
+    def matches_folder(self, options: SourceOptions, split: str) -> bool:
         layouts = LAYOUTS.values() if options.layout == "auto" else [LAYOUTS[options.layout]]
         return any((options.root / layout[split][0]).is_file() for layout in layouts)
 
-    def is_file(self, path: Path) -> bool:
+    def matches_file(self, path: Path) -> bool:
         return path.is_file() or path.suffix.lower() == ".json"
 
-    def load(self, options: SourceOptions, split: str) -> Content:
+    def load(self, options: SourceOptions, split: str) -> RawAnnotations:
         paths = find_split(
             options.data_dir,
             split,

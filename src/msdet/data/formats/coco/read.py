@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from msdet.data.annotations import BoxEntry, Category, Content, ImageEntry
-from msdet.data.build_samples import assemble
+from msdet.data.annotations import BoxEntry, Category, ImageEntry, RawAnnotations
+from msdet.data.build_dataset import build_dataset
 from msdet.data.categories import UNUSED_CLASS
 from msdet.data.dataset import DetectionDataset
 from msdet.data.read_options import ReadOptions
@@ -59,10 +59,10 @@ def read_coco(
         UsageError: an argument that does not exist.
     """
     wanted = ReadOptions(class_names, **options)
-    return assemble(load_coco(Path(ann_file), Path(image_dir), require_annotations), wanted)
+    return build_dataset(load_coco(Path(ann_file), Path(image_dir), require_annotations), wanted)
 
 
-def load_coco(ann_file: Path, image_dir: Path, require_annotations: bool = True) -> Content:
+def load_coco(ann_file: Path, image_dir: Path, require_annotations: bool = True) -> RawAnnotations:
     """What a COCO file says.
 
     Raises:
@@ -70,7 +70,7 @@ def load_coco(ann_file: Path, image_dir: Path, require_annotations: bool = True)
     """
     raw = _load(ann_file)
     file = decode_coco(ann_file, raw, require_annotations)
-    return Content(ann_file, image_dir, file.images, file.annotations, file.categories, raw=raw)
+    return RawAnnotations(ann_file, image_dir, file.images, file.annotations, file.categories, raw=raw)
 
 
 def _load(ann_file: Path) -> bytes:

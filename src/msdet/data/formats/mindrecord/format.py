@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from msdet.data.annotations import Content
+from msdet.data.annotations import RawAnnotations
 from msdet.data.formats.format import AnnotationFormat, SourceOptions
-from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, refuse_other_writers
+from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, refuse_foreign_mindrecord
 from msdet.errors import UserError
 
 NO_RECORDS = "make them with msdet create_data"
@@ -17,12 +17,12 @@ class MindRecordFormat(AnnotationFormat):
 
     name: ClassVar[str] = "mindrecord"
 
-    def is_in(self, options: SourceOptions, split: str) -> bool:
+    def matches_folder(self, options: SourceOptions, split: str) -> bool:
         return has_split(options.root, split)
 
-    def load(self, options: SourceOptions, split: str) -> Content:
+    def load(self, options: SourceOptions, split: str) -> RawAnnotations:
         if not has_split(options.root, split):
-            refuse_other_writers(options.root)
+            refuse_foreign_mindrecord(options.root)
             raise UserError(
                 f"{options.root} holds no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): "
                 f"{NO_RECORDS}"

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from msdet.data.dataset import DetectionDataset, ReadReport, Sample
-from msdet.data.formats.imagefolder import ImageFolder, refuse_differing_classes
-from msdet.data.formats.mindrecord.read import load_mindrecord, read_card
+from msdet.data.formats.imagefolder import ImageFolder, check_same_classes
+from msdet.data.formats.mindrecord.read import load_mindrecord, read_info
 from msdet.data.images.decode import read_image_size
 from msdet.errors import UserError
 
 
-def whole_images(folder: ImageFolder) -> DetectionDataset:
+def to_detection_dataset(folder: ImageFolder) -> DetectionDataset:
     """The pictures of a folder as a data set of detectors, with one box each around the whole picture.
 
     Raises:
@@ -31,7 +31,7 @@ def whole_images(folder: ImageFolder) -> DetectionDataset:
     return DetectionDataset(samples, folder.class_names, ids, folder.root, folder.root, report, "imagefolder")
 
 
-def read_folder_records(inner: Path, split: str, class_names: Sequence[str] = ()) -> ImageFolder:
+def read_image_folder_records(inner: Path, split: str, class_names: Sequence[str] = ()) -> ImageFolder:
     """The pictures of a split of MindRecord files that were made from a folder a class.
 
     Args:
@@ -42,12 +42,12 @@ def read_folder_records(inner: Path, split: str, class_names: Sequence[str] = ()
     Raises:
         UserError: the files are damaged, are those of a detector, or have other classes.
     """
-    if read_card(inner, split).get("format") != "imagefolder":
+    if read_info(inner, split).get("format") != "imagefolder":
         raise UserError(f"{inner} holds the boxes of a detector, not one class for each picture")
     content, store = load_mindrecord(inner, split)
     names = [str(category.name) for category in sorted(content.categories, key=lambda category: category.id)]
     wanted = list(class_names) or names
-    refuse_differing_classes(names, wanted, str(inner), "the classes that are asked for")
+    check_same_classes(names, wanted, str(inner), "the classes that are asked for")
     name_of = {category.id: str(category.name) for category in content.categories}
     category_of = {entry.image_id: entry.category_id for entry in content.annotations}
     label_of = {name: label for label, name in enumerate(wanted)}

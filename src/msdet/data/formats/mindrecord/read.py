@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from msdet.data.annotations import Content
+from msdet.data.annotations import RawAnnotations
 from msdet.data.categories import UNUSED_CLASS
 from msdet.data.dataset import DetectionDataset
 from msdet.data.formats.coco.read import decode_coco
@@ -37,7 +37,7 @@ from msdet.errors import UserError
 from msdet.text import printable, some_of
 
 _QUERY = "SELECT file_name_0, PAGE_ID_BLOB, PAGE_OFFSET_BLOB_END, image_size_0, crc32_0 FROM INDEXES ORDER BY ROW_ID"
-FORM = "detection dataset 1"
+FORMAT_VERSION = "detection dataset 1"
 _SHARD = re.compile(r".+\.mindrecord\d*", re.IGNORECASE)
 # First word of the files' names, in small letters -> the model that they were made for.
 _OLD_ZOO = {"efficientdet": "EfficientDet", "refinedet": "RefineDet"}
@@ -54,7 +54,7 @@ def has_split(folder: Path, split: str) -> bool:
     return (folder / split / f"{split}.json").is_file() or bool(shard_paths(folder / split, split))
 
 
-def refuse_other_writers(folder: Path) -> None:
+def refuse_foreign_mindrecord(folder: Path) -> None:
     """Refuses a folder whose MindRecord files lie in it directly: those written here lie in a folder of each split.
 
     Raises:
@@ -75,7 +75,7 @@ def refuse_other_writers(folder: Path) -> None:
     )
 
 
-def read_card(inner: Path, split: str) -> dict[str, Any]:
+def read_info(inner: Path, split: str) -> dict[str, Any]:
     """The `info` of a split's annotations: form, fingerprint, counts, and what it was made from.
 
     Raises:
@@ -91,7 +91,7 @@ def read_card(inner: Path, split: str) -> dict[str, Any]:
         info = _head(path.read_bytes()).info
     except (msgspec.DecodeError, ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error})") from error
-    if not isinstance(info, dict) or info.get("form") != FORM:
+    if not isinstance(info, dict) or info.get("form") != FORMAT_VERSION:
         raise UserError(f"{path} is not of a form that is known here: make it again with create_data")
     return info
 
@@ -108,7 +108,7 @@ def _head(raw: bytes) -> _Head:
         return msgspec.convert(json.loads(raw), _Head)
 
 
-def load_mindrecord(inner: Path, split: str) -> tuple[Content, ImageStore]:
+def load_mindrecord(inner: Path, split: str) -> tuple[RawAnnotations, MindRecordStore]:
     """Annotations of a split, and where its images are.
 
     Args:
@@ -118,12 +118,12 @@ def load_mindrecord(inner: Path, split: str) -> tuple[Content, ImageStore]:
     Raises:
         UserError: files are missing, damaged or do not belong together.
     """
-    info = read_card(inner, split)
+    info = read_info(inner, split)
     path = inner / f"{split}.json"
     raw = path.read_bytes()
     file = decode_coco(path, raw)
-    content = Content(path, inner, file.images, file.annotations, file.categories, "mindrecord", raw)
-    store = ImageStore.open(inner, shard_paths(inner, split), info)
+    content = RawAnnotations(path, inner, file.images, file.annotations, file.categories, "mindrecord", raw)
+    store = MindRecordStore.open(inner, shard_paths(inner, split), info)
     absent = [image.file_name for image in content.images if printable(str(image.file_name)) not in store.rows]
     if absent or len(store.rows) != len(content.images):
         raise UserError(
@@ -134,7 +134,7 @@ def load_mindrecord(inner: Path, split: str) -> tuple[Content, ImageStore]:
 
 
 @dataclass
-class ImageStore:
+class MindRecordStore:
     """The images of shards by name. It travels to workers, which open the files for themselves.
 
     Attributes:
@@ -148,7 +148,7 @@ class ImageStore:
     rows: dict[str, tuple[int, int, int, int]]
 
     @classmethod
-    def open(cls, folder: Path, shards: Sequence[Path], info: dict[str, Any] | None = None) -> ImageStore:
+    def open(cls, folder: Path, shards: Sequence[Path], info: dict[str, Any] | None = None) -> MindRecordStore:
         """Reads the indices of the shards.
 
         Raises:

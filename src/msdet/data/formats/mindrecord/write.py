@@ -14,7 +14,7 @@ import numpy as np
 
 from msdet.data.dataset import DetectionDataset, Sample
 from msdet.data.formats.coco.write import coco_of, write_coco
-from msdet.data.formats.mindrecord.read import FORM, fingerprint, load_mindrecord
+from msdet.data.formats.mindrecord.read import FORMAT_VERSION, fingerprint, load_mindrecord
 from msdet.errors import UserError
 from msdet.files import follow_umask, force_to_disk, unique_number
 from msdet.folder_lock import LOCK_NAME, FolderInUse, FolderLock
@@ -58,7 +58,7 @@ def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards
             names = _write_shards(dataset, beside, split, shards)
             content = coco_of(dataset)
             info = {
-                "form": FORM,
+                "form": FORMAT_VERSION,
                 "fingerprint": fingerprint(dataset),
                 "split": split,
                 "shards": shards,
@@ -113,7 +113,7 @@ def _write_records(dataset: DetectionDataset, writer: Any, shards: int) -> dict[
     page = max(1 << 20, min(1 << 25, _power_of_two(total // shards // 8)), _power_of_two(2 * largest + (1 << 16)))
     writer.set_page_size(min(page, 1 << 28))
     writer.set_header_size(1 << 20 if total < 1 << 32 else 1 << 24)
-    writer.add_schema(_SCHEMA, FORM)
+    writer.add_schema(_SCHEMA, FORMAT_VERSION)
     written: dict[str, tuple[int, int]] = {}
     for start in range(0, len(dataset), _ROWS):
         rows = [_record(dataset, sample) for sample in dataset.samples[start : start + _ROWS]]

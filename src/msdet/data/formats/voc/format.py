@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from typing import ClassVar
 
-from msdet.data.annotations import Content
+from msdet.data.annotations import RawAnnotations
 from msdet.data.formats.format import AnnotationFormat, SourceOptions
-from msdet.data.formats.text_lines import kind_of_list
+from msdet.data.formats.text_lines import list_kind
 from msdet.data.formats.voc.layouts import find_voc, is_voc
 from msdet.data.formats.voc.read import load_voc
 
@@ -20,15 +20,15 @@ class VocFormat(AnnotationFormat):
 
     name: ClassVar[str] = "voc"
     old_names: ClassVar[tuple[str, ...]] = ("voc0712", "voc0712plus")
-    looked_for: ClassVar[str] = "VOC (VOCdevkit/, or Annotations/ and ImageSets/Main/)"
+    folder_description: ClassVar[str] = "VOC (VOCdevkit/, or Annotations/ and ImageSets/Main/)"
 
-    def is_in(self, options: SourceOptions, split: str) -> bool:
+    def matches_folder(self, options: SourceOptions, split: str) -> bool:
         return is_voc(options.root)
 
-    def is_file(self, path: Path) -> bool:
-        return path.is_dir() or (path.suffix.lower() == ".txt" and kind_of_list(path) == "names")
+    def matches_file(self, path: Path) -> bool:
+        return path.is_dir() or (path.suffix.lower() == ".txt" and list_kind(path) == "names")
 
-    def load(self, options: SourceOptions, split: str) -> Content:
+    def load(self, options: SourceOptions, split: str) -> RawAnnotations:
         source, root, parts = find_voc(
             options.data_dir, split, options.ann_file, options.image_dir, plus=options.dataset == "voc0712plus"
         )

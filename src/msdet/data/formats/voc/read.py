@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from msdet.data.annotations import BoxEntry, Content, ImageEntry, Problem, numbered
+from msdet.data.annotations import BoxEntry, ImageEntry, ParseProblem, RawAnnotations, number_categories
 from msdet.data.class_lists import VOC_NAMES
 from msdet.data.formats.text_lines import read_lines
 from msdet.data.formats.voc.xml_tree import Node, parse_xml
@@ -46,7 +46,7 @@ def load_voc(
     class_names: Sequence[str] = (),
     first_pixel: int = 1,
     num_classes: int = 0,
-) -> Content:
+) -> RawAnnotations:
     """What the XML files of a split say.
 
     Args:
@@ -74,11 +74,11 @@ def load_voc(
         if len(found) < len(names):
             logger.info("%s: %d of VOC's twenty classes occur; the network gets all", source, len(found))
     names += sorted(found - set(names))
-    categories = numbered(names)
+    categories = number_categories(names)
     id_of = {category.name: category.id for category in categories}
     for entry in reader.annotations:
         entry.category_id = id_of[entry.category_id]
-    return Content(
+    return RawAnnotations(
         source, root, reader.images, reader.annotations, categories, "voc", b"", reader.places, reader.problems
     )
 
@@ -92,7 +92,7 @@ class _Reader:
         self.images: list[ImageEntry] = []
         self.annotations: list[BoxEntry] = []
         self.places: list[str] = []
-        self.problems: list[Problem] = []
+        self.problems: list[ParseProblem] = []
         self.is_voc = False
 
     def read_part(self, part: VocPart) -> None:
@@ -121,17 +121,17 @@ class _Reader:
             root = parse_xml(path.read_bytes())
         except FileNotFoundError:
             named = f", which {part.list_file} names" if part.list_file else ""
-            self.problems.append(Problem("missing annotation", "", f"annotation file {path}{named} is missing"))
+            self.problems.append(ParseProblem("missing annotation", "", f"annotation file {path}{named} is missing"))
             return None
         except OSError as error:
-            self.problems.append(Problem("unreadable annotation", str(path), f"cannot be read ({error.strerror})"))
+            self.problems.append(ParseProblem("unreadable annotation", str(path), f"cannot be read ({error.strerror})"))
             return None
         except ValueError as error:
-            self.problems.append(Problem("unreadable annotation", str(path), str(error)))
+            self.problems.append(ParseProblem("unreadable annotation", str(path), str(error)))
             return None
         if root.tag != "annotation":
             what = f"its root is <{root.tag}>, not <annotation>"
-            self.problems.append(Problem("unreadable annotation", str(path), what))
+            self.problems.append(ParseProblem("unreadable annotation", str(path), what))
             return None
         return root
 
@@ -148,11 +148,11 @@ class _Reader:
         twice = self._twice(node, ("name", "bndbox", "difficult")) or (box and self._twice(box, _CORNERS))
         if twice:
             what = f"an object has a second <{twice.tag}> in line {twice.line}: make an object of each box"
-            self.problems.append(Problem("broken annotation", place, what))
+            self.problems.append(ParseProblem("broken annotation", place, what))
             return
         if not name or box is None:
             what = f"an object has no <{'bndbox' if name else 'name'}>"
-            self.problems.append(Problem("broken annotation", place, what))
+            self.problems.append(ParseProblem("broken annotation", place, what))
             return
         corners = [number for corner in _CORNERS if (number := self._number(box, corner, path)) is not None]
         if len(corners) < len(_CORNERS):
@@ -183,7 +183,7 @@ class _Reader:
             value = float(text)
         except ValueError:
             what = f"<{tag}> is {text!r}, not a number" if text else f"<{node.tag}> has no <{tag}>"
-            self.problems.append(Problem("broken annotation", f"{path}:{node.line}", what))
+            self.problems.append(ParseProblem("broken annotation", f"{path}:{node.line}", what))
             return None
         return int(value) if math.isfinite(value) and value == int(value) else value
 

@@ -34,7 +34,7 @@ _TextLoader.add_multi_constructor("tag:yaml.org,2002:python/", _refuse)
 
 
 @dataclass(frozen=True)
-class YoloFile:
+class DataYaml:
     """What a data.yaml says.
 
     Attributes:
@@ -67,7 +67,7 @@ def _names_split(path: Path) -> bool:
     return "names" in content and ("train" in content or "val" in content)
 
 
-def read_yaml(path: Path) -> YoloFile:
+def read_yaml(path: Path) -> DataYaml:
     """Reads a data.yaml.
 
     A folder is looked for from the file's `path` (as it is, or below the file's folder), and from the file's folder;
@@ -89,7 +89,7 @@ def read_yaml(path: Path) -> YoloFile:
             told = content[key] if isinstance(content[key], list) else [content[key]]
             base = _text(path, "path", content.get("path"))
             splits[split] = tuple(_resolve(path, base, _text(path, key, entry)) for entry in told)
-    return YoloFile(path, names, splits, _key_points(path, content.get("kpt_shape")))
+    return DataYaml(path, names, splits, _key_points(path, content.get("kpt_shape")))
 
 
 def _load(path: Path) -> dict[str, Any]:

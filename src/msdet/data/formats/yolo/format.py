@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from msdet.data.annotations import Content
+from msdet.data.annotations import RawAnnotations
 from msdet.data.formats.format import AnnotationFormat, SourceOptions
-from msdet.data.formats.text_lines import kind_of_list
+from msdet.data.formats.text_lines import list_kind
 from msdet.data.formats.yolo.layouts import find_yolo, is_yolo
 from msdet.data.formats.yolo.read import load_yolo
 from msdet.errors import UserError
@@ -17,20 +17,20 @@ class YoloFormat(AnnotationFormat):
     """See `AnnotationFormat`."""
 
     name: ClassVar[str] = "yolo"
-    looked_for: ClassVar[str] = "YOLO (data.yaml, or images/ and labels/)"
+    folder_description: ClassVar[str] = "YOLO (data.yaml, or images/ and labels/)"
 
-    def is_in(self, options: SourceOptions, split: str) -> bool:
+    def matches_folder(self, options: SourceOptions, split: str) -> bool:
         return is_yolo(options.root)
 
-    def is_file(self, path: Path) -> bool:
+    def matches_file(self, path: Path) -> bool:
         suffix = path.suffix.lower()
         if suffix == ".data":
             raise UserError(
                 f"{path} is a file of darknet: name the list of images in it that is meant, such as train.txt"
             )
-        return suffix in (".yaml", ".yml") or (suffix == ".txt" and kind_of_list(path) == "paths")
+        return suffix in (".yaml", ".yml") or (suffix == ".txt" and list_kind(path) == "paths")
 
-    def load(self, options: SourceOptions, split: str) -> Content:
+    def load(self, options: SourceOptions, split: str) -> RawAnnotations:
         found = find_yolo(options.data_dir, split, options.ann_file, options.image_dir)
         names = found.names or tuple(options.class_names)
         return load_yolo(found.source, found.root, found.places, names, found.key_points)

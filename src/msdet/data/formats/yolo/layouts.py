@@ -11,7 +11,7 @@ from msdet.errors import UserError
 
 
 @dataclass(frozen=True)
-class YoloPlaces:
+class YoloSplit:
     """What to read of a split.
 
     Attributes:
@@ -39,7 +39,7 @@ def is_yolo(root: Path) -> bool:
     return any((root / name / "images").is_dir() and (root / name / "labels").is_dir() for name in names)
 
 
-def find_yolo(data_dir: str, split: str, ann_file: str = "", image_dir: str = "") -> YoloPlaces:
+def find_yolo(data_dir: str, split: str, ann_file: str = "", image_dir: str = "") -> YoloSplit:
     """Finds the images of a split: those the data.yaml names, else `images/train`, `train/images` and the like.
 
     Args:
@@ -70,7 +70,7 @@ def find_yolo(data_dir: str, split: str, ann_file: str = "", image_dir: str = ""
         raise UserError(f"{source}: {missing} (the images of the split {split!r}) does not exist")
     folders = [place if place.is_dir() else source.parent if path else root for place in places]
     key_points = told.key_points if told else 0
-    return YoloPlaces(source, Path(os.path.commonpath(folders)), places, names, key_points)
+    return YoloSplit(source, Path(os.path.commonpath(folders)), places, names, key_points)
 
 
 def _found(root: Path, split: str, source: Path) -> tuple[Path, ...]:

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msdet.config.sections.data import MAX_CLASSES
-from msdet.data.annotations import BoxEntry, Content, ImageEntry, Problem, numbered
-from msdet.data.formats.file_names import NearNames
+from msdet.data.annotations import BoxEntry, ImageEntry, ParseProblem, RawAnnotations, number_categories
+from msdet.data.formats.file_names import FileNameResolver
 from msdet.data.formats.text_lines import class_names_in, read_lines
 from msdet.data.images.decode import read_image_size
-from msdet.data.images.file_names import is_litter, walk_images
+from msdet.data.images.file_names import is_ignored_name, walk_images
 from msdet.errors import UserError
 from msdet.text import some_of
 
@@ -28,7 +28,7 @@ _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "n
 
 def load_yolo(
     source: Path, root: Path, places: Sequence[Path], class_names: Sequence[str] = (), key_points: int = 0
-) -> Content:
+) -> RawAnnotations:
     """What the label files of a split say.
 
     An image without a label file, or with an empty one, is an image without boxes. A line is `class cx cy w h`, the
@@ -46,7 +46,7 @@ def load_yolo(
     Raises:
         UserError: a folder or a list cannot be read, there are no images, or not one of them has a label file.
     """
-    near = NearNames()
+    near = FileNameResolver()
     images = [image for place in places for image in _images(place, source, root, near)]
     if not images:
         raise UserError(f"{source}: no images in {', '.join(map(str, places))}")
@@ -79,7 +79,9 @@ def _warn_of_strays(source: Path, known: set[Path]) -> None:
     """Names label files that belong to no image: it is missing, or of a kind that is not read."""
     folders = sorted(folder for folder in {path.parent for path in known} if folder.is_dir())
     names = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix.lower() == ".txt"]
-    strays = [path for path in names if path not in known and path.name not in _NO_LABELS and not is_litter(path.name)]
+    strays = [
+        path for path in names if path not in known and path.name not in _NO_LABELS and not is_ignored_name(path.name)
+    ]
     if strays:
         logger.warning("%s: %d label files belong to no image: %s", source, len(strays), some_of(map(str, strays), 3))
 
@@ -105,12 +107,12 @@ def _name_folders(source: Path, root: Path, images: Sequence[Path]) -> Iterator[
 
 
 class _Reader:
-    def __init__(self, source: Path, root: Path, key_points: int, near: NearNames) -> None:
+    def __init__(self, source: Path, root: Path, key_points: int, near: FileNameResolver) -> None:
         self.source, self.root, self.key_points, self.near = source, root, key_points, near
         self.images: list[ImageEntry] = []
         self.annotations: list[BoxEntry] = []
         self.places: list[str] = []
-        self.problems: list[Problem] = []
+        self.problems: list[ParseProblem] = []
         self.labelled = 0
         self.label_files: set[Path] = set()
         # Lengths of the polygons, as long as each could be a box with key points.
@@ -120,7 +122,7 @@ class _Reader:
     def read(self, path: Path) -> None:
         """One image and its label file."""
         name = path.relative_to(self.root).as_posix()
-        labels = self.near.meant(label_file(path))
+        labels = self.near.resolve(label_file(path))
         self.label_files.add(labels)
         entry = ImageEntry(name, name)
         self.images.append(entry)
@@ -135,7 +137,7 @@ class _Reader:
         except UserError as error:
             # A missing image is told with all others that are missing.
             if path.is_file():
-                self.problems.append(Problem("broken image", "", str(error)))
+                self.problems.append(ParseProblem("broken image", "", str(error)))
             entry.width = entry.height = 1
         for number, line in rows:
             self._read_line(entry, line, f"{labels}:{number}")
@@ -144,7 +146,7 @@ class _Reader:
         try:
             label, box = parse_line(line, self.key_points)
         except ValueError as error:
-            self.problems.append(Problem("broken annotation", place, str(error)))
+            self.problems.append(ParseProblem("broken annotation", place, str(error)))
             return
         self._note_length(line, place)
         cx, cy, width, height = box
@@ -174,9 +176,9 @@ class _Reader:
                 *(self.source, 1 + next(iter(self.lengths)), self.first_long),
             )
 
-    def content(self, names: list[str]) -> Content:
+    def content(self, names: list[str]) -> RawAnnotations:
         """All that was read; a label beyond the names is a problem."""
-        categories = numbered(names)
+        categories = number_categories(names)
         kept = []
         for position, entry in enumerate(self.annotations):
             if entry.category_id < len(categories):
@@ -184,10 +186,12 @@ class _Reader:
                 kept.append(position)
                 continue
             what = f"the class {entry.category_id} is none of the {len(names)}, numbered from 0"
-            self.problems.append(Problem("unknown class", self.places[position], what))
+            self.problems.append(ParseProblem("unknown class", self.places[position], what))
         annotations = [self.annotations[position] for position in kept]
         places = [self.places[position] for position in kept]
-        return Content(self.source, self.root, self.images, annotations, categories, "yolo", b"", places, self.problems)
+        return RawAnnotations(
+            self.source, self.root, self.images, annotations, categories, "yolo", b"", places, self.problems
+        )
 
 
 def parse_line(line: str, key_points: int = 0) -> tuple[int, tuple[float, float, float, float]]:
@@ -262,7 +266,7 @@ def _is_too_long(name: str) -> bool:
     return len(data) > _LONGEST or max(map(len, data.split(b"/"))) > _LONGEST_NAME
 
 
-def _images(place: Path, source: Path, root: Path, near: NearNames) -> Iterator[Path]:
+def _images(place: Path, source: Path, root: Path, near: FileNameResolver) -> Iterator[Path]:
     """Images of a folder and all folders in it, sorted; or of a list."""
     if place.is_dir():
         yield from walk_images(place)
@@ -276,6 +280,6 @@ def _images(place: Path, source: Path, root: Path, near: NearNames) -> Iterator[
             if name:
                 inner = name.partition("/")[2] if name.startswith("data/") else ""
                 tried = [Path(os.path.normpath(base / end)) for end in (name, inner) if end for base in bases]
-                yield next((found for path in tried if (found := near.meant(path)).is_file()), tried[0])
+                yield next((found for path in tried if (found := near.resolve(path)).is_file()), tried[0])
     else:
         raise UserError(f"{source}: {place} is neither a folder of images nor a list of their names")

@@ -12,11 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from msdet.data.annotations import SHOWN, BoxEntry, Content, ImageEntry, Problems, check_unique, leaves_folder
+from msdet.data.annotations import (
+    MAX_SHOWN,
+    BoxEntry,
+    ImageEntry,
+    ProblemList,
+    RawAnnotations,
+    check_unique,
+    leaves_folder,
+)
 from msdet.data.areas import read_areas
 from msdet.data.categories import UNUSED_CLASS, map_classes
-from msdet.data.dataset import DetectionDataset, ReadReport, build_samples
-from msdet.data.formats.file_names import log_renamed, settle_names, shared_files, where_else
+from msdet.data.dataset import DetectionDataset, ReadReport, samples_from_arrays
+from msdet.data.formats.file_names import log_renamed, resolve_file_names, shared_files, suggest_location
 from msdet.data.images.decode import read_image_size
 from msdet.data.read_options import ReadOptions
 from msdet.data.validation.boxes import BoxCheck, missing_files, nearest_name
@@ -26,7 +34,7 @@ from msdet.errors import UserError
 logger = logging.getLogger(__name__)
 
 
-def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
+def build_dataset(content: RawAnnotations, options: ReadOptions) -> DetectionDataset:
     """Checks annotations against themselves and the image folder, and makes samples of them.
 
     A box that sticks out of its image by one pixel or less is cut to it and counted. Sizes that the annotations lack
@@ -41,11 +49,11 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
     # Boxes of YOLO are shares of an image: without it there are none.
     is_needed = options.check_images or content.format == "yolo"
     if is_needed and content.store is None:
-        log_renamed(content, settle_names(content))
+        log_renamed(content, resolve_file_names(content))
     check_images(content, options.check_images)
     _warn_of_shared_files(content)
-    left_out = _check_files(content, options, is_needed) if content.store is None else frozenset()
-    report.missing = len(left_out)
+    skipped_image_ids = _check_files(content, options, is_needed) if content.store is None else frozenset()
+    report.missing = len(skipped_image_ids)
     rows, labels = _check_annotations(content, names, label_of)
     sizes = _image_sizes(content, is_needed)
     measured = BoxCheck(content, rows, sizes).run(options.on_bad_box, report)
@@ -62,7 +70,7 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
     paths = [f"{content.image_dir}/{image.file_name}" for image in content.images]
     ids = [image.id for image in content.images]
     flags = (crowd[order], difficult[order])
-    samples = build_samples(paths, ids, sizes.tolist(), counts, measured.corners[order], labels[order], *flags)
+    samples = samples_from_arrays(paths, ids, sizes.tolist(), counts, measured.corners[order], labels[order], *flags)
     _fill_report(report, counts, crowd[order], len(paths))
     _log(content, report, len([name for name in names if name != UNUSED_CLASS]))
     return DetectionDataset(
@@ -76,12 +84,12 @@ def assemble(content: Content, options: ReadOptions) -> DetectionDataset:
         store=content.store,
         areas=read_areas(content, order),
         xywh=measured.xywh[order],
-        left_out=left_out,
+        skipped_image_ids=skipped_image_ids,
         other_categories=frozenset(category.id for category in content.categories) - frozenset(label_of),
     )
 
 
-def _warn_of_shared_files(content: Content) -> None:
+def _warn_of_shared_files(content: RawAnnotations) -> None:
     shared = shared_files(content)
     if shared:
         name, ids = shared[0]
@@ -92,17 +100,17 @@ def _warn_of_shared_files(content: Content) -> None:
         )
 
 
-def check_images(content: Content, names_needed: bool = True) -> None:
+def check_images(content: RawAnnotations, require_names: bool = True) -> None:
     """Checks ids and file names; an absent name that is not needed becomes empty.
 
     Raises:
         UserError: an image has no id or file name, a name leads out of the folder, or an id occurs twice.
     """
-    problems = Problems(content)
+    problems = ProblemList(content)
     for position, image in enumerate(content.images):
         if type(image.id) not in (int, str):
             problems.add(f"image {position} has {'no id' if image.id is None else f'the id {image.id!r}'}")
-        elif image.file_name is None and not names_needed:
+        elif image.file_name is None and not require_names:
             image.file_name = ""
         elif not isinstance(image.file_name, str) or not image.file_name:
             problems.add(f"image {image.id!r} has no file_name")
@@ -114,7 +122,7 @@ def check_images(content: Content, names_needed: bool = True) -> None:
     check_unique(content, "image id", [image.id for image in content.images])
 
 
-def _check_files(content: Content, options: ReadOptions, is_needed: bool) -> frozenset[str | int]:
+def _check_files(content: RawAnnotations, options: ReadOptions, is_needed: bool) -> frozenset[str | int]:
     """Looks for every image; with on_bad_image=skip those that are missing leave `content`, and their ids are told."""
     folder = content.image_dir
     if not is_needed and options.on_bad_image != "skip":
@@ -127,10 +135,10 @@ def _check_files(content: Content, options: ReadOptions, is_needed: bool) -> fro
     if not is_needed and len(missing) == len(content.images):
         logger.info("none of the %d images is in %s: all are scored", len(missing), folder)
         return frozenset()
-    shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+    shown = ", ".join(missing[:MAX_SHOWN]) + (", ..." if len(missing) > MAX_SHOWN else "")
     what = f"{len(missing)} of {len(content.images)} images named in {content.source} are missing in {folder}: {shown}"
     if options.on_bad_image != "skip" or len(missing) == len(content.images):
-        raise UserError(what + where_else(folder, missing[0]))
+        raise UserError(what + suggest_location(folder, missing[0]))
     logger.warning("%s; they are left out", what)
     gone = set(missing)
     lost = {image.id for image in content.images if image.file_name in gone}
@@ -146,7 +154,9 @@ def _holds(values: set[Any], value: Any) -> bool:
     return type(value) in (int, str) and value in values
 
 
-def _check_annotations(content: Content, names: list[str], label_of: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _check_annotations(
+    content: RawAnnotations, names: list[str], label_of: dict[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Row of its image and label of each annotation."""
     annotations = content.annotations
     row_of = {image.id: row for row, image in enumerate(content.images)}
@@ -161,7 +171,7 @@ def _check_annotations(content: Content, names: list[str], label_of: dict[int, i
     )
     if not sound or -1 in rows or -1 in labels:
         name_of = {category.id: category.name for category in content.categories}
-        problems = Problems(content)
+        problems = ProblemList(content)
         for position, annotation in enumerate(annotations):
             found = annotation_problem(annotation, row_of, name_of, names, label_of)
             if found:
@@ -217,20 +227,20 @@ def _as_int(text: Any) -> int | None:
     return int(text) if isinstance(text, str) and text.isdecimal() and text.isascii() else None
 
 
-def _image_sizes(content: Content, is_needed: bool) -> np.ndarray:
+def _image_sizes(content: RawAnnotations, is_needed: bool) -> np.ndarray:
     """int64 (images, 2) width and height; 0 where neither annotations nor files tell.
 
     Raises:
         UserError: an annotated size is none, or an image that is needed cannot be read.
     """
-    problems = Problems(content)
+    problems = ProblemList(content)
     sizes = np.zeros((len(content.images), 2), np.int64)
     unknown: list[tuple[int, ImageEntry]] = []
     for row, image in enumerate(content.images):
         width, height = image.width, image.height
         if not width or not height:
             unknown.append((row, image))
-        elif is_whole(width) and is_whole(height):
+        elif is_valid_size(width) and is_valid_size(height):
             sizes[row] = width, height
         else:
             problems.add(f"image {image.id!r} has width {width!r} and height {height!r}")
@@ -244,7 +254,7 @@ def _image_sizes(content: Content, is_needed: bool) -> np.ndarray:
     return sizes
 
 
-def is_whole(value: Any) -> bool:
+def is_valid_size(value: Any) -> bool:
     """True for a positive whole number, written as 5 or as 5.0."""
     # The limit keeps infinity from int(), and the sizes within what an image can have.
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**31 and value == int(value)
@@ -257,7 +267,7 @@ def _fill_report(report: ReadReport, counts: np.ndarray, crowd: np.ndarray, imag
     report.images_without_boxes = int((counts == 0).sum())
 
 
-def _log(content: Content, report: ReadReport, classes: int) -> None:
+def _log(content: RawAnnotations, report: ReadReport, classes: int) -> None:
     logger.info(
         "%s: %d images (%d without boxes), %d boxes and %d crowd regions of %d classes",
         *(content.source, report.images, report.images_without_boxes, report.boxes, report.crowds, classes),
