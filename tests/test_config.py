@@ -538,7 +538,7 @@ def test_every_model_refuses_what_all_models_refuse(write, model):
     assert "must rise" in refused(path, "--lr_epochs=5,3")
     keys = keys_of(config_class(model))
     if "per_channel" in keys:
-        assert "no runtime multiplies such" in refused(path, "--per_channel=1,1")
+        assert "no runtime supports" in refused(path, "--per_channel=1,1")
     if "padding" in keys:
         assert "halve the channels" in refused(path, "--backbone_shape=4,8,16,32,64,127")
 

@@ -138,7 +138,7 @@ def test_the_recipe_of_the_seed(mode):
         ("--backbone=resnet50", "backbone"),
         ("--backbone_shape=8,8,8", "backbone_shape.*6"),
         ("--backbone_layers=1,1", "backbone_layers.*5"),
-        ("--crop_scale=1,0.3", "smaller number first"),
+        ("--crop_scale=1,0.3", "minimum, maximum"),
     ],
 )
 def test_what_is_refused(flag, fragment):

@@ -1,4 +1,4 @@
-"""Keys of the device and the processes."""
+"""Keys of the device, distribution and compilation."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ class DeviceKeys:
 
     device_target: str = key(
         "auto",
-        "where to compute; auto: what MSDET_DEVICE in the environment says, else Ascend or GPU where there is one, "
-        "else CPU",
+        "device; auto: the environment variable MSDET_DEVICE if set, else Ascend or GPU if available, else CPU",
         choices=("auto", "CPU", "GPU", "Ascend"),
         affects_training=False,
     )
-    device_id: int = key(0, "number of the card", minimum=0, affects_training=False)
+    device_id: int = key(0, "device number", minimum=0, affects_training=False)
 
 
 @dataclass(frozen=True)
 class DistributedKeys:
-    """Several processes"""
+    """Distributed training"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train", "eval", "test", "compare")
     DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
 
     is_distributed: bool = key(
-        False, "several processes, started by msrun; ranks are taken from its environment", affects_training=False
+        False,
+        "run distributed over the processes started by msrun; ranks come from its environment",
+        affects_training=False,
     )
-    rank: int = key(0, "number of this process; msrun's own value wins", minimum=0, affects_training=False)
-    group_size: int = key(1, "number of processes; msrun's own value wins", minimum=1)
+    rank: int = key(0, "rank of this process; the value of msrun takes precedence", minimum=0, affects_training=False)
+    group_size: int = key(1, "number of processes; the value of msrun takes precedence", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -43,31 +44,32 @@ class CompileKeys:
     DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
 
     mode: str = key(
-        "graph", "compiled graph, or PyNative to debug", choices=("graph", "pynative"), affects_training=False
+        "graph", "compiled graph, or PyNative for debugging", choices=("graph", "pynative"), affects_training=False
     )
     jit_level: str = key(
         "auto",
-        "how graphs are compiled on Ascend and GPU: kernel by kernel, with fused kernels, as one graph of the device; "
-        "auto: O2 on Ascend 910 and, training for int8, on all Ascend chips, else O0",
+        "graph compilation on Ascend and GPU: O0 kernel by kernel, O1 with fused kernels, O2 the whole graph; auto: O2 "
+        "on Ascend 910, and for quantization-aware training on every Ascend, else O0",
         choices=("auto", "O0", "O1", "O2"),
         affects_training=False,
     )
     dynamic_shapes: str = key(
         "auto",
-        "one compiled training step for all sizes and numbers of boxes; auto: on CPU and GPU. off: one for each size",
+        "on: one compiled training step for all sizes and numbers of boxes; off: one per size; auto: on on CPU, GPU",
         choices=("auto", "on", "off"),
         affects_training=False,
     )
     deterministic: bool = key(
-        False, "Ascend, GPU: bit for bit the same in every run, slower; a CPU always is", affects_training=False
+        False, "bit-identical runs on Ascend and GPU, at lower speed; CPU runs always are", affects_training=False
     )
     allow_hf32: bool = key(
         True,
-        "float32 convolutions of Ascend A2 (HF32) and GPU (TF32) may drop bits for speed, as CANN and cuDNN do by "
-        "default; False: full float32",
+        "float32 convolutions in HF32 (Ascend A2) or TF32 (GPU), the default of CANN and cuDNN; False: full float32",
         affects_training=False,
     )
-    seed: int = key(1, "seed of weights, order and augmentation", minimum=0, maximum=2**31 - 1)
+    seed: int = key(
+        1, "random seed of weight initialisation, image order and augmentation", minimum=0, maximum=2**31 - 1
+    )
 
 
 @dataclass(frozen=True)

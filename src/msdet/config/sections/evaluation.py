@@ -10,16 +10,14 @@ from msdet.config.key import key
 
 @dataclass(frozen=True)
 class EvalInTrainingKeys:
-    """Evaluation while training"""
+    """Evaluation during training"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
 
-    run_eval: bool = key(False, "evaluate while training", affects_training=False)
-    eval_start_epoch: int = key(
-        1, "first epoch (from 1) after which run_eval evaluates", minimum=0, affects_training=False
-    )
+    run_eval: bool = key(False, "evaluate during training", affects_training=False)
+    eval_start_epoch: int = key(1, "first epoch (from 1) to evaluate after", minimum=0, affects_training=False)
     eval_interval: int = key(1, "epochs between evaluations", minimum=1, affects_training=False)
-    save_best_ckpt: bool = key(True, "with run_eval: keep the best weights beside the newest", affects_training=False)
+    save_best_ckpt: bool = key(True, "with run_eval: also keep the weights with the best score", affects_training=False)
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class BatchKeys:
     COMMANDS: ClassVar[tuple[str, ...]] = ("train", "eval", "test", "postprocess", "compare")
     DETAIL_IN: ClassVar[tuple[str, ...]] = ("train", "export")
 
-    eval_batch_size: int = key(1, "images a batch at evaluation", minimum=1, maximum=65536, affects_training=False)
+    eval_batch_size: int = key(1, "evaluation batch size per device", minimum=1, maximum=65536, affects_training=False)
 
 
 @dataclass(frozen=True)
@@ -40,22 +38,22 @@ class ThresholdKeys:
     DETAIL_IN: ClassVar[tuple[str, ...]] = ("train", "export")
 
     eval_ignore_threshold: float = key(
-        0.001, "detections of a lower score are dropped", minimum=0, maximum=1, affects_training=False
+        0.001, "score threshold: detections below it are dropped", minimum=0, maximum=1, affects_training=False
     )
     nms_thresh: float = key(
         0.5,
-        "boxes of one class that overlap more (IoU) are suppressed; nms_type soft has no use for it",
+        "IoU threshold of NMS within a class; not used by nms_type soft",
         minimum=0,
         maximum=1,
         affects_training=False,
     )
     nms_type: str = key("greedy", "kind of NMS", choices=("greedy", "diou", "soft"), affects_training=False)
-    max_detections: int = key(300, "detections kept an image", minimum=1, affects_training=False)
+    max_detections: int = key(300, "maximum detections per image", minimum=1, affects_training=False)
     multi_label: bool = key(
-        False, "a box may have every class above multi_label_thresh, not only its best", affects_training=False
+        False, "keep every class of a box above multi_label_thresh instead of the best one", affects_training=False
     )
     multi_label_thresh: float = key(
-        0.2, "class probability for multi_label", minimum=0, maximum=1, affects_training=False
+        0.2, "class probability threshold of multi_label", minimum=0, maximum=1, affects_training=False
     )
 
 
@@ -71,7 +69,7 @@ class ScoreKeys:
     )
     voc_metric: str = key(
         "11_points",
-        "which mean of VOC's average precision is the score: that of 2007, or since 2010 the whole curve",
+        "VOC average precision: 11-point interpolation (VOC 2007), or the area under the whole curve (since VOC 2010)",
         choices=("11_points", "all_points"),
         affects_training=False,
     )
@@ -83,9 +81,9 @@ class ReportKeys:
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("eval", "postprocess")
 
-    draw_images: int = key(0, "pictures with drawn boxes to save at evaluation", minimum=0, affects_training=False)
+    draw_images: int = key(0, "number of images to save with their detections drawn", minimum=0, affects_training=False)
     result_view: bool = key(
-        False, "save a picture of every image, detections beside the ground truth", affects_training=False
+        False, "save every image with its detections next to its ground truth", affects_training=False
     )
     recommend_threshold: bool = key(
         False, "save the precision-recall curve and the best score threshold of each class", affects_training=False
@@ -99,30 +97,30 @@ class ResultFileKeys:
     COMMANDS: ClassVar[tuple[str, ...]] = ("eval",)
 
     detections: str = key(
-        "", "score this detections file: no network runs, and no images are needed", path=True, affects_training=False
+        "", "score this detections file; needs neither network nor images", path=True, affects_training=False
     )
     override: bool = key(
         True,
-        "run the network again; False: score the newest result in log_path of the same weights, images and thresholds",
+        "run the network again; False: reuse the newest result in log_path with equal weights, images and thresholds",
         affects_training=False,
     )
 
 
 @dataclass(frozen=True)
 class OtherProgramKeys:
-    """Results of another program"""
+    """Results of an external program"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("postprocess",)
 
     result_path: str = key(
         "",
-        "postprocess.py: folder of another program's results, NAME_0.bin, NAME_1.bin, ... for each image",
+        "postprocess.py: folder of the results of an external program: NAME_0.bin, NAME_1.bin, ... per image",
         path=True,
         affects_training=False,
     )
     input_bins: str = key(
         "",
-        "postprocess.py: write the inputs of that program, NAME.bin, to this folder and stop",
+        "postprocess.py: write the inputs for that program (NAME.bin) to this folder and exit",
         path=True,
         affects_training=False,
     )

@@ -14,23 +14,29 @@ class ExportKeys:
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("export",)
 
-    file_format: str = key("MINDIR", "AIR on Ascend only", choices=("AIR", "ONNX", "MINDIR"), affects_training=False)
+    file_format: str = key(
+        "MINDIR",
+        "format of the exported file; AIR on Ascend only",
+        choices=("AIR", "ONNX", "MINDIR"),
+        affects_training=False,
+    )
     file_name: str = key(
-        "", "file to write, with or without suffix; empty: the model's name", path=True, affects_training=False
+        "", "output file, with or without suffix; empty: the model name", path=True, affects_training=False
     )
     export_batch_size: int = key(
-        1, "images a call of the exported file; 0: any (MINDIR)", minimum=0, maximum=65536, affects_training=False
+        1, "batch size of the exported file; 0: dynamic (MINDIR)", minimum=0, maximum=65536, affects_training=False
     )
-    keep_detect: bool = key(True, "boxes and scores come out; False: the raw maps", affects_training=False)
+    keep_detect: bool = key(
+        True, "include the decoder: outputs are boxes and scores; False: raw maps", affects_training=False
+    )
     keep_preprocess: bool = key(
         False,
-        "uint8 pictures (N, h, w, 3) go in; False: normalised float32 (N, 3, h, w), as the old zoo's files",
+        "include preprocessing: input is uint8 (N, h, w, 3); False: normalised float32 (N, 3, h, w) as in the old zoo",
         affects_training=False,
     )
     emulate_float16: bool = key(
         True,
-        "compute the file once more with values rounded to float16, as Ascend does, and tell what that costs; False "
-        "saves the time of an ONNX export",
+        "also emulate the float16 precision modes of Ascend and report the difference to float32; False saves time",
         affects_training=False,
     )
 
@@ -43,12 +49,11 @@ class QuantizedExportKeys:
 
     quantize: str = key(
         "auto",
-        "int8: of a checkpoint trained for it; fake: with float rounding (MINDIR); ptq: of a float one, by calibration "
-        "(ONNX); auto: float, or of a checkpoint trained for int8 int8 in ONNX and fake in MINDIR",
+        "int8: of a quantization-aware checkpoint; fake: with fake quantization (MINDIR); ptq: post-training "
+        "quantization of a float checkpoint (ONNX); auto: float, and for a quantization-aware checkpoint int8 in ONNX, "
+        "fake in MINDIR",
         choices=("auto", "int8", "fake", "ptq"),
         affects_training=False,
     )
-    calibration: str = key(
-        "", "folder of pictures like those the network will see, for quantize ptq", path=True, affects_training=False
-    )
-    calibration_images: int = key(100, "pictures of that folder to look at", minimum=1, affects_training=False)
+    calibration: str = key("", "quantize ptq: folder of representative images", path=True, affects_training=False)
+    calibration_images: int = key(100, "number of calibration images", minimum=1, affects_training=False)

@@ -11,4 +11,4 @@ from msdet.config.key import key
 class ModelKeys:
     """Model"""
 
-    model: str = key("", "which network; a config file sets it")
+    model: str = key("", "model name; set by the config file")

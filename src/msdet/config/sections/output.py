@@ -15,15 +15,13 @@ class RunKeys:
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
 
     ckpt_path: str = key(
-        "outputs/", "folder of the run's checkpoints, logs and results", path=True, affects_training=False
+        "outputs/", "root folder of training runs (checkpoints, logs, results)", path=True, affects_training=False
     )
-    run_name: str = key(
-        "", "folder of the run inside ckpt_path; empty: the date and time of its start", affects_training=False
-    )
+    run_name: str = key("", "name of the run folder in ckpt_path; empty: date and time", affects_training=False)
     ckpt_interval: int = key(
         1, "epochs (not steps) between checkpoints", minimum=1, means_default=("None", "-1", ""), affects_training=False
     )
-    keep_checkpoint_max: int = key(10, "newest checkpoints kept", minimum=1, affects_training=False)
+    keep_checkpoint_max: int = key(10, "number of checkpoints to keep", minimum=1, affects_training=False)
     log_interval: int = key(100, "steps between log lines", minimum=1, affects_training=False)
 
 
@@ -34,13 +32,11 @@ class RunDetailKeys:
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
     DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
 
-    save_checkpoint: bool = key(
-        True, "write checkpoints; False: none, and nothing to continue from", affects_training=False
-    )
-    is_save_on_master: bool = key(True, "only process 0 saves; False: every process", affects_training=False)
+    save_checkpoint: bool = key(True, "save checkpoints; without them a run cannot be resumed", affects_training=False)
+    is_save_on_master: bool = key(True, "save checkpoints on rank 0 only; False: on every rank", affects_training=False)
     summary_dir: str = key(
         "",
-        "folder of TensorBoard events and CSV, in it one with the name of each run; empty: in the run's folder",
+        "root folder of TensorBoard events and CSV files, one subfolder per run; empty: in the run folder",
         path=True,
         affects_training=False,
     )
@@ -48,15 +44,15 @@ class RunDetailKeys:
 
 @dataclass(frozen=True)
 class HookKeys:
-    """Hooks of your own"""
+    """Custom hooks"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
     DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
 
     hooks: tuple[str, ...] = key(
         (),
-        "classes that watch the training, as module.Class, found from the working folder; each a subclass of "
-        "msdet.training.loop.Hook, made without arguments",
+        "training hooks as module.Class, importable from the working folder; subclasses of msdet.training.loop.Hook "
+        "without constructor arguments",
         affects_training=False,
     )
 
@@ -67,7 +63,7 @@ class LogPathKeys:
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("eval", "test", "predict", "postprocess")
 
-    log_path: str = key("outputs/", "folder of the logs of an evaluation", path=True, affects_training=False)
+    log_path: str = key("outputs/", "root folder of logs and results", path=True, affects_training=False)
 
 
 @dataclass(frozen=True)
@@ -77,11 +73,14 @@ class LogKeys:
     DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
 
     progress: str = key(
-        "auto", "auto: a bar in a terminal, else lines", choices=("auto", "bar", "lines", "off"), affects_training=False
+        "auto",
+        "progress display; auto: a bar in a terminal, else log lines",
+        choices=("auto", "bar", "lines", "off"),
+        affects_training=False,
     )
     font: str = key(
         "",
-        "font file for names on pictures and charts; empty: those of the system",
+        "font file for text in images and charts; empty: system fonts",
         path=True,
         affects_training=False,
     )

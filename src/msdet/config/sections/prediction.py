@@ -14,15 +14,22 @@ class PredictKeys:
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("predict",)
 
-    source: str = key("", "picture, folder, pattern, video, or number of a camera", path=True, affects_training=False)
+    source: str = key("", "image, folder, glob pattern, video, or camera number", path=True, affects_training=False)
     output: str = key(
-        "", "folder of predictions.json and pictures; empty: in log_path, by date", path=True, affects_training=False
+        "",
+        "folder of predictions.json and drawn images; empty: a folder in log_path named by date and time",
+        path=True,
+        affects_training=False,
     )
     draw_threshold: float = key(
-        0.3, "detections of a lower score are written but not drawn", minimum=0, maximum=1, affects_training=False
+        0.3,
+        "score threshold for drawing; predictions.json holds lower scores too",
+        minimum=0,
+        maximum=1,
+        affects_training=False,
     )
-    save_pictures: bool = key(True, "draw and save the pictures or the video", affects_training=False)
-    max_frames: int = key(0, "most frames of a video or camera; 0: all", minimum=0, affects_training=False)
+    save_pictures: bool = key(True, "save images or the video with detections drawn", affects_training=False)
+    max_frames: int = key(0, "maximum number of frames of a video or camera; 0: all", minimum=0, affects_training=False)
 
 
 @dataclass(frozen=True)
@@ -33,14 +40,14 @@ class RunnerKeys:
 
     runner: str = key(
         "auto",
-        "what computes; auto: by the suffix of the file (.mindir by MindSpore; .om by CANN's ais_bench)",
+        "runtime of the file; auto: by its suffix (.mindir: MindSpore, .onnx: onnxruntime, .om: CANN's ais_bench)",
         choices=("auto", "mindspore", "onnxruntime", "mindspore_lite", "om"),
         affects_training=False,
     )
     precision_mode: str = key(
         "preferred_fp32",
-        "precision on Ascend of runner mindspore_lite and of atc.sh: preferred_fp32 computes convolutions in float16; "
-        "Lite's own default is enforce_fp16",
+        "precision on Ascend, for runner mindspore_lite and atc.sh; preferred_fp32 runs convolutions in float16; the "
+        "default of MindSpore Lite is enforce_fp16",
         choices=("preferred_fp32", "enforce_fp16", "enforce_fp32", "enforce_origin", "preferred_optimal"),
         affects_training=False,
     )

@@ -1,4 +1,4 @@
-"""Keys of the weights that a command begins with."""
+"""Keys of the initial weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ class WeightsKeys:
     """Weights"""
 
     pretrained: str = key(
-        "", "weights of the whole network: to start training from, or to evaluate", path=True, affects_training=False
+        "",
+        "checkpoint of the whole network: to fine-tune, evaluate, export or predict with",
+        path=True,
+        affects_training=False,
     )
 
 
@@ -23,12 +26,12 @@ class StartKeys:
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
 
-    pretrained_backbone: str = key("", "weights of the backbone alone", path=True, affects_training=False)
-    filter_weight: bool = key(False, "leave out the weights of the last layers (other classes than the checkpoint's)")
+    pretrained_backbone: str = key("", "checkpoint of the backbone only", path=True, affects_training=False)
+    filter_weight: bool = key(False, "skip the weights of the last layers (for other classes than the checkpoint has)")
     resume: str = key(
         "",
-        "continue a run: auto (the newest state under ckpt_path), or a checkpoint",
+        "resume training: auto (the newest checkpoint under ckpt_path), or a checkpoint file",
         path=True,
         affects_training=False,
     )
-    resume_force: bool = key(False, "continue although keys that change the result differ", affects_training=False)
+    resume_force: bool = key(False, "resume even if keys that affect the result differ", affects_training=False)

@@ -21,22 +21,24 @@ class DarkNetKeys(_Base):
     DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
 
     backbone_shape: tuple[int, ...] = key(
-        (32, 64, 128, 256, 512, 1024), "channels of the stem and of the five stages", minimum=1, maximum=8192
+        (32, 64, 128, 256, 512, 1024), "channels of the stem and the five stages", minimum=1, maximum=8192
     )
     backbone_layers: tuple[int, ...] = key((1, 2, 8, 8, 4), "residual blocks of the five stages", minimum=1, maximum=64)
     padding: str = key(
         "symmetric",
-        "of 3x3 convolutions: as darknet, or MindSpore's same as the old zoo",
+        "padding of 3x3 convolutions: symmetric as in darknet, or MindSpore's `same` as in the old zoo",
         choices=("symmetric", "same"),
     )
-    bn_momentum: float = key(0.9, "share of the old running statistics kept at each step", minimum=0, maximum=1)
-    bn_eps: float = key(1e-5, "added to the variance in batch norm", above=0, maximum=0.1)
+    bn_momentum: float = key(
+        0.9, "batch norm: fraction of the old running statistics kept per step", minimum=0, maximum=1
+    )
+    bn_eps: float = key(1e-5, "batch norm epsilon", above=0, maximum=0.1)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
         if len(self.backbone_shape) != 6:
             yield "backbone_shape", f"has {len(self.backbone_shape)} values; it takes 6: the stem and five stages"
         if len(self.backbone_layers) != 5:
-            yield "backbone_layers", f"has {len(self.backbone_layers)} values; it takes 5, one a stage"
+            yield "backbone_layers", f"has {len(self.backbone_layers)} values; it takes 5, one per stage"
         if any(channels % 2 for channels in self.backbone_shape):
             yield "backbone_shape", "has an odd value; residual blocks halve the channels, so they are even"

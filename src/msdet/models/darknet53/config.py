@@ -19,37 +19,39 @@ class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
     # Keys of all models with other defaults or choices.
     dataset: str = key(
         "imagefolder",
-        "form of the data: a folder a class in train/ and val/ (imagenet2012 and imagenet are old names of it), or "
-        "MindRecord files made of it",
+        "dataset format: imagefolder (train/ and val/ with one folder per class; old names imagenet2012 and imagenet), "
+        "or MindRecord files created from it",
         choices=("imagefolder", "imagenet2012", "imagenet", "mindrecord"),
         affects_training=False,
     )
-    group_size: int = key(1, "number of processes; msrun's own value wins", minimum=1, means_default=("",))
+    group_size: int = key(1, "number of processes; the value of msrun takes precedence", minimum=1, means_default=("",))
     training_shape: str = key("256", "training size in px")
     testing_shape: int = key(256, "square input size in px at evaluation, after the centre crop", minimum=32,
                              maximum=4096)  # fmt: skip
     resize: str = key(
         "shortest_side",
-        "at evaluation, before the centre crop: the shortest side, or both sides, to eval_resize",
+        "resize before the centre crop at evaluation: the shortest side, or both sides, to eval_resize",
         choices=("shortest_side", "stretch"),
     )
-    eval_batch_size: int = key(64, "images a batch at evaluation", minimum=1, maximum=65536, affects_training=False)
+    eval_batch_size: int = key(64, "evaluation batch size per device", minimum=1, maximum=65536, affects_training=False)
 
-    eval_resize: int = key(0, "px of that resize; 0: 8/7 of testing_shape, e.g. 292 for 256", minimum=0, maximum=4096)
+    eval_resize: int = key(
+        0, "size in px of that resize; 0: 8/7 of testing_shape, e.g. 292 for 256", minimum=0, maximum=4096
+    )
     crop_area: tuple[float, float] = key(
-        (0.08, 1.0), "training: range of the area of the random crop, share of the image", above=0, maximum=1
+        (0.08, 1.0), "area range of the random crop, as a fraction of the image", above=0, maximum=1
     )
-    crop_aspect: tuple[float, float] = key(
-        (0.75, 1.333), "training: range of the aspect ratio of the random crop", above=0, maximum=16
-    )
+    crop_aspect: tuple[float, float] = key((0.75, 1.333), "aspect-ratio range of the random crop", above=0, maximum=16)
     colour_jitter: tuple[float, float, float] = key(
-        (0.4, 0.4, 0.4), "training: brightness, contrast and saturation are multiplied by 1 - x .. 1 + x", minimum=0,
+        (0.4, 0.4, 0.4), "jitter x of brightness, contrast and saturation: factors from 1 - x to 1 + x", minimum=0,
         maximum=1,
     )  # fmt: skip
-    activation: str = key("leaky", "leaky as darknet, relu as the old zoo", choices=("leaky", "relu"))
+    activation: str = key(
+        "leaky", "activation function: leaky as in darknet, relu as in the old zoo", choices=("leaky", "relu")
+    )
     weight_init: str = key(
         "xavier",
-        "of the kernels: Xavier's uniform, or uniform within 1 / sqrt(fan in)",
+        "weight initialisation: Xavier uniform, or uniform within +-1 / sqrt(fan in)",
         choices=("xavier", "fan_in"),
     )
     pretrained_epoch_num: int = key(
@@ -89,9 +91,9 @@ class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
             yield "training_shape", "is empty; a classifier is trained at one size"
         for name in ("crop_area", "crop_aspect"):
             if getattr(self, name)[0] > getattr(self, name)[1]:
-                yield name, "takes the smaller number first"
+                yield name, "must be (minimum, maximum)"
         if self.num_classes == 1 or len(self.class_names) == 1:
-            yield "num_classes", "is 1; there is nothing to tell apart"
+            yield "num_classes", "is 1; a classifier needs at least two classes"
         if self.pretrained_epoch_num >= self.max_epoch:
             yield "pretrained_epoch_num", f"is {self.pretrained_epoch_num}; max_epoch {self.max_epoch} leaves no epoch"
         if self.pretrained_epoch_num and not self.pretrained:
@@ -109,17 +111,17 @@ class CspDarkNet53Config(DarkNet53Config):
                              maximum=4096)  # fmt: skip
     resize: str = key(
         "stretch",
-        "at evaluation, before the centre crop: the shortest side, or both sides, to eval_resize",
+        "resize before the centre crop at evaluation: the shortest side, or both sides, to eval_resize",
         choices=("shortest_side", "stretch"),
     )
     activation: str = key(
         "mish",
-        "mish_tanh is the same function computed as in the old zoo: on CPU 1e-4 off",
+        "activation function; mish_tanh is mish computed as in the old zoo (differs by 1e-4 on CPU)",
         choices=("mish", "mish_tanh"),
     )
     weight_init: str = key(
         "fan_in",
-        "of the kernels: Xavier's uniform, or uniform within 1 / sqrt(fan in)",
+        "weight initialisation: Xavier uniform, or uniform within +-1 / sqrt(fan in)",
         choices=("xavier", "fan_in"),
     )
 

@@ -17,35 +17,34 @@ class RefineDetConfig(Config):
     """RefineDet"""
 
     # Keys of all models with other defaults: those of the network as it was published.
-    training_shape: str = key("", "training size in px, a multiple of 64; empty: that of testing_shape")
+    training_shape: str = key("", "training size in px, a multiple of 64; empty: testing_shape")
     testing_shape: int = key(320, "square input size in px at evaluation", minimum=64, maximum=4096)
     mode: str = key(
         "graph",
-        "compiled graph, or PyNative to debug; sink, the old name of the first, is understood",
+        "compiled graph, or PyNative for debugging; sink is an old name of graph",
         choices=("graph", "pynative"),
         means_default=("sink",),
         affects_training=False,
     )
     eval_ignore_threshold: float = key(
-        0.01, "detections of a lower score are dropped", minimum=0, maximum=1, affects_training=False
+        0.01, "score threshold: detections below it are dropped", minimum=0, maximum=1, affects_training=False
     )
     nms_thresh: float = key(
         0.45,
-        "boxes of one class that overlap more (IoU) are suppressed; nms_type soft has no use for it",
+        "IoU threshold of NMS within a class; not used by nms_type soft",
         minimum=0,
         maximum=1,
         affects_training=False,
     )
-    max_detections: int = key(500, "detections kept an image", minimum=1, affects_training=False)
+    max_detections: int = key(500, "maximum detections per image", minimum=1, affects_training=False)
     multi_label: bool = key(
-        True, "a box may have every class above the threshold, not only its best", affects_training=False
+        True, "keep every class of a box above the threshold instead of the best one", affects_training=False
     )
 
-    backbone: str = key("vgg16", "the network below", choices=("vgg16", "resnet101"))
+    backbone: str = key("vgg16", "backbone", choices=("vgg16", "resnet101"))
     backbone_shape: tuple[int, ...] = key(
         (),
-        "vgg16: channels of the five stages and of fc6; resnet101: of the stem, and widths of the four stages; empty: "
-        "as published",
+        "channels; vgg16: of the five stages and fc6; resnet101: of the stem and the four stages; empty: as published",
         minimum=8,
         maximum=8192,
     )
@@ -53,41 +52,43 @@ class RefineDetConfig(Config):
         (), "vgg16: convolutions of the five stages; resnet101: blocks of the four stages; empty: as published",
         minimum=1, maximum=64,
     )  # fmt: skip
-    pyramid_channels: int = key(256, "channels of the maps on which objects are found", minimum=1, maximum=8192)
+    pyramid_channels: int = key(
+        256, "channels of the feature maps of the object detection module (ODM)", minimum=1, maximum=8192
+    )
     bn_momentum: float = key(
-        0.9, "resnet101: share of the old running statistics kept at each step", minimum=0, maximum=1
+        0.9, "resnet101, batch norm: fraction of the old running statistics kept per step", minimum=0, maximum=1
     )
-    bn_eps: float = key(1e-5, "resnet101: added to the variance in batch norm", above=0, maximum=0.1)
-    freeze_layer: str = key("none", "weights that training leaves as they are", choices=("none", "backbone"))
-    clip_anchors: bool = key(
-        False, "cut the sides of anchors to the input's, as luuuyi's port does; Caffe's original does not"
-    )
+    bn_eps: float = key(1e-5, "resnet101: batch norm epsilon", above=0, maximum=0.1)
+    freeze_layer: str = key("none", "layers frozen in training", choices=("none", "backbone"))
+    clip_anchors: bool = key(False, "clip anchors to the input, as luuuyi's port does; the Caffe original does not")
     match_threshold: float = key(
-        0.5, "an anchor that overlaps a box as much (IoU) learns it", minimum=0, maximum=1
+        0.5, "an anchor is positive if its IoU with a box is at least this", minimum=0, maximum=1
     )  # fmt: skip
-    neg_pos_ratio: float = key(3.0, "hardest anchors without a box that learn so, for each with one", minimum=0)
+    neg_pos_ratio: float = key(3.0, "hard negative mining: negatives per positive anchor", minimum=0)
     objectness_threshold: float = key(
-        0.01, "anchors that hold an object with a lower probability are filtered out", minimum=0, maximum=1
+        0.01, "anchors with a lower objectness of the ARM are filtered out", minimum=0, maximum=1
     )
     mine_filtered_anchors: bool = key(
-        False, "learn from the hardest of the filtered anchors too, as luuuyi's port does; Caffe's original does not"
+        False, "include filtered anchors in hard negative mining, as luuuyi's port does; the Caffe original does not"
     )
-    nms_top_k: int = key(
-        1000, "best candidates of a class that enter the suppression", minimum=1, affects_training=False
-    )
+    nms_top_k: int = key(1000, "candidates per class that enter NMS", minimum=1, affects_training=False)
 
-    colour_probability: float = key(0.5, "probability of each change of colours below", minimum=0, maximum=1)
-    brightness: float = key(32.0, "largest change of brightness, in grey levels", minimum=0, maximum=255)
-    contrast: tuple[float, float] = key((0.5, 1.5), "range of the factor of contrast", minimum=0, maximum=10)
-    saturation_range: tuple[float, float] = key((0.5, 1.5), "range of the factor of saturation", minimum=0, maximum=10)
-    expand_probability: float = key(0.5, "probability that the image is put on a larger grey one", minimum=0, maximum=1)
-    expand_ratio: float = key(4.0, "largest side of that, in sides of the image", minimum=1, maximum=16)
+    colour_probability: float = key(0.5, "probability of each colour change below", minimum=0, maximum=1)
+    brightness: float = key(32.0, "maximum change of brightness, in grey levels", minimum=0, maximum=255)
+    contrast: tuple[float, float] = key((0.5, 1.5), "range of the contrast factor", minimum=0, maximum=10)
+    saturation_range: tuple[float, float] = key((0.5, 1.5), "range of the saturation factor", minimum=0, maximum=10)
+    expand_probability: float = key(
+        0.5, "probability of expansion: the image is placed on a larger canvas of padding", minimum=0, maximum=1
+    )
+    expand_ratio: float = key(4.0, "maximum size of that canvas, relative to the image", minimum=1, maximum=16)
     crop_overlaps: tuple[float, ...] = key(
-        (0.1, 0.3, 0.5, 0.7, 0.9), "least IoU of a crop with some box, one at random; also any crop, and none",
+        (0.1, 0.3, 0.5, 0.7, 0.9), "random crop: minimum IoU with some box, chosen at random",
         minimum=0, maximum=1,
     )  # fmt: skip
-    crop_scale: tuple[float, float] = key((0.3, 1.0), "range of the side of a crop", above=0, maximum=1)
-    crop_aspect: tuple[float, float] = key((0.5, 2.0), "range of the aspect ratio of a crop", above=0, maximum=16)
+    crop_scale: tuple[float, float] = key(
+        (0.3, 1.0), "range of the crop side, relative to the image", above=0, maximum=1
+    )
+    crop_aspect: tuple[float, float] = key((0.5, 2.0), "aspect-ratio range of a crop", above=0, maximum=16)
 
     class_num: int = key(0, "the seed's count of outputs: num_classes and the background; 0: not said", minimum=0)
     image_shape: tuple[int, ...] = key(
@@ -148,7 +149,7 @@ class RefineDetConfig(Config):
         for name in ("contrast", "saturation_range", "crop_scale", "crop_aspect"):
             low, high = getattr(self, name)
             if low > high:
-                yield name, "takes the smaller number first"
+                yield name, "must be (minimum, maximum)"
 
 
 MODEL_CONFIG = RefineDetConfig

@@ -16,19 +16,22 @@ class YoloV3Config(YoloConfig):
     """YOLOv3"""
 
     anchors: tuple[tuple[float, float], ...] = key(
-        _ANCHORS, "nine (width, height) in px, smallest first", above=0, maximum=4096
+        _ANCHORS, "nine anchors (width, height) in px, smallest first", above=0, maximum=4096
     )
-    activation: str = key("leaky", "of the backbone: leaky as darknet, relu as the old zoo", choices=("leaky", "relu"))
+    activation: str = key(
+        "leaky",
+        "activation function of the backbone: leaky as in darknet, relu as in the old zoo",
+        choices=("leaky", "relu"),
+    )
     image_id: str = key(
         "",
-        "postprocess.py: .npy file with the id of each image, in the order that numbers the result files; empty: the "
-        "data set's",
+        "postprocess.py: .npy file with the image ids in the order that numbers the result files; empty: dataset order",
         path=True,
         affects_training=False,
     )
     image_shape: str = key(
         "",
-        "postprocess.py: .npy file with both sides of each image in px, in that order, to be checked",
+        "postprocess.py: .npy file with the sizes of the images in px, in that order, to be verified",
         path=True,
         affects_training=False,
     )

@@ -14,7 +14,7 @@ _ANCHORS = ((12, 16), (19, 36), (40, 28), (36, 75), (76, 55), (72, 146), (142, 1
 
 @dataclass(frozen=True)
 class ServerKeys:
-    """Detections for the test server"""
+    """Detections for COCO's test server"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("test",)
 
@@ -29,31 +29,34 @@ class YoloV4Config(ServerKeys, YoloConfig):
     """YOLOv4"""
 
     anchors: tuple[tuple[float, float], ...] = key(
-        _ANCHORS, "nine (width, height) in px, smallest first", above=0, maximum=4096
+        _ANCHORS, "nine anchors (width, height) in px, smallest first", above=0, maximum=4096
     )
     activation: str = key(
         "mish",
-        "of the backbone; mish_tanh is the same function computed as in the old zoo: on CPU 1e-4 off",
+        "activation function of the backbone; mish_tanh is mish computed as in the old zoo (differs by 1e-4 on CPU)",
         choices=("mish", "mish_tanh"),
     )
     class_prior: float = key(
         0.01,
-        "probability of each class that an untrained network starts with; 0.5 as objectness_prior",
+        "initial class probability of an untrained network; 0.5 as in the published trainings",
         above=0,
         maximum=0.5,
     )
     scale_x_y: tuple[float, float, float] = key(
-        (1.2, 1.1, 1.05), "stretch of a centre within its cell at strides 8, 16, 32; 1 is none", minimum=1, maximum=2
+        (1.2, 1.1, 1.05),
+        "grid sensitivity: scale of the box centre within its cell at strides 8, 16, 32; 1: unscaled",
+        minimum=1,
+        maximum=2,
     )
-    iou_loss: str = key("ciou", "loss of the boxes: one minus this", choices=("ciou", "diou", "giou"))
+    iou_loss: str = key("ciou", "box loss: 1 - IoU of this kind", choices=("ciou", "diou", "giou"))
     bbox_class_loss_coff: tuple[float, float, float] = key(
-        (10.0, 1.0, 1.0), "factors of the losses of box, confidence and class", minimum=0
+        (10.0, 1.0, 1.0), "weights of the box, confidence and class losses", minimum=0
     )
     detect_head_loss_coff: tuple[float, float, float] = key(
-        (1.0, 1.0, 1.0), "factors of the losses of the maps of strides 32, 16, 8", minimum=0
+        (1.0, 1.0, 1.0), "weights of the losses of the maps of strides 32, 16, 8", minimum=0
     )
-    mosaic: bool = key(False, "train on mosaics of four images as well")
-    mosaic_probability: float = key(0.5, "probability of a mosaic, if there are any", minimum=0, maximum=1)
+    mosaic: bool = key(False, "mosaic augmentation")
+    mosaic_probability: float = key(0.5, "probability of a mosaic where mosaic is enabled", minimum=0, maximum=1)
 
 
 MODEL_CONFIG = YoloV4Config
