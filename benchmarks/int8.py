@@ -88,18 +88,18 @@ def to_int8(folder: Path, size: int) -> int:
         WeightRule,
         fold_batch_norm,
         insert_grids,
+        propagate_grids,
         raise_opset,
-        spread_grids,
         tensors_to_calibrate,
     )  # fmt: skip
-    from msdet.export.int8.post_training import calibrated_grids
+    from msdet.export.int8.post_training import calibrate_grids
 
     model = raise_opset(onnx.load(str(folder / "net.onnx")))
     fold_batch_norm(model)
     onnx.save(model, str(folder / "folded.onnx"))
     batches = ([images(size)] for _ in range(_PICTURES))
-    grids = calibrated_grids(folder / "folded.onnx", tensors_to_calibrate(model), batches)
-    insert_grids(model, spread_grids(model, grids), WeightRule())
+    grids = calibrate_grids(folder / "folded.onnx", tensors_to_calibrate(model), batches)
+    insert_grids(model, propagate_grids(model, grids), WeightRule())
     onnx.save(model, str(folder / "int8.onnx"))
     return sum(node.op_type == "Conv" for node in model.graph.node)
 

@@ -78,7 +78,7 @@ def prepare(name: str, size: int, narrow: bool, folder: str) -> Compute:
     """Writes weights.npz and net.onnx when it is called."""
     from mindspore import Tensor, onnx
 
-    from msdet.export.onnx_graph import polish
+    from msdet.export.onnx_graph import finalize_onnx
 
     def write() -> list[np.ndarray]:
         network = build(name, narrow)
@@ -87,7 +87,7 @@ def prepare(name: str, size: int, narrow: bool, folder: str) -> Compute:
         _fill(network, weights)
         file = Path(folder) / "net.onnx"
         onnx.export(network, Tensor(images(size)), file_name=str(file))
-        polish(file, ["images"], ["logits"] if name == "classifier" else ["raw_0", "raw_1", "raw_2"])
+        finalize_onnx(file, ["images"], ["logits"] if name == "classifier" else ["raw_0", "raw_1", "raw_2"])
         return []
 
     return write

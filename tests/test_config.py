@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msdet.compat.aliases import file_names, flag_names
+from msdet.compat.aliases import file_aliases, flag_aliases
 from msdet.config import Config, diff_configs, key, load_config, parse_command_line, resolve_classes
 from msdet.config.key import Key, keys_of
 from msdet.config.model_table import config_class, model_table
@@ -282,7 +282,7 @@ def test_class_count_is_not_held_against_names_where_labels_are_category_ids():
 def _aliases():
     for model in model_table():
         for script in ("train", "eval", "test", "export", "predict", "postprocess"):
-            for alias, name in flag_names(model, script).items():
+            for alias, name in flag_aliases(model, script).items():
                 yield pytest.param(model, script, alias, name, id=f"{model}-{script}-{alias}")
 
 
@@ -315,7 +315,7 @@ _SCRIPTS = ("train", "eval", "test", "export", "predict", "postprocess")
 def _names_in_files():
     for model in model_table():
         known = keys_of(config_class(model))
-        for name in file_names(model, "train"):
+        for name in file_aliases(model, "train"):
             if name not in known:
                 yield pytest.param(model, name, id=f"{model}-{name}")
 
@@ -324,7 +324,7 @@ def _names_in_files():
 def test_an_old_name_in_a_file_says_the_same_to_every_script(write, model, name):
     found = {}
     for script in _SCRIPTS:
-        targets = file_names(model, script)[name]
+        targets = file_aliases(model, script)[name]
         cfg = None
         for target in targets:
             text, value = _another_value(keys_of(config_class(model))[target], model)
@@ -471,11 +471,11 @@ def test_help_names_every_key_once_with_its_meaning(capsys):
             texts.append(" ".join(capsys.readouterr().out.split()))
         everything, common = texts
         # In some commands an old name with another meaning takes the place of a key.
-        for k in (k for k in keys_of(YoloV3Config).values() if k.name not in flag_names("yolov3", script)):
+        for k in (k for k in keys_of(YoloV3Config).values() if k.name not in flag_aliases("yolov3", script)):
             assert (f"--{k.name} " in everything and k.help in everything) == k.serves(script), k.name
             if k.serves(script):
                 assert k.name in common, k.name
-                assert (f"--{k.name} " in common) != k.is_detail(script), k.name
+                assert (f"--{k.name} " in common) != k.is_advanced(script), k.name
         assert len(common.split("more flags")) == 2
 
 

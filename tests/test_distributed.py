@@ -261,11 +261,11 @@ def mean(w):
 loss, gradient = ms.value_and_grad(mean)(weight)
 print("loss", runtime.gather_numbers([float(loss), float(gradient)]).mean(0).tolist())
 print("none", float(shared(Tensor(np.float32(0)))))
-print("bytes", runtime.gather([b"", b"abcde"][rank]), runtime.by_master(lambda: ["x-é", rank]))
+print("bytes", runtime.gather([b"", b"abcde"][rank]), runtime.on_master(lambda: ["x-é", rank]))
 def refuse():
     raise UserError("no: x-é")
 try:
-    runtime.by_master(refuse)
+    runtime.on_master(refuse)
 except UserError as error:
     print("refused", error)
 print("exact", runtime.gather_numbers([1 / 3 + rank, float("nan")])[:, 0].tolist() == [1 / 3, 1 / 3 + 1])

@@ -178,7 +178,7 @@ def test_log_files_hold_them(tmp_path, capsys):
 
 
 def test_ranks_agree_on_them():
-    assert Runtime("CPU").by_master(lambda: NAME) == NAME
+    assert Runtime("CPU").on_master(lambda: NAME) == NAME
 
 
 @pytest.fixture

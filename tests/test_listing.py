@@ -1,14 +1,14 @@
 """Lists of names in messages."""
 
-from msdet.text import one_line, some_of
+from msdet.text import first_few, one_line
 
 
 def test_the_first_names_are_listed_and_the_others_counted():
-    assert some_of([]) == ""
-    assert some_of(iter("ab")) == "a, b"
-    assert some_of("abcde") == "a, b, c, d, e"
-    assert some_of("abcdefg") == "a, b, c, d, e and 2 more"
-    assert some_of("abc", shown=1) == "a and 2 more"
+    assert first_few([]) == ""
+    assert first_few(iter("ab")) == "a, b"
+    assert first_few("abcde") == "a, b, c, d, e"
+    assert first_few("abcdefg") == "a, b, c, d, e and 2 more"
+    assert first_few("abc", shown=1) == "a and 2 more"
 
 
 def test_a_name_fits_on_a_line():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msdet.config import load_config
-from msdet.files import read_json, read_sealed, write_csv, write_json, write_sealed
+from msdet.files import read_checksummed, read_json, write_checksummed, write_csv, write_json
 from msdet.text import json_text, printable, readable_path, writable_path
 
 NAME = os.fsdecode(b"caf\xe9")
@@ -35,8 +35,8 @@ def test_printable():
 def test_files_of_ours(tmp_path):
     write_json(tmp_path / "a.json", {"name": NAME})
     assert read_json(tmp_path / "a.json") == {"name": NAME}
-    write_sealed(tmp_path / "b.json", {"class_names": [NAME, "ä"]})
-    assert read_sealed(tmp_path / "b.json", must_be_sealed=True) == {"class_names": [NAME, "ä"]}
+    write_checksummed(tmp_path / "b.json", {"class_names": [NAME, "ä"]})
+    assert read_checksummed(tmp_path / "b.json", require_checksum=True) == {"class_names": [NAME, "ä"]}
     write_csv(tmp_path / "c.csv", [[NAME, 1], ["ä", ""]])
     assert (tmp_path / "c.csv").read_text(encoding="utf-8").splitlines() == ["caf\\udce9,1", "ä,"]
 

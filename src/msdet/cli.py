@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from msdet.errors import UsageError, run_command
-from msdet.runtime.interrupts import hold_interrupts
+from msdet.runtime.interrupts import handle_interrupts
 
 
 class Command(NamedTuple):
@@ -65,7 +65,7 @@ def command(name: str) -> Callable[[Sequence[str]], int]:
 def run(name: str, argv: Sequence[str] | None = None) -> int:
     """Runs a command as a process of its own and returns the exit code; see `run_command`."""
     if name == "train":
-        hold_interrupts()
+        handle_interrupts()
     return run_command(command(name), argv)
 
 

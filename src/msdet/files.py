@@ -37,10 +37,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
-        force_to_disk(beside)
-        follow_umask(beside)
+        sync_to_disk(beside)
+        apply_umask(beside)
         beside.replace(path)
-        force_to_disk(path.parent)
+        sync_to_disk(path.parent)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{path} cannot be written: {reason}. What stood there before is whole.") from error
@@ -54,7 +54,7 @@ def unique_number() -> str:
     return f"{os.getpid()}{secrets.randbelow(10**12):012d}"
 
 
-def follow_umask(path: Path) -> None:
+def apply_umask(path: Path) -> None:
     """Gives a file the mode that a new one gets, whatever mode a library gave it."""
     path.chmod(0o666 & ~_umask())
 
@@ -83,7 +83,7 @@ def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
         csv.writer(file).writerows(rows)
 
 
-def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+def write_checksummed(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON object that carries the sha256 of its own text, so that no flipped byte in it goes unnoticed."""
     content = {"sealed": True, **{key: item for key, item in value.items() if key not in _SEAL}}
     text = json_text({**content, "checksum": ""}, indent=1) + "\n"
@@ -93,12 +93,12 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
         beside.write_text(f'{start}"checksum": "{digest}"{end}', encoding="utf-8")
 
 
-def read_sealed(path: Path, must_be_sealed: bool = False) -> dict[str, Any]:
-    """Reads a JSON object and holds it against the checksum that `write_sealed` gave it; without that checksum.
+def read_checksummed(path: Path, require_checksum: bool = False) -> dict[str, Any]:
+    """Reads a JSON object and holds it against the checksum that `write_checksummed` gave it; without that checksum.
 
     Args:
         path: the file.
-        must_be_sealed: False takes an object without checksum too, as somebody writes it by hand.
+        require_checksum: False takes an object without checksum too, as somebody writes it by hand.
 
     Raises:
         UserError: it cannot be read, is no object, or was damaged or edited.
@@ -107,7 +107,7 @@ def read_sealed(path: Path, must_be_sealed: bool = False) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object")
     # Two marks, so that a flipped byte in one of them does not pass for a file without checksum.
-    if must_be_sealed or not _SEAL.isdisjoint(content):
+    if require_checksum or not _SEAL.isdisjoint(content):
         text = path.read_text(encoding="utf-8")
         start, mark, end = text.rpartition(f'"checksum": "{content.get("checksum")}"')
         if not mark or hashlib.sha256(f"{start}{_EMPTY_CHECKSUM}{end}".encode()).hexdigest() != content["checksum"]:
@@ -146,7 +146,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def force_to_disk(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Returns when a file's content, or a folder's names, are on the disk; raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -155,7 +155,7 @@ def force_to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def make_folder(root: Path, name: str) -> Path:
+def make_unique_folder(root: Path, name: str) -> Path:
     """Makes `root/name`, or the first of `root/name_2`, `root/name_3`, ... that does not exist, and returns its path.
 
     Raises:
@@ -173,10 +173,10 @@ def make_folder(root: Path, name: str) -> Path:
             raise UserError(f"{path} cannot be made: {error.strerror or error}") from error
 
 
-def stamped_folder(root: Path, what: str) -> Path:
+def timestamped_folder(root: Path, what: str) -> Path:
     """Makes `root/WHAT_DATE_TIME`, a folder that no other command has, and returns its path.
 
     Raises:
         UserError: it cannot be written.
     """
-    return make_folder(root, f"{what}_{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    return make_unique_folder(root, f"{what}_{datetime.now():%Y-%m-%d_%H-%M-%S}")

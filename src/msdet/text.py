@@ -75,7 +75,7 @@ def writable_path(path: Path, is_fine: Callable[[str], object] = is_encodable) -
             shutil.move(stand_in, path)
 
 
-def some_of(names: Iterable[str], shown: int = 5) -> str:
+def first_few(names: Iterable[str], shown: int = 5) -> str:
     """The first few names, and how many more there are.
 
     Args:

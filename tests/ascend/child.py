@@ -128,12 +128,12 @@ def run_predict(network: str) -> None:
 def run_export(network: str, with_preprocess: bool = False) -> None:
     from mindspore import Tensor, dtype_to_nptype
 
-    from msdet.export.form import DeployCell, Form
+    from msdet.export.spec import DeployCell, ExportSpec
     from msdet.models.recipe import get_recipe
 
     cfg = tiny_config(network)
     recipe = get_recipe(cfg)
-    form = Form(cfg.testing_size, 1, with_preprocess, detect=True, valid_sizes=with_preprocess)
+    form = ExportSpec(cfg.testing_size, 1, with_preprocess, detect=True, valid_sizes=with_preprocess)
     inputs = [Tensor(np.zeros(shape, dtype_to_nptype(dtype))) for _, shape, dtype in form.input_specs()]
     call(DeployCell(recipe, recipe.build_network(), form), inputs)
 

@@ -140,8 +140,8 @@ def make_world(root: Path) -> World:
     from msdet.checkpoints.state import CheckpointFolder, Snapshot
     from msdet.checkpoints.weights_file import save_weights, tensors_of
     from msdet.config import load_config
-    from msdet.export.form import Form
     from msdet.export.sidecar import write_sidecar
+    from msdet.export.spec import ExportSpec
     from msdet.models.recipe import get_recipe
 
     world = World(root)
@@ -164,7 +164,7 @@ def make_world(root: Path) -> World:
         progress = {"epoch": step // 4, "step": step, "step_in_epoch": 0, "best_score": None, "group_size": 1}
         snapshot = Snapshot(tensors, {}, {"velocity.x": np.zeros(3, np.float32)}, progress, cfg.to_dict(), "data")
         CheckpointFolder(root / "out" / "old" / "ckpt_0", "yolov3", 5).save(snapshot, card)
-    form = Form((64, 64), 1, preprocess=True, detect=True).to_dict()
+    form = ExportSpec((64, 64), 1, preprocess=True, detect=True).to_dict()
     for name in ("net.onnx", "net.mindir"):
         world.write(name, b"no network at all " * 50)
         write_sidecar(root / name, {"form": form, "config": card})

@@ -14,7 +14,7 @@ import export
 import predict
 import train
 from msdet.checkpoints.weights_file import load_weights, save_tensors, tensors_of
-from msdet.compat.checkpoints import old_layout, refuse_old
+from msdet.compat.checkpoints import find_old_layout, reject_old_checkpoint
 from msdet.config import load_config
 from msdet.errors import UserError
 from msdet.importers.command import main
@@ -66,7 +66,7 @@ def without(shapes, name):
 def test_the_command_that_imports_a_file(tmp_path, shapes, title, flags, prefix):
     source = tmp_path / "of old.ckpt"
     with pytest.raises(UserError) as caught:
-        refuse_old(source, tensors(shapes, prefix))
+        reject_old_checkpoint(source, tensors(shapes, prefix))
     sentence, command = str(caught.value).split("\n")
     assert sentence.startswith(f"{source} is a checkpoint of the old model zoo, of its {title}. Import it")
     output = tmp_path / "of old_imported.ckpt"
@@ -89,7 +89,7 @@ def test_the_command_that_imports_a_file(tmp_path, shapes, title, flags, prefix)
 def test_own_checkpoints_are_none_of_the_old_zoo(tmp_path, config, flags):
     """Nor are they read by the importer, which says where they belong."""
     own = tensors_of(get_recipe(load_config(f"configs/{config}.yaml", flags)).build_network())
-    assert old_layout(own) is None
+    assert find_old_layout(own) is None
 
 
 @pytest.mark.parametrize(

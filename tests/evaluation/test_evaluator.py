@@ -278,7 +278,7 @@ def test_the_answers_of_all_ranks_are_put_together(tmp_path):
 def test_a_request_to_stop_ends_it(folder):
     dataset, cfg = opened(folder)
     recipe, stop = get_recipe(cfg), StopRequest()
-    stop.is_heeded = True
+    stop.is_polled = True
 
     class Stops(FindsAll):
         def predict(self, batch):

@@ -14,13 +14,13 @@ import export as command
 from msdet.config import load_config
 from msdet.errors import UserError, run_command
 from msdet.export import command as export
-from msdet.export.form import DeployCell, as_arrays
 from msdet.export.formats.mindir import MindirExporter
 from msdet.export.formats.table import EXPORTERS
-from msdet.export.onnx_graph import merge_leaky_relu
+from msdet.export.onnx_graph import fuse_leaky_relu
 from msdet.export.prepared import prepare
 from msdet.export.sample_images import sample_images
 from msdet.export.sidecar import read_sidecar, sidecar_path
+from msdet.export.spec import DeployCell, to_arrays
 from msdet.inference.open_runner import open_runner
 from msdet.inference.runners import CheckpointRunner
 
@@ -125,10 +125,10 @@ def test_only_the_leaky_form_is_replaced():
         outputs = values[2:] if extra else values[2:3]
         return helper.make_model(helper.make_graph(nodes, "g", values[:2], outputs, tensors))
 
-    assert merge_leaky_relu(model(0.1)) == 1
-    assert merge_leaky_relu(model(2.0)) == 0
-    assert merge_leaky_relu(model(0.1, other="w")) == 0
-    assert merge_leaky_relu(model(0.1, extra=True)) == 0
+    assert fuse_leaky_relu(model(0.1)) == 1
+    assert fuse_leaky_relu(model(2.0)) == 0
+    assert fuse_leaky_relu(model(0.1, other="w")) == 0
+    assert fuse_leaky_relu(model(0.1, extra=True)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,9 @@ def verified(checkpoint):
     """What `write_and_verify` takes besides path and format."""
     ms.set_context(mode=ms.GRAPH_MODE)
     prepared = prepare(load_config(CONFIG, ["--num_classes=0", "--testing_shape=64", f"--ckpt_file={checkpoint}"]))
-    form = prepared.form()
-    arrays = prepared.inputs(form)
-    return prepared, arrays, as_arrays(DeployCell(prepared.recipe, prepared.network, form)(*map(Tensor, arrays)))
+    spec = prepared.spec()
+    arrays = prepared.inputs(spec)
+    return prepared, arrays, to_arrays(DeployCell(prepared.recipe, prepared.network, spec)(*map(Tensor, arrays)))
 
 
 @pytest.mark.parametrize("what", ["nothing", "output", "shape", "boxes", "nan"])
@@ -149,7 +149,7 @@ def test_a_file_that_differs_is_refused(verified, exports, tmp_path, monkeypatch
     prepared = replace(prepared, cfg=prepared.cfg.replace(file_format=file_format))
 
     class Spoiling(kind):
-        def write(self, prepared, form, kind, path, arrays, names):
+        def write(self, prepared, spec, kind, path, arrays, names):
             shutil.copy(exports[file_format == "ONNX"], path)
 
         def run(self, path, arrays):
@@ -250,8 +250,8 @@ def test_runners_say_what_they_cannot_do(exports, checkpoint, tmp_path):
 
 
 def test_the_sidecar_tells_what_was_verified(exports):
-    content, form = read_sidecar(exports[1])
-    assert form.size == (64, 64)
+    content, spec = read_sidecar(exports[1])
+    assert spec.size == (64, 64)
     assert content["verified"]["box_px"] <= 0.05
     assert content["checkpoint"]["file"] == "w.ckpt"
     assert "mindspore" in content["versions"]

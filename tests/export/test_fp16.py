@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import export
 from msdet.checkpoints.weights_file import load_weights, save_weights
-from msdet.export.fp16 import BOX_TOLERANCE_PX, MODES, compare_half, in_half, run_in_half
-from msdet.export.onnx_graph import polish
+from msdet.export.fp16 import BOX_TOLERANCE_PX, MODES, compare_float16, round_to_float16, run_in_float16
+from msdet.export.onnx_graph import finalize_onnx
 from msdet.layers.conv import Mish
 from msdet.models.refinedet.layers import ChannelNorm
 from msdet.models.yolo.decoder import YoloDecoder
@@ -33,8 +33,8 @@ def results(cell, *inputs, tmp_path):
     """Outputs of a cell in float32, and in each mode."""
     tensors = [Tensor(array) for array in inputs]
     ms.onnx.export(cell, *tensors, file_name=str(tmp_path / "cell"))
-    polish(tmp_path / "cell.onnx", [f"input_{i}" for i in range(len(inputs))], ["output"])
-    found = run_in_half(tmp_path / "cell.onnx", inputs)
+    finalize_onnx(tmp_path / "cell.onnx", [f"input_{i}" for i in range(len(inputs))], ["output"])
+    found = run_in_float16(tmp_path / "cell.onnx", inputs)
     return cell(*tensors), {mode: outputs[0] for mode, outputs in found.items()}
 
 
@@ -74,7 +74,7 @@ def test_values_are_rounded_where_the_mode_says(graph, mode):
     sums = half(np.einsum("oi,nihw->nohw", half(kernel), half(x)))
     product = rounded(sums * rounded(np.float32(3.0001)))
     expected = rounded(rounded(np.exp(product)) - rounded(np.float32(1.0001)))
-    found = run_model(in_half(model, mode), x)
+    found = run_model(round_to_float16(model, mode), x)
     np.testing.assert_allclose(found, expected, rtol=2e-3 if mode == ENFORCED else 1e-5, atol=1e-5)
     if mode == ENFORCED:
         np.testing.assert_array_equal(found, half(found))
@@ -84,11 +84,11 @@ def test_values_are_rounded_where_the_mode_says(graph, mode):
 
 def test_an_overflow_is_infinite(graph):
     model, _, x = graph
-    assert np.isinf(run_model(in_half(model, PREFERRED), x * 1e5)).any()
-    exact = run_model(in_half(model, PREFERRED), x)
+    assert np.isinf(run_model(round_to_float16(model, PREFERRED), x * 1e5)).any()
+    exact = run_model(round_to_float16(model, PREFERRED), x)
     model.graph.node[1].input[1] = "large"
     model.graph.initializer.append(numpy_helper.from_array(np.float32([70_000]), "large"))
-    assert np.isfinite(exact).all() and np.isinf(run_model(in_half(model, ENFORCED), x)).any()
+    assert np.isfinite(exact).all() and np.isinf(run_model(round_to_float16(model, ENFORCED), x)).any()
 
 
 def test_reports_against_loops():
@@ -99,7 +99,7 @@ def test_reports_against_loops():
     scores[0, :2], others[1][0, :2] = 0, 0
     scores[0, 0, 0], others[1][0, 1, 0] = 0.9, 0.9
     others[0][0, :2] += 50
-    report = compare_half([boxes, scores], others, 0.7, (100, 120))
+    report = compare_float16([boxes, scores], others, 0.7, (100, 120))
     count, px, score = 0, 0.0, 0.0
     for n, k in np.ndindex(2, 30):
         score = max(score, *np.abs(scores[n, k] - others[1][n, k]))
@@ -111,13 +111,13 @@ def test_reports_against_loops():
     assert (report.candidates, report.is_number) == (count, True)
     assert (report.box_px, report.score) == pytest.approx((px, score), rel=1e-6)
     assert not report.is_within and "px" in str(report)
-    assert compare_half([boxes, scores], [boxes + 0.9, scores - 0.009], 0.7, (100, 120)).is_within
+    assert compare_float16([boxes, scores], [boxes + 0.9, scores - 0.009], 0.7, (100, 120)).is_within
     others[0][0, 0] = np.inf
-    assert compare_half([boxes, scores], others, 0.0, (100, 120)).is_number
+    assert compare_float16([boxes, scores], others, 0.0, (100, 120)).is_number
     others[1][0, 0, 0] = np.nan
-    report = compare_half([boxes, scores], others, 0.7, (100, 120))
+    report = compare_float16([boxes, scores], others, 0.7, (100, 120))
     assert not report.is_number and not report.is_within and "no numbers" in str(report)
-    report = compare_half([scores[0]], [scores[0] + 0.02], 0.0, (100, 120))
+    report = compare_float16([scores[0]], [scores[0] + 0.02], 0.0, (100, 120))
     assert (report.candidates, report.is_within) == (0, False) and report.score == pytest.approx(0.02, rel=1e-4)
 
 

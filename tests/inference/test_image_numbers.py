@@ -8,8 +8,8 @@ import pytest
 
 from msdet.data.transforms.resize import plan_resize
 from msdet.errors import UserError
-from msdet.inference.image_numbers import ResultNumbers
-from msdet.inference.predictors import DetectionFiles
+from msdet.inference.image_numbers import ImageNumbering
+from msdet.inference.predictors import DetectionFilePredictor
 from msdet.inference.result_files import ResultFiles
 
 SIZE = (64, 64)
@@ -35,18 +35,18 @@ def numbers(tmp_path, ids=None, sides=None):
         if values is not None:
             np.save(tmp_path / f"{name}.npy", values)
             setattr(cfg, name, str(tmp_path / f"{name}.npy"))
-    return ResultNumbers(cfg, DATASET)
+    return ImageNumbering(cfg, DATASET)
 
 
 def test_without_lists_the_place_in_the_data_set_counts(tmp_path):
-    found = ResultNumbers(SimpleNamespace(), DATASET)
+    found = ImageNumbering(SimpleNamespace(), DATASET)
     assert [found.of(i) for i in range(3)] == [0, 1, 2]
     found.check_size(0, plan_resize(5, 6, SIZE, "stretch"), "a.jpg")
 
 
 def test_the_list_of_ids_gives_the_number(tmp_path):
     np.save(tmp_path / "id.npy", np.array([[9], [7], [1], [8]]))
-    found = ResultNumbers(SimpleNamespace(image_id=str(tmp_path / "id.npy"), image_shape=""), Images(7, 8, 9))
+    found = ImageNumbering(SimpleNamespace(image_id=str(tmp_path / "id.npy"), image_shape=""), Images(7, 8, 9))
     assert [found.of(i) for i in range(3)] == [1, 3, 0]
 
 
@@ -79,7 +79,7 @@ def test_files_that_are_absent_or_something_else(tmp_path):
     (tmp_path / "a.npy").write_text("no array")
     for name in ("a.npy", "none.npy"):
         with pytest.raises(UserError, match=f"{name} is no array of numpy"):
-            ResultNumbers(SimpleNamespace(image_id=str(tmp_path / name)), DATASET)
+            ImageNumbering(SimpleNamespace(image_id=str(tmp_path / name)), DATASET)
 
 
 def test_the_results_of_an_image_are_those_of_its_number(tmp_path):
@@ -87,7 +87,7 @@ def test_the_results_of_an_image_are_those_of_its_number(tmp_path):
     for number in range(3):
         np.full((2, 4), number, np.float32).tofile(tmp_path / f"YoloV3-DarkNet_coco_bs_1_{number}_0.bin")
         np.full((2, 3), number, np.float32).tofile(tmp_path / f"YoloV3-DarkNet_coco_bs_1_{number}_1.bin")
-    files = DetectionFiles.__new__(DetectionFiles)
+    files = DetectionFilePredictor.__new__(DetectionFilePredictor)
     files.files = ResultFiles(tmp_path, ["a", "b", "c"])
     files.raw_shapes, files.final_shapes = [(1, 9)], [(1, 2, 4), (1, 2, 3)]
     files.dataset = Images(7, 8, 9)
@@ -96,7 +96,7 @@ def test_the_results_of_an_image_are_those_of_its_number(tmp_path):
     np.save(tmp_path / "id.npy", np.array([9, 8, 7]))
     np.save(tmp_path / "shape.npy", np.array([[60, 80], [60, 80], [9, 9]]))
     lists = SimpleNamespace(image_id=str(tmp_path / "id.npy"), image_shape=str(tmp_path / "shape.npy"))
-    files.numbers = ResultNumbers(lists, files.dataset)
+    files.numbers = ImageNumbering(lists, files.dataset)
     geometry = plan_resize(80, 60, SIZE, "stretch")
     for index, number in ((2, 0), (1, 1)):
         boxes, scores = files.predict(SimpleNamespace(indices=np.array([index]), geometry=[geometry]))

@@ -18,11 +18,11 @@ import postprocess
 from msdet.config import load_config
 from msdet.errors import UserError, run_command
 from msdet.export.atc import atc_command
-from msdet.export.form import DeployCell, Form
+from msdet.export.spec import DeployCell, ExportSpec
 from msdet.export.verify import BOX_TOLERANCE_PX, SCORE_TOLERANCE
 from msdet.inference.open_runner import open_runner
-from msdet.inference.result_files import ResultFiles, file_names, read_bins
-from msdet.inference.score import image_names
+from msdet.inference.result_files import ResultFiles, read_bins, result_names
+from msdet.inference.score import detection_result_names
 from msdet.models.recipe import get_recipe
 
 CONFIG = "configs/yolov3.yaml"
@@ -127,7 +127,7 @@ def test_results_of_another_program_score_as_evaluation_does(
     assert run(postprocess.main, dataset, tmp_path, "--pretrained", files[0], "--input_bins", inputs) == 0
     assert sorted(path.name for path in inputs.iterdir()) == ["p0.bin", "p1.bin", "p2.bin"]
     with open_runner(checkpoint, load_config(CONFIG, ["--testing_shape=64", "--num_classes=2"])) as runner:
-        cell = DeployCell(get_recipe(runner.cfg), runner.cell.network, Form((64, 64), 1, True, detect))
+        cell = DeployCell(get_recipe(runner.cfg), runner.cell.network, ExportSpec((64, 64), 1, True, detect))
         for path in inputs.iterdir():
             image = np.fromfile(path, np.uint8).reshape(1, 64, 64, 3)
             for number, output in enumerate(cell(ms.Tensor(image))):
@@ -192,13 +192,13 @@ def test_result_files_are_found_by_number(tmp_path):
 
 def test_images_of_one_name_have_files_of_their_own():
     root = Path("/data/val")
-    assert file_names(["a/1.jpg", "b/1.png", "1.bmp", "b/2.jpg", "/else/1.jpg"], root) == [
+    assert result_names(["a/1.jpg", "b/1.png", "1.bmp", "b/2.jpg", "/else/1.jpg"], root) == [
         "a_1", "b_1", "1", "2", "else_1",
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"/data/val: a/1\.jpg and a/1\.png would share a_1\.bin"):
-        file_names(["a/1.jpg", "a/1.png"], root)
+        result_names(["a/1.jpg", "a/1.png"], root)
     samples = [SimpleNamespace(image_path=root / name) for name in ("a/1.jpg", "b/1.png", "b/2.png")]
-    assert image_names(SimpleNamespace(image_dir=root, samples=samples)) == ["a_1", "b_1", "2"]
+    assert detection_result_names(SimpleNamespace(image_dir=root, samples=samples)) == ["a_1", "b_1", "2"]
 
 
 def test_files_become_arrays_by_size(tmp_path):
@@ -227,10 +227,10 @@ def test_nothing_to_score(dataset, tmp_path, capsys):
 
 
 def test_the_command_for_an_om():
-    form = Form((320, 320), 0, True, True, valid_sizes=True)
+    form = ExportSpec((320, 320), 0, True, True, valid_sizes=True)
     text = atc_command(Path("m/net.mindir"), form, "preferred_fp32")
     assert "write net.onnx with export.py" in text and "--model=m/net.onnx --output=m/net " in text
     assert "--input_shape=images:1,320,320,3;valid_sizes:1,2" in text.replace("'", "") and "--framework=5" in text
     assert "--framework=1 --model=net.air" in atc_command(
-        Path("net.air"), Form((320, 320), 1, False, False), "enforce_fp16"
+        Path("net.air"), ExportSpec((320, 320), 1, False, False), "enforce_fp16"
     )

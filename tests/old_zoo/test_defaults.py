@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from msdet.compat.aliases import file_names
+from msdet.compat.aliases import file_aliases
 from msdet.config import load_config
 from msdet.config.key import keys_of
 from tests.old_zoo.defaults import DEFAULTS, PAGES, Default
@@ -22,7 +22,9 @@ def key_of(default: Default, cfg):
     if default.name in keys:
         return keys[default.name]
     return next(
-        keys[names[default.name][0]] for script in SCRIPTS if (names := file_names(cfg.model, script)).get(default.name)
+        keys[names[default.name][0]]
+        for script in SCRIPTS
+        if (names := file_aliases(cfg.model, script)).get(default.name)
     )
 
 

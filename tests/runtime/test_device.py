@@ -10,10 +10,10 @@ from msdet.runtime import device
 from msdet.runtime.device import (
     TRAITS,
     amp_level,
-    computes_in_half,
+    computes_in_float16,
     configure,
+    device_traits,
     jit_level,
-    traits,
     uses_dynamic_shapes,
 )
 from msdet.runtime.start import start
@@ -38,11 +38,11 @@ def told(monkeypatch):
 
 
 def use(monkeypatch, name):
-    monkeypatch.setattr(device, "traits", lambda: TRAITS[name])
+    monkeypatch.setattr(device, "device_traits", lambda: TRAITS[name])
 
 
 def test_this_machine_is_a_cpu_and_is_told_nothing(told):
-    assert traits() is TRAITS["CPU"]
+    assert device_traits() is TRAITS["CPU"]
     configure(config("--jit_level=O2", "--allow_hf32=0"))
     assert not told
     configure(config("--deterministic=1"))
@@ -77,19 +77,19 @@ def test_a_chip_is_known_by_the_name_of_its_family(monkeypatch, version, name):
     monkeypatch.setattr(ms, "get_context", lambda key: "Ascend")
     context = type("Context", (), {"get_ascend_soc_version": lambda self: version})()
     monkeypatch.setattr(MSContext, "get_instance", staticmethod(lambda: context))
-    assert traits() is TRAITS[name]
+    assert device_traits() is TRAITS[name]
 
 
 @pytest.mark.parametrize(("name", "dynamic", "half"), [("CPU", True, False), ("ascend910", False, True),
                                                        ("ascend910b", False, True)])  # fmt: skip
 def test_shapes_and_precision_follow_the_chip_and_give_way_to_the_keys(monkeypatch, name, dynamic, half):
     use(monkeypatch, name)
-    assert (uses_dynamic_shapes(config()), computes_in_half(config())) == (dynamic, half)
-    assert computes_in_half(config("--amp_level=O0")) == (name == "ascend910")
+    assert (uses_dynamic_shapes(config()), computes_in_float16(config())) == (dynamic, half)
+    assert computes_in_float16(config("--amp_level=O0")) == (name == "ascend910")
     assert uses_dynamic_shapes(config("--dynamic_shapes=on")) and not uses_dynamic_shapes(
         config("--dynamic_shapes=off")
     )
-    assert computes_in_half(config("--amp_level=O2"))
+    assert computes_in_float16(config("--amp_level=O2"))
 
 
 @pytest.mark.parametrize(

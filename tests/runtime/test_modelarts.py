@@ -62,7 +62,7 @@ def test_a_job_from_bucket_to_bucket(bucket, tmp_path):
         run = Path(cfg.ckpt_path, "run")
         run.mkdir(parents=True)
         (run / "a.ckpt").write_text("1")
-        modelarts.deliver(cfg)
+        modelarts.upload_results(cfg)
         assert (bucket / "out" / "run" / "a.ckpt").read_text() == "1"
         (run / "b.ckpt").write_text("2")
         (run / ".c.ckpt").write_text("in the making")
@@ -91,7 +91,7 @@ def test_a_bucket_that_fails_does_not_hide_the_error(bucket, tmp_path, monkeypat
     cfg = config(tmp_path, train_url=bucket / "out")
     Path(cfg.output_path).mkdir(parents=True)
     (Path(cfg.output_path) / "a").write_text("1")
-    modelarts.try_to_deliver(cfg)
+    modelarts.try_upload(cfg)
     assert "not delivered now" in caplog.text
 
     def command(cfg):
@@ -118,7 +118,7 @@ def test_the_old_names_of_the_switch(tmp_path):
 def test_a_copy_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     forced = []
     monkeypatch.setattr(
-        buckets, "force_to_disk", lambda path: forced.append(sorted(p.name for p in path.parent.iterdir()))
+        buckets, "sync_to_disk", lambda path: forced.append(sorted(p.name for p in path.parent.iterdir()))
     )
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.bin").write_bytes(b"x")
@@ -134,11 +134,11 @@ def test_what_is_unchanged_is_delivered_once(bucket, tmp_path, monkeypatch):
     (output / "a").write_text("1")
     stored = []
     monkeypatch.setattr(LocalBucket, "store", lambda self, path, name: stored.append(name))
-    modelarts.deliver(cfg)
-    modelarts.deliver(cfg)
+    modelarts.upload_results(cfg)
+    modelarts.upload_results(cfg)
     (output / "b").write_text("2")
     (output / "a").write_text("another")
-    modelarts.deliver(cfg)
+    modelarts.upload_results(cfg)
     assert stored == ["a", "a", "b"]
 
 
@@ -319,7 +319,7 @@ def test_moxing_serves_where_it_is_installed(bucket, tmp_path, monkeypatch):
     assert len(moxing.calls) == 3, "the second process fetches nothing again"
     Path(got.ckpt_path).mkdir(parents=True)
     Path(got.ckpt_path, "a.ckpt").write_text("1")
-    modelarts.deliver(got)
+    modelarts.upload_results(got)
     assert (bucket / "out" / "a.ckpt").read_text() == "1"
     with pytest.raises(UserError, match="obs://none"):
         modelarts.fetch(config(tmp_path, data_url="obs://none"))

@@ -10,7 +10,7 @@ import pytest
 from msdet.checkpoints.state import CheckpointFolder, Snapshot
 from msdet.config import load_config
 from msdet.errors import UsageError, UserError
-from msdet.files import make_folder, stamped_folder
+from msdet.files import make_unique_folder, timestamped_folder
 from msdet.runtime.run_folder import RunFolder, find_run
 
 pytestmark = pytest.mark.usefixtures("at_root")
@@ -66,7 +66,7 @@ def test_runs_that_start_within_one_second_get_folders_of_their_own(tmp_path):
 
     def make():
         start.wait()
-        folders.append(make_folder(tmp_path / "new", "2026-01-31"))
+        folders.append(make_unique_folder(tmp_path / "new", "2026-01-31"))
 
     threads = [threading.Thread(target=make) for _ in range(8)]
     for thread in threads:
@@ -75,7 +75,7 @@ def test_runs_that_start_within_one_second_get_folders_of_their_own(tmp_path):
         thread.join()
     names = sorted(path.name for path in folders)
     assert names == ["2026-01-31", *(f"2026-01-31_{n}" for n in range(2, 9))]
-    assert len({stamped_folder(tmp_path, "eval") for _ in range(3)}) == 3
+    assert len({timestamped_folder(tmp_path, "eval") for _ in range(3)}) == 3
     runs = [find_run(config(tmp_path), [])[0] for _ in range(3)]
     assert len({run.path for run in runs}) == 3 and all(run.path.is_dir() for run in runs)
 
@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match="file.* cannot be written: Not a directory"):
         RunFolder(tmp_path / "file" / "run")
     with pytest.raises(UserError, match="cannot be made: Not a directory"):
-        make_folder(tmp_path / "file", "run")
+        make_unique_folder(tmp_path / "file", "run")
 
 
 def test_a_lock_that_says_nothing_is_a_lock_still(tmp_path):

@@ -23,7 +23,7 @@ def say(text):
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 {before}
 with StopRequest().by_signals() as stop:
-    stop.is_heeded = bool("{begun}")
+    stop.is_polled = bool("{begun}")
     say("ready")
     end = time.monotonic() + 60
     while time.monotonic() < end and ("{busy}" or not stop.is_made()):
@@ -98,8 +98,8 @@ def test_an_interrupt_stays_one_where_a_library_has_its_own_handler():
     """MindSpore's, while a graph runs, sends SIGTERM on; here SIGINT would not be heard at all."""
     program = """
         import ctypes, os, signal, sys, threading, time
-        from msdet.runtime.interrupts import hold_interrupts
-        hold_interrupts()
+        from msdet.runtime.interrupts import handle_interrupts
+        handle_interrupts()
         threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
         from msdet.runtime.stop import StopRequest
         with StopRequest().by_signals() as stop:

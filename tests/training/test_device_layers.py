@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 
 def use(monkeypatch, name, is_single):
-    monkeypatch.setattr(device_layers, "traits", lambda: TRAITS[name])
+    monkeypatch.setattr(device_layers, "device_traits", lambda: TRAITS[name])
     monkeypatch.setattr(device_layers, "launches_each_operator", lambda: is_single)
 
 

@@ -423,9 +423,9 @@ def test_a_request_to_another_rank_stops_this_one_after_the_same_step(tmp_path):
 
 
 @pytest.fixture
-def is_ahead(monkeypatch):
+def runs_ahead(monkeypatch):
     """As on a device that the host need not wait for."""
-    monkeypatch.setattr(trainer_module, "traits", lambda: replace(TRAITS["CPU"], is_ahead=True))
+    monkeypatch.setattr(trainer_module, "device_traits", lambda: replace(TRAITS["CPU"], runs_ahead=True))
     launch = TrainStep.launch
     monkeypatch.setattr(TrainStep, "launch", lambda *batch, ahead, **options: launch(*batch, **options))
 
@@ -446,7 +446,7 @@ class Seen(Hook):
         self.events.append(("epoch", trainer.epoch, trainer.step))
 
 
-def test_a_step_is_read_when_the_next_is_launched(tmp_path, is_ahead):
+def test_a_step_is_read_when_the_next_is_launched(tmp_path, runs_ahead):
     seen = Seen()
     mine = trainer(tmp_path, Loader(), schedule=lambda epoch, step: 0.01 + 0.1 * epoch + 0.001 * step)
     mine.fit([seen])
@@ -474,13 +474,13 @@ def test_reading_late_changes_no_number(tmp_path, request, flags):
         mine.train_step.restart_averages()
         mine.fit([saving(folder)])
         states.append({**mine.snapshot().weights, **mine.snapshot().averages, **mine.snapshot().state})
-        request.getfixturevalue("is_ahead")
+        request.getfixturevalue("runs_ahead")
     assert states[0].keys() == states[1].keys()
     for name, value in states[0].items():
         np.testing.assert_array_equal(states[1][name], value, err_msg=name)
 
 
-def test_a_failed_step_that_is_noticed_late_is_kept_as_it_was(tmp_path, is_ahead):
+def test_a_failed_step_that_is_noticed_late_is_kept_as_it_was(tmp_path, runs_ahead):
     """The weights are those that it met, although another step was launched since."""
     mine = trainer(tmp_path, Loader(bright=(1,)), options=StepOptions(most_skips=1))
     before = []
@@ -496,7 +496,7 @@ def test_a_failed_step_that_is_noticed_late_is_kept_as_it_was(tmp_path, is_ahead
     np.testing.assert_array_equal(kept["weight"], before[0])
 
 
-def test_a_request_to_stop_is_heeded_after_the_running_step(tmp_path, is_ahead):
+def test_a_request_to_stop_is_heeded_after_the_running_step(tmp_path, runs_ahead):
     class Stop(Hook):
         def before_step(self, trainer, batch):
             if trainer.next_step == 2:
@@ -509,7 +509,7 @@ def test_a_request_to_stop_is_heeded_after_the_running_step(tmp_path, is_ahead):
     assert load_snapshot(next(checkpoints_in(tmp_path / "ckpt_0"))).progress["step"] == 3
 
 
-def test_a_data_error_beside_a_running_step_saves_that_step_as_well(tmp_path, is_ahead):
+def test_a_data_error_beside_a_running_step_saves_that_step_as_well(tmp_path, runs_ahead):
     """The checkpoint counts the steps that its weights have seen."""
 
     def broken():

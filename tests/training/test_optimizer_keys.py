@@ -165,7 +165,7 @@ def test_ascend_amp_level_sets_the_precision_of_layers_on_ascend_alone(tmp_path,
     is_half = []
     for name in ("CPU", "ascend910b"):
         # Of a device that the levels are asked of; the layers are still those of a CPU.
-        monkeypatch.setattr(device, "traits", lambda name=name: device.TRAITS[name])
+        monkeypatch.setattr(device, "device_traits", lambda name=name: device.TRAITS[name])
         cells = trainer_of(keys, tmp_path / name).train_step.loss_cell.network.cells_and_names()
         is_half.append(any(getattr(cell, "fp16", False) for _, cell in cells))
     assert is_half == [False, True]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msdet.checkpoints.weights_file import read_card
 from msdet.errors import UsageError, UserError
-from msdet.text import some_of
+from msdet.text import first_few
 
 if TYPE_CHECKING:
     from msdet.config import Config
@@ -130,7 +130,7 @@ def check_classes(cfg: Config, card: Mapping[str, Any], source: Path) -> None:
     names = card.get("class_names")
     if names is not None and tuple(names) != tuple(cfg.class_names):
         raise UserError(
-            f"{source} was trained on {len(names)} classes ({some_of(names)}), the data has {len(cfg.class_names)} "
-            f"({some_of(cfg.class_names)}).\n"
+            f"{source} was trained on {len(names)} classes ({first_few(names)}), the data has {len(cfg.class_names)} "
+            f"({first_few(cfg.class_names)}).\n"
             "Set --filter_weight=True to keep all layers but those that depend on the classes."
         )

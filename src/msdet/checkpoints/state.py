@@ -21,7 +21,7 @@ import numpy as np
 
 from msdet.checkpoints.weights_file import card_path, load_tensors, save_tensors, save_weights
 from msdet.errors import UserError
-from msdet.files import read_sealed, sha256_of, write_sealed
+from msdet.files import read_checksummed, sha256_of, write_checksummed
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class CheckpointFolder:
                 "sha256": {path.name: sha256_of(path) for path in _parts(manifest)},
                 "config": dict(snapshot.config),
             }
-            write_sealed(manifest, content)
+            write_checksummed(manifest, content)
             _aside(manifest).unlink(missing_ok=True)
             if replaces is not None and replaces != manifest:
                 _remove(replaces)
@@ -115,8 +115,8 @@ class CheckpointFolder:
         Raises:
             UserError: the folder cannot be written; the checkpoint stays as it was.
         """
-        content = read_sealed(manifest, must_be_sealed=True)
-        write_sealed(manifest, {**content, "progress": {**content["progress"], **progress}})
+        content = read_checksummed(manifest, require_checksum=True)
+        write_checksummed(manifest, {**content, "progress": {**content["progress"], **progress}})
 
     def _remove_leftovers(self) -> None:
         """Removes what a process that was killed while it wrote or pruned has left."""
@@ -202,7 +202,7 @@ def load_snapshot(manifest: Path) -> Snapshot:
         UserError: a file is missing or damaged.
     """
     manifest = manifest_of(manifest)
-    described = read_sealed(manifest, must_be_sealed=True)
+    described = read_checksummed(manifest, require_checksum=True)
     kinds = {"sha256": dict, "progress": dict, "config": dict, "dataset": str}
     wrong = next((name for name, kind in kinds.items() if not isinstance(described.get(name), kind)), None)
     if wrong is not None:
@@ -232,7 +232,7 @@ def load_snapshot(manifest: Path) -> Snapshot:
 def model_of(manifest: Path) -> str | None:
     """The model that a checkpoint is of, from its manifest alone; None if that is damaged."""
     try:
-        config = read_sealed(manifest, must_be_sealed=True).get("config")
+        config = read_checksummed(manifest, require_checksum=True).get("config")
     except UserError:
         return None
     return config.get("model") if isinstance(config, dict) else None

@@ -10,10 +10,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from msdet.compat.checkpoints import refuse_old
+from msdet.compat.checkpoints import reject_old_checkpoint
 from msdet.errors import UserError
-from msdet.files import atomic_path, read_sealed, sha256_of, write_sealed
-from msdet.text import some_of
+from msdet.files import atomic_path, read_checksummed, sha256_of, write_checksummed
+from msdet.text import first_few
 
 # Entry of a card that is being replaced: the card before.
 _BEFORE = "before"
@@ -86,8 +86,8 @@ def save_weights(path: Path, tensors: Mapping[str, np.ndarray], card: Mapping[st
         _write_checkpoint(beside, tensors)
         content = {**card, "sha256": sha256_of(beside)}
         if before:
-            write_sealed(card_path(path), {**content, _BEFORE: before})
-    write_sealed(card_path(path), content)
+            write_checksummed(card_path(path), {**content, _BEFORE: before})
+    write_checksummed(card_path(path), content)
 
 
 def _card_of(path: Path) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def read_card(path: Path) -> dict[str, Any]:
     """
     if not card_path(path).is_file():
         return {}
-    card = read_sealed(card_path(path))
+    card = read_checksummed(card_path(path))
     before = card.pop(_BEFORE, {})
     expected = card.get("sha256")
     if not expected:
@@ -139,7 +139,7 @@ def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise UserError(f"checkpoint {path} does not exist")
     card = read_card(path)
     tensors = load_tensors(path)
-    refuse_old(path, tensors)
+    reject_old_checkpoint(path, tensors)
     return tensors, card
 
 
@@ -164,7 +164,7 @@ def fill_network(network: nn.Cell, tensors: Mapping[str, np.ndarray], source: Pa
     ]
     if missing or unused or reshaped:
         parts = [
-            f"{len(items)} {what}: {some_of(items)}"
+            f"{len(items)} {what}: {first_few(items)}"
             for what, items in (
                 ("tensors of the network are missing", missing),
                 ("tensors belong to no layer", unused),

@@ -146,7 +146,7 @@ _BY_MODEL: dict[str, Mapping[str, Mapping[str, str]]] = {
 _TWO_WEIGHTS = ("refinedet", "darknet53", "cspdarknet53")
 
 
-def flag_names(model: str, script: str) -> dict[str, str]:
+def flag_aliases(model: str, script: str) -> dict[str, str]:
     """Old flag -> key, for one model and one command.
 
     Args:
@@ -157,7 +157,7 @@ def flag_names(model: str, script: str) -> dict[str, str]:
     return {**_SHARED, **_BY_SCRIPT.get(script, {}), **own.get("*", {}), **own.get(script, {})}
 
 
-def file_names(model: str, script: str) -> dict[str, tuple[str, ...]]:
+def file_aliases(model: str, script: str) -> dict[str, tuple[str, ...]]:
     """Old name in a YAML file -> the keys that it sets there; none: it is known, and says nothing to this command.
 
     A file serves every command, so that a name means in it what it means in training, whichever command reads it; a
@@ -168,7 +168,7 @@ def file_names(model: str, script: str) -> dict[str, tuple[str, ...]]:
     names: dict[str, str] = {}
     for other in ("postprocess", "predict", "export", "test", "eval", "train"):
         names |= {**_BY_SCRIPT.get(other, {}), **own.get(other, {})}
-    found: dict[str, tuple[str, ...]] = {name: (key,) for name, key in {**names, **flag_names(model, "")}.items()}
+    found: dict[str, tuple[str, ...]] = {name: (key,) for name, key in {**names, **flag_aliases(model, "")}.items()}
     found |= _BOTH_SPLITS
     if model in _TWO_WEIGHTS:
         found["checkpoint_path" if script == "train" else "pre_trained"] = ()

@@ -88,14 +88,14 @@ _LAYOUTS = (
 )  # fmt: skip
 
 
-def old_layout(names: Iterable[str]) -> OldLayout | None:
+def find_old_layout(names: Iterable[str]) -> OldLayout | None:
     """The network of the old zoo whose tensors have these names, with or without prefixes of wrappers."""
     lines = "\n".join(names)
     fitting = (old for old in _LAYOUTS if all(re.search(mark, lines, re.MULTILINE) for mark in old.marks))
     return next(fitting, None)
 
 
-def refuse_old(source: Path, tensors: Mapping[str, _Shaped], model: str = "") -> None:
+def reject_old_checkpoint(source: Path, tensors: Mapping[str, _Shaped], model: str = "") -> None:
     """Refuses a checkpoint of the old zoo with the command that imports it, or with the reason why none can.
 
     Args:
@@ -106,7 +106,7 @@ def refuse_old(source: Path, tensors: Mapping[str, _Shaped], model: str = "") ->
     Raises:
         UserError: the file is of the old zoo, and not of this model.
     """
-    old = old_layout(tensors)
+    old = find_old_layout(tensors)
     if old is None:
         return
     whose = f"{source} is a checkpoint of the old model zoo, of its {old.title}"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from msdet.compat.aliases import file_names, flag_names
+from msdet.compat.aliases import file_aliases, flag_aliases
 from msdet.config.config import Config
 from msdet.config.key import NONE_WORDS, Key, keys_of
 from msdet.config.model_table import config_class, model_table
@@ -107,7 +107,7 @@ def _resolve(path: str, argv: list[str], script: str, is_command: bool = False) 
     model, model_class = _model_of(layers, _peek(argv).model)
     if not model:
         raise UsageError(f"{path}: no `model:`; name one of {', '.join(model_table())}, or a `base:` that does")
-    aliases, keys = flag_names(model, script), keys_of(model_class)
+    aliases, keys = flag_aliases(model, script), keys_of(model_class)
     values, places = _values_of_files(layers, keys, model, script)
     typed = _parse(_parser(model_class, aliases, script), argv)
     if is_command:
@@ -125,7 +125,7 @@ def _values_of_files(
     """Key -> value, and key -> where it was written, of files: of the last that says it."""
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
-    names = file_names(model, script)
+    names = file_aliases(model, script)
     for layer in layers:
         for name, (setting, value) in _assign(layer, keys, names).items():
             values[name], places[name] = value, setting.place
@@ -223,14 +223,12 @@ def _parser(
         flags = own + old
         if flags:
             # A key without effect, or of another command, is still read, to be refused by name.
-            is_explained = name in shown and (explains_all or not k.is_detail(script))
+            is_explained = name in shown and (explains_all or not k.is_advanced(script))
             meaning = _help(k, (values or {}).get(name, k.default)) if is_explained else argparse.SUPPRESS
             group = sections[k.group] if name in shown else parser
             group.add_argument(*flags, dest=name, action=_Record, metavar=_metavar(k), help=meaning, **_bare(k))
     if not explains_all:
-        parser.epilog = (
-            f"{_named_only(k for name, k in keys.items() if name in shown and k.is_detail(script))}\n\n{parser.epilog}"
-        )
+        parser.epilog = f"{_named_only(k for name, k in keys.items() if name in shown and k.is_advanced(script))}\n\n{parser.epilog}"
     return parser
 
 
@@ -282,9 +280,9 @@ def _print_help(flags: argparse.Namespace, script: str) -> None:
     layers = read_layers(flags.config) if flags.config else []
     model, model_class = _model_of(layers, flags.model)
     # As they are written: what makes values of texts is slow to import.
-    names = file_names(model, script) if model else {}
+    names = file_aliases(model, script) if model else {}
     values = {key: s.raw for layer in layers for s in layer for key in names.get(s.name, (s.name,))}
-    parser = _parser(model_class, flag_names(model, script), script, values, flags.help == "all")
+    parser = _parser(model_class, flag_aliases(model, script), script, values, flags.help == "all")
     if not model:
         parser.epilog = f"With --config configs/NAME.yaml the keys of that model are listed too.\n{parser.epilog}"
     parser.print_help()

@@ -103,7 +103,7 @@ class Config(
     else:
         quantization_aware: ClassVar[bool] = False
     # `--help` explains a model's own keys for training, and elsewhere names them only.
-    OWN_DETAIL_IN: ClassVar[tuple[str, ...]] = ("eval", "test", "predict", "export", "postprocess", "check", "browse")
+    OWN_ADVANCED_IN: ClassVar[tuple[str, ...]] = ("eval", "test", "predict", "export", "postprocess", "check", "browse")
     # Keys of all models that this one has no use for: refused, and neither listed nor saved.
     UNUSED: ClassVar[tuple[str, ...]] = ()
 

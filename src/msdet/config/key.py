@@ -21,7 +21,7 @@ import yaml
 DATA_COMMANDS = ("train", "eval", "test", "postprocess", "check", "browse", "create_data", "compare")
 TRAINING_COMMANDS = ("train", "check", "browse", "create_data")
 # Of a section that no `--help` explains, unless asked for all.
-EVERYWHERE = ("*",)
+ALL_COMMANDS = ("*",)
 
 # What says that a key is left open.
 NONE_WORDS = ("", "None", "none", "null", "~")
@@ -38,7 +38,7 @@ class Key:
     Attributes:
         group: title of its section.
         commands: that take it as a flag; empty: all. A YAML file may hold the keys of every command.
-        detail_in: commands whose `--help` only names it; `--help all` explains it.
+        advanced_in: commands whose `--help` only names it; `--help all` explains it.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Key:
     help: str
     group: str = ""
     commands: tuple[str, ...] = ()
-    detail_in: tuple[str, ...] = ()
+    advanced_in: tuple[str, ...] = ()
     choices: tuple[str, ...] | None = None
     minimum: float | None = None
     maximum: float | None = None
@@ -79,9 +79,9 @@ class Key:
         """Whether a command takes the key as a flag."""
         return not self.commands or command in self.commands
 
-    def is_detail(self, command: str) -> bool:
+    def is_advanced(self, command: str) -> bool:
         """Whether the `--help` of a command only names it."""
-        return command in self.detail_in or self.detail_in == EVERYWHERE
+        return command in self.advanced_in or self.advanced_in == ALL_COMMANDS
 
     def expected(self) -> str:
         """What the key takes, in words, e.g. `takes a number from 0 to 1`."""
@@ -166,7 +166,7 @@ def _keys_of(config_class: type) -> Mapping[str, Key]:
             field.default,
             group=title_of(section),
             commands=section.__dict__.get("COMMANDS", ()),
-            detail_in=section.__dict__.get("DETAIL_IN", getattr(section, "OWN_DETAIL_IN", ())),
+            advanced_in=section.__dict__.get("ADVANCED_IN", getattr(section, "OWN_ADVANCED_IN", ())),
             **field.metadata,
         )
     return types.MappingProxyType(keys)

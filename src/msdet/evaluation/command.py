@@ -16,7 +16,7 @@ from msdet.evaluation.detection_table import read_detections
 from msdet.evaluation.evaluator import Evaluator
 from msdet.evaluation.predictor import CheckpointPredictor
 from msdet.evaluation.reuse import DETECTIONS, earlier_detections, origin_of, save_origin
-from msdet.files import atomic_path, make_folder, stamped_folder
+from msdet.files import atomic_path, make_unique_folder, timestamped_folder
 from msdet.models.recipe import get_recipe, task_of
 from msdet.runtime.modelarts import on_modelarts
 from msdet.runtime.start import start_logging
@@ -68,7 +68,7 @@ def evaluate(cfg: Config) -> int:
 
 def _score_result_file(cfg: Config) -> int:
     """Neither a network nor images are needed, unless they are to be drawn."""
-    folder = stamped_folder(Path(cfg.log_path), "eval")
+    folder = timestamped_folder(Path(cfg.log_path), "eval")
     start_logging(folder / "log.txt")
     dataset, cfg = open_detection_dataset(cfg, "val", need_images=False)
     task = DetectionTask(get_recipe(cfg), dataset)
@@ -117,7 +117,7 @@ def pack(predictions: Path, name: str) -> Path:
 def _opened(cfg: Config, root: Path, split: str) -> Session:
     """A session with a new folder below `root`, the weights of `pretrained` and a split of the dataset."""
     session = Session(cfg, "evaluate")
-    session.log_to(Path(session.runtime.by_master(lambda: str(_new_folder(root, split)))))
+    session.log_to(Path(session.runtime.on_master(lambda: str(_new_folder(root, split)))))
     session.load_weights()
     session.open_dataset(split)
     return session
@@ -125,8 +125,8 @@ def _opened(cfg: Config, root: Path, split: str) -> Session:
 
 def _new_folder(root: Path, split: str) -> Path:
     if split == "test":
-        return make_folder(root, f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}")
-    return stamped_folder(root, "eval")
+        return make_unique_folder(root, f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}")
+    return timestamped_folder(root, "eval")
 
 
 def _run(session: Session, task: Task, file: Path) -> Any:

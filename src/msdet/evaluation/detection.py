@@ -20,7 +20,7 @@ from msdet.evaluation.task import Task
 from msdet.evaluation.voc import VocResult, score_voc
 from msdet.ops.postprocess import Detections, postprocess, warm_up
 from msdet.session.datasets import evaluation_loader
-from msdet.text import some_of
+from msdet.text import first_few
 
 if TYPE_CHECKING:
     from msdet.data.dataset import DetectionDataset
@@ -134,7 +134,7 @@ class DetectionTask(Task[Detections, DetectionTable, CocoResult]):
             key = "result_view" if cfg.result_view else "draw_images"
             raise UserError(
                 f"{cfg.where(key)} draws on the images, but {len(missing)} of {len(paths)} are missing: "
-                f"{some_of(missing, 3)}. Without it none is needed"
+                f"{first_few(missing, 3)}. Without it none is needed"
             )
 
     def _draw(self, collected: DetectionTable, folder: Path) -> None:

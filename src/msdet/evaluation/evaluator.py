@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tqdm import tqdm
 
-from msdet.runtime.start import beat
+from msdet.runtime.start import touch_heartbeat
 from msdet.runtime.stop import StopRequest
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Evaluator(Generic[PredictorT]):
         """Yields (position in the dataset, what was found) for every image of this rank; None for one that could not
         be read."""
         for batch in self._batches():
-            beat()
+            touch_heartbeat()
             found = self.task.read(batch, self.predictor.predict(batch))
             for index, one in zip(batch.indices.tolist(), found, strict=True):
                 yield index, None if index in self.loader.bad else one

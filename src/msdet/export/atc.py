@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from msdet.export.form import Form
+from msdet.export.spec import ExportSpec
 
 # Names of precision modes: MindSpore Lite's, and what atc calls them ("Ascend Conversion Tool Description" of Lite).
 PRECISION_MODES = {
@@ -17,23 +17,23 @@ PRECISION_MODES = {
 }
 
 
-def atc_command(path: Path, form: Form, precision_mode: str, soc_version: str = "Ascend310") -> str:
+def atc_command(path: Path, spec: ExportSpec, precision_mode: str, soc_version: str = "Ascend310") -> str:
     """The command line, after a comment that says what it takes.
 
     atc reads ONNX and AIR; for a MINDIR file the command names the ONNX file that export.py writes beside it.
 
     Args:
         path: .mindir, .onnx or .air.
-        form: what is inside.
+        spec: what is inside.
         precision_mode: a key of `PRECISION_MODES`.
         soc_version: of the chip, as `npu-smi info` shows it: Ascend310, Ascend310P3, ...
     """
     model = path if path.suffix in (".onnx", ".air") else path.with_suffix(".onnx")
     # .om files have a fixed batch.
-    batch = form.batch_size or 1
+    batch = spec.batch_size or 1
     shapes = ";".join(
         f"{name}:{','.join(str(batch if side is None else side) for side in shape)}"
-        for name, shape, _ in form.input_specs()
+        for name, shape, _ in spec.input_specs()
     )
     arguments = [
         "atc",

@@ -16,15 +16,15 @@ import numpy as np
 from mindspore import Tensor
 
 from msdet.errors import UsageError
-from msdet.export.form import DeployCell, as_arrays
-from msdet.export.formats.exporter import Exporter, cell_to_write, kind_of
+from msdet.export.formats.exporter import Exporter, cell_to_write, quantization_kind
 from msdet.export.formats.onnx_file import write_float_onnx
-from msdet.export.formats.table import EXPORTERS, exporter_of
-from msdet.export.fp16 import HalfReport, compare_half, run_in_half
-from msdet.export.int8.post_training import calibration_pictures
+from msdet.export.formats.table import EXPORTERS, get_exporter
+from msdet.export.fp16 import Float16Report, compare_float16, run_in_float16
+from msdet.export.int8.post_training import open_calibration_images
 from msdet.export.prepared import Prepared, prepare
 from msdet.export.sidecar import sidecar_path, write_sidecar
-from msdet.export.verify import Agreement, compare_boxes, compare_outputs
+from msdet.export.spec import DeployCell, to_arrays
+from msdet.export.verify import VerificationReport, compare_boxes, compare_outputs
 from msdet.files import atomic_path, sha256_of
 from msdet.runtime.start import start, start_logging
 from msdet.text import writable_path
@@ -48,20 +48,20 @@ def export(cfg: Config) -> int:
     start_logging(None)
     # The file is compared with the checkpoint: in full float32, whatever training computes convolutions in.
     runtime = start(cfg.replace(allow_hf32=False))
-    exporter = exporter_of(cfg)
+    exporter = get_exporter(cfg)
     exporter.check(cfg, runtime.device)
     target = target_path(cfg)
     prepared = prepare(cfg)
-    if kind_of(prepared.cfg, exporter) == "ptq":
+    if quantization_kind(prepared.cfg, exporter) == "ptq":
         # Writing the float file takes minutes: what is wrong with the pictures is told before.
-        calibration_pictures(prepared.cfg)
-    form = prepared.form()
+        open_calibration_images(prepared.cfg)
+    spec = prepared.spec()
     with atomic_path(target) as beside, writable_path(beside, _MINDSPORE_TAKES.fullmatch) as file:
-        arrays = prepared.inputs(form)
-        ours = as_arrays(DeployCell(prepared.recipe, prepared.network, form)(*map(Tensor, arrays)))
+        arrays = prepared.inputs(spec)
+        ours = to_arrays(DeployCell(prepared.recipe, prepared.network, spec)(*map(Tensor, arrays)))
         agreement = write_and_verify(prepared, exporter, Path(file), arrays, ours)
         half = in_float16(prepared, exporter, Path(file), arrays, ours) if cfg.emulate_float16 else {}
-    write_sidecar(target, sidecar_of(prepared, exporter, agreement, half))
+    write_sidecar(target, sidecar_content(prepared, exporter, agreement, half))
     verified = agreement or f"{cfg.file_format} cannot be loaded to verify it"
     log.info("%s: %.1f MB; %s", target, target.stat().st_size / 1e6, verified)
     for mode, report in half.items():
@@ -78,7 +78,7 @@ def target_path(cfg: Config) -> Path:
     Raises:
         UsageError: the name has the suffix of another format.
     """
-    suffix = exporter_of(cfg).suffix
+    suffix = get_exporter(cfg).suffix
     path = Path(cfg.file_name or cfg.model)
     other = next((name for name, exporter in EXPORTERS.items() if exporter.suffix == path.suffix != suffix), "")
     if other:
@@ -91,7 +91,7 @@ def target_path(cfg: Config) -> Path:
 
 def write_and_verify(
     prepared: Prepared, exporter: Exporter, path: Path, arrays: Sequence[np.ndarray], ours: list[np.ndarray]
-) -> Agreement | None:
+) -> VerificationReport | None:
     """Writes the file, loads it again and compares it with the network; None where nothing can load it.
 
     Args:
@@ -102,34 +102,34 @@ def write_and_verify(
     Raises:
         UserError: it does not match.
     """
-    form, kind = prepared.form(), kind_of(prepared.cfg, exporter)
-    log.info("writing %s (%s) for %d x %d px", prepared.cfg.file_format, kind, *form.size)
-    int8 = exporter.write(prepared, form, kind, path, arrays, prepared.output_names(form, len(ours)))
+    spec, kind = prepared.spec(), quantization_kind(prepared.cfg, exporter)
+    log.info("writing %s (%s) for %d x %d px", prepared.cfg.file_format, kind, *spec.size)
+    int8 = exporter.write(prepared, spec, kind, path, arrays, prepared.output_names(spec, len(ours)))
     theirs = exporter.run(path, arrays)
     if theirs is None:
         return None
     outputs = compare_outputs(ours, theirs, exporter.tolerance(kind, prepared.recipe.EXPORT_TOLERANCE))
     if int8 is not None:
         # Rounding moves boxes by more than another kernel does; `msdet compare` scores such files instead.
-        return Agreement(outputs, int8=int8)
+        return VerificationReport(outputs, int8=int8)
     if prepared.recipe.task != "detect":
-        return Agreement(outputs)
-    finish = prepared.finisher(form)
+        return VerificationReport(outputs)
+    finish = prepared.finisher(spec)
     ours, theirs = finish(ours), finish(theirs)
     threshold = prepared.recipe.postprocess_options().score_threshold
-    return Agreement(outputs, *compare_boxes(ours, theirs, threshold, form.size))
+    return VerificationReport(outputs, *compare_boxes(ours, theirs, threshold, spec.size))
 
 
 def in_float16(
     prepared: Prepared, exporter: Exporter, path: Path, arrays: Sequence[np.ndarray], ours: list[np.ndarray]
-) -> dict[str, HalfReport]:
+) -> dict[str, Float16Report]:
     """What each precision mode of Ascend does to what was written to `path`; nothing of a file for int8 kernels of
     onnxruntime, whose operators are none of Ascend's.
 
     Files of other formats are written once more as ONNX for it: the same cell, with the same weights. The arguments are
     those of `write_and_verify`.
     """
-    form, kind = prepared.form(), kind_of(prepared.cfg, exporter)
+    spec, kind = prepared.spec(), quantization_kind(prepared.cfg, exporter)
     onnx = EXPORTERS["ONNX"]
     if exporter is onnx and kind != "float":
         return {}
@@ -137,26 +137,28 @@ def in_float16(
         file = path
         if exporter is not onnx:
             file = Path(folder) / "model.onnx"
-            names = prepared.output_names(form, len(ours))
-            write_float_onnx(cell_to_write(prepared, form, kind), form, file, arrays, names)
-        results = run_in_half(file, arrays)
+            names = prepared.output_names(spec, len(ours))
+            write_float_onnx(cell_to_write(prepared, spec, kind), spec, file, arrays, names)
+        results = run_in_float16(file, arrays)
     threshold = prepared.recipe.postprocess_options().score_threshold if prepared.recipe.task == "detect" else 0.0
-    finish = prepared.finisher(form)
-    return {mode: compare_half(finish(ours), finish(theirs), threshold, form.size) for mode, theirs in results.items()}
+    finish = prepared.finisher(spec)
+    return {
+        mode: compare_float16(finish(ours), finish(theirs), threshold, spec.size) for mode, theirs in results.items()
+    }
 
 
-def sidecar_of(
-    prepared: Prepared, exporter: Exporter, agreement: Agreement | None, half: Mapping[str, HalfReport]
+def sidecar_content(
+    prepared: Prepared, exporter: Exporter, agreement: VerificationReport | None, half: Mapping[str, Float16Report]
 ) -> dict[str, Any]:
     """All that running the file needs to know, and what was verified."""
-    form, kind = prepared.form(), kind_of(prepared.cfg, exporter)
+    spec, kind = prepared.spec(), quantization_kind(prepared.cfg, exporter)
     cell_inputs = [
-        {"name": name, "shape": list(shape), "dtype": str(dtype).lower()} for name, shape, dtype in form.input_specs()
+        {"name": name, "shape": list(shape), "dtype": str(dtype).lower()} for name, shape, dtype in spec.input_specs()
     ]
     card = {key: value for key, value in prepared.card.items() if key != "sha256"}
     return {
         "format": prepared.cfg.file_format,
-        "form": form.to_dict(),
+        "form": spec.to_dict(),
         "inputs": cell_inputs,
         "config": card,
         "checkpoint": {"file": prepared.source.name, "sha256": sha256_of(prepared.source)},

@@ -29,7 +29,7 @@ _MATRIX_OPERATORS = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
 
 
 @dataclass(frozen=True)
-class HalfReport:
+class Float16Report:
     """What a precision mode does to the results of a file, against its own float32.
 
     Attributes:
@@ -56,9 +56,9 @@ class HalfReport:
         return f"{boxes}scores within {self.score:.1e}"
 
 
-def compare_half(
+def compare_float16(
     ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], threshold: float, size: tuple[int, int]
-) -> HalfReport:
+) -> Float16Report:
     """Holds results in a precision mode against those in float32.
 
     Args:
@@ -68,17 +68,17 @@ def compare_half(
         size: (h, w) of the input.
     """
     if any(np.isnan(array).any() for array in theirs):
-        return HalfReport(False, 0, 0.0, 0.0)
+        return Float16Report(False, 0, 0.0, 0.0)
     score = float(np.abs(ours[-1] - theirs[-1]).max(initial=0))
     if len(ours) == 1:
-        return HalfReport(True, 0, 0.0, score)
+        return Float16Report(True, 0, 0.0, score)
     limit = np.array([size[1], size[0]] * 2, np.float32)
     rows = ((ours[1] > threshold) & (theirs[1] > threshold)).any(-1)
     corners = np.abs(np.clip(ours[0], 0, limit) - np.clip(theirs[0], 0, limit))[rows]
-    return HalfReport(True, int(rows.sum()), float(corners.max(initial=0)), score)
+    return Float16Report(True, int(rows.sum()), float(corners.max(initial=0)), score)
 
 
-def run_in_half(path: Path, arrays: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
+def run_in_float16(path: Path, arrays: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
     """What a float32 ONNX file gives in each of `MODES`, for inputs in the order of the file's."""
     import onnx
     import onnxruntime
@@ -89,14 +89,14 @@ def run_in_half(path: Path, arrays: Sequence[np.ndarray]) -> dict[str, list[np.n
         options = onnxruntime.SessionOptions()
         # Weights that are rounded need not be reported.
         options.log_severity_level = 3
-        rounded = in_half(model, mode).SerializeToString()
+        rounded = round_to_float16(model, mode).SerializeToString()
         session = onnxruntime.InferenceSession(rounded, options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
         results[mode] = session.run(None, dict(zip(names, arrays, strict=True)))
     return results
 
 
-def in_half(model: ModelProto, mode: str) -> ModelProto:
+def round_to_float16(model: ModelProto, mode: str) -> ModelProto:
     """A copy of a float32 model that rounds as a precision mode does.
 
     Args:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
 
-def polish(path: Path, input_names: list[str], output_names: list[str]) -> None:
+def finalize_onnx(path: Path, input_names: list[str], output_names: list[str]) -> None:
     """Names inputs and outputs, turns max(x, slope * x) into LeakyRelu, repairs Round, and checks the file.
 
-    In onnxruntime on CPU the LeakyRelu operator makes YOLOv3 a sixth faster than the form with max, and an int8
+    In onnxruntime on CPU the LeakyRelu operator makes YOLOv3 a sixth faster than the spec with max, and an int8
     quantiser knows it.
 
     Raises:
@@ -23,7 +23,7 @@ def polish(path: Path, input_names: list[str], output_names: list[str]) -> None:
     import onnx
 
     model = onnx.load(str(path))
-    merge_leaky_relu(model)
+    fuse_leaky_relu(model)
     for node in model.graph.node:
         if node.op_type == "Round":
             # MindSpore hands its number of decimals on, which ONNX does not know.
@@ -33,7 +33,7 @@ def polish(path: Path, input_names: list[str], output_names: list[str]) -> None:
     onnx.save(model, str(path))
 
 
-def merge_leaky_relu(model: ModelProto) -> int:
+def fuse_leaky_relu(model: ModelProto) -> int:
     """Replaces Max(x, Mul(x, slope)) with 0 < slope < 1 by LeakyRelu; returns how many there were."""
     from onnx import helper
 

@@ -13,8 +13,8 @@ from mindspore import Tensor, nn
 from msdet.checkpoints.card import apply_card
 from msdet.checkpoints.weights_file import fill_network, load_weights, tensors_of
 from msdet.errors import UsageError
-from msdet.export.form import Finish, Form, as_arrays
 from msdet.export.sample_images import sample_images
+from msdet.export.spec import DecoderCell, ExportSpec, to_arrays
 from msdet.models.recipe import get_recipe
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class Prepared:
     card: Mapping[str, Any]
     source: Path
 
-    def form(self) -> Form:
+    def spec(self) -> ExportSpec:
         """What the configuration wants inside the file."""
         cfg = self.cfg
         valid = cfg.keep_preprocess and self.recipe.build_preprocess().uses_valid_sizes
-        return Form(cfg.testing_size, cfg.export_batch_size, cfg.keep_preprocess, cfg.keep_detect, valid)
+        return ExportSpec(cfg.testing_size, cfg.export_batch_size, cfg.keep_preprocess, cfg.keep_detect, valid)
 
     def copy(self) -> nn.Cell:
         """The network once more, with the same weights, to be changed."""
@@ -55,24 +55,24 @@ class Prepared:
         fill_network(network, tensors_of(self.network), self.source)
         return network.set_train(False)
 
-    def inputs(self, form: Form) -> list[np.ndarray]:
+    def inputs(self, spec: ExportSpec) -> list[np.ndarray]:
         """Sample images as the file takes them."""
-        images, valid = sample_images(form.batch_size or _ANY_BATCH, form.size)
+        images, valid = sample_images(spec.batch_size or _ANY_BATCH, spec.size)
         normalised = self.recipe.build_preprocess()(Tensor(images), Tensor(valid)).asnumpy()
-        return form.inputs(images, valid, normalised)
+        return spec.inputs(images, valid, normalised)
 
-    def finisher(self, form: Form) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+    def finisher(self, spec: ExportSpec) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
         """Function to boxes and scores, or probabilities, from what comes out of the file, also without decoder."""
-        if form.detect:
+        if spec.detect:
             return lambda outputs: outputs
-        finish = Finish(self.recipe, form.size)
-        return lambda outputs: as_arrays(finish(*map(Tensor, outputs)))
+        finish = DecoderCell(self.recipe, spec.size)
+        return lambda outputs: to_arrays(finish(*map(Tensor, outputs)))
 
-    def output_names(self, form: Form, count: int) -> list[str]:
+    def output_names(self, spec: ExportSpec, count: int) -> list[str]:
         """Names of the `count` outputs of the file."""
         if self.recipe.task != "detect":
-            return ["probabilities" if form.detect else "logits"]
-        return ["boxes", "scores"] if form.detect else [f"raw_{i}" for i in range(count)]
+            return ["probabilities" if spec.detect else "logits"]
+        return ["boxes", "scores"] if spec.detect else [f"raw_{i}" for i in range(count)]
 
 
 def prepare(cfg: Config) -> Prepared:

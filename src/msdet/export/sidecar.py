@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from msdet.errors import UserError
-from msdet.export.form import Form
+from msdet.export.spec import ExportSpec
 from msdet.files import read_json, sha256_of, write_json
 
 
@@ -21,7 +21,7 @@ def write_sidecar(file: Path, content: Mapping[str, Any]) -> None:
     write_json(sidecar_path(file), {**content, "sha256": sha256_of(file)})
 
 
-def read_sidecar(file: Path) -> tuple[dict[str, Any], Form]:
+def read_sidecar(file: Path) -> tuple[dict[str, Any], ExportSpec]:
     """Reads a file's sidecar and verifies the file against it; that of an .om is of the ONNX or AIR file which atc made
     it of, whose checksum is not the .om's.
 
@@ -42,7 +42,7 @@ def read_sidecar(file: Path) -> tuple[dict[str, Any], Form]:
         )
     content = read_json(path)
     try:
-        form = Form.from_dict(content["form"])
+        spec = ExportSpec.from_dict(content["form"])
         expected = content["sha256"]
         content["config"]["model"]
     except (KeyError, TypeError, ValueError) as error:
@@ -52,4 +52,4 @@ def read_sidecar(file: Path) -> tuple[dict[str, Any], Form]:
             f"{file} is not the file that {path.name} describes (sha256 differs): it was damaged or replaced. "
             "Nothing of it was run. Export it again, or copy both files together."
         )
-    return content, form
+    return content, spec

@@ -29,7 +29,7 @@ class Int8Report:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class VerificationReport:
     """How far an exported file is from its checkpoint.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from msdet.checkpoints.weights_file import fill_network, load_tensors, load_weights, save_weights
-from msdet.compat.checkpoints import refuse_old
+from msdet.compat.checkpoints import reject_old_checkpoint
 from msdet.data.class_lists import published_classes
 from msdet.errors import UsageError, UserError
 from msdet.files import sha256_of
@@ -19,7 +19,7 @@ from msdet.importers.mapping import Mapped, map_darknet, map_named, part_of, siz
 from msdet.importers.torch_file import read_safetensors, read_torch
 from msdet.models.recipe import get_recipe, task_of
 from msdet.models.weight_names import DarknetSource, NamedSource
-from msdet.text import some_of
+from msdet.text import first_few
 
 if TYPE_CHECKING:
     from msdet.config import Config
@@ -56,7 +56,7 @@ def import_weights(
     others: list[str] = []
     kind, content = _read(source, container, others)
     if kind == "mindspore":
-        refuse_old(source, content, cfg.model)
+        reject_old_checkpoint(source, content, cfg.model)
     cfg = _in_floats(cfg)
     chosen = _choose(get_recipe(cfg), kind, content, source, layout)
     cfg = _with_classes(_with_settings(cfg, chosen.settings, chosen.name))
@@ -174,7 +174,7 @@ def _check_finite(mapped: Mapped, source: Path) -> None:
     ]
     if broken:
         raise UserError(
-            f"{source} holds numbers that are not finite, in {some_of(broken)}: it is damaged, of another network, or "
+            f"{source} holds numbers that are not finite, in {first_few(broken)}: it is damaged, of another network, or "
             "its training has diverged"
         )
 
@@ -184,4 +184,4 @@ def _verify(output: Path, mapped: Mapped) -> None:
     tensors, _ = load_weights(output)
     different = [name for name, value in mapped.tensors.items() if not np.array_equal(tensors[name], value)]
     if different:
-        raise UserError(f"{output} differs from what was written, in {some_of(different)}: is the disk broken?")
+        raise UserError(f"{output} differs from what was written, in {first_few(different)}: is the disk broken?")

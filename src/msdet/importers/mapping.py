@@ -15,7 +15,7 @@ from msdet.errors import UsageError, UserError
 from msdet.importers.darknet_file import DarknetFile
 from msdet.layers.conv import ConvBnAct
 from msdet.models.weight_names import DarknetSource, NamedSource
-from msdet.text import some_of
+from msdet.text import first_few
 
 # What training leaves in a file beside the network: the optimiser's state, counters.
 _OPTIMISER = r"(moments|moment1|moment2|accum|velocity|ema)\..*|((global|current_iterator)_)?(step|epoch_num|step_num)"
@@ -123,11 +123,11 @@ def map_named(
     unmapped = [name for name in own if name not in names.values()]
     has_backbone_alone = all(name.startswith("backbone.") for name in names.values())
     if unmapped and not has_backbone_alone:
-        raise ValueError(f"layout {source.name} names no source for {some_of(unmapped)}")
+        raise ValueError(f"layout {source.name} names no source for {first_few(unmapped)}")
     if unmapped and mapped.tensors:
         raise UsageError(f"{path} holds a backbone alone (layout {source.name}): add --partial backbone")
     problems = [
-        f"{len(items)} {what}: {some_of(items)}"
+        f"{len(items)} {what}: {first_few(items)}"
         for what, items in (
             ("tensors are missing in the file", missing),
             ("tensors of the file belong to no layer", unknown),

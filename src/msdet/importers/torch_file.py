@@ -20,7 +20,7 @@ import numpy as np
 from msdet.errors import UserError
 from msdet.importers.darknet_file import read_bytes
 from msdet.importers.pickle_data import Name, PickleReader, RefusedPickle, plain_dict
-from msdet.text import some_of
+from msdet.text import first_few
 
 log = logging.getLogger(__name__)
 
@@ -275,7 +275,7 @@ def _weights_in(content: Any, container: str, others: list[str]) -> dict[str, _V
         raise RefusedPickle(f"{what} (but {type(content).__name__}: {listed}; --container takes one of them)")
     others += [f"{key or 'the file itself'}: {name}" for key in found if key != choice for name in found[key]]
     if besides := _no_tensors(content, found):
-        log.info("besides tensors the file holds %s", some_of(besides))
+        log.info("besides tensors the file holds %s", first_few(besides))
     if len(found) > 1:
         listed = ", ".join(f"{key or 'its own'} ({len(tensors)} tensors)" for key, tensors in found.items())
         log.info("the file holds %s: %s is taken, --container takes another", listed, choice or "its own")

@@ -17,9 +17,9 @@ import numpy as np
 
 from msdet.errors import UserError
 from msdet.export.atc import PRECISION_MODES
-from msdet.inference.runners import ExportedRunner, unloadable
-from msdet.runtime.ranks import card_of
-from msdet.runtime.start import device_asked
+from msdet.inference.runners import ExportedRunner, loading_error
+from msdet.runtime.ranks import device_id_of
+from msdet.runtime.start import requested_device
 from msdet.text import readable_path
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ class LiteRunner(ExportedRunner):
             ) from error
         super().__init__(path, cfg)
         context = lite.Context()
-        on_cpu = device_asked(cfg) == "CPU"
+        on_cpu = requested_device(cfg) == "CPU"
         context.target = ["cpu" if on_cpu else "ascend"]
         if not on_cpu:
-            context.ascend.device_id = card_of(cfg)
+            context.ascend.device_id = device_id_of(cfg)
             context.ascend.precision_mode = cfg.precision_mode
             _warn_of_half(path, self.sidecar, cfg.precision_mode)
         self.model = lite.Model()
@@ -53,7 +53,7 @@ class LiteRunner(ExportedRunner):
             with readable_path(path, copy=True) as name:
                 self.model.build_from_file(name, lite.ModelType.MINDIR, context)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise unloadable(path, error) from error
+            raise loading_error(path, error) from error
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         inputs = self.model.get_inputs()
@@ -80,9 +80,9 @@ class OmRunner(ExportedRunner):
         _warn_of_half(path, self.sidecar, cfg.precision_mode)
         try:
             with readable_path(path, copy=True) as name:
-                self.session = InferSession(device_id=card_of(cfg), model_path=name)
+                self.session = InferSession(device_id=device_id_of(cfg), model_path=name)
         except (RuntimeError, ValueError) as error:
-            raise unloadable(path, error) from error
+            raise loading_error(path, error) from error
         _check_inputs(path, self.session.get_inputs(), self.sidecar["inputs"], self.batch_size)
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:

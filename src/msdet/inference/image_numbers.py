@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from msdet.data.transforms.resize import Geometry
 
 
-class ResultNumbers:
+class ImageNumbering:
     """Which number an image bears in `..._NUMBER_K.bin`, and whether it is the image that was run.
 
     Args:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from msdet.data.class_lists import COCO_CATEGORIES, COCO_NAMES
 from msdet.data.images.sources import Frame, FrameSource, open_source
 from msdet.errors import UsageError, UserError
-from msdet.files import atomic_path, stamped_folder
+from msdet.files import atomic_path, timestamped_folder
 from msdet.inference.open_runner import host_config, open_runner
 from msdet.inference.runners import Runner
 from msdet.models.recipe import get_recipe
@@ -56,7 +56,7 @@ def predict(cfg: Config) -> int:
     start_logging(None)
     start(host_config(cfg, Path(cfg.pretrained)))
     media = open_source(cfg.source, cfg.max_image_pixels, cfg.max_frames)
-    folder = Path(cfg.output) if cfg.output else stamped_folder(Path(cfg.log_path), "predict")
+    folder = Path(cfg.output) if cfg.output else timestamped_folder(Path(cfg.log_path), "predict")
     if cfg.save_pictures and folder.resolve() in media.folders:
         raise UsageError(
             f"--output {folder} is a folder that {cfg.source} lies in: drawn pictures would take the place of the "

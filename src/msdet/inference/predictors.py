@@ -10,16 +10,16 @@ from mindspore import Tensor
 
 from msdet.data.transforms.augment import Resize
 from msdet.errors import UserError
-from msdet.export.form import Finish, as_arrays
-from msdet.inference.image_numbers import ResultNumbers
-from msdet.inference.result_files import ResultFiles, file_names, read_bins, result_files
-from msdet.inference.unread import UnreadLoader, unread_images
+from msdet.export.spec import DecoderCell, to_arrays
+from msdet.inference.image_numbers import ImageNumbering
+from msdet.inference.imageless_loader import ImagelessLoader, imageless_detection_loader
+from msdet.inference.result_files import ResultFiles, read_bins, result_files, result_names
 
 if TYPE_CHECKING:
     from msdet.data.dataset import DetectionDataset
     from msdet.data.formats.imagefolder import ImageFolder
+    from msdet.inference.imageless_loader import ImagelessBatch
     from msdet.inference.runners import Runner
-    from msdet.inference.unread import UnreadBatch
     from msdet.models.recipe import Recipe
 
 
@@ -38,7 +38,7 @@ class RunnerPredictor:
         return self.runner.predict(batch.images, batch.valid_sizes)
 
 
-class DetectionFiles:
+class DetectionFilePredictor:
     """The result files of another program, raw maps or boxes and scores; images are not read, as their sizes are
     enough.
 
@@ -57,17 +57,17 @@ class DetectionFiles:
         cfg, place = recipe.cfg, recipe.eval_pipeline().place
         assert isinstance(place, Resize), "detectors are evaluated without chance"
         self.dataset = dataset
-        self.files = ResultFiles(Path(cfg.result_path), image_names(dataset))
-        self.numbers = ResultNumbers(cfg, dataset)
+        self.files = ResultFiles(Path(cfg.result_path), detection_result_names(dataset))
+        self.numbers = ImageNumbering(cfg, dataset)
         self.size = cfg.testing_size
-        self.loader = unread_images(dataset, place, self.size)
+        self.loader = imageless_detection_loader(dataset, place, self.size)
         network = recipe.build_network().set_train(False)
-        self.finish = Finish(recipe, self.size)
-        raw = as_arrays(network(Tensor(np.zeros((1, 3, *self.size), np.float32))))
+        self.finish = DecoderCell(recipe, self.size)
+        raw = to_arrays(network(Tensor(np.zeros((1, 3, *self.size), np.float32))))
         self.raw_shapes = [map_.shape for map_ in raw]
-        self.final_shapes = [array.shape for array in as_arrays(self.finish(*map(Tensor, raw)))]
+        self.final_shapes = [array.shape for array in to_arrays(self.finish(*map(Tensor, raw)))]
 
-    def predict(self, batch: UnreadBatch) -> tuple[np.ndarray, ...]:
+    def predict(self, batch: ImagelessBatch) -> tuple[np.ndarray, ...]:
         """See `Predictor`.
 
         Raises:
@@ -80,7 +80,7 @@ class DetectionFiles:
         final = read_bins(paths, self.final_shapes)
         raw = read_bins(paths, self.raw_shapes)
         if raw is not None:
-            return tuple(as_arrays(self.finish(*map(Tensor, raw))))
+            return tuple(to_arrays(self.finish(*map(Tensor, raw))))
         if final is not None:
             return tuple(final)
         sizes = ", ".join(f"{path.name} {path.stat().st_size}" for path in paths)
@@ -91,7 +91,7 @@ class DetectionFiles:
         )
 
 
-class ClassificationFiles:
+class ClassificationFilePredictor:
     """The result files of another program: `NAME_0.bin` holds the C probabilities or logits of an image, which is not
     read itself. Which of both does not matter: places and accuracies are the same.
 
@@ -110,10 +110,10 @@ class ClassificationFiles:
         self.dataset = dataset
         self.folder = Path(recipe.cfg.result_path)
         self.files = result_files(self.folder)
-        self.names = file_names(dataset.files, dataset.root)
-        self.loader = UnreadLoader(dataset.files)
+        self.names = result_names(dataset.files, dataset.root)
+        self.loader = ImagelessLoader(dataset.files)
 
-    def predict(self, batch: UnreadBatch) -> tuple[np.ndarray, ...]:
+    def predict(self, batch: ImagelessBatch) -> tuple[np.ndarray, ...]:
         """See `Predictor`.
 
         Raises:
@@ -133,8 +133,8 @@ class ClassificationFiles:
         return (arrays[0],)
 
 
-def image_names(dataset: DetectionDataset) -> list[str]:
-    """The NAME of each image of a detector's dataset; see `file_names`."""
+def detection_result_names(dataset: DetectionDataset) -> list[str]:
+    """The NAME of each image of a detector's dataset; see `result_names`."""
     root = dataset.image_dir
     paths = [sample.image_path for sample in dataset.samples]
-    return file_names([path.relative_to(root) if path.is_relative_to(root) else path for path in paths], root)
+    return result_names([path.relative_to(root) if path.is_relative_to(root) else path for path in paths], root)

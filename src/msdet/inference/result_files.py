@@ -15,7 +15,7 @@ _BIN = re.compile(r"(?P<name>.+)_(?P<output>\d+)\.bin")
 _NUMBERED = re.compile(r".*_(?P<number>\d+)")
 
 
-def file_names(images: Sequence[str | Path], place: Path) -> list[str]:
+def result_names(images: Sequence[str | Path], place: Path) -> list[str]:
     """The NAME of each image in `NAME.bin` and `NAME_K.bin`: its own, or FOLDER_NAME where several folders have one.
 
     Args:

@@ -15,9 +15,9 @@ from mindspore import Tensor, nn
 from msdet.checkpoints.card import apply_card
 from msdet.checkpoints.weights_file import fill_network, load_weights
 from msdet.errors import UsageError, UserError
-from msdet.export.form import DeployCell, Finish, Form, as_arrays
 from msdet.export.onnx_session import session_options
 from msdet.export.sidecar import read_sidecar
+from msdet.export.spec import DecoderCell, DeployCell, ExportSpec, to_arrays
 from msdet.models.recipe import get_recipe
 from msdet.text import readable_path
 
@@ -33,24 +33,24 @@ class Runner(ABC):
     Attributes:
         cfg: configuration, after what the file says of itself.
         card: model, class names, category ids, preprocessing.
-        form: what the file takes and gives.
+        spec: what the file takes and gives.
         size: (h, w) of the input in px.
         batch_size: images a call of the file; 0 = any. `predict` takes any number.
     """
 
-    def __init__(self, cfg: Config, card: Mapping[str, Any], form: Form) -> None:
+    def __init__(self, cfg: Config, card: Mapping[str, Any], spec: ExportSpec) -> None:
         self.cfg = cfg
         self.card = card
-        self.form = form
-        self.size = form.size
-        self.batch_size = form.batch_size
+        self.spec = spec
+        self.size = spec.size
+        self.batch_size = spec.batch_size
         recipe = get_recipe(cfg)
-        self._preprocess = None if form.preprocess else recipe.build_preprocess()
-        self._finish = None if form.detect else Finish(recipe, form.size)
+        self._preprocess = None if spec.preprocess else recipe.build_preprocess()
+        self._finish = None if spec.detect else DecoderCell(recipe, spec.size)
 
     @abstractmethod
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Runs the file once on the arrays that its form asks for."""
+        """Runs the file once on the arrays that its spec asks for."""
 
     def predict(self, images: np.ndarray, valid_sizes: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
         """Runs any number of images.
@@ -84,9 +84,9 @@ class Runner(ABC):
         normalised = None
         if self._preprocess is not None:
             normalised = self._preprocess(Tensor(images), Tensor(valid_sizes)).asnumpy()
-        outputs = self.forward(self.form.inputs(images, valid_sizes, normalised))
+        outputs = self.forward(self.spec.inputs(images, valid_sizes, normalised))
         if self._finish is not None:
-            outputs = as_arrays(self._finish(*map(Tensor, outputs)))
+            outputs = to_arrays(self._finish(*map(Tensor, outputs)))
         return [output[:count] for output in outputs]
 
     def close(self) -> None:  # noqa: B027 (most have nothing to do)
@@ -110,15 +110,15 @@ class CheckpointRunner(Runner):
         if not cfg.num_classes:
             raise UsageError(f"{path} has no card that tells its classes: give --num_classes or --class_names")
         recipe = get_recipe(cfg)
-        form = Form(cfg.testing_size, 0, preprocess=True, detect=True, valid_sizes=True)
-        super().__init__(cfg, card or recipe.card(list(range(1, cfg.num_classes + 1))), form)
+        spec = ExportSpec(cfg.testing_size, 0, preprocess=True, detect=True, valid_sizes=True)
+        super().__init__(cfg, card or recipe.card(list(range(1, cfg.num_classes + 1))), spec)
         network = recipe.build_network()
         fill_network(network, weights, path, "Is this a checkpoint of another model or another width?")
         network.set_train(False)
-        self.cell = DeployCell(recipe, network, form)
+        self.cell = DeployCell(recipe, network, spec)
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        return as_arrays(self.cell(*map(Tensor, arrays)))
+        return to_arrays(self.cell(*map(Tensor, arrays)))
 
 
 class ExportedRunner(Runner):
@@ -129,18 +129,18 @@ class ExportedRunner(Runner):
     """
 
     def __init__(self, path: Path, cfg: Config) -> None:
-        content, form = read_sidecar(path)
+        content, spec = read_sidecar(path)
         self.sidecar = content
         cfg = apply_card(cfg, content["config"], path, with_classes=True)
-        if "testing_shape" in cfg.places and cfg.testing_size != form.size and cfg.places["testing_shape"][:2] == "--":
+        if "testing_shape" in cfg.places and cfg.testing_size != spec.size and cfg.places["testing_shape"][:2] == "--":
             raise UsageError(
                 f"{cfg.where('testing_shape')} is {cfg.testing_shape}, but {path} was exported for "
-                f"{form.size[0]} x {form.size[1]} px: leave it out, or export again"
+                f"{spec.size[0]} x {spec.size[1]} px: leave it out, or export again"
             )
-        super().__init__(cfg.replace(testing_shape=form.size[0]), content["config"], form)
+        super().__init__(cfg.replace(testing_shape=spec.size[0]), content["config"], spec)
 
 
-def unloadable(path: Path, error: Exception) -> UserError:
+def loading_error(path: Path, error: Exception) -> UserError:
     """The message about a file that its runtime refuses."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return UserError(f"{path} cannot be loaded: {reason}\nExport it again; it may come from another version.")
@@ -163,10 +163,10 @@ class MindirRunner(ExportedRunner):
             with readable_path(path, copy=True) as name:
                 self.cell = nn.GraphCell(ms.load(name))
         except (RuntimeError, ValueError, TypeError) as error:
-            raise unloadable(path, error) from error
+            raise loading_error(path, error) from error
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        return as_arrays(self.cell(*map(Tensor, arrays)))
+        return to_arrays(self.cell(*map(Tensor, arrays)))
 
 
 class OnnxRunner(ExportedRunner):
@@ -180,7 +180,7 @@ class OnnxRunner(ExportedRunner):
             with readable_path(path) as name:
                 self.session = onnxruntime.InferenceSession(name, session_options(), providers=["CPUExecutionProvider"])
         except _onnx_errors() as error:
-            raise unloadable(path, error) from error
+            raise loading_error(path, error) from error
         self.names = [value.name for value in self.session.get_inputs()]
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:

@@ -20,12 +20,17 @@ from msdet.errors import UsageError
 from msdet.evaluation.command import task_for
 from msdet.evaluation.evaluator import Evaluator
 from msdet.export.atc import atc_command
-from msdet.export.form import Form
 from msdet.export.sidecar import read_sidecar
-from msdet.files import stamped_folder
+from msdet.export.spec import ExportSpec
+from msdet.files import timestamped_folder
 from msdet.inference.open_runner import host_config, open_runner
-from msdet.inference.predictors import ClassificationFiles, DetectionFiles, RunnerPredictor, image_names
-from msdet.inference.result_files import file_names
+from msdet.inference.predictors import (
+    ClassificationFilePredictor,
+    DetectionFilePredictor,
+    RunnerPredictor,
+    detection_result_names,
+)
+from msdet.inference.result_files import result_names
 from msdet.inference.runners import Runner
 from msdet.models.recipe import get_recipe
 from msdet.runtime.modelarts import on_modelarts
@@ -52,11 +57,11 @@ def score(cfg: Config) -> int:
     if cfg.input_bins and not cfg.pretrained:
         raise UsageError("input_bins needs the exported file that the inputs are for: --pretrained FILE")
     session = Session(cfg, host=host_config(cfg, Path(cfg.pretrained)) if cfg.pretrained else cfg)
-    session.log_to(stamped_folder(Path(cfg.log_path), "infer"))
+    session.log_to(timestamped_folder(Path(cfg.log_path), "infer"))
     with _evaluator(session) as evaluator:
         if cfg.input_bins:
-            _, form = read_sidecar(Path(cfg.pretrained))
-            count = write_inputs(evaluator, form, Path(cfg.input_bins), _names(session))
+            _, spec = read_sidecar(Path(cfg.pretrained))
+            count = write_inputs(evaluator, spec, Path(cfg.input_bins), _names(session))
             log.info("inputs of %d images: %s", count, cfg.input_bins)
             return 0
         log.info("scoring %s on %d images", cfg.result_path or cfg.pretrained, len(evaluator.task.dataset))
@@ -70,16 +75,16 @@ def _evaluator(session: Session) -> Evaluator:
     is_detector = session.task_name == "detect"
     if cfg.result_path and not cfg.input_bins:
         if cfg.pretrained:
-            session.cfg = as_the_file_says(cfg)
+            session.cfg = apply_sidecar(cfg)
         session.open_dataset("val", need_images=not is_detector)
         dataset, recipe = session.dataset, session.recipe
         task = task_for(recipe, dataset)
         task.refuse_undrawable()
-        files: DetectionFiles | ClassificationFiles
+        files: DetectionFilePredictor | ClassificationFilePredictor
         if isinstance(dataset, DetectionDataset):
-            files = DetectionFiles(recipe, dataset)
+            files = DetectionFilePredictor(recipe, dataset)
         else:
-            files = ClassificationFiles(recipe, dataset)
+            files = ClassificationFilePredictor(recipe, dataset)
         return Evaluator(task, files, session.runtime, session.stop, files.loader)
     runner = open_file(cfg, session.folder)
     session.cfg = runner.cfg
@@ -99,15 +104,17 @@ def runner_evaluator(runner: Runner, dataset: Any) -> Evaluator:
 
 def _names(session: Session) -> Sequence[str]:
     dataset: Any = session.dataset
-    return image_names(dataset) if session.task_name == "detect" else file_names(dataset.files, dataset.root)
+    return (
+        detection_result_names(dataset) if session.task_name == "detect" else result_names(dataset.files, dataset.root)
+    )
 
 
-def write_inputs(evaluator: Evaluator, form: Form, folder: Path, names: Sequence[str]) -> int:
+def write_inputs(evaluator: Evaluator, spec: ExportSpec, folder: Path, names: Sequence[str]) -> int:
     """Writes what goes into the file for each image: NAME.bin, and NAME.size.bin where it takes valid sizes.
 
     Args:
         evaluator: of the dataset.
-        form: of the exported file.
+        spec: of the exported file.
         folder: made if need be.
         names: of the images, in the order of the dataset.
 
@@ -119,26 +126,26 @@ def write_inputs(evaluator: Evaluator, form: Form, folder: Path, names: Sequence
     preprocess = recipe.build_preprocess()
     for batch in evaluator.loader.epoch(0):
         normalised = None
-        if not form.preprocess:
+        if not spec.preprocess:
             normalised = preprocess(Tensor(np.array(batch.images)), Tensor(batch.valid_sizes)).asnumpy()
-        inputs = form.inputs(batch.images, batch.valid_sizes, normalised)
+        inputs = spec.inputs(batch.images, batch.valid_sizes, normalised)
         for position, index in enumerate(batch.indices.tolist()):
             for array, suffix in zip(inputs, ("", ".size"), strict=False):
                 np.ascontiguousarray(array[position]).tofile(folder / f"{names[index]}{suffix}.bin")
     return len(evaluator.task.dataset)
 
 
-def as_the_file_says(cfg: ConfigT) -> ConfigT:
+def apply_sidecar(cfg: ConfigT) -> ConfigT:
     """The configuration with the size, classes and preprocessing of the exported file that another program ran."""
-    content, form = read_sidecar(Path(cfg.pretrained))
+    content, spec = read_sidecar(Path(cfg.pretrained))
     cfg = apply_card(cfg, content["config"], Path(cfg.pretrained), with_classes=True)
-    return cfg.replace(testing_shape=form.size[0])
+    return cfg.replace(testing_shape=spec.size[0])
 
 
 def open_file(cfg: Config, folder: Path) -> Runner:
     """The runner of an exported file or checkpoint; leaves the command that makes an .om of the file in a folder."""
     path = Path(cfg.pretrained)
     if path.suffix not in (".ckpt", ".om"):
-        _, form = read_sidecar(path)
-        (folder / "atc.sh").write_text(atc_command(path, form, cfg.precision_mode) + "\n", encoding="utf-8")
+        _, spec = read_sidecar(path)
+        (folder / "atc.sh").write_text(atc_command(path, spec, cfg.precision_mode) + "\n", encoding="utf-8")
     return open_runner(path, cfg, cfg.runner)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from msdet.errors import UserError
-from msdet.files import force_to_disk, unique_number
+from msdet.files import sync_to_disk, unique_number
 
 _SCHEMES = ("obs://", "s3://")
 
@@ -200,7 +200,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _into_place(beside: Path, target: Path) -> None:
     """Renames a copy whose content is on the disk; a name that a power cut takes back is copied again."""
-    force_to_disk(beside)
+    sync_to_disk(beside)
     beside.replace(target)
 
 

@@ -7,7 +7,7 @@ import signal
 import threading
 
 
-def hold_interrupts() -> None:
+def handle_interrupts() -> None:
     """Takes every SIGINT of this process to Python's own handler, whatever handler a library has set.
 
     MindSpore sets one while a graph runs, which ends the process as by SIGTERM. Here SIGINT is blocked in this thread,

@@ -49,9 +49,9 @@ def on_modelarts(command: Callable[[ConfigT], int]) -> Callable[[ConfigT], int]:
         try:
             code = command(cfg)
         except BaseException:
-            try_to_deliver(cfg)
+            try_upload(cfg)
             raise
-        deliver(cfg)
+        upload_results(cfg)
         return code
 
     return run
@@ -86,7 +86,7 @@ def fetch(cfg: ConfigT) -> ConfigT:
     return cfg.replace(**values)
 
 
-def deliver(cfg: Config) -> None:
+def upload_results(cfg: Config) -> None:
     """Copies what is new in `output_path` to `train_url`.
 
     Raises:
@@ -111,10 +111,10 @@ def deliver(cfg: Config) -> None:
         log.info("results are in %s", cfg.train_url)
 
 
-def try_to_deliver(cfg: Config) -> None:
-    """As `deliver`, but where the bucket fails it only says so: a training goes on, and an error keeps its message."""
+def try_upload(cfg: Config) -> None:
+    """As `upload_results`, but where the bucket fails it only says so: a training goes on, and an error keeps its message."""
     try:
-        deliver(cfg)
+        upload_results(cfg)
     except UserError as error:
         log.warning("not delivered now: %s", error)
 

@@ -21,7 +21,7 @@ _LAUNCHERS = ("MS_WORKER_NUM", "OMPI_COMM_WORLD_SIZE")
 _PLATFORM = "RANK_SIZE"
 
 
-def joins_others(cfg: Config, work: Work) -> bool:
+def joins_group(cfg: Config, work: Work) -> bool:
     """Whether this process is to join others.
 
     `is_distributed` decides; left out, what started the process does. In a file it is of training: evaluating with that
@@ -61,7 +61,7 @@ def joins_others(cfg: Config, work: Work) -> bool:
     return False
 
 
-def card_of(cfg: Config) -> int:
+def device_id_of(cfg: Config) -> int:
     """Number of the device: what was typed, else DEVICE_ID of the environment, else what the configuration says.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msdet.checkpoints.state import checkpoints_in, manifest_of, model_of, newest_whole
 from msdet.errors import UsageError, UserError
-from msdet.files import make_folder
+from msdet.files import make_unique_folder
 from msdet.folder_lock import FolderInUse, FolderLock
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class RunFolder:
         Raises:
             UserError: it cannot be written.
         """
-        return cls(make_folder(root, name))
+        return cls(make_unique_folder(root, name))
 
-    def holds_run(self) -> bool:
+    def contains_run(self) -> bool:
         """Whether a training has left checkpoints or steps of its curves here."""
         if any(self.path.glob("ckpt_*/*.ckpt")):
             return True
@@ -74,7 +74,7 @@ class RunFolder:
         self.close()
 
 
-def take_run_folder(cfg: Config, runtime: Runtime, notes: list[str], stack: ExitStack) -> tuple[Path, Path | None]:
+def acquire_run_folder(cfg: Config, runtime: Runtime, notes: list[str], stack: ExitStack) -> tuple[Path, Path | None]:
     """The folder of this run, which no other process has, and the manifest of the checkpoint to go on from, if any.
 
     Rank 0 chooses and locks; the others follow it.
@@ -92,7 +92,7 @@ def take_run_folder(cfg: Config, runtime: Runtime, notes: list[str], stack: Exit
         stack.enter_context(folder)
         return [os.fsdecode(folder.path), os.fsdecode(manifest) if manifest else ""]
 
-    folder, manifest = runtime.by_master(choose)
+    folder, manifest = runtime.on_master(choose)
     if manifest and not Path(manifest).is_file():
         raise UserError(
             f"rank {runtime.rank} does not see {manifest}, from which rank 0 goes on: "
@@ -128,7 +128,7 @@ def _new_run(root: Path, name: str, cfg: Config) -> RunFolder:
     if not cfg.run_name:
         return RunFolder.next_free(root, name)
     folder = RunFolder(root / name)
-    if folder.holds_run():
+    if folder.contains_run():
         folder.close()
         raise UsageError(
             f"{folder.path} already holds a run: set --resume=auto to continue it, or choose another --run_name"

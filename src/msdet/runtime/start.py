@@ -17,14 +17,14 @@ from mindspore import Tensor, ops
 
 from msdet.errors import UserError
 from msdet.runtime.device import configure
-from msdet.runtime.ranks import Work, card_of, joins_others
+from msdet.runtime.ranks import Work, device_id_of, joins_group
 
 if TYPE_CHECKING:
     from msdet.config import Config
 
 LOG_FORMAT = "%(asctime)s:%(levelname)s:%(message)s"
 # The launcher watches the time of this file.
-_BEAT_VARIABLE = "RANK_BEAT_FILE"
+_HEARTBEAT_VARIABLE = "RANK_HEARTBEAT_FILE"
 # What `device_target` auto stands for, instead of the best device that is there: tests say CPU.
 _DEVICE_VARIABLE = "MSDET_DEVICE"
 
@@ -62,7 +62,7 @@ class Runtime:
             return own[None]
         return self._gather_words(own.view(np.int32)).view(np.float64)
 
-    def by_master(self, work: Callable[[], Any]) -> Any:
+    def on_master(self, work: Callable[[], Any]) -> Any:
         """What rank 0 computes (a value that JSON can hold), on all ranks.
 
         Raises:
@@ -88,7 +88,7 @@ class Runtime:
         return np.ascontiguousarray(gathered.reshape(self.group_size, -1))
 
 
-def device_asked(cfg: Config) -> str:
+def requested_device(cfg: Config) -> str:
     """What `device_target` says, or MSDET_DEVICE in the environment in its place; "auto": neither names one."""
     return cfg.device_target if cfg.device_target != "auto" else os.environ.get(_DEVICE_VARIABLE) or "auto"
 
@@ -98,21 +98,21 @@ def start(cfg: Config, work: Work = "alone") -> Runtime:
 
     Args:
         cfg: the configuration.
-        work: what the process is for; see `joins_others`.
+        work: what the process is for; see `joins_group`.
 
     Raises:
         UserError: the device is not there, or the processes were not started by a launcher.
     """
-    device = device_asked(cfg)
+    device = requested_device(cfg)
     if device == "auto":
         device = ms.get_context("device_target")
-    joins = joins_others(cfg, work)
+    joins = joins_group(cfg, work)
     ms.set_context(mode=ms.GRAPH_MODE if cfg.mode == "graph" else ms.PYNATIVE_MODE)
     try:
         # MindSpore refuses to be told a device once it has computed, even the one it uses. CPU has no number, and
         # in a distributed run a card's number is given by the launcher.
         if device != "CPU" and not joins:
-            ms.set_device(device, card_of(cfg))
+            ms.set_device(device, device_id_of(cfg))
         elif device != ms.get_context("device_target"):
             ms.set_device(device)
     except (RuntimeError, ValueError) as error:
@@ -140,9 +140,9 @@ def _join() -> tuple[int, int]:
     return communication.get_rank(), communication.get_group_size()
 
 
-def beat() -> None:
+def touch_heartbeat() -> None:
     """Tells the launcher, where there is one, that this process goes on."""
-    file = os.environ.get(_BEAT_VARIABLE)
+    file = os.environ.get(_HEARTBEAT_VARIABLE)
     if file:
         os.utime(file)
 
@@ -164,7 +164,7 @@ def start_logging(file: Path | None, rank: int = 0) -> None:
     for handler in root.handlers[:]:
         root.removeHandler(handler)
         handler.close()
-    is_shown = rank == 0 or _BEAT_VARIABLE in os.environ
+    is_shown = rank == 0 or _HEARTBEAT_VARIABLE in os.environ
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)] if is_shown else []
     if file is not None:
         try:

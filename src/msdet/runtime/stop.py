@@ -22,16 +22,16 @@ class StopRequest:
     """Whether this process is to end its work, at the next point where nothing is lost.
 
     It is handed to whatever works for long: that asks `is_made` again and again, and ends in order. Until somebody
-    says so by `is_heeded`, there is nothing to save, and a signal ends the process as soon as Python has its turn.
+    says so by `is_polled`, there is nothing to save, and a signal ends the process as soon as Python has its turn.
 
     Attributes:
         exit_code: of the process: 143, 130 or 129 after a signal, else 0.
-        is_heeded: somebody asks `is_made`.
+        is_polled: somebody asks `is_made`.
     """
 
     def __init__(self) -> None:
         self.exit_code = 0
-        self.is_heeded = False
+        self.is_polled = False
         self._is_made = False
 
     def is_made(self) -> bool:
@@ -46,7 +46,7 @@ class StopRequest:
         """
         self.exit_code = exit_code
         self._is_made = True
-        if not self.is_heeded:
+        if not self.is_polled:
             raise SystemExit(exit_code)
 
     @contextlib.contextmanager

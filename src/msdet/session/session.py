@@ -28,7 +28,7 @@ class Session:
 
     Args:
         cfg: as the user gave it.
-        work: what the process is for; see `joins_others`.
+        work: what the process is for; see `joins_group`.
         stop: the request to end.
         host: what MindSpore starts with, where another runtime computes; None: `cfg`.
 

@@ -116,7 +116,7 @@ def _time(runners: Mapping[str, Runner], rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {form: [] for form in runners}
     for turn in range(rounds + 1):
         for form, runner in runners.items():
-            arrays = runner.form.inputs(images, valid, None)
+            arrays = runner.spec.inputs(images, valid, None)
             begin = time.perf_counter()
             runner.forward(arrays)
             if turn:  # the first compiles and allocates

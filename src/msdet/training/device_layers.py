@@ -18,7 +18,7 @@ from mindspore.ops.auto_generate import BatchNormExt
 
 from msdet.layers.conv import LeakyReLU, Mish
 from msdet.quantization.quantize import FakeQuantConv
-from msdet.runtime.device import launches_each_operator, traits
+from msdet.runtime.device import device_traits, launches_each_operator
 
 # Pixels of a batch from which biased and unbiased variance are taken for one: they differ by 0.1 %, a fortieth of what
 # the variance of so many samples scatters by, sqrt(2 / n).
@@ -114,7 +114,7 @@ class TellStatistics(nn.Cell):
 
 def suit(network: nn.Cell) -> None:
     """Gives the layers of a network, in place, the forms in which the device of this process trains best."""
-    if not traits().own_layers:
+    if not device_traits().native_layers:
         return
     single = launches_each_operator()
     # These convolutions look at the moving variance themselves, so that it has to be kept in its place.

@@ -15,7 +15,7 @@ import numpy as np
 from msdet.checkpoints.state import Snapshot
 from msdet.checkpoints.weights_file import fill_network, tensors_of
 from msdet.errors import UsageError, UserError
-from msdet.runtime.device import computes_in_half, traits
+from msdet.runtime.device import computes_in_float16, device_traits
 from msdet.training.step import TrainStep
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Trainer:
         self.hooks = hooks
         self.loader.start()
         with ExitStack() as stack:
-            self.stop.is_heeded = True
+            self.stop.is_polled = True
             for hook in hooks:
                 hook.before_train(self)
                 stack.callback(hook.after_train, self)
@@ -230,7 +230,7 @@ class Trainer:
             launched = self._launch(batch)
             self._finish_running()
             self._running = launched
-            if not traits().is_ahead:
+            if not device_traits().runs_ahead:
                 self._finish_running()
             self._heed_request()
             if self.should_stop:
@@ -278,7 +278,7 @@ class Trainer:
             (self.window + self._steps_running) % self.cfg.accumulate_steps,
             self._ema_decay(),
             stop=self.stop.is_made(),
-            ahead=traits().is_ascend,
+            ahead=device_traits().is_ascend,
         )
         return _RunningStep(launched, batch, rate)
 
@@ -319,7 +319,7 @@ class Trainer:
         return min(self.cfg.ema_decay, (1 + self.next_step) / (10 + self.next_step))
 
     def _tolerates_overflow(self) -> bool:
-        return computes_in_half(self.cfg)
+        return computes_in_float16(self.cfg)
 
     def snapshot(self) -> Snapshot:
         """Everything that continues this training from here, bit for bit."""

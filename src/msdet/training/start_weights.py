@@ -14,7 +14,7 @@ from msdet.checkpoints.card import check_classes
 from msdet.checkpoints.weights_file import fill_network, load_weights, tensors_of
 from msdet.errors import UsageError, UserError
 from msdet.models.recipe import DetectionRecipe
-from msdet.text import some_of
+from msdet.text import first_few
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def fill_backbone(network: nn.Cell, source: Path) -> None:
     inside = {name[len(_BACKBONE) :]: value for name, value in weights.items() if name.startswith(_BACKBONE)}
     if inside:
         left_out = [name for name in weights if not name.startswith(_BACKBONE)]
-        log.info("pretrained_backbone: %d tensors of other layers are left out: %s", len(left_out), some_of(left_out))
+        log.info("pretrained_backbone: %d tensors of other layers are left out: %s", len(left_out), first_few(left_out))
     own = {name[len(_BACKBONE) :] for name in tensors_of(network) if name.startswith(_BACKBONE)}
     tensors = inside or dict(weights)
     if not own & tensors.keys():

@@ -22,9 +22,9 @@ from msdet.evaluation.evaluator import EvaluationStopped, Evaluator
 from msdet.evaluation.gather import with_masters_statistics
 from msdet.evaluation.predictor import CheckpointPredictor
 from msdet.models.recipe import Recipe, get_recipe, task_of
-from msdet.runtime.device import amp_level, computes_in_half, traits, uses_dynamic_shapes
-from msdet.runtime.modelarts import on_modelarts, try_to_deliver
-from msdet.runtime.run_folder import take_run_folder
+from msdet.runtime.device import amp_level, computes_in_float16, device_traits, uses_dynamic_shapes
+from msdet.runtime.modelarts import on_modelarts, try_upload
+from msdet.runtime.run_folder import acquire_run_folder
 from msdet.runtime.stop import StopRequest
 from msdet.session.datasets import fingerprint, open_dataset, training_loader
 from msdet.session.session import Session
@@ -61,7 +61,7 @@ def train(cfg: Config) -> int:
     with StopRequest().by_signals() as stop, ExitStack() as stack:
         session = Session(cfg, "train", stop)
         notes: list[str] = []
-        folder, manifest = take_run_folder(cfg, session.runtime, notes, stack)
+        folder, manifest = acquire_run_folder(cfg, session.runtime, notes, stack)
         session.log_to(folder, of_every_rank=True)
         for note in notes:
             log.warning(note)
@@ -172,7 +172,7 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
         freeze_batch_norm(network)
     suit(network)
     criterion = recipe.build_criterion()
-    is_half = computes_in_half(cfg)
+    is_half = computes_in_float16(cfg)
     options = StepOptions(
         momentum=cfg.momentum,
         weight_decay=cfg.weight_decay,
@@ -186,8 +186,8 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
         loss_scale=cfg.loss_scale if is_half else 1.0,
         dynamic_loss_scale=cfg.dynamic_loss_scale and is_half,
         most_skips=cfg.max_skipped_steps if is_half else 1,
-        asks_for_status=traits().saturates,
-        splits_at_once=traits().is_ascend,
+        asks_for_status=device_traits().saturates,
+        splits_at_once=device_traits().is_ascend,
     )
     mean = MeanOverRanks(group_size) if group_size > 1 else None
     step = TrainStep(LossCell(recipe.build_preprocess(), network, criterion), options, mean)
@@ -279,7 +279,7 @@ def _hooks(trainer: Trainer, evaluator: Evaluator[CheckpointPredictor] | None) -
         score = _scoring(trainer, evaluator, lines)
         hooks.append(Evaluate(score, saver, cfg.eval_start_epoch, cfg.eval_interval, best, tell))
     if cfg.enable_modelarts and is_writer:
-        hooks.append(AfterEpochs(lambda: try_to_deliver(cfg), cfg.ckpt_interval))
+        hooks.append(AfterEpochs(lambda: try_upload(cfg), cfg.ckpt_interval))
     return hooks
 
 

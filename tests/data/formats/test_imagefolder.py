@@ -18,7 +18,7 @@ from msdet.errors import UserError
 EVAL = Pipeline(place=ResizeAndCrop())
 
 
-def make_folder(root, classes=("cat", "dog"), pictures=3, side=40):
+def make_unique_folder(root, classes=("cat", "dog"), pictures=3, side=40):
     """Pictures of one colour a class."""
     for k, name in enumerate(classes):
         (root / name).mkdir(parents=True)
@@ -33,7 +33,7 @@ def none():
 
 
 def test_classes_and_files_are_sorted(tmp_path):
-    folder = read_image_folder(make_folder(tmp_path / "train", ("dog", "cat")))
+    folder = read_image_folder(make_unique_folder(tmp_path / "train", ("dog", "cat")))
     assert folder.class_names == ["cat", "dog"]
     assert folder.files == ["cat/0.JPEG", "cat/1.png", "cat/2.JPEG", "dog/0.JPEG", "dog/1.png", "dog/2.JPEG"]
     assert folder.labels.tolist() == [0, 0, 0, 1, 1, 1] and folder.labels.dtype == np.int32
@@ -42,13 +42,13 @@ def test_classes_and_files_are_sorted(tmp_path):
 
 
 def test_given_names_decide_the_order(tmp_path):
-    folder = read_image_folder(make_folder(tmp_path / "train"), ["dog", "cat"])
+    folder = read_image_folder(make_unique_folder(tmp_path / "train"), ["dog", "cat"])
     assert folder.class_names == ["dog", "cat"] and folder.labels.tolist() == [1, 1, 1, 0, 0, 0]
     assert folder.fingerprint() != read_image_folder(tmp_path / "train").fingerprint()
 
 
 def test_what_is_no_picture_is_no_sample_and_is_counted(tmp_path, caplog):
-    root = make_folder(tmp_path / "train")
+    root = make_unique_folder(tmp_path / "train")
     (root / "cat" / "notes.txt").write_text("x")
     for name in ("b.GIF", "c.gif"):
         (root / "dog" / name).write_bytes(b"GIF89a")
@@ -87,7 +87,7 @@ def test_folders_that_do_not_fit(tmp_path):
     (tmp_path / "empty" / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"x")
     with pytest.raises(UserError, match="the 1 pictures in it belong into a folder a class"):
         read_image_folder(tmp_path / "empty")
-    root = make_folder(tmp_path / "train")
+    root = make_unique_folder(tmp_path / "train")
     (root / "emu").mkdir()
     with pytest.raises(UserError, match=r"class 'emu' has no picture: .*train/emu"):
         read_image_folder(root)
@@ -98,7 +98,7 @@ def test_folders_that_do_not_fit(tmp_path):
 
 
 def test_labels_and_pixels_of_the_batches(tmp_path):
-    folder = read_image_folder(make_folder(tmp_path / "val", pictures=5))
+    folder = read_image_folder(make_unique_folder(tmp_path / "val", pictures=5))
     with class_loader(folder, EVAL, 4, [(32, 32)], training=False, num_workers=0) as loader:
         batches = [(b.images.copy(), *list(b.arrays().values())[1:], b.image_ids) for b in loader.epoch(0)]
     assert [len(batch[0]) for batch in batches] == [4, 4, 2], "no picture is left out"
@@ -112,7 +112,7 @@ def test_labels_and_pixels_of_the_batches(tmp_path):
 
 
 def test_a_damaged_picture_is_named_when_its_batch_is_due(tmp_path):
-    root = make_folder(tmp_path / "val")
+    root = make_unique_folder(tmp_path / "val")
     path = root / "dog" / "1.png"
     path.write_bytes(path.read_bytes()[:60])
     folder = read_image_folder(root)

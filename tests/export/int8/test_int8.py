@@ -15,9 +15,9 @@ from msdet.export.int8.graph import (
     Grid,
     WeightRule,
     count_operators,
+    extract_grids,
     fold_batch_norm,
     insert_grids,
-    take_markers,
 )
 from msdet.export.onnx_session import has_vnni
 from msdet.export.sample_images import sample_images
@@ -237,7 +237,7 @@ def test_grids():
 def test_a_graph_that_lost_a_marker_is_refused():
     model = conv_bn_model(np.random.default_rng(0))
     with pytest.raises(UserError, match="0 of 1 roundings"):
-        take_markers(model, [(0.1, 3)])
+        extract_grids(model, [(0.1, 3)])
     assert len(Graph(model).convolutions()) == 1
 
 

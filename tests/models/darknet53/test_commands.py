@@ -32,7 +32,7 @@ NARROW = ["--backbone_shape", "4,4,8,8,8,16", "--backbone_layers", "1,1,1,1,1"]
 CONFIG = ["--config", "configs/darknet53_imagenet.yaml", "--num_parallel_workers", "0", "--progress", "off"]
 
 
-def make_folder(root, classes=CLASSES, pictures=3):
+def make_unique_folder(root, classes=CLASSES, pictures=3):
     """Pictures of one hue a class; the same names in each class, as cameras give them."""
     for k, name in enumerate(classes):
         (root / name).mkdir(parents=True)
@@ -44,8 +44,8 @@ def make_folder(root, classes=CLASSES, pictures=3):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    make_folder(folder / "train")
-    make_folder(folder / "val")
+    make_unique_folder(folder / "train")
+    make_unique_folder(folder / "val")
     return folder
 
 
@@ -190,7 +190,7 @@ def test_results_that_do_not_fit(dataset, tmp_path, capsys):
 
 
 def test_names_of_the_files_of_another_program(tmp_path):
-    make_folder(tmp_path / "val", ["a", "b"], 1)
+    make_unique_folder(tmp_path / "val", ["a", "b"], 1)
     (tmp_path / "val" / "a" / "only.png").write_bytes(b"x")
     folder = read_image_folder(tmp_path / "val")
     assert file_names(folder.files, folder.root) == ["a_img 0", "only", "b_img 0"]
@@ -237,7 +237,7 @@ def empty_class(data):
 
 def differing_classes(data):
     shutil.rmtree(data / "val" / "cow")
-    make_folder(data / "val", ["emu"])
+    make_unique_folder(data / "val", ["emu"])
 
 
 def damaged_picture(data):
@@ -256,7 +256,7 @@ def damaged_picture(data):
 )
 def test_data_that_cannot_be_trained_on(damage, fragments, tmp_path, capsys):
     for split in ("train", "val"):
-        make_folder(tmp_path / split)
+        make_unique_folder(tmp_path / split)
     damage(tmp_path)
     flags = ("--data_dir", tmp_path, "--num_classes", 0, *NARROW, "--training_shape", 64, "--per_batch_size", 9,
              "--run_eval", 0, "--ckpt_path", tmp_path / "out", "--mode", "pynative")  # fmt: skip
@@ -270,7 +270,7 @@ def test_another_number_of_classes_than_the_folder(dataset, weights, tmp_path, c
     """The configuration says 1,000; evaluation takes the card's number, and refuses other folders than the card's."""
     assert run(training.main, "--data_dir", dataset, "--ckpt_path", tmp_path) == 1
     assert "num_classes" in (message := capsys.readouterr().err) and "1000" in message and "3 classes" in message
-    make_folder(tmp_path / "val", ["ant", "bee", "dog"])
+    make_unique_folder(tmp_path / "val", ["ant", "bee", "dog"])
     assert run(evaluation.main, "--data_dir", tmp_path, "--pretrained", weights, "--log_path", tmp_path) == 1
     assert "1 only in" in (message := capsys.readouterr().err) and "dog" in message and "cow" in message
 

@@ -195,7 +195,7 @@ def ascend(tmp_path, version="Version=8.5.0\n", chip=(0, CHIP), **packages):
         imported = command[-1].split(";")[0].removeprefix("import ")
         if imported in ("te", "hccl"):
             return packages.get(imported, (0, f"noise\n/cann/{imported}/__init__.py\n"))
-        return chip if "traits" in command[-1] else (0, FAST)
+        return chip if "device_traits" in command[-1] else (0, FAST)
 
     environ = {"ASCEND_HOME_PATH": str(tmp_path)}.get
     return {"davinci": lambda: ["/dev/davinci0", "/dev/davinci1"], "environ": environ, "run": run}

@@ -27,11 +27,11 @@ if os.environ.get("MS_ROLE") == "MS_SCHED":
 print("rank", rank, "of", os.environ["RANK_SIZE"], flush=True)
 for step in range(40 if mode == "talk" else 4):
     time.sleep(0.02)
-    os.utime(os.environ["RANK_BEAT_FILE"])
+    os.utime(os.environ["RANK_HEARTBEAT_FILE"])
     print("step", step, flush=True)
 # Rank 1 lets the other come as far, however late it was started.
-open(os.environ["RANK_BEAT_FILE"] + ".done", "w").close()
-other = os.environ["RANK_BEAT_FILE"].replace("beat_1", "beat_0") + ".done"
+open(os.environ["RANK_HEARTBEAT_FILE"] + ".done", "w").close()
+other = os.environ["RANK_HEARTBEAT_FILE"].replace("beat_1", "beat_0") + ".done"
 while not os.path.exists(other):
     time.sleep(0.02)
 if mode and "--resume=auto" not in sys.argv:
@@ -50,7 +50,7 @@ if mode and "--resume=auto" not in sys.argv:
         if mode == "orphan":
             os.kill(os.getppid(), 9)
     while mode == "stall" and rank == "0" and time.sleep(0.1) is None:
-        os.utime(os.environ["RANK_BEAT_FILE"])
+        os.utime(os.environ["RANK_HEARTBEAT_FILE"])
     time.sleep(1000)
 """
 

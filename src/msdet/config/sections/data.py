@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from msdet.config.key import DATA_COMMANDS, EVERYWHERE, TRAINING_COMMANDS, key
+from msdet.config.key import ALL_COMMANDS, DATA_COMMANDS, TRAINING_COMMANDS, key
 
 # More classes than any dataset has: a larger number is a typing error, and each class adds outputs to the network.
 MAX_CLASSES = 10_000
@@ -31,7 +31,7 @@ class DataFileKeys:
     """Files of the dataset"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = DATA_COMMANDS
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     layout: str = key(
         "auto",
@@ -63,7 +63,7 @@ class DataFileKeys:
 class ClassKeys:
     """Classes"""
 
-    DETAIL_IN: ClassVar[tuple[str, ...]] = ("eval", "test", "postprocess", "predict", "export")
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ("eval", "test", "postprocess", "predict", "export")
 
     class_names: tuple[str, ...] = key((), "object class names in label order; empty: those of the annotation file")
     num_classes: int = key(
@@ -81,7 +81,7 @@ class SampleKeys:
     """Training samples"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = TRAINING_COMMANDS
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     keep_empty_images: bool = key(
         True, "also train on images without annotations; False: skip them, as the old zoo did"
@@ -100,7 +100,7 @@ class FormatKeys:
     """Annotation formats"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = DATA_COMMANDS
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     txt_order: str = key(
         "xyxy", "coordinate order in txt annotations; the old RefineDet read yxyx", choices=("xyxy", "yxyx")
@@ -115,7 +115,7 @@ class FormatKeys:
 class ReadingKeys:
     """Reading"""
 
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     num_parallel_workers: int = key(
         2,
@@ -141,6 +141,6 @@ class ReadingKeys:
 class LimitKeys:
     """Limits"""
 
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     max_image_pixels: int = key(178_956_970, "reject images with more pixels (width * height)", minimum=1)

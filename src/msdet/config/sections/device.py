@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from msdet.config.key import EVERYWHERE, key
+from msdet.config.key import ALL_COMMANDS, key
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class DistributedKeys:
     """Distributed training"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train", "eval", "test", "compare")
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     is_distributed: bool = key(
         False,
@@ -41,7 +41,7 @@ class DistributedKeys:
 class CompileKeys:
     """Compilation and precision"""
 
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     mode: str = key(
         "graph", "compiled graph, or PyNative for debugging", choices=("graph", "pynative"), affects_training=False
@@ -77,7 +77,7 @@ class ProfilerKeys:
     """Profiler"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     need_profiler: bool = key(
         False, "record a profile of the first steps with MindSpore's profiler", affects_training=False

@@ -25,7 +25,7 @@ class BatchKeys:
     """Evaluation"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train", "eval", "test", "postprocess", "compare")
-    DETAIL_IN: ClassVar[tuple[str, ...]] = ("train", "export")
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ("train", "export")
 
     eval_batch_size: int = key(1, "evaluation batch size per device", minimum=1, maximum=65536, affects_training=False)
 
@@ -35,7 +35,7 @@ class ThresholdKeys:
     """Detections"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train", "eval", "test", "predict", "export", "postprocess", "compare")
-    DETAIL_IN: ClassVar[tuple[str, ...]] = ("train", "export")
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ("train", "export")
 
     eval_ignore_threshold: float = key(
         0.001, "score threshold: detections below it are dropped", minimum=0, maximum=1, affects_training=False
@@ -62,7 +62,7 @@ class ScoreKeys:
     """Score"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train", "eval", "postprocess", "compare")
-    DETAIL_IN: ClassVar[tuple[str, ...]] = ("train", "export")
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ("train", "export")
 
     scorer: str = key(
         "hotcoco", "implementation of the COCO metrics", choices=("hotcoco", "pycocotools"), affects_training=False

@@ -14,7 +14,7 @@ _SIZES = tuple((size, size) for size in range(320, 609, 32))
 class ImageKeys:
     """Network input"""
 
-    DETAIL_IN: ClassVar[tuple[str, ...]] = ("train",)
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ("train",)
 
     testing_shape: int = key(
         416, "square input size in px at evaluation", minimum=32, maximum=4096, means_default=("None", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from msdet.config.key import EVERYWHERE, key
+from msdet.config.key import ALL_COMMANDS, key
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class ModelArtsKeys:
     """ModelArts"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train", "eval", "test", "postprocess", "create_data")
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     enable_modelarts: bool = key(
         False, "download the data from data_url, upload results to train_url", affects_training=False

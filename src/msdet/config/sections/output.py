@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from msdet.config.key import EVERYWHERE, key
+from msdet.config.key import ALL_COMMANDS, key
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RunDetailKeys:
     """Output of training in detail"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     save_checkpoint: bool = key(True, "save checkpoints; without them a run cannot be resumed", affects_training=False)
     is_save_on_master: bool = key(True, "save checkpoints on rank 0 only; False: on every rank", affects_training=False)
@@ -47,7 +47,7 @@ class HookKeys:
     """Custom hooks"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     hooks: tuple[str, ...] = key(
         (),
@@ -70,7 +70,7 @@ class LogPathKeys:
 class LogKeys:
     """Display"""
 
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     progress: str = key(
         "auto",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from msdet.config.key import EVERYWHERE, key
+from msdet.config.key import ALL_COMMANDS, key
 
 if TYPE_CHECKING:
     from msdet.config import Config as _Base
@@ -19,7 +19,7 @@ class QuantTrainingKeys:
     """Quantization-aware training in detail"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     quant_delay: tuple[int, int] = key(
         (0, 0), "training steps before weights, activations are fake-quantized", minimum=0
@@ -39,7 +39,7 @@ class QuantTrainingKeys:
 class QuantKeys(QuantTrainingKeys, _Base):
     """Quantization-aware training"""
 
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     quantization_aware: bool = key(
         False, "train with fake quantization for int8, starting from the float checkpoint in pretrained"

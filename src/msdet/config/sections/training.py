@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from msdet.config.key import EVERYWHERE, key
+from msdet.config.key import ALL_COMMANDS, key
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class OptimizerKeys:
     """Optimizer and schedule in detail"""
 
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     lr_epochs: tuple[int, ...] = key((92, 105), "exponential: epochs at which lr is multiplied by lr_gamma", minimum=0)
     lr_gamma: float = key(0.1, "exponential: decay factor", above=0, maximum=1)

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from msdet.data.annotations import RawAnnotations, leaves_folder
 from msdet.data.validation.boxes import missing_files
-from msdet.text import some_of
+from msdet.text import first_few
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def resolve_file_names(content: RawAnnotations) -> dict[str, str]:
 def log_renamed(content: RawAnnotations, renamed: dict[str, str]) -> None:
     """Says which files are read in place of the names."""
     if renamed:
-        pairs = some_of([f"{old} -> {new}" for old, new in renamed.items()])
+        pairs = first_few([f"{old} -> {new}" for old, new in renamed.items()])
         logger.warning("%s: %d file names are not quite those of the files: %s", content.source, len(renamed), pairs)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from msdet.data.dataset import ImageStore
 from msdet.data.images.file_names import IMAGE_SUFFIXES, READABLE_SUFFIXES, UNSUPPORTED_SUFFIXES, is_ignored_name
 from msdet.errors import UserError
-from msdet.text import some_of
+from msdet.text import first_few
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,8 @@ def read_image_folder(root: Path, class_names: Sequence[str] = ()) -> ImageFolde
         is_image = any(name.lower().endswith(UNSUPPORTED_SUFFIXES) for name in left_out)
         hint = "; convert the images among them to JPEG or PNG" if is_image else ""
         log.warning(
-            "%s: %d files are not read as pictures (%s): %s%s", *(root, len(left_out), counts, some_of(left_out), hint)
+            "%s: %d files are not read as pictures (%s): %s%s",
+            *(root, len(left_out), counts, first_few(left_out), hint),
         )
     return ImageFolder(root, names, files, np.array(labels, np.int32))
 
@@ -163,7 +164,7 @@ def check_same_classes(found: Sequence[str], wanted: Sequence[str], place: str, 
     extra, missing = sorted(set(found) - set(wanted)), sorted(set(wanted) - set(found))
     if not extra and not missing:
         return
-    parts = [f"{len(names)} only {where}: {some_of(names)}" for names, where in
+    parts = [f"{len(names)} only {where}: {first_few(names)}" for names, where in
              ((extra, f"in {place}"), (missing, f"in {other}")) if names]  # fmt: skip
     raise UserError(f"the class folders of {place} ({len(found)}) are not {other} ({len(wanted)}); {'; '.join(parts)}")
 

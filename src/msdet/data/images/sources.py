@@ -17,7 +17,7 @@ from msdet.data.images.file_names import IMAGE_SUFFIXES, READABLE_SUFFIXES, UNSU
 from msdet.data.images.header import image_format
 from msdet.data.images.notes import collected_notes
 from msdet.errors import UsageError, UserError
-from msdet.text import readable_path, some_of
+from msdet.text import first_few, readable_path
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def _readable(source: str, found: list[Path]) -> list[Path]:
         for which, what in remedies.items()
         if which != "folder" or not is_pattern
     ]
-    told = [f"{some_of(names, shown=20)} ({what})" for names, what in left_out if names]
+    told = [f"{first_few(names, shown=20)} ({what})" for names, what in left_out if names]
     if not files:
         what = "matches no picture" if is_pattern else "the folder holds no picture"
         more = f", only {'; '.join(told)}" if told else ""

@@ -8,7 +8,7 @@ import numpy as np
 
 from msdet.data.validation.findings import Finding
 from msdet.data.validation.statistics import BoxTable, class_counts
-from msdet.text import some_of
+from msdet.text import first_few
 
 if TYPE_CHECKING:
     from msdet.config import Config
@@ -34,10 +34,10 @@ def fast_findings(cfg: Config, dataset: DetectionDataset, split: str) -> list[Fi
     rare = [f"{cls} ({boxes})" for cls, boxes, _ in counts if 0 < boxes < _RARE]
     if unused and split == "train":
         found.append(
-            Finding("unused class", "warning", f"{name}: {len(unused)} classes have no box: {some_of(unused)}")
+            Finding("unused class", "warning", f"{name}: {len(unused)} classes have no box: {first_few(unused)}")
         )
     if rare and split == "train":
-        text = f"{name}: {len(rare)} classes have fewer than {_RARE} boxes: {some_of(rare)}"
+        text = f"{name}: {len(rare)} classes have fewer than {_RARE} boxes: {first_few(rare)}"
         found.append(Finding("rare class", "note", text))
     sides = table.sides_at(cfg.testing_size, cfg.resize).min(axis=1, initial=np.inf)
     tiny = int((sides < _TINY).sum())

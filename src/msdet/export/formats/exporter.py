@@ -12,7 +12,7 @@ from mindspore import nn
 
 from msdet.config.sections.quantization import QuantKeys
 from msdet.errors import UsageError
-from msdet.export.form import DeployCell, Form
+from msdet.export.spec import DeployCell, ExportSpec
 from msdet.export.verify import Int8Report
 from msdet.quantization.quantize import round_plainly, store_int8
 
@@ -62,12 +62,18 @@ class Exporter(ABC):
 
     @abstractmethod
     def write(
-        self, prepared: Prepared, form: Form, kind: str, path: Path, arrays: Sequence[np.ndarray], names: list[str]
+        self,
+        prepared: Prepared,
+        spec: ExportSpec,
+        kind: str,
+        path: Path,
+        arrays: Sequence[np.ndarray],
+        names: list[str],
     ) -> Int8Report | None:
         """Writes a file.
 
         Args:
-            prepared, form, kind: what to write; see `kind_of`.
+            prepared, spec, kind: what to write; see `quantization_kind`.
             path: where to.
             arrays: sample inputs.
             names: of the outputs.
@@ -85,7 +91,7 @@ class Exporter(ABC):
         """
 
 
-def kind_of(cfg: Config, exporter: Exporter) -> str:
+def quantization_kind(cfg: Config, exporter: Exporter) -> str:
     """What `quantize` asks for, after the checkpoint's card: "float", or one of the exporter's `quantized`.
 
     Raises:
@@ -116,15 +122,15 @@ def kind_of(cfg: Config, exporter: Exporter) -> str:
     return asked
 
 
-def cell_to_write(prepared: Prepared, form: Form, kind: str) -> nn.Cell:
+def cell_to_write(prepared: Prepared, spec: ExportSpec, kind: str) -> nn.Cell:
     """The cell that goes into a MINDIR or AIR file, or a float ONNX file.
 
     Args:
-        prepared, form: see `Exporter`.
+        prepared, spec: see `Exporter`.
         kind: "float"; "fake": it rounds by operators that hold in float16; "int8": and keeps its kernels as int8 codes.
     """
     network = prepared.network
     if kind != "float":
         network = round_plainly(prepared.copy())
         network = (store_int8(network) if kind == "int8" else network).set_train(False)
-    return DeployCell(prepared.recipe, network, form)
+    return DeployCell(prepared.recipe, network, spec)

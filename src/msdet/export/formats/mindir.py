@@ -11,8 +11,8 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from msdet.errors import UsageError
-from msdet.export.form import Form, as_arrays
 from msdet.export.formats.exporter import Exporter, cell_to_write
+from msdet.export.spec import ExportSpec, to_arrays
 
 if TYPE_CHECKING:
     from msdet.config import Config
@@ -37,15 +37,21 @@ class MindirExporter(Exporter):
         return _INT8_TOLERANCE if kind == "int8" else 0.0
 
     def write(
-        self, prepared: Prepared, form: Form, kind: str, path: Path, arrays: Sequence[np.ndarray], names: list[str]
+        self,
+        prepared: Prepared,
+        spec: ExportSpec,
+        kind: str,
+        path: Path,
+        arrays: Sequence[np.ndarray],
+        names: list[str],
     ) -> None:
-        inputs = [Tensor(shape=list(shape), dtype=dtype) for _, shape, dtype in form.input_specs()]
-        if form.batch_size:
+        inputs = [Tensor(shape=list(shape), dtype=dtype) for _, shape, dtype in spec.input_specs()]
+        if spec.batch_size:
             inputs = [Tensor(array) for array in arrays]
-        ms.export(cell_to_write(prepared, form, kind), *inputs, file_name=str(path), file_format=self._FORMAT)
+        ms.export(cell_to_write(prepared, spec, kind), *inputs, file_name=str(path), file_format=self._FORMAT)
 
     def run(self, path: Path, arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
-        return as_arrays(nn.GraphCell(ms.load(str(path)))(*[Tensor(array) for array in arrays]))
+        return to_arrays(nn.GraphCell(ms.load(str(path)))(*[Tensor(array) for array in arrays]))
 
 
 class AirExporter(MindirExporter):

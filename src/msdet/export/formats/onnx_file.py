@@ -11,11 +11,11 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from msdet.errors import UsageError, UserError
-from msdet.export.form import DeployCell, Form
 from msdet.export.formats.exporter import Exporter, cell_to_write
 from msdet.export.int8.onnx import write_int8_onnx
-from msdet.export.onnx_graph import polish
+from msdet.export.onnx_graph import finalize_onnx
 from msdet.export.onnx_session import session_options
+from msdet.export.spec import DeployCell, ExportSpec
 from msdet.export.verify import Int8Report
 
 if TYPE_CHECKING:
@@ -47,16 +47,22 @@ class OnnxExporter(Exporter):
         return {"int8": _INT8_TOLERANCE, "ptq": _PTQ_TOLERANCE}.get(kind, float_tolerance)
 
     def write(
-        self, prepared: Prepared, form: Form, kind: str, path: Path, arrays: Sequence[np.ndarray], names: list[str]
+        self,
+        prepared: Prepared,
+        spec: ExportSpec,
+        kind: str,
+        path: Path,
+        arrays: Sequence[np.ndarray],
+        names: list[str],
     ) -> Int8Report | None:
         if kind not in ("int8", "ptq"):
-            write_float_onnx(cell_to_write(prepared, form, kind), form, path, arrays, names)
+            write_float_onnx(cell_to_write(prepared, spec, kind), spec, path, arrays, names)
             return None
 
         def write(network: nn.Cell, file: Path) -> None:
-            write_float_onnx(DeployCell(prepared.recipe, network, form), form, file, arrays, names)
+            write_float_onnx(DeployCell(prepared.recipe, network, spec), spec, file, arrays, names)
 
-        return write_int8_onnx(prepared, form, kind, path, write)
+        return write_int8_onnx(prepared, spec, kind, path, write)
 
     def run(self, path: Path, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         import onnxruntime
@@ -68,7 +74,9 @@ class OnnxExporter(Exporter):
         return session.run(None, dict(zip(names, arrays, strict=True)))
 
 
-def write_float_onnx(cell: nn.Cell, form: Form, path: Path, arrays: Sequence[np.ndarray], names: list[str]) -> None:
+def write_float_onnx(
+    cell: nn.Cell, spec: ExportSpec, path: Path, arrays: Sequence[np.ndarray], names: list[str]
+) -> None:
     """Writes a cell as float ONNX; see `Exporter.write`."""
     ms.onnx.export(cell, *[Tensor(array) for array in arrays], file_name=str(path))
-    polish(path, [name for name, _, _ in form.input_specs()], names)
+    finalize_onnx(path, [name for name, _, _ in spec.input_specs()], names)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXPORTERS: dict[str, Exporter] = {"MINDIR": MindirExporter(), "ONNX": OnnxExporter(), "AIR": AirExporter()}
 
 
-def exporter_of(cfg: Config) -> Exporter:
+def get_exporter(cfg: Config) -> Exporter:
     """The exporter of `file_format`.
 
     Raises:

@@ -1,7 +1,7 @@
 """From a float ONNX graph and the grids of its activations to an int8 one.
 
 The graph gets a QuantizeLinear and a DequantizeLinear behind each tensor that has a grid, and kernels as int8 with a
-DequantizeLinear (the QDQ form). A runtime turns a convolution between such nodes into one of integers. Both ways to
+DequantizeLinear (the QDQ spec). A runtime turns a convolution between such nodes into one of integers. Both ways to
 int8 end here: training, which knows its grids, and calibration, which finds them.
 """
 
@@ -167,7 +167,7 @@ def fold_batch_norm(model: ModelProto) -> int:
     return len(folded)
 
 
-def take_markers(model: ModelProto, grids: Sequence[tuple[float, int]], levels: int = 255) -> dict[str, Grid]:
+def extract_grids(model: ModelProto, grids: Sequence[tuple[float, int]], levels: int = 255) -> dict[str, Grid]:
     """Takes out the clips that a network with marked grids was exported with (`mark_grids`), and tells their places.
 
     Args:
@@ -244,7 +244,7 @@ def _carries(node: NodeProto, data_inputs: int) -> bool:
     return node.op_type in (*_CARRIED, *_SHAPE_ONLY) and data_inputs == 1
 
 
-def spread_grids(model: ModelProto, grids: Mapping[str, Grid]) -> dict[str, Grid]:
+def propagate_grids(model: ModelProto, grids: Mapping[str, Grid]) -> dict[str, Grid]:
     """The same grids, and those of results that only move values about, which keep the grid of what goes in."""
     graph = Graph(model)
     region = graph.before_a_convolution()

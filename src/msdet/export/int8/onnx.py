@@ -14,37 +14,37 @@ from msdet.export.int8.graph import (
     Grid,
     WeightRule,
     count_operators,
+    extract_grids,
     fold_batch_norm,
     insert_grids,
+    propagate_grids,
     raise_opset,
-    spread_grids,
-    take_markers,
     tensors_to_calibrate,
 )
-from msdet.export.int8.post_training import calibrated_grids, calibration_arrays
+from msdet.export.int8.post_training import calibrate_grids, calibration_arrays
 from msdet.export.verify import Int8Report
 from msdet.quantization.quantize import mark_grids
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from msdet.export.form import Form
     from msdet.export.prepared import Prepared
+    from msdet.export.spec import ExportSpec
 
 log = logging.getLogger(__name__)
 
 
 def write_int8_onnx(
-    prepared: Prepared, form: Form, kind: str, path: Path, write: Callable[[nn.Cell, Path], None]
+    prepared: Prepared, spec: ExportSpec, kind: str, path: Path, write: Callable[[nn.Cell, Path], None]
 ) -> Int8Report:
     """Writes an int8 ONNX file.
 
     Args:
         prepared: the network; of kind "int8" fake-quantized, of kind "ptq" float.
-        form: of the file.
+        spec: of the file.
         kind: "int8" or "ptq".
         path: the file.
-        write: writes a network (the network, not the cell of the form) as float ONNX to a path.
+        write: writes a network (the network, not the cell of the spec) as float ONNX to a path.
     """
     import onnx
 
@@ -56,15 +56,15 @@ def write_int8_onnx(
         marks = mark_grids(network)
         write(network, path)
         model = _folded(path)
-        grids = take_markers(model, marks)
+        grids = extract_grids(model, marks)
         rule = WeightRule(cfg.per_channel[0], 2 ** (cfg.quant_bits[0] - 1) - 1)
     else:
         write(prepared.network, path)
         model = _folded(path)
         onnx.save(model, str(path))
-        grids = calibrated_grids(path, tensors_to_calibrate(model), calibration_arrays(cfg, prepared.recipe, form))
+        grids = calibrate_grids(path, tensors_to_calibrate(model), calibration_arrays(cfg, prepared.recipe, spec))
         rule = WeightRule()
-    insert_grids(model, spread_grids(model, grids), rule)
+    insert_grids(model, propagate_grids(model, grids), rule)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
     return _report(kind, model, path)

@@ -16,13 +16,13 @@ from msdet.export.int8.graph import Grid
 
 if TYPE_CHECKING:
     from msdet.config import Config
-    from msdet.export.form import Form
+    from msdet.export.spec import ExportSpec
     from msdet.models.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
 
-def calibration_arrays(cfg: Config, recipe: Recipe, form: Form) -> Iterator[list[np.ndarray]]:
+def calibration_arrays(cfg: Config, recipe: Recipe, spec: ExportSpec) -> Iterator[list[np.ndarray]]:
     """The inputs of an exported file, batch by batch, made of the pictures in `calibration` as evaluation makes them.
 
     Raises:
@@ -30,27 +30,27 @@ def calibration_arrays(cfg: Config, recipe: Recipe, form: Form) -> Iterator[list
         UserError: none of them can be read.
     """
     place, preprocess = recipe.eval_pipeline(), recipe.build_preprocess()
-    media = calibration_pictures(cfg)
+    media = open_calibration_images(cfg)
     waiting: list[tuple[np.ndarray, Any]] = []
     count = 0
     for frame in media:
-        canvas, geometry = place.image(frame.image, form.size)
+        canvas, geometry = place.image(frame.image, spec.size)
         waiting.append((canvas, geometry.valid_size))
         count += 1
-        if len(waiting) == form.batch_size:
-            yield _arrays(waiting, preprocess, form)
+        if len(waiting) == spec.batch_size:
+            yield _arrays(waiting, preprocess, spec)
             waiting = []
         if count == cfg.calibration_images:
             break
     if count and waiting:
         # A file of a fixed batch is filled up with the first picture.
-        yield _arrays(waiting + waiting[:1] * (form.batch_size - len(waiting)), preprocess, form)
+        yield _arrays(waiting + waiting[:1] * (spec.batch_size - len(waiting)), preprocess, spec)
     if not count:
         raise UserError(f"{cfg.calibration}: none of the pictures can be read: {'; '.join(media.unreadable[:3])}")
     log.info("calibrated on %d pictures of %s", count, cfg.calibration)
 
 
-def calibration_pictures(cfg: Config) -> FrameSource:
+def open_calibration_images(cfg: Config) -> FrameSource:
     """The pictures in the folder `calibration`.
 
     Raises:
@@ -63,14 +63,16 @@ def calibration_pictures(cfg: Config) -> FrameSource:
     return open_source(cfg.calibration, cfg.max_image_pixels)
 
 
-def _arrays(placed: Sequence[tuple[np.ndarray, tuple[int, int]]], preprocess: Any, form: Form) -> list[np.ndarray]:
+def _arrays(
+    placed: Sequence[tuple[np.ndarray, tuple[int, int]]], preprocess: Any, spec: ExportSpec
+) -> list[np.ndarray]:
     images = np.stack([canvas for canvas, _ in placed])
     valid_sizes = np.array([valid for _, valid in placed], np.int32)
     normalised = preprocess(Tensor(images), Tensor(valid_sizes)).asnumpy()
-    return form.inputs(images, valid_sizes, normalised)
+    return spec.inputs(images, valid_sizes, normalised)
 
 
-def calibrated_grids(path: Path, tensors: Sequence[str], batches: Iterator[list[np.ndarray]]) -> dict[str, Grid]:
+def calibrate_grids(path: Path, tensors: Sequence[str], batches: Iterator[list[np.ndarray]]) -> dict[str, Grid]:
     """Runs a file on batches; each tensor's grid covers the mean of the batches' extremes.
 
     The mean, because a single outlier would widen the grid for all pictures; it is what the observers of a training

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from msdet.config.key import EVERYWHERE, key
+from msdet.config.key import ALL_COMMANDS, key
 
 if TYPE_CHECKING:
     from msdet.config import Config as _Base
@@ -18,7 +18,7 @@ else:
 class DarkNetKeys(_Base):
     """DarkNet"""
 
-    DETAIL_IN: ClassVar[tuple[str, ...]] = EVERYWHERE
+    ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
 
     backbone_shape: tuple[int, ...] = key(
         (32, 64, 128, 256, 512, 1024), "channels of the stem and the five stages", minimum=1, maximum=8192

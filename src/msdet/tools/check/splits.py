@@ -24,7 +24,7 @@ from msdet.data.validation.statistics import BoxTable, class_counts
 from msdet.errors import UserError
 from msdet.models.recipe import get_recipe
 from msdet.session.datasets import source_options
-from msdet.text import some_of
+from msdet.text import first_few
 from msdet.tools.check.anchors import anchor_recall, shape_iou, suggest_anchors
 from msdet.tools.check.checked import Checked
 
@@ -121,7 +121,7 @@ def find_copies(digests: Mapping[str, str], report: SplitReport) -> None:
         names.setdefault(digest, []).append(name)
     for copies in names.values():
         if len(copies) > 1:
-            text = f"{len(copies)} images are the same file: {some_of(copies)}"
+            text = f"{len(copies)} images are the same file: {first_few(copies)}"
             report.add("image is there twice", "warning", text, copies[0])
 
 
@@ -139,10 +139,10 @@ def find_strangers(content: RawAnnotations, names: Sequence[str], report: SplitR
         others += [path for path in paths if not is_image_name(Path(path).name) and path not in known]
     others = [path for path in others if not path.endswith((".xml", ".txt", ".json", ".yaml"))]
     if unlisted:
-        text = f"{content.image_dir}: the annotations do not name {len(unlisted)} images: {some_of(unlisted)}"
+        text = f"{content.image_dir}: the annotations do not name {len(unlisted)} images: {first_few(unlisted)}"
         report.add("image without an entry", "note", text)
     if others:
-        report.add("no image", "note", f"{content.image_dir}: {len(others)} files are no images: {some_of(others)}")
+        report.add("no image", "note", f"{content.image_dir}: {len(others)} files are no images: {first_few(others)}")
 
 
 def _measure(cfg: Config, dataset: DetectionDataset, report: SplitReport) -> None:
@@ -200,11 +200,11 @@ def compare_splits(train: Checked, val: Checked) -> None:
     names = {digest: name for name, digest in train.digests.items()}
     shared = [(name, names[digest]) for name, digest in val.digests.items() if digest in names]
     if shared:
-        pairs = some_of([name if name == other else f"{name} = {other}" for name, other in shared])
+        pairs = first_few([name if name == other else f"{name} = {other}" for name, other in shared])
         text = f"{len(shared)} of {len(val.digests)} validation images are training images too: {pairs}"
         val.report.add("training image in the validation", "warning", text, shared[0][0])
     in_train = {row["name"] for row in train.report.classes if row["boxes"]}
     unseen = [row["name"] for row in val.report.classes if row["boxes"] and row["name"] not in in_train]
     if unseen and train.report.classes:
-        text = f"{len(unseen)} classes have boxes in the validation but none in the training: {some_of(unseen)}"
+        text = f"{len(unseen)} classes have boxes in the validation but none in the training: {first_few(unseen)}"
         val.report.add("class without training boxes", "warning", text)

@@ -18,9 +18,9 @@ _PACKAGES = f"{sys.executable} -m pip install -r {ROOT / 'requirements-ascend.tx
 _SET_ENV = "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
 _CHIP = """
 import msdet, mindspore as ms
-from msdet.runtime.device import traits
-own = traits()
-precision = "float16" if own.half_convolutions else "HF32"
+from msdet.runtime.device import device_traits
+own = device_traits()
+precision = "float16" if own.float16_convolutions else "HF32"
 shapes = "dynamic" if own.dynamic_shapes else "static"
 told = "its status" if own.saturates else "infinite values"
 print("target", ms.get_context("device_target"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from msdet.compat.aliases import flag_names
+from msdet.compat.aliases import flag_aliases
 from msdet.config.model_table import model_table
 from msdet.errors import UsageError
 from msdet.tools.launcher.arguments import (
@@ -187,7 +187,7 @@ class _Planner:
         self.family, self.named, self.start = family, named, start
         self.options, self.rest = options, list(rest)
         model = next((m for m in model_table() if m == model_in(config)), "")
-        self.aliases = flag_names(model, Path(description.entry).stem)
+        self.aliases = flag_aliases(model, Path(description.entry).stem)
         self.typed = {self._key(word) for word in rest if word.startswith("--")}
         self.table: Place | None = None
 
@@ -331,7 +331,7 @@ def _is_for_several(config: Path) -> bool:
     """Whether a file asks for several processes, under one of the names for it."""
     from msdet.config.yaml_file import read_layers
 
-    names = {"is_distributed", *(old for old, name in flag_names("", "").items() if name == "is_distributed")}
+    names = {"is_distributed", *(old for old, name in flag_aliases("", "").items() if name == "is_distributed")}
     said = [str(setting.raw) for layer in read_layers(str(config)) for setting in layer if setting.name in names]
     return bool(said) and said[-1].lower() in ("true", "1", "yes", "on")
 

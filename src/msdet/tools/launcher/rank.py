@@ -49,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
     end_with_parent()
     rank = rank_number()
     notes = Path(folder)
-    beat = notes / f"beat_{rank}"
-    beat.touch()
+    touch_heartbeat = notes / f"beat_{rank}"
+    touch_heartbeat.touch()
     log = Path(pattern.replace("{rank}", str(rank)))
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "RANK_BEAT_FILE": str(beat), "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "RANK_HEARTBEAT_FILE": str(touch_heartbeat), "PYTHONUNBUFFERED": "1"},
             preexec_fn=end_with_parent,
         )
 

@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from msdet.errors import UserError
-from msdet.files import make_folder, unique_number
+from msdet.files import make_unique_folder, unique_number
 from msdet.folder_lock import FolderInUse, FolderLock
 from msdet.tools.launcher.plan import Command, Plan
 from msdet.tools.launcher.rank import end_with_parent
@@ -158,7 +158,7 @@ class _Attempt:
 
     def __init__(self, plan: Plan, stop: _Stop, follower: _Follower) -> None:
         self.earlier = [path for path in plan.notes.iterdir() if path.is_dir()]
-        self.plan = replace(plan, notes=make_folder(plan.notes, f"attempt_{unique_number()}"))
+        self.plan = replace(plan, notes=make_unique_folder(plan.notes, f"attempt_{unique_number()}"))
         self.stop, self.follower = stop, follower
 
     def run(self) -> Outcome:

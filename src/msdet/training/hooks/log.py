@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from msdet.data.loading.batch import Batch
-from msdet.runtime.start import beat
+from msdet.runtime.start import touch_heartbeat
 from msdet.training.loop import Hook, Trainer
 
 if TYPE_CHECKING:
@@ -130,10 +130,10 @@ class Beat(Hook):
     """Tells the launcher at each step that this rank goes on: of ranks that stand still, the first one is at fault."""
 
     def before_step(self, trainer: Trainer, batch: ImageBatch) -> None:
-        beat()
+        touch_heartbeat()
 
     def after_step(self, trainer: Trainer) -> None:
-        beat()
+        touch_heartbeat()
 
 
 class ProgressBar(Hook):

@@ -120,7 +120,7 @@ def test_coco_files_of_any_dataset_read_back(files, tmp_path):
 
 def test_shards_are_on_the_disk_before_they_have_their_name(files, tmp_path, monkeypatch):
     forced = {}
-    monkeypatch.setattr(mindrecord_writer, "force_to_disk", lambda p: forced.update({p: (tmp_path / "train").exists()}))
+    monkeypatch.setattr(mindrecord_writer, "sync_to_disk", lambda p: forced.update({p: (tmp_path / "train").exists()}))
     write_mindrecord(files, tmp_path, "train", shards=2)
     assert forced.pop(tmp_path) is True
     assert not any(forced.values())

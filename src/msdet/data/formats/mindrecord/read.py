@@ -34,7 +34,7 @@ from msdet.data.categories import UNUSED_CLASS
 from msdet.data.dataset import DetectionDataset
 from msdet.data.formats.coco.read import decode_coco
 from msdet.errors import UserError
-from msdet.text import printable, some_of
+from msdet.text import first_few, printable
 
 _QUERY = "SELECT file_name_0, PAGE_ID_BLOB, PAGE_OFFSET_BLOB_END, image_size_0, crc32_0 FROM INDEXES ORDER BY ROW_ID"
 FORMAT_VERSION = "detection dataset 1"
@@ -69,7 +69,7 @@ def refuse_foreign_mindrecord(folder: Path) -> None:
     writer = f"of the old model zoo's {model}" if model else "of another program"
     lack = ", which keep neither file names nor image sizes nor crowd regions" if model else ""
     raise UserError(
-        f"{folder} holds MindRecord files {writer} ({some_of(shards, 2)}){lack}: only those that are made here can be "
+        f"{folder} holds MindRecord files {writer} ({first_few(shards, 2)}){lack}: only those that are made here can be "
         "read.\nGive images and annotations with --data_dir, and with --mindrecord_dir a folder without these files: "
         "new ones are made there."
     )

@@ -16,7 +16,7 @@ from msdet.data.dataset import DetectionDataset, Sample
 from msdet.data.formats.coco.write import coco_of, write_coco
 from msdet.data.formats.mindrecord.read import FORMAT_VERSION, fingerprint, load_mindrecord
 from msdet.errors import UserError
-from msdet.files import follow_umask, force_to_disk, unique_number
+from msdet.files import apply_umask, sync_to_disk, unique_number
 from msdet.folder_lock import LOCK_NAME, FolderInUse, FolderLock
 from msdet.text import is_encodable, printable
 
@@ -69,12 +69,12 @@ def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards
             write_coco({"info": info, **content}, beside / f"{split}.json")
             _verify(beside, split, names)
             for path in beside.iterdir():
-                follow_umask(path)
-                force_to_disk(path)
-            force_to_disk(beside)
+                apply_umask(path)
+                sync_to_disk(path)
+            sync_to_disk(beside)
             beside.rename(final)
             (final / LOCK_NAME).unlink(missing_ok=True)
-            force_to_disk(folder)
+            sync_to_disk(folder)
     except OSError as error:
         raise UserError(f"{final} cannot be written: {error.strerror or error}") from error
     finally:

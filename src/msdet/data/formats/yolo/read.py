@@ -15,7 +15,7 @@ from msdet.data.formats.text_lines import class_names_in, read_lines
 from msdet.data.images.decode import read_image_size
 from msdet.data.images.file_names import is_ignored_name, walk_images
 from msdet.errors import UserError
-from msdet.text import some_of
+from msdet.text import first_few
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def _warn_of_strays(source: Path, known: set[Path]) -> None:
         path for path in names if path not in known and path.name not in _NO_LABELS and not is_ignored_name(path.name)
     ]
     if strays:
-        logger.warning("%s: %d label files belong to no image: %s", source, len(strays), some_of(map(str, strays), 3))
+        logger.warning("%s: %d label files belong to no image: %s", source, len(strays), first_few(map(str, strays), 3))
 
 
 def _common_root(root: Path, images: list[Path]) -> tuple[Path, list[Path]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class UnreadBatch:
+class ImagelessBatch:
     """One image.
 
     Attributes:
@@ -31,7 +31,7 @@ class UnreadBatch:
     geometry: list[Geometry] = field(default_factory=list)
 
 
-class UnreadLoader:
+class ImagelessLoader:
     """Takes the place of the loader of an evaluation.
 
     Args:
@@ -52,17 +52,17 @@ class UnreadLoader:
         """Batches, which are images."""
         return len(self.image_ids)
 
-    def epoch(self, _: int) -> Iterator[UnreadBatch]:
+    def epoch(self, _: int) -> Iterator[ImagelessBatch]:
         """Every image once, in order."""
         for index, image_id in enumerate(self.image_ids):
             geometry = [self.geometry_of(index)] if self.geometry_of is not None else []
-            yield UnreadBatch(np.array([index]), [image_id], geometry)
+            yield ImagelessBatch(np.array([index]), [image_id], geometry)
 
     def close(self) -> None:
         """There is nothing to close."""
 
 
-def unread_images(dataset: DetectionDataset, place: Resize, size: tuple[int, int]) -> UnreadLoader:
+def imageless_detection_loader(dataset: DetectionDataset, place: Resize, size: tuple[int, int]) -> ImagelessLoader:
     """A detector's images by their sizes, as annotations or files told them.
 
     Args:
@@ -80,4 +80,4 @@ def unread_images(dataset: DetectionDataset, place: Resize, size: tuple[int, int
             )
         return place.plan(sample.width, sample.height, size)
 
-    return UnreadLoader([sample.image_id for sample in dataset.samples], geometry_of)
+    return ImagelessLoader([sample.image_id for sample in dataset.samples], geometry_of)

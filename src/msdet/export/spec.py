@@ -1,4 +1,4 @@
-"""The form in which a network leaves: which parts are inside, and how its inputs and outputs look."""
+"""The spec in which a network leaves: which parts are inside, and how its inputs and outputs look."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Form:
+class ExportSpec:
     """What is inside an exported file.
 
     Attributes:
@@ -38,7 +38,7 @@ class Form:
         return {**asdict(self), "size": list(self.size)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Form:
+    def from_dict(cls, values: Mapping[str, Any]) -> ExportSpec:
         """Back from the sidecar.
 
         Raises:
@@ -76,17 +76,17 @@ class Form:
 
 
 class DeployCell(nn.Cell):
-    """The parts of a recipe that a form asks for, as one cell; its parameters keep their names."""
+    """The parts of a recipe that a spec asks for, as one cell; its parameters keep their names."""
 
-    def __init__(self, recipe: Recipe, network: nn.Cell, form: Form) -> None:
+    def __init__(self, recipe: Recipe, network: nn.Cell, spec: ExportSpec) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
-        self.has_preprocess = form.preprocess
-        self.has_decoder = form.detect
-        self.size = form.size
-        if form.preprocess:
+        self.has_preprocess = spec.preprocess
+        self.has_decoder = spec.detect
+        self.size = spec.size
+        if spec.preprocess:
             self.preprocess = recipe.build_preprocess()
-        if form.detect:
+        if spec.detect:
             self.decoder = recipe.build_decoder()
         self.set_train(False)
 
@@ -96,7 +96,7 @@ class DeployCell(nn.Cell):
         return self.decoder(raw, self.size) if self.has_decoder else raw
 
 
-class Finish(nn.Cell):
+class DecoderCell(nn.Cell):
     """The decoder alone, for files without it: raw maps -> boxes (N, K, 4), scores (N, K, C)."""
 
     def __init__(self, recipe: Recipe, size: tuple[int, int]) -> None:
@@ -109,7 +109,7 @@ class Finish(nn.Cell):
         return self.decoder(raw if len(raw) > 1 else raw[0], self.size)
 
 
-def as_arrays(outputs: Tensor | tuple[Tensor, ...]) -> list[np.ndarray]:
+def to_arrays(outputs: Tensor | tuple[Tensor, ...]) -> list[np.ndarray]:
     """A cell's result as numpy arrays, also where it is one tensor."""
     outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
     return [output.asnumpy() for output in outputs]
