@@ -1,9 +1,9 @@
 """Object-detection models on MindSpore.
 
-Importing this package lets a process say what to do where a package is not installed (`missing_package.py`), and makes
-one setting, before MindSpore is loaded: on x86-64 with AVX-512, oneDNN would run every convolution larger than 1x1 with
-its reference kernel, hundreds of times slower, because MindSpore hands over plain NCHW tensors. Restricted to AVX2 it
-uses its fast kernel. A value the user has set stays.
+Importing this package has two side effects. It installs an exception hook that explains missing packages
+(`missing_package.py`). And it limits oneDNN to AVX2, before MindSpore is loaded: with AVX-512, oneDNN runs convolutions
+larger than 1x1 on MindSpore's plain NCHW tensors with its reference kernel, hundreds of times slower than its AVX2
+kernel. A value of ONEDNN_MAX_CPU_ISA that the user has set is kept.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ ONEDNN_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 
 
 def needs_avx2_cap(system: str, machine: str, cpuinfo: str) -> bool:
-    """Whether oneDNN must be kept from AVX-512 on such a machine.
+    """Whether oneDNN has to be limited to AVX2 on this machine.
 
     Args:
-        system: as `platform.system()`; machine: as `platform.machine()`.
-        cpuinfo: text of /proc/cpuinfo, or "" where there is none.
+        system: as `platform.system()`.
+        machine: as `platform.machine()`.
+        cpuinfo: content of /proc/cpuinfo, or "" if there is none.
     """
     if system != "Linux" or machine.lower() not in ("x86_64", "amd64"):
         return False

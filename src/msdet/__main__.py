@@ -1,4 +1,4 @@
-"""`python -m msdet`: the console command where it is not on the path."""
+"""`python -m msdet`: the console command, where it is not on the PATH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands: `msdet train --config FILE ...`, `msdet check ...`; the entry scripts call them too."""
+"""The commands: `msdet train --config FILE ...`, `msdet check ...`. The entry scripts run them as well."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Command(NamedTuple):
     """A command.
 
     Attributes:
-        target: `module:function`. The function takes a configuration if `is_configured`, else the arguments.
-        help: one line.
-        is_configured: its arguments are `--config FILE` and keys.
+        target: `module:function`. The function takes a `Config` if `is_configured`, else the list of arguments.
+        help: one line for `msdet --help`.
+        is_configured: whether its arguments are `--config FILE` and configuration keys.
     """
 
     target: str
@@ -27,27 +27,29 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("msdet.training.train:train", "train a model", True),
-    "eval": Command("msdet.evaluation.command:evaluate", "score a checkpoint or a result file", True),
-    "test": Command("msdet.evaluation.command:test_dev", "make the result file for COCO's test-dev server", True),
+    "eval": Command("msdet.evaluation.command:evaluate", "evaluate a checkpoint or a result file", True),
+    "test": Command("msdet.evaluation.command:test_dev", "write the result file for COCO's test-dev server", True),
     "predict": Command("msdet.inference.predict:predict", "predict on images, videos or a camera", True),
     "export": Command("msdet.export.command:export", "export a checkpoint to MINDIR, ONNX or AIR", True),
-    "postprocess": Command("msdet.inference.score:score", "score an exported file or its result files", True),
+    "postprocess": Command("msdet.inference.score:score", "evaluate an exported file or its result files", True),
     "check": Command("msdet.tools.check.check:main", "check a dataset before training"),
-    "browse": Command("msdet.tools.browse:main", "draw training images as the network gets them"),
+    "browse": Command("msdet.tools.browse:main", "show training images as the network gets them"),
     "create_data": Command("msdet.tools.create_data:main", "convert a dataset to MindRecord or COCO files"),
-    "shapes": Command("msdet.data.synthetic.shapes:main", "render a small dataset"),
-    "import": Command("msdet.importers.command:main", "turn weights of other programs into a checkpoint"),
-    "compare": Command("msdet.tools.compare:main", "score and time float and int8 files of a detector"),
+    "shapes": Command("msdet.data.synthetic.shapes:main", "render a small synthetic dataset"),
+    "import": Command("msdet.importers.command:main", "convert weights of other frameworks to a checkpoint"),
+    "compare": Command("msdet.tools.compare:main", "compare accuracy and speed of float and int8 files of a detector"),
     "doctor": Command("msdet.tools.doctor.doctor:main", "check this machine"),
-    "hccl_tools": Command("msdet.tools.hccl_tools:main", "write the rank table of Ascend servers"),
-    "replay": Command("msdet.training.replay.command:main", "run a training step again that was not finite"),
+    "hccl_tools": Command("msdet.tools.hccl_tools:main", "write the rank table of an Ascend server"),
+    "replay": Command("msdet.training.replay.command:main", "re-run a saved training step whose loss was not finite"),
     "keys": Command("msdet.tools.key_table:main", "print the table of configuration keys"),
-    "launch": Command("msdet.tools.launcher.launch:main", "what the run_*.sh scripts call"),
+    "launch": Command(
+        "msdet.tools.launcher.launch:main", "start training, evaluation or inference for the run_*.sh scripts"
+    ),
 }
 
 
 def command(name: str) -> Callable[[Sequence[str]], int]:
-    """The function of a command: arguments -> exit code. MindSpore is imported when it is called, and needed."""
+    """The main function of a command, arguments -> exit code. Its module is imported when it is called."""
 
     def main(argv: Sequence[str]) -> int:
         entry = COMMANDS[name]
@@ -63,7 +65,7 @@ def command(name: str) -> Callable[[Sequence[str]], int]:
 
 
 def run(name: str, argv: Sequence[str] | None = None) -> int:
-    """Runs a command as a process of its own and returns the exit code; see `run_command`."""
+    """Runs a command in this process and returns the exit code; see `run_command`."""
     if name == "train":
         handle_interrupts()
     return run_command(command(name), argv)
@@ -77,7 +79,7 @@ def main() -> int:
 
     def usage(_: Sequence[str]) -> int:
         if name not in ("-h", "--help", "--version"):
-            raise UsageError(f"there is no command {name!r}; msdet --help lists them")
+            raise UsageError(f"unknown command {name!r}; msdet --help lists the commands")
         sys.stdout.write(_version() if name == "--version" else _usage())
         return 0
 
@@ -87,7 +89,16 @@ def main() -> int:
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {entry.help}" for name, entry in COMMANDS.items()]
-    return "\n".join(["usage: msdet COMMAND [arguments]", "", *lines, "", "msdet COMMAND --help tells more.", ""])
+    return "\n".join(
+        [
+            "usage: msdet COMMAND [arguments]",
+            "",
+            *lines,
+            "",
+            "msdet COMMAND --help shows the arguments of a command.",
+            "",
+        ]
+    )
 
 
 def _version() -> str:

@@ -1,7 +1,7 @@
-"""Errors that are the user's to mend, and how a command reports them.
+"""Errors that the user can fix, and how a command reports them.
 
-A programming error ends in a traceback. What a user typed or brought ends in one or two lines that name the file,
-the place and the remedy.
+A programming error ends with a traceback. Wrong arguments, files or environments end with one or two lines that name
+the file, the place and the remedy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 
 class UserError(Exception):
-    """Something outside the program is wrong, and the message says what to do about it.
+    """Wrong input or environment.
 
     Args:
         message: one or two lines: the file, the place in it, the remedy.
@@ -22,13 +22,13 @@ class UserError(Exception):
 
 
 class UsageError(UserError):
-    """A flag or a configuration key is wrong: the command was typed wrongly, so it ends with exit code 2."""
+    """A wrong flag or configuration key; the command ends with exit code 2."""
 
     exit_code = 2
 
 
-def _let_everything_be_printed() -> None:
-    """Escapes letters that the terminal, or a name that is no UTF-8, has no code for, where Python would raise."""
+def _escape_unencodable_output() -> None:
+    """Escapes characters that the encoding of the terminal lacks, instead of raising UnicodeEncodeError."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -37,10 +37,10 @@ def _let_everything_be_printed() -> None:
 def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
     """Runs `main(argv)` and returns the exit code of the process.
 
-    A `UserError` is printed as `error: ...` without a traceback, unless `--debug` is among the arguments.
+    A `UserError` is printed as `error: ...` without a traceback, unless the arguments contain `--debug`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    _let_everything_be_printed()
+    _escape_unencodable_output()
     debug = "--debug" in argv
     if debug:
         argv.remove("--debug")
@@ -57,11 +57,11 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): nothing is wrong, and there is nobody to tell.
+        # The reader of our output has exited (`| head`): no error, and nobody to report one to.
         sys.stderr.close()
         return 1
     except OSError as error:
-        # A full disk, missing rights, a device that went away: no fault of the program.
+        # A full disk, missing permissions, a lost device: not an error of the program.
         if debug or error.strerror is None:
             raise
         sys.stderr.write(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror}\n")

@@ -1,4 +1,4 @@
-"""A lock on a folder, of which the system lets go when the process that holds it ends, however it ends."""
+"""A lock on a folder, which the operating system releases when its process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from types import TracebackType
 log = logging.getLogger(__name__)
 
 LOCK_NAME = ".lock"
-# A file system that knows no locks.
+# Errors of file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 class FolderInUse(Exception):
-    """Another process holds the folder; the text names it."""
+    """Another process holds the lock; the message names it."""
 
 
 class FolderLock:
-    """Holds a folder: an advisory lock (flock) on a hidden file in it, on shared file systems too.
+    """Locks a folder by an advisory lock (flock) on a hidden file in it; works on shared file systems too.
 
-    A context manager, which lets the folder go.
-
-    Attributes:
-        is_held: False where the file system knows no locks: it is said in the log, and any number of processes go on.
+    Use it as a context manager, which releases the lock.
 
     Args:
-        path: the folder; made if it does not exist.
+        path: the folder; created if it does not exist.
+
+    Attributes:
+        is_held: False if the file system does not support locks: a warning is logged, and nothing is locked.
 
     Raises:
-        FolderInUse: another process, or another object of this one, holds it.
-        OSError: it cannot be written.
+        FolderInUse: another process, or another object of this process, holds the lock.
+        OSError: the folder is not writable.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class FolderLock:
             if error.errno not in _NO_LOCKS:
                 raise
             self.is_held = False
-            log.warning("%s lies where no file can be locked: let no second command write to it", self.path)
+            log.warning("the file system of %s has no locks: do not run a second command that writes to it", self.path)
         holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
         os.truncate(self._handle, 0)
         os.pwrite(self._handle, holder.encode(), 0)
@@ -68,10 +68,10 @@ class FolderLock:
             holder = json.loads(os.pread(self._handle, 1000, 0))
             return f"process {int(holder['pid'])} on {holder['host']}"
         except (ValueError, KeyError, TypeError):
-            return "a process that has just begun"
+            return "a process that has just started"
 
     def close(self) -> None:
-        """Lets another process take the folder."""
+        """Releases the lock."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1

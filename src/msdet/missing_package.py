@@ -1,4 +1,4 @@
-"""One line instead of a traceback where a package is not installed: nearly always the wrong interpreter was called."""
+"""One line instead of a traceback if a package is not installed; usually the wrong Python interpreter was used."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _OWN = ("msdet", "tests", "benchmarks")
 
 
 def explain_missing_packages() -> None:
-    """Lets a process that ends because a package cannot be found say what to do, unless it runs with `--debug`.
+    """Installs an exception hook that prints what to do about a missing package, unless `--debug` is given.
 
-    A command imports before it can catch anything, hence the interpreter's own hook.
+    A hook, because commands import packages before they can catch an exception.
     """
     usual = sys.excepthook
 

@@ -1,9 +1,8 @@
-"""Names in messages and files: how they are listed, and what becomes of those that UTF-8 cannot write.
+"""Names in messages and files: how they are listed, and how names that are not valid UTF-8 are written.
 
-Python holds a byte of a name from a system with another encoding as a lone surrogate (PEP 383),
-which reaches the same file again but no text file, no terminal and no library. In JSON and YAML it is written as the
-escape `\\udcXX`, which their readers turn back into the name (and `os.fsencode` into its bytes); everywhere else as the
-same characters, for people.
+Python represents each byte of a file name that is not UTF-8 by a lone surrogate (PEP 383). Such a name opens the
+file, but text files, terminals and most libraries cannot encode it. JSON and YAML files contain it as the escape
+`\\udcXX`, which their readers turn back into the name; messages contain the same characters for people to read.
 """
 
 from __future__ import annotations
@@ -21,28 +20,28 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def is_encodable(text: str) -> bool:
-    """Whether UTF-8 can write a text."""
+    """Whether a text can be encoded as UTF-8."""
     return _SURROGATE.search(text) is None
 
 
 def printable(text: str) -> str:
-    """A text as UTF-8 can write it: what it cannot is escaped."""
+    """The text with the characters escaped that UTF-8 cannot encode."""
     return text if is_encodable(text) else text.encode("utf-8", "backslashreplace").decode()
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON that UTF-8 can write and that reads back to the value."""
+    """JSON that can be encoded as UTF-8 and reads back to the same value."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 @contextlib.contextmanager
 def readable_path(path: Path, copy: bool = False) -> Iterator[str]:
-    """The path of a file for a library that takes UTF-8 alone: its own, or that of a link to it.
+    """The path of a file for a library that accepts only UTF-8 paths: the path itself, or a temporary link to it.
 
     Args:
-        path: of a file that is there, or will be said to be missing.
-        copy: a copy instead of a link, for libraries that follow links before they read.
+        path: the file; if it does not exist, the library is left to report that.
+        copy: copy the file instead of linking it, for libraries that resolve links before they read.
     """
     if is_encodable(str(path)) or not path.exists():
         yield printable(str(path))
@@ -57,15 +56,15 @@ def readable_path(path: Path, copy: bool = False) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def writable_path(path: Path, is_fine: Callable[[str], object] = is_encodable) -> Iterator[str]:
-    """The path that a library which does not take every name writes a file to: its own, or one elsewhere, from where
-    the file is moved to its place at the end.
+def writable_path(path: Path, accepts: Callable[[str], object] = is_encodable) -> Iterator[str]:
+    """The path to write a file to with a library that does not accept every path: the path itself, or a temporary one
+    from which the file is moved to `path` at the end.
 
     Args:
-        path: of the file.
-        is_fine: whether the library takes a path.
+        path: the file to write.
+        accepts: whether the library accepts a path.
     """
-    if is_fine(str(path.absolute())):
+    if accepts(str(path.absolute())):
         yield str(path)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -76,11 +75,11 @@ def writable_path(path: Path, is_fine: Callable[[str], object] = is_encodable) -
 
 
 def first_few(names: Iterable[str], shown: int = 5) -> str:
-    """The first few names, and how many more there are.
+    """The first few names, and the number of the others: `a, b and 7 more`.
 
     Args:
         names: any number.
-        shown: most names that are listed.
+        shown: maximum number of names to list.
     """
     names = list(names)
     rest = len(names) - shown
@@ -88,7 +87,7 @@ def first_few(names: Iterable[str], shown: int = 5) -> str:
 
 
 def one_line(name: str, longest: int = 40) -> str:
-    """A name as a chart can show it: without line breaks, its middle taken out where it is longer than `longest`."""
+    """A name for charts: without line breaks, and shortened in the middle if longer than `longest` characters."""
     name = " ".join(name.split())
     half = (longest - 3) // 2
     return name if len(name) <= longest else f"{name[:half]}...{name[-half:]}"

@@ -167,7 +167,7 @@ def test_a_card_written_by_hand_needs_no_checksum(tmp_path):
     card = json.loads(path.with_suffix(".json").read_text())
     edited = {**card, "model": "yolov4"}
     path.with_suffix(".json").write_text(json.dumps(edited))
-    with pytest.raises(UserError, match=r"x.json was damaged or edited.*remove its entries"):
+    with pytest.raises(UserError, match=r"x.json is corrupt or was edited.*remove its entries"):
         load_weights(path)
     path.with_suffix(".json").write_text(
         json.dumps({name: value for name, value in edited.items() if name not in ("sealed", "checksum")})

@@ -172,7 +172,7 @@ def test_what_was_imported_already_is_not_imported_again(tmp_path, capsys):
     [
         (EFFICIENTDET, "of its EfficientDet-D0. Import it"),
         (REFINEDET, "of its RefineDet. It cannot be used: it is another network"),
-        (QUANTIZED, "mindspore.compression.quant, which MindSpore has removed. It cannot be used"),
+        (QUANTIZED, "mindspore.compression.quant, which was removed from MindSpore. It cannot be used"),
         ({"some.other.weight": (3,)}, ""),
     ],
 )

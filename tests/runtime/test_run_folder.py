@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_a_lock_that_says_nothing_is_a_lock_still(tmp_path):
     first = RunFolder(tmp_path / "run")
     (tmp_path / "run" / ".lock").write_text("")
-    with pytest.raises(UserError, match="a process that has just begun"):
+    with pytest.raises(UserError, match="a process that has just started"):
         RunFolder(tmp_path / "run")
     first.close()
     with RunFolder(tmp_path / "run"):
@@ -161,4 +161,4 @@ def test_where_files_cannot_be_locked_it_goes_on_with_a_warning(tmp_path, monkey
 
     monkeypatch.setattr("msdet.folder_lock.fcntl.flock", refuse)
     with RunFolder(tmp_path / "run"):
-        assert "lies where no file can be locked" in caplog.text
+        assert "has no locks" in caplog.text

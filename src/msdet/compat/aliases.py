@@ -1,4 +1,4 @@
-"""Names of the old model zoo's flags and files, and the keys that they set."""
+"""Old names of the old model zoo's flags and config files, and the keys that they set."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHARED = {
     "ckpt_file": "pretrained",
 }
 
-# Names with one meaning in all models, but only in one command.
+# Names with one meaning in all models, but only on the command line of one command.
 _BY_SCRIPT = {
     "export": {"batch_size": "export_batch_size"},
     "train": {"anno_path": "train_ann_file", "image_dir": "train_image_dir"},
@@ -42,7 +42,7 @@ _BY_SCRIPT = {
     "postprocess": {"anno_path": "val_ann_file", "image_dir": "val_image_dir"},
 }
 
-# In a file, which serves all commands, these are of training and of validation.
+# In a config file, which serves all commands, these set the keys of both splits.
 _BOTH_SPLITS = {
     "anno_path": ("train_ann_file", "val_ann_file"),
     "image_dir": ("train_image_dir", "val_image_dir"),
@@ -83,12 +83,12 @@ _CLASSIFIER = {
     "train": {"batch_size": "per_batch_size"},
     "eval": {"batch_size": "eval_batch_size", "per_batch_size": "eval_batch_size"},
     "predict": {"batch_size": "eval_batch_size"},
-    # Inputs are square: both sides must say the same.
+    # Inputs are square: both must have the same value.
     "export": {"width": "testing_shape", "height": "testing_shape"},
 }
-# Model -> command -> old name -> key; under `*` those of all commands. A name that is also a key of its own
-# (`per_batch_size` in eval of the YOLOs) has the old meaning on the command line of that command only; in a YAML file,
-# which serves training too, it stays the key.
+# Model -> command -> old name -> key; `*` applies to all commands. A name that is also a key (`per_batch_size` in eval
+# of the YOLOs) has the old meaning only on the command line of that command; in a YAML file, which serves training too,
+# it means the key.
 _BY_MODEL: dict[str, Mapping[str, Mapping[str, str]]] = {
     "yolov3": _YOLO,
     "yolov4": {
@@ -106,7 +106,7 @@ _BY_MODEL: dict[str, Mapping[str, Mapping[str, str]]] = {
     },
     "efficientdet_d0": {
         "*": {
-            # Of both: what a training starts from and what eval scores.
+            # Both the initial weights of training and the weights to evaluate.
             "checkpoint_path": "pretrained",
             "coco_root": "data_dir",
             "save_checkpoint_epochs": "ckpt_interval",
@@ -141,8 +141,8 @@ _BY_MODEL: dict[str, Mapping[str, Mapping[str, str]]] = {
     "darknet53": _CLASSIFIER,
     "cspdarknet53": _CLASSIFIER,
 }
-# In a file of these models, `pre_trained` is what training starts from and `checkpoint_path` what the other commands
-# take.
+# In a config file of these models, `pre_trained` sets the initial weights of training, `checkpoint_path` the weights of
+# the other commands.
 _TWO_WEIGHTS = ("refinedet", "darknet53", "cspdarknet53")
 
 
@@ -150,19 +150,18 @@ def flag_aliases(model: str, script: str) -> dict[str, str]:
     """Old flag -> key, for one model and one command.
 
     Args:
-        model: as in the model table; empty: only the names that mean the same in all models.
-        script: `train`, `eval`, `test`, `export`, `predict`, `postprocess`, or another that has no names of its own.
+        model: as in the model table; empty: only the names that apply to all models.
+        script: `train`, `eval`, `test`, `export`, `predict`, `postprocess`, or a command without old names.
     """
     own = _BY_MODEL.get(model, {})
     return {**_SHARED, **_BY_SCRIPT.get(script, {}), **own.get("*", {}), **own.get(script, {})}
 
 
 def file_aliases(model: str, script: str) -> dict[str, tuple[str, ...]]:
-    """Old name in a YAML file -> the keys that it sets there; none: it is known, and says nothing to this command.
+    """Old name in a YAML file -> the keys that it sets; empty: a known name without effect on this command.
 
-    A file serves every command, so that a name means in it what it means in training, whichever command reads it; a
-    name that only another command has means what it means there. What differs by command are a file's two names for
-    weights.
+    A file serves every command, so a name has its meaning of training whichever command reads it; a name that training
+    does not have keeps its meaning of the command that has it. Only the two names for weights depend on the command.
     """
     own = _BY_MODEL.get(model, {})
     names: dict[str, str] = {}

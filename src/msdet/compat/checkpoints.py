@@ -1,4 +1,4 @@
-"""Checkpoints of MindSpore's old model zoo: recognised by the names of their tensors, answered with what to do."""
+"""Recognises checkpoints of MindSpore's old model zoo by their tensor names, and tells how to import them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class OldLayout:
     """A network of the old zoo.
 
     Attributes:
-        title: what messages call it.
-        marks: regular expressions; each is found in some name of every such file.
-        model: that takes its weights; empty if none does.
-        config: the configuration to import them with.
-        head: regular expression of the name of the tensor that has rows for each class.
-        anchors, extra: it has `anchors * (classes + extra)` rows.
-        num_classes: of the configuration.
-        refusal: why no model takes its weights, and what to do; else empty.
+        title: name in messages.
+        patterns: regular expressions; each matches some tensor name of every such checkpoint.
+        model: the model that accepts its weights; empty if none does.
+        config: the config file to import them with.
+        head: regular expression of the name of the tensor whose rows depend on the number of classes.
+        anchors, extra: that tensor has `anchors * (classes + extra)` rows.
+        num_classes: of the config file.
+        refusal: why no model accepts its weights, and what to do instead; empty if one does.
     """
 
     title: str
-    marks: tuple[str, ...]
+    patterns: tuple[str, ...]
     model: str = ""
     config: str = ""
     head: str = ""
@@ -45,16 +45,16 @@ class OldLayout:
 
 _YOLO_HEAD = r"feature_map\.backblock\d\.conv6\.weight$"
 _CLASSIFIER_HEAD = r"(^|\.)fc\.weight$"
-# CSPDarkNet53 counts its convolutions to 27, DarkNet53 to 5.
+# The convolutions of CSPDarkNet53 are numbered up to 27, those of DarkNet53 up to 5.
 _CSP = r"conv27\.0\.weight$"
 
-# The first that fits counts.
+# The first match counts.
 _LAYOUTS = (
     OldLayout(
-        "network with the fake quantization of mindspore.compression.quant, which MindSpore has removed",
+        "network with the fake quantization of mindspore.compression.quant, which was removed from MindSpore",
         (r"fake_quant|minq|maxq|quant_min|quant_max|batchnorm_fold|feature_map\..*\.batchnorm\.",),
-        refusal="its layers are those of that package, and its ranges belong to other places of the network than here. "
-        "Import the float checkpoint that it was trained from, and train for int8 again:\n"
+        refusal="its layers are those of that package, and it quantizes at other places of the network. "
+        "Import the float checkpoint that it was trained from, and repeat the quantization-aware training:\n"
         "  msdet import --config configs/yolov3.yaml --source FLOAT.ckpt --output yolov3.ckpt\n"
         "  python train.py --config configs/yolov3_quant.yaml --data_dir DIR --pretrained yolov3.ckpt",
     ),
@@ -74,7 +74,7 @@ _LAYOUTS = (
         "RefineDet",
         (r"(^|\.)(arm|odm)\.(.*\.)?multi_(loc|cls)_layers\.|(^|\.)tcb\.tcb\d\.",),
         refusal="it is another network: its heads are depthwise-separable with batch norm, its VGG16 has no biases, "
-        "its anchors are other ones, and its detections do not start from refined anchors. Train anew, or start from "
+        "its anchors differ, and its detections do not start from refined anchors. Train from scratch, or from "
         "ImageNet weights with --pretrained_backbone",
     ),
     OldLayout(
@@ -89,35 +89,36 @@ _LAYOUTS = (
 
 
 def find_old_layout(names: Iterable[str]) -> OldLayout | None:
-    """The network of the old zoo whose tensors have these names, with or without prefixes of wrappers."""
+    """The network of the old zoo with these tensor names (with or without prefixes of wrapper cells), or None."""
     lines = "\n".join(names)
-    fitting = (old for old in _LAYOUTS if all(re.search(mark, lines, re.MULTILINE) for mark in old.marks))
-    return next(fitting, None)
+    matching = (old for old in _LAYOUTS if all(re.search(pattern, lines, re.MULTILINE) for pattern in old.patterns))
+    return next(matching, None)
 
 
 def reject_old_checkpoint(source: Path, tensors: Mapping[str, _Shaped], model: str = "") -> None:
-    """Refuses a checkpoint of the old zoo with the command that imports it, or with the reason why none can.
+    """Rejects a checkpoint of the old zoo; the message has the command to import it, or why that is not possible.
 
     Args:
         source: the file.
-        tensors: its content.
-        model: whose old weights are welcome; empty: none are.
+        tensors: tensor name -> tensor.
+        model: the model whose old checkpoints are accepted; empty: none are.
 
     Raises:
-        UserError: the file is of the old zoo, and not of this model.
+        UserError: the checkpoint is from the old zoo, and not of this model.
     """
     old = find_old_layout(tensors)
     if old is None:
         return
-    whose = f"{source} is a checkpoint of the old model zoo, of its {old.title}"
+    subject = f"{source} is a checkpoint of the old model zoo, of its {old.title}"
     if old.refusal:
-        raise UserError(f"{whose}. It cannot be used: {old.refusal}")
+        raise UserError(f"{subject}. It cannot be used: {old.refusal}")
     if old.model != model:
-        raise UserError(f"{whose}. Import it, and give the file that this writes:\n  {_command(old, source, tensors)}")
+        command = _import_command(old, source, tensors)
+        raise UserError(f"{subject}. Import it, and use the file that this writes:\n  {command}")
 
 
-def _command(old: OldLayout, source: Path, tensors: Mapping[str, _Shaped]) -> str:
-    """What to type to import a checkpoint."""
+def _import_command(old: OldLayout, source: Path, tensors: Mapping[str, _Shaped]) -> str:
+    """The command line that imports a checkpoint."""
     words = ["python", "-m", "msdet", "import", "--config", old.config]
     rows = next((value.shape[0] for name, value in tensors.items() if re.search(old.head, name)), 0)
     count = rows // old.anchors - old.extra

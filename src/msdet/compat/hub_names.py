@@ -1,4 +1,4 @@
-"""The names that the old model zoo had at MindSpore Hub, and the recipes that they mean."""
+"""Model names of the old zoo at MindSpore Hub -> config files."""
 
 HUB_NAMES = {
     "yolov3_darknet53_quant": "yolov3_quant",

@@ -1,4 +1,4 @@
-"""Typed configuration: `load_config(file, flags)` reads one, `Config` is its values."""
+"""Typed configuration: `load_config(file, flags)` returns a `Config` with the values of all keys."""
 
 from msdet.config.command_line import load_config, parse_command_line
 from msdet.config.config import Config, diff_configs, resolve_classes

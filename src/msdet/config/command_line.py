@@ -1,4 +1,4 @@
-"""From files and flags to a configuration: defaults, overridden by a YAML file and its bases, overridden by flags.
+"""Builds a configuration: defaults, overridden by a YAML file and its bases, overridden by command-line flags.
 
 cfg = load_config("configs/yolov3.yaml", ["--lr=0.01"])
 """
@@ -20,8 +20,8 @@ from msdet.config.model_table import config_class, model_table
 from msdet.config.yaml_file import Setting, config_folder, find_config, read_layers
 from msdet.errors import UsageError
 
-# What people type who come from elsewhere -> the key that does it here, or what does.
-_ELSEWHERE = {
+# Flags of other frameworks -> the corresponding key, suggested for an unknown flag.
+_OTHER_FRAMEWORKS = {
     "learning_rate": "lr",
     "epochs": "max_epoch",
     "batch": "per_batch_size",
@@ -52,11 +52,12 @@ _ELSEWHERE = {
     "grad_clip": "clip_grad_norm",
     "format": "file_format",
 }
-_ANSWERS = {
-    "optimizer": "training is by SGD with momentum; see --momentum and --weight_decay",
-    "patience": "training has no early stopping: --run_eval True keeps the best weights, --max_epoch ends it",
+# Flags of other frameworks without a corresponding key -> what to do instead.
+_ADVICE = {
+    "optimizer": "the optimizer is SGD with momentum; see --momentum and --weight_decay",
+    "patience": "there is no early stopping; --run_eval True keeps the best weights, --max_epoch sets the length",
 }
-# The key, and its name in the old classifiers' file.
+# The key, and its name in the config file of the old classifiers.
 _MODEL_NAMES = ("model", "net")
 
 
@@ -66,7 +67,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), script: str = "
     Args:
         path: YAML file.
         overrides: flags as on the command line, e.g. `["--lr=0.01", "--training_shape", "416"]`.
-        script: whose old flag names count (`train`, `eval`, `test`, `export`, `predict`, `postprocess`).
+        script: the command whose old flag names apply (`train`, `eval`, `test`, `export`, `predict`, `postprocess`).
 
     Raises:
         UsageError: names file and line, or the flag, and the remedy.
@@ -75,7 +76,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), script: str = "
 
 
 def parse_command_line(argv: Sequence[str], script: str) -> Config:
-    """Reads `--config FILE` and the other flags of an entry script. `--help` and `--print_config` end in exit code 0.
+    """Parses `--config FILE` and the other flags of a command.
 
     Raises:
         UsageError: names file and line, or the flag, and the remedy.
@@ -89,12 +90,12 @@ def parse_command_line(argv: Sequence[str], script: str) -> Config:
         raise SystemExit(0)
     if not flags.config and not flags.model:
         have = ", ".join(sorted(file.name for file in config_folder().glob("*.yaml")))
-        raise UsageError(f"--config is missing: python {script}.py --config configs/NAME.yaml; configs/ has {have}")
+        raise UsageError(f"--config is missing: python {script}.py --config configs/NAME.yaml; available: {have}")
     cfg = _resolve(flags.config, argv, script, is_command=True)
     if flags.print_config:
         sys.stdout.write(cfg.to_yaml())
         raise SystemExit(0)
-    # Not needed, and slow to import, where the process has ended above.
+    # Imported only here because it is slow, and not needed if the process has exited above.
     from msdet.ops.fonts import set_font
 
     set_font(cfg.font)
@@ -102,11 +103,11 @@ def parse_command_line(argv: Sequence[str], script: str) -> Config:
 
 
 def _resolve(path: str, argv: list[str], script: str, is_command: bool = False) -> Config:
-    """The configuration of a file (or, if `path` is empty, of the defaults) and flags; raises UsageError."""
+    """The configuration of a file (if `path` is empty: of the defaults) and flags; raises UsageError."""
     layers = read_layers(path) if path else []
     model, model_class = _model_of(layers, _peek(argv).model)
     if not model:
-        raise UsageError(f"{path}: no `model:`; name one of {', '.join(model_table())}, or a `base:` that does")
+        raise UsageError(f"{path}: `model:` is missing; set it to one of {', '.join(model_table())}, or set `base:`")
     aliases, keys = flag_aliases(model, script), keys_of(model_class)
     values, places = _values_of_files(layers, keys, model, script)
     typed = _parse(_parser(model_class, aliases, script), argv)
@@ -122,7 +123,7 @@ def _resolve(path: str, argv: list[str], script: str, is_command: bool = False) 
 def _values_of_files(
     layers: list[list[Setting]], keys: Mapping[str, Key], model: str, script: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Key -> value, and key -> where it was written, of files: of the last that says it."""
+    """Key -> value and key -> place of the last layer that sets it."""
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     names = file_aliases(model, script)
@@ -133,7 +134,7 @@ def _values_of_files(
 
 
 def _chosen_file(flags: argparse.Namespace) -> str:
-    """The config file: that of `--config`, or of the old RefineDet's `--using_mode`, which names a file of configs/."""
+    """The config file: `--config`, or `--using_mode` of the old RefineDet, which names a file of configs/."""
     if not flags.using_mode:
         return find_config(flags.config)
     named = config_folder() / f"{flags.using_mode}.yaml"
@@ -141,12 +142,12 @@ def _chosen_file(flags: argparse.Namespace) -> str:
     if flags.using_mode not in modes:
         raise UsageError(f"--using_mode is {flags.using_mode!r}; it takes one of {', '.join(modes)}")
     if flags.config and Path(flags.config).resolve().parent != config_folder():
-        raise UsageError(f"--using_mode chooses configs/{named.name}, --config {flags.config}: give one of them")
+        raise UsageError(f"--using_mode selects configs/{named.name}, --config {flags.config}: give only one of them")
     return str(named)
 
 
 def _peek(argv: list[str]) -> argparse.Namespace:
-    """The flags that decide which keys there are."""
+    """Parses only the flags that determine the set of keys: config file, model, help."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     _add_own_flags(parser)
     parser.add_argument("-h", "--help", nargs="?", const="common", default="")
@@ -155,15 +156,13 @@ def _peek(argv: list[str]) -> argparse.Namespace:
 
 
 def _add_own_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", "--config_path", default="", metavar="FILE", help="YAML file with the recipe (configs/)"
-    )
+    parser.add_argument("--config", "--config_path", default="", metavar="FILE", help="YAML config file (see configs/)")
     parser.add_argument("--using_mode", default="", metavar="NAME", help="RefineDet: --config configs/NAME.yaml")
     parser.add_argument("--print_config", action="store_true", help="print the resolved values as YAML and exit")
 
 
 def _model_of(layers: list[list[Setting]], typed: str) -> tuple[str, type[Config]]:
-    """Name and configuration class of the model: the typed one, else that of the last layer; ("", Config) if none."""
+    """Name and configuration class of the model: from the flag, else from the last layer; ("", Config) if none."""
     written = [setting for layer in layers for setting in layer if setting.name in _MODEL_NAMES]
     name, place = (typed, "--model") if typed else (str(written[-1].raw), written[-1].place) if written else ("", "")
     if not name:
@@ -175,7 +174,7 @@ def _model_of(layers: list[list[Setting]], typed: str) -> tuple[str, type[Config
 
 
 class _Parser(argparse.ArgumentParser):
-    """Also knows which flags have an effect."""
+    """Raises UsageError, and stores the flags that have an effect on the command in `known`."""
 
     known: Sequence[str] = ()
 
@@ -184,12 +183,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Record(argparse.Action):
-    """Keeps the flag as it was typed beside its value."""
+    """Stores the flag as it was typed, with its value."""
 
     def __call__(
         self, parser: object, namespace: argparse.Namespace, values: object, option_string: str | None = None
     ) -> None:
-        assert option_string is not None, "no setting is told by its place"
+        assert option_string is not None, "there are no positional arguments"
         namespace.settings.append(Setting(self.dest, values, option_string))
 
 
@@ -198,10 +197,17 @@ def _parser(
     aliases: Mapping[str, str],
     script: str,
     values: Mapping[str, object] | None = None,
-    explains_all: bool = False,
+    shows_all: bool = False,
 ) -> _Parser:
-    """All flags of a model; `--help` explains those of the command that are common, or all of its flags, with `values`
-    where there are some, else with the defaults."""
+    """A parser with all flags of a model.
+
+    Args:
+        model_class: its configuration class.
+        aliases: old flag -> key.
+        script: the command.
+        values: values of a config file for `--help` to show instead of the defaults.
+        shows_all: whether `--help` shows the advanced flags of the command too.
+    """
     parser = _Parser(
         usage=f"python {script}.py --config configs/NAME.yaml [--key value ...]",
         epilog="--debug shows the traceback of an error.",
@@ -216,50 +222,51 @@ def _parser(
     for name, k in keys.items():
         own = [] if name in aliases else [f"--{name}"]
         old = [f"--{alias}" for alias, target in aliases.items() if target == name]
-        if own and old and not explains_all:
-            # Old names are understood, and make the common help no longer.
+        if own and old and not shows_all:
+            # Old names are accepted but hidden.
             parser.add_argument(*old, dest=name, action=_Record, help=argparse.SUPPRESS, **_bare(k))
             old = []
         flags = own + old
         if flags:
-            # A key without effect, or of another command, is still read, to be refused by name.
-            is_explained = name in shown and (explains_all or not k.is_advanced(script))
-            meaning = _help(k, (values or {}).get(name, k.default)) if is_explained else argparse.SUPPRESS
+            # A key without effect, or of another command, is still parsed, to be rejected with a specific message.
+            is_visible = name in shown and (shows_all or not k.is_advanced(script))
+            meaning = _help(k, (values or {}).get(name, k.default)) if is_visible else argparse.SUPPRESS
             group = sections[k.group] if name in shown else parser
             group.add_argument(*flags, dest=name, action=_Record, metavar=_metavar(k), help=meaning, **_bare(k))
-    if not explains_all:
-        parser.epilog = f"{_named_only(k for name, k in keys.items() if name in shown and k.is_advanced(script))}\n\n{parser.epilog}"
+    if not shows_all:
+        advanced = [key for name, key in keys.items() if name in shown and key.is_advanced(script)]
+        parser.epilog = f"{_list_keys(advanced)}\n\n{parser.epilog}"
     return parser
 
 
-def _named_only(keys: Iterable[Key]) -> str:
-    """The keys that `--help` names without a word on each, section by section."""
+def _list_keys(keys: Iterable[Key]) -> str:
+    """The list of advanced keys at the end of `--help`, section by section."""
     sections: dict[str, list[str]] = {}
     for key in keys:
         sections.setdefault(key.group, []).append(key.name)
     lines = [f"{title}: {', '.join(names)}" for title, names in sections.items()]
     wrapped = ["\n".join(textwrap.wrap(line, 138, subsequent_indent="  ")) for line in lines]
-    return "\n".join(["more flags, which --help all explains:", *[f"  {line}" for line in wrapped]])
+    return "\n".join(["advanced flags (explained by --help all):", *[f"  {line}" for line in wrapped]])
 
 
 def _refuse_flags_of_others(typed: Iterable[Setting], keys: Mapping[str, Key], script: str) -> None:
-    """A flag that another command takes has no effect on this one.
+    """Rejects flags of other commands.
 
     Raises:
-        UsageError: there is one.
+        UsageError: names the first one.
     """
     for setting in typed:
         key = keys[setting.name]
-        # An old name is understood wherever the old zoo had it.
+        # Old names are accepted wherever the old zoo accepted them.
         if not key.serves(script) and setting.place == f"--{key.name}":
             owners = ", ".join(key.commands)
             raise UsageError(
-                f"{setting.place} is a flag of msdet {owners}; msdet {script} has no use for it: leave it out"
+                f"{setting.place} is a flag of msdet {owners} and has no effect on msdet {script}: remove it"
             )
 
 
 def _bare(k: Key) -> dict[str, Any]:
-    """A flag of a truth value may stand without one."""
+    """argparse options of a flag: the value of a boolean flag may be omitted."""
     return {"nargs": "?", "const": "True"} if k.type is bool else {}
 
 
@@ -279,22 +286,22 @@ def _help(k: Key, value: object) -> str:
 def _print_help(flags: argparse.Namespace, script: str) -> None:
     layers = read_layers(flags.config) if flags.config else []
     model, model_class = _model_of(layers, flags.model)
-    # As they are written: what makes values of texts is slow to import.
+    # Raw texts, because the module that converts them is slow to import.
     names = file_aliases(model, script) if model else {}
     values = {key: s.raw for layer in layers for s in layer for key in names.get(s.name, (s.name,))}
     parser = _parser(model_class, flag_aliases(model, script), script, values, flags.help == "all")
     if not model:
-        parser.epilog = f"With --config configs/NAME.yaml the keys of that model are listed too.\n{parser.epilog}"
+        parser.epilog = f"Add --config configs/NAME.yaml to list the keys of that model too.\n{parser.epilog}"
     parser.print_help()
 
 
 def _parse(parser: _Parser, argv: list[str]) -> list[Setting]:
-    """The flags as settings named by their key; raises UsageError for what is no flag."""
+    """The flags as settings named by their key; raises UsageError for unknown flags and stray words."""
     namespace, rest = parser.parse_known_args(argv, argparse.Namespace(settings=[]))
     if rest:
         word = rest[0].split("=")[0]
         if not word.startswith("-"):
-            raise UsageError(f"{word!r} belongs to no flag; write --key value or --key=value")
+            raise UsageError(f"unexpected argument {word!r}; write --key value or --key=value")
         raise UsageError(f"unknown flag {word}{_hint(word, parser.known, '--')}")
     return namespace.settings
 
@@ -307,35 +314,35 @@ def _assign(
     Args:
         layer: the settings.
         keys: of the model.
-        names: old name -> the keys that it sets; none: it is known, and says nothing to this script.
+        names: old name -> the keys that it sets; empty: a known name without effect on this command.
     """
     result: dict[str, tuple[Setting, object]] = {}
     for setting in layer:
-        # A name that is a key keeps that meaning in a file: the file serves every script.
+        # A name that is also a key means that key: a config file serves every command.
         targets = (setting.name,) if setting.name in keys else names.get(setting.name)
         if targets is None:
             raise UsageError(f"{setting.place}: unknown key {setting.name!r}{_hint(setting.name, keys)}")
         for name in targets:
             if len(targets) > 1 and name in result:
-                # One name for two keys gives way to the name of one of them, wherever in the file that stands.
+                # An old name of two keys yields to the name of one of them, wherever in the file that is.
                 continue
             found = _typed(setting, keys[name])
             if found is None:
                 continue
-            if name in result and _is_several(result[name][0], names):
+            if name in result and _sets_several_keys(result[name][0], names):
                 del result[name]
             if name in result:
-                found = _of_two_names(result[name], found, name)
+                found = _resolve_duplicate(result[name], found, name)
             result[name] = found
     return result
 
 
-def _is_several(setting: Setting, names: Mapping[str, tuple[str, ...]]) -> bool:
+def _sets_several_keys(setting: Setting, names: Mapping[str, tuple[str, ...]]) -> bool:
     return len(names.get(setting.name, ())) > 1
 
 
 def _typed(setting: Setting, key: Key) -> tuple[Setting, object] | None:
-    """The setting with its value; None if it is left empty, or None, where the key takes no such value."""
+    """The setting with its converted value; None if it is empty and the key does not accept an empty value."""
     try:
         return setting, key.convert(setting.raw)
     except ValueError as error:
@@ -344,9 +351,16 @@ def _typed(setting: Setting, key: Key) -> tuple[Setting, object] | None:
         raise UsageError(f"{_label(setting)} is {_shown(setting.raw)}; it {error}") from None
 
 
-def _of_two_names(first: tuple[Setting, object], second: tuple[Setting, object], name: str) -> tuple[Setting, object]:
-    """What holds of two settings of one key: the one that is not empty. Two that say something must agree; the same
-    flag twice is ordinary: the last one counts."""
+def _resolve_duplicate(
+    first: tuple[Setting, object], second: tuple[Setting, object], name: str
+) -> tuple[Setting, object]:
+    """Chooses between two settings of one key under different names: the one that is not empty.
+
+    The same flag twice is allowed: the last one counts.
+
+    Raises:
+        UsageError: both are set, to different values.
+    """
     (one, value_one), (two, value_two) = first, second
     if _label(one) == _label(two):
         return second
@@ -355,9 +369,7 @@ def _of_two_names(first: tuple[Setting, object], second: tuple[Setting, object],
         return first
     if value_one in empty or value_one == value_two:
         return second
-    raise UsageError(
-        f"{_label(one)} and {_label(two)} both mean {name}, but say {_shown(one.raw)} and {_shown(two.raw)}"
-    )
+    raise UsageError(f"{_label(one)} and {_label(two)} both set {name}, to {_shown(one.raw)} and {_shown(two.raw)}")
 
 
 def _label(setting: Setting) -> str:
@@ -370,13 +382,16 @@ def _shown(raw: object) -> str:
 
 
 def _hint(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """What does here what an unknown word may mean; empty if nothing is near."""
+    """A suggestion for an unknown flag or key; empty if no known one is similar."""
     plain = word.lstrip("-").replace("-", "_").lower()
-    if plain in _ANSWERS:
-        return f"; {_ANSWERS[plain]}"
+    if plain in _ADVICE:
+        return f"; {_ADVICE[plain]}"
     folded = {name.lower(): name for name in known}
-    near = [_ELSEWHERE[plain]] if plain in _ELSEWHERE else difflib.get_close_matches(plain, folded, n=1, cutoff=0.5)
+    if plain in _OTHER_FRAMEWORKS:
+        near = [_OTHER_FRAMEWORKS[plain]]
+    else:
+        near = difflib.get_close_matches(plain, folded, n=1, cutoff=0.5)
     if not near:
         return ""
     name = folded.get(near[0], near[0])
-    return f"; the nearest is {prefix + name if prefix else repr(name)}"
+    return f"; did you mean {prefix + name if prefix else repr(name)}?"

@@ -1,7 +1,7 @@
-"""Typed configuration keys: how a key is declared, and how a text becomes its value.
+"""Typed configuration keys: how a key is declared, and how text is converted to its value.
 
-Whatever comes from a YAML file or the command line is text, or lists of text; the type of the key decides what it
-means. So `no` can be a class name, `1e-3` is a number and `training_shape: 416` a string, wherever they are written.
+Values from a YAML file or the command line are text, or nested lists of text; the type of the key determines the
+conversion. So `no` can be a class name, `1e-3` is a number and `training_shape: 416` a string, wherever they are set.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import Any
 
 import yaml
 
-# The commands that read a dataset, and those that make training samples of it.
+# The commands that read a dataset, and those that load training samples.
 DATA_COMMANDS = ("train", "eval", "test", "postprocess", "check", "browse", "create_data", "compare")
 TRAINING_COMMANDS = ("train", "check", "browse", "create_data")
-# Of a section that no `--help` explains, unless asked for all.
+# As ADVANCED_IN of a section: only `--help all` explains its keys.
 ALL_COMMANDS = ("*",)
 
-# What says that a key is left open.
+# Words for an unset value.
 NONE_WORDS = ("", "None", "none", "null", "~")
-# The surrogates that Python has for the bytes of a name that is no UTF-8, and private characters for the YAML parser,
-# which refuses surrogates.
+# The YAML parser rejects the surrogates by which Python represents bytes that are not UTF-8; private characters replace
+# them while it runs.
 _STAND_INS = {code: 0x100000 + code for code in range(0xDC80, 0xDD00)}
 _SURROGATES = {stand_in: code for code, stand_in in _STAND_INS.items()}
 
 
 @dataclass(frozen=True)
 class Key:
-    """One configuration key: its name, type, default, meaning and what it accepts.
+    """A configuration key: name, type, default, meaning and accepted values; see `key` for the other attributes.
 
     Attributes:
         group: title of its section.
-        commands: that take it as a flag; empty: all. A YAML file may hold the keys of every command.
-        advanced_in: commands whose `--help` only names it; `--help all` explains it.
+        commands: commands with this flag; empty: all. A YAML file may contain the keys of every command.
+        advanced_in: commands whose `--help` only lists it; `--help all` explains it.
     """
 
     name: str
@@ -58,10 +58,10 @@ class Key:
     means_default: tuple[str, ...] = ()
 
     def convert(self, raw: object) -> object:
-        """Turns text, lists of text or an already typed value into a value of this key.
+        """Converts text, lists of text or an already typed value to a value of this key.
 
         Raises:
-            ValueError: with the words "takes ..." if the value does not fit.
+            ValueError: the value is not accepted; the message is "takes ...".
         """
         if _is_word(raw, self.means_default):
             return self.default
@@ -70,21 +70,21 @@ class Key:
         if self.type is str and (raw is None or (self.path and _is_word(raw, ("None", "null")))):
             return ""
         try:
-            value = _typed(self._shape(raw), self.type)
+            value = _typed(self._nest(raw), self.type)
         except ValueError:
             raise ValueError(self.expected()) from None
         return self._check(value)
 
     def serves(self, command: str) -> bool:
-        """Whether a command takes the key as a flag."""
+        """Whether a command has the key as a flag."""
         return not self.commands or command in self.commands
 
     def is_advanced(self, command: str) -> bool:
-        """Whether the `--help` of a command only names it."""
+        """Whether `--help` of a command only lists it."""
         return command in self.advanced_in or self.advanced_in == ALL_COMMANDS
 
     def expected(self) -> str:
-        """What the key takes, in words, e.g. `takes a number from 0 to 1`."""
+        """The accepted values in words, e.g. `takes a number from 0 to 1`."""
         if self.choices:
             return f"takes one of {', '.join(map(repr, self.choices))}"
         return f"takes {_describe(self.type)}{self._range()}"
@@ -98,8 +98,8 @@ class Key:
             return f", at least {self.minimum:g}"
         return f", at most {self.maximum:g}" if self.maximum is not None else ""
 
-    def _shape(self, raw: object) -> object:
-        """Brings a list written as text, or a flat list of pairs, into the nesting of the type."""
+    def _nest(self, raw: object) -> object:
+        """Converts a list written as text, or a flat list of pairs, to the nesting of the type."""
         if not _is_sequence(self.type):
             return raw
         items = _split_list(raw) if isinstance(raw, str) else raw
@@ -110,7 +110,7 @@ class Key:
         if self.square:
             return [(item, item) for item in items]
         if len(items) % 2:
-            raise ValueError("an odd number of values does not make pairs")
+            raise ValueError("an odd number of values cannot form pairs")
         return list(zip(items[::2], items[1::2], strict=True))
 
     def _check(self, value: object) -> object:
@@ -125,7 +125,7 @@ class Key:
             if too_low or (self.maximum is not None and number > self.maximum):
                 raise ValueError(self.expected())
         if self.path and isinstance(value, str) and value.startswith("~"):
-            # The shell expands `--data_dir ~/coco` but not `--data_dir=~/coco`, and nobody expands it in a YAML file.
+            # The shell expands `--data_dir ~/coco`, but neither `--data_dir=~/coco` nor a path in a YAML file.
             return str(Path(value).expanduser())
         return value
 
@@ -134,12 +134,12 @@ def key(default: object, help: str, **accepts: object) -> Any:
     """Declares a field of a configuration dataclass.
 
     Args:
-        default: the value when nobody sets the key; sequences as tuples.
-        help: one line: the meaning, with the unit where there is one.
-        accepts: `choices` (tuple of str), `minimum`, `maximum`, `above` (an exclusive minimum; all three hold for
-            every number of a list), `affects_training` (False if the trained weights do not depend on the key),
-            `path` (a leading ~ is expanded), `square` (in a list of pairs, a single number n means (n, n)),
-            `means_default` (texts that stand for the default, e.g. "None").
+        default: the default value; sequences as tuples.
+        help: the meaning in one line, with the unit if it has one.
+        accepts: `choices` (tuple of str), `minimum`, `maximum`, `above` (exclusive minimum; all three apply to every
+            number of a list), `affects_training` (False if the trained weights do not depend on the key), `path` (a
+            leading ~ is expanded), `square` (in a list of pairs, a single number n means (n, n)), `means_default`
+            (texts that mean the default, e.g. "None").
     """
     return dataclasses.field(default=default, metadata={"help": help, **accepts})
 
@@ -147,7 +147,7 @@ def key(default: object, help: str, **accepts: object) -> Any:
 def keys_of(config_class: type) -> Mapping[str, Key]:
     """The keys of a configuration dataclass by name, section by section.
 
-    A section is the class that declares a key first: a model that changes the default does not move it.
+    The section of a key is the class that first declares it; a model that changes its default does not move it.
     """
     return _keys_of(config_class)
 
@@ -177,7 +177,7 @@ def _declares(cls: type, name: str) -> bool:
 
 
 def title_of(config_class: type) -> str:
-    """What a class of keys is called in `--help` and in messages: the first line of its docstring."""
+    """The title of a class of keys in `--help` and in messages: the first line of its docstring."""
     return (config_class.__doc__ or config_class.__name__).strip().splitlines()[0].rstrip(".")
 
 
@@ -201,7 +201,7 @@ def _element_type(kind: Any) -> Any:
 
 
 def _split_list(text: str) -> list:
-    """`92,105`, `[92, 105]`, `traffic light,person` or `[[10,13],[16,30]]` as lists of texts."""
+    """Parses `92,105`, `[92, 105]`, `traffic light,person` or `[[10,13],[16,30]]` to lists of texts."""
     flow = text.strip() if text.strip().startswith("[") else f"[{text}]"
     try:
         items = yaml.load(flow.translate(_STAND_INS), Loader=yaml.BaseLoader)  # builds texts, lists and dicts only
@@ -213,7 +213,7 @@ def _split_list(text: str) -> list:
 
 
 def _with_surrogates(value: object) -> Any:
-    """A text or list with the characters back that `_STAND_INS` stand for."""
+    """Undoes the replacement by `_STAND_INS` in a text or nested lists of text."""
     if isinstance(value, list):
         return [_with_surrogates(item) for item in value]
     return value.translate(_SURROGATES) if isinstance(value, str) else value
@@ -221,7 +221,7 @@ def _with_surrogates(value: object) -> Any:
 
 @functools.cache
 def _validator(kind: Any) -> Callable[[object], object]:
-    # pydantic takes a quarter of the time `--help` may take, and `--help` needs no values.
+    # Imported only here because it is slow, and `--help` does not convert values.
     from pydantic import ConfigDict, TypeAdapter
 
     settings = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
@@ -229,10 +229,10 @@ def _validator(kind: Any) -> Callable[[object], object]:
 
 
 def _typed(value: object, kind: Any) -> object:
-    """Converts by type; pydantic's errors are ValueErrors."""
+    """Converts a value to a type; raises ValueError (which pydantic's errors are)."""
     takes_truth = kind is bool or bool in typing.get_args(kind)
     if not takes_truth and any(isinstance(leaf, bool) for leaf in _leaves(value)):
-        raise ValueError("a truth value is not a number")
+        raise ValueError("a boolean is not a number")
     return _validator(kind)(value)
 
 
@@ -259,6 +259,6 @@ def _describe(kind: Any) -> str:
     if _is_sequence(element):
         return "a list of pairs such as [[10,13],[16,30]]"
     plural = {int: "whole numbers such as 92,105", float: "numbers such as 0.5,1.5", str: "names such as person,car",
-              bool: "truth values such as True,False"}  # fmt: skip
+              bool: "booleans such as True,False"}  # fmt: skip
     count = "" if Ellipsis in typing.get_args(kind) else f"{len(typing.get_args(kind))} "
     return f"a list of {count}{plural[element]}"

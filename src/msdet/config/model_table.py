@@ -1,4 +1,4 @@
-"""The table of models: which package holds each."""
+"""The table of models and their packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msdet.errors import UsageError
 if TYPE_CHECKING:
     from msdet.config.config import Config
 
-# A model package is imported when a configuration names it, so that a broken or heavy one burdens nobody else.
+# A model package is imported only when a configuration selects it: a slow or failing import affects no other model.
 _PACKAGES = {
     "yolov3": "msdet.models.yolov3_quant",
     "yolov4": "msdet.models.yolov4",
@@ -24,7 +24,7 @@ _PACKAGES = {
 
 
 def model_table() -> dict[str, str]:
-    """Name of each model as a configuration's `model:` gives it -> its package."""
+    """Model name, as in `model:` of a config file -> package."""
     return dict(_PACKAGES)
 
 
@@ -37,12 +37,12 @@ def package_of(model: str) -> str:
     if model not in _PACKAGES:
         near = difflib.get_close_matches(model, _PACKAGES, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"the models are {', '.join(_PACKAGES)}"
-        raise UsageError(f"there is no model {model!r}; {hint}")
+        raise UsageError(f"unknown model {model!r}; {hint}")
     return _PACKAGES[model]
 
 
 def config_class(model: str) -> type[Config]:
-    """The configuration dataclass of a model: `MODEL_CONFIG` of its package's config module, by model if it has two.
+    """The configuration class of a model: `MODEL_CONFIG` in `config.py` of its package; by name if it has several.
 
     Raises:
         UsageError: if there is no such model.

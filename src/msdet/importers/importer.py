@@ -174,7 +174,7 @@ def _check_finite(mapped: Mapped, source: Path) -> None:
     ]
     if broken:
         raise UserError(
-            f"{source} holds numbers that are not finite, in {first_few(broken)}: it is damaged, of another network, or "
+            f"{source} holds values that are not finite, in {first_few(broken)}: it is damaged, of another network, or "
             "its training has diverged"
         )
 
