@@ -24,7 +24,7 @@ class DeviceTraits:
         jit_level: how graphs are compiled: O0 kernel by kernel, O1 with fused kernels, O2 as one graph of the device.
         dynamic_shapes: one compiled step may serve several sizes of images and numbers of boxes.
         saturates: an overflow gives the largest number instead of infinity: it is told by the chip's status alone.
-        float16_convolutions: convolutions of float32 are computed in float16, so that their gradients need a loss scale.
+        float16_convolutions: float32 convolutions are computed in float16, so gradients need a loss scale.
         native_layers: layers train as the device's own operators, instead of in the forms that suit a CPU.
         runs_ahead: the host may launch a step before the one before it is done; results are read a step late.
         is_ascend: whether it is one of the Ascend chips.

@@ -112,7 +112,7 @@ def upload_results(cfg: Config) -> None:
 
 
 def try_upload(cfg: Config) -> None:
-    """As `upload_results`, but where the bucket fails it only says so: a training goes on, and an error keeps its message."""
+    """As `upload_results`, but a failing bucket only logs a warning, so that training continues."""
     try:
         upload_results(cfg)
     except UserError as error:

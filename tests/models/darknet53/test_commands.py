@@ -22,7 +22,7 @@ from msdet.config import load_config
 from msdet.data.formats.imagefolder import read_image_folder
 from msdet.errors import UsageError, UserError, run_command
 from msdet.export.sidecar import read_sidecar
-from msdet.inference.result_files import file_names
+from msdet.inference.result_files import result_names
 from msdet.models.recipe import get_recipe
 from msdet.training.start_weights import start_from
 
@@ -193,10 +193,10 @@ def test_names_of_the_files_of_another_program(tmp_path):
     make_unique_folder(tmp_path / "val", ["a", "b"], 1)
     (tmp_path / "val" / "a" / "only.png").write_bytes(b"x")
     folder = read_image_folder(tmp_path / "val")
-    assert file_names(folder.files, folder.root) == ["a_img 0", "only", "b_img 0"]
+    assert result_names(folder.files, folder.root) == ["a_img 0", "only", "b_img 0"]
     (tmp_path / "val" / "b" / "a_img 0.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match=r"a/img 0\.png and b/a_img 0\.jpg would share a_img 0\.bin"):
-        file_names(read_image_folder(tmp_path / "val").files, folder.root)
+        result_names(read_image_folder(tmp_path / "val").files, folder.root)
 
 
 @pytest.mark.parametrize("suffix", [".mindir", ".ckpt"])
