@@ -1,7 +1,7 @@
-"""What annotation files say, before it is checked: one form for all formats, that of COCO.
+"""Annotations as parsed from their files, before validation, in COCO's data model for all formats.
 
-A parser of a format fills a `RawAnnotations`; `build_dataset.py` checks it and makes samples of it, so that a box is
-read, refused and named in the same way whatever file it came from.
+The parser of a format returns `RawAnnotations`; `build_dataset.py` validates them and builds the samples, so that every
+format gets the same checks and the same messages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_SHOWN = 3
 
 
 class ImageEntry(msgspec.Struct, gc=False):
-    """An image: its id (any text or whole number), its file relative to the image folder, its size in px."""
+    """An image: its id (a string or an integer), its file relative to the image folder, its size in pixels."""
 
     id: Any = None
     file_name: Any = None
@@ -32,7 +32,7 @@ class ImageEntry(msgspec.Struct, gc=False):
 
 
 class BoxEntry(msgspec.Struct, gc=False):
-    """A box: [left, top, width, height] in px, and how its file wrote it where that is another form."""
+    """A box: [left, top, width, height] in pixels; `text` is the original notation if its format has another one."""
 
     id: Any = None
     image_id: Any = None
@@ -45,7 +45,7 @@ class BoxEntry(msgspec.Struct, gc=False):
 
 
 class Category(msgspec.Struct, gc=False):
-    """A class as the annotations number it."""
+    """A class with its category id in the annotations."""
 
     id: Any = None
     name: Any = None
@@ -53,35 +53,35 @@ class Category(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class ParseProblem:
-    """Something wrong in a file.
+    """Something in an annotation file that its parser could not read.
 
     Attributes:
-        kind: a short word by which reports group problems.
-        place: file and line, or whatever finds it again; may be empty.
-        what: the rest of the sentence.
+        kind: short name by which reports group problems.
+        place: file and line, or another location; may be empty.
+        message: the description that follows the place.
     """
 
     kind: str
     place: str
-    what: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.what}" if self.place else self.what
+        return f"{self.place}: {self.message}" if self.place else self.message
 
 
 @dataclass
 class RawAnnotations:
-    """What the annotations of a split say.
+    """The unvalidated annotations of a split.
 
     Attributes:
-        source: the file or folder that stands for the annotations in messages.
-        image_dir: folder that the file names start from.
+        source: the annotation file or folder, as messages name it.
+        image_dir: folder to which the file names are relative.
         images, annotations, categories: as in a COCO file; in other formats annotation ids count from 1.
         format: "coco", "voc", "yolo", "txt" or "mindrecord".
-        raw: bytes of a COCO file, to tell line numbers from; else empty.
-        places: where each annotation stands; None: by its id.
-        problems: what the parser could not make sense of.
-        store: where the images are, if they are no files.
+        json_bytes: content of a COCO file, from which line numbers are looked up; empty for other formats.
+        places: file and line of each annotation; None: messages name an annotation by its id.
+        problems: what the parser could not read.
+        store: reads the images where they are not separate files.
     """
 
     source: Path
@@ -90,7 +90,7 @@ class RawAnnotations:
     annotations: list[BoxEntry]
     categories: list[Category]
     format: str = "coco"
-    raw: bytes = b""
+    json_bytes: bytes = b""
     places: list[str] | None = None
     problems: list[ParseProblem] = field(default_factory=list)
     store: ImageStore | None = None
@@ -98,11 +98,11 @@ class RawAnnotations:
 
     @property
     def title(self) -> str:
-        """How messages call the source."""
+        """The source with its kind, for messages."""
         return f"{'annotation file' if self.source.suffix else 'folder'} {self.source}"
 
     def place(self, position: int) -> str:
-        """Where an annotation stands, by its position in the list."""
+        """Location of the annotation at a position of the list, for messages."""
         if self.places is not None:
             return self.places[position]
         annotation_id = self.annotations[position].id
@@ -112,13 +112,13 @@ class RawAnnotations:
 
     def _line(self, annotation_id: Any) -> str:
         if self._line_of is None:
-            self._line_of = _lines_of_ids(self.raw)
+            self._line_of = _lines_of_ids(self.json_bytes)
         line = self._line_of.get(annotation_id) if isinstance(annotation_id, int) else None
         return "" if line is None else f" (line {line})"
 
     def raise_problems(self) -> None:
         """Raises:
-        UserError: the parser met something it could not make sense of.
+        UserError: the parser could not read a part of the annotations.
         """
         collected = ProblemList(self)
         for problem in self.problems:
@@ -127,7 +127,7 @@ class RawAnnotations:
 
 
 def _lines_of_ids(raw: bytes) -> dict[int, int]:
-    """Line of each id behind "annotations" in a COCO file; a file written in one line needs no line numbers."""
+    """Line number of each id after "annotations" in a COCO file; empty for a file written in a single line."""
     lines: dict[int, int] = {}
     if raw.count(b"\n", 0, 1 << 20) < 2:
         return lines
@@ -142,39 +142,39 @@ def _lines_of_ids(raw: bytes) -> dict[int, int]:
 
 @dataclass
 class ProblemList:
-    """What is wrong with annotations: the first few in words, all in number."""
+    """Collects the problems of annotations: the first `MAX_SHOWN` as text, the total as a count."""
 
-    content: RawAnnotations
+    raw: RawAnnotations
     count: int = 0
     shown: list[str] = field(default_factory=list)
 
-    def add(self, what: str, position: int | None = None) -> None:
-        """Counts a problem, of an annotation if its position is given, and keeps its words if it is among the first."""
+    def add(self, message: str, position: int | None = None) -> None:
+        """Counts a problem; with a position, the message is prefixed with the location of that annotation."""
         self.count += 1
         if len(self.shown) < MAX_SHOWN:
-            self.shown.append(what if position is None else f"{self.content.place(position)}: {what}")
+            self.shown.append(message if position is None else f"{self.raw.place(position)}: {message}")
 
     def message(self) -> str:
-        """The first problems and how many more there are."""
+        """The first problems and the number of further ones."""
         more = f"; and {self.count - len(self.shown)} more" if self.count > len(self.shown) else ""
         return "; ".join(self.shown) + more
 
     def raise_if_any(self, remedy: str = "") -> None:
         """Raises:
-        UserError: there are problems.
+        UserError: at least one problem was added; `remedy` ends the message.
         """
         if self.count:
             number = "a problem" if self.count == 1 else f"{self.count} problems"
-            raise UserError(f"{self.content.title} has {number}: {self.message()}{remedy}")
+            raise UserError(f"{self.raw.title} has {number}: {self.message()}{remedy}")
 
 
-def check_unique(content: RawAnnotations, what: str, values: list[Any], remedy: str = "") -> None:
+def check_unique(raw: RawAnnotations, what: str, values: list[Any], remedy: str = "") -> None:
     """Raises:
-    UserError: a value occurs twice; `remedy` ends the sentence.
+    UserError: a value occurs more than once; `what` names it in the message, which `remedy` ends.
     """
     if len(set(values)) == len(values):
         return
-    problems = ProblemList(content)
+    problems = ProblemList(raw)
     for value, times in Counter(values).items():
         if times > 1:
             problems.add(f"the {what} {value!r} occurs {times} times")
@@ -182,7 +182,7 @@ def check_unique(content: RawAnnotations, what: str, values: list[Any], remedy: 
 
 
 def number_categories(names: Sequence[str]) -> list[Category]:
-    """Categories of a format that has none: COCO's own ids where all names are COCO's, else 1, 2, 3 in their order."""
+    """Categories for a format without category ids: COCO's ids if all names are COCO's, else 1, 2, 3, ... in order."""
     coco_ids = {name: number for number, name in COCO_CATEGORIES.items()}
     if names and all(name in coco_ids for name in names):
         return [Category(coco_ids[name], name) for name in names]
@@ -190,7 +190,7 @@ def number_categories(names: Sequence[str]) -> list[Category]:
 
 
 def leaves_folder(file_name: str) -> bool:
-    """True if a relative file name would lead out of its folder, or is no relative name."""
+    """True if a file name is not relative or points outside its folder."""
     if "/" not in file_name and "\\" not in file_name and "\0" not in file_name:
         return file_name in (".", "..")
     parts = file_name.replace("\\", "/").split("/")

@@ -1,4 +1,4 @@
-"""Classes of the public datasets, in the order in which published weights number them."""
+"""Classes of the public datasets, in the label order of published weights."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ VOC_NAMES = (
 
 
 def published_classes(num_classes: int, label_map: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and category ids of published weights with so many classes; both empty if that is no public dataset.
+    """Class names and category ids of published weights with `num_classes` outputs; both empty if no dataset matches.
 
     Args:
         num_classes: outputs of the network, without background.
-        label_map: "dense" or "coco_id_minus_1"; with the latter a network has 90 outputs, for the 80 names and ids.
+        label_map: "dense" or "coco_id_minus_1"; with the latter a COCO network has 90 outputs for its 80 classes.
     """
     if label_map == "coco_id_minus_1":
         return (COCO_NAMES, tuple(COCO_CATEGORIES)) if num_classes == 90 else ((), ())

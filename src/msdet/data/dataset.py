@@ -1,4 +1,4 @@
-"""What a source of annotations yields: samples, and the dataset that holds them."""
+"""Samples of annotated images, and the dataset that holds them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Sample:
 
     Attributes:
         image_path: the image file.
-        image_id: the id detections are written with; any string or int.
-        width, height: pixels of the image its boxes refer to; 0 where neither annotations nor file told.
+        image_id: string or int with which detections are written.
+        width, height: pixels of the image that the boxes refer to; 0 if unknown.
         boxes: float32 (n, 4) xyxy in pixels of the image.
         labels: int32 (n,) object classes from 0.
-        iscrowd: bool (n,); a crowd region is ignored in training and known to the scorer.
-        difficult: bool (n,); VOC's mark of objects that its own score leaves out.
+        iscrowd: bool (n,); crowd regions are excluded from training and passed to the scorer.
+        difficult: bool (n,); VOC's flag of objects that its AP ignores.
     """
 
     image_path: Path
@@ -37,7 +37,7 @@ class Sample:
     difficult: np.ndarray
 
     def targets(self) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (m, 4) and labels (m,) without the crowd regions: what training aims at."""
+        """Training targets: boxes (m, 4) and labels (m,) without the crowd regions."""
         if not self.iscrowd.any():
             return self.boxes, self.labels
         keep = ~self.iscrowd
@@ -46,14 +46,14 @@ class Sample:
 
 @dataclass(slots=True)
 class ReadReport:
-    """What reading the annotations found, and what it changed.
+    """Counts of what reading the annotations kept, clipped and skipped.
 
     Attributes:
-        images, boxes, crowds, images_without_boxes: counts of what was kept (`boxes` counts no crowds).
-        clipped: boxes cut because they stuck out of their image by rounding (at most one pixel).
-        skipped: boxes left out because the caller asked to skip bad ones, or because they are known defects of COCO.
-        missing: images left out because their file is not there and the caller asked to skip such.
-        notes: one line for each of the first few boxes clipped or skipped.
+        images, boxes, crowds, images_without_boxes: counts of what was kept (`boxes` excludes crowds).
+        clipped: boxes clipped because they exceeded their image by at most one pixel.
+        skipped: boxes skipped on request because they are invalid, or because they are known defects of COCO.
+        missing: images skipped on request because their file is missing.
+        notes: one line for each of the first few clipped or skipped boxes.
     """
 
     images: int = 0
@@ -67,7 +67,7 @@ class ReadReport:
 
 
 class ImageRecord(Protocol):
-    """What is known of an image of any task."""
+    """A sample of any task: detection or classification."""
 
     @property
     def image_path(self) -> Path: ...
@@ -77,7 +77,7 @@ class ImageRecord(Protocol):
 
 
 class ImageDataset(Protocol):
-    """What is asked of a dataset of any task."""
+    """A dataset of any task: detection or classification."""
 
     @property
     def ann_file(self) -> Path: ...
@@ -89,14 +89,14 @@ class ImageDataset(Protocol):
 
 
 class ImageStore(Protocol):
-    """Where images are that are no files of their own."""
+    """Reads images that are not separate files, such as those of MindRecord shards."""
 
     def read(self, path: Path) -> bytes:
-        """The bytes of an image; raises UserError if they cannot be read."""
+        """The encoded bytes of an image; raises UserError if they cannot be read."""
         ...
 
     def size(self, path: Path) -> int:
-        """Their number."""
+        """The number of encoded bytes of an image."""
         ...
 
 
@@ -107,18 +107,18 @@ class DetectionDataset:
     Attributes:
         samples: the images, in the order of the annotation file.
         class_names: name of each label.
-        category_ids: category id, as the annotation file counts it, of each label.
+        category_ids: category id of each label in the annotation file.
         ann_file, image_dir: where the samples came from; error messages name them.
-        report: what reading found.
-        format: "coco", "voc", "yolo", "txt" or "mindrecord".
-        store: where the images are, if they are no files.
-        xywh: float64 (n, 4) left, top, width, height in px of each box of all samples in their order, with the digits
-            of their file, for the scorers; None: as the samples have them. Workers do without.
-        areas: float64, px^2 of each of those boxes, NaN if unknown; None if all are. Scores by size go by them; workers
-            do without.
-        skipped_image_ids: ids of images that the annotations list but `samples` does not: neither their objects nor
-            detections on them are scored.
-        other_categories: category ids of the annotations that no class has: detections of them are not scored.
+        report: counts from reading the annotations.
+        format: "coco", "voc", "yolo", "txt", "mindrecord" or "imagefolder".
+        store: reads the images where they are not separate files.
+        xywh: float64 (n, 4) left, top, width, height in pixels of all boxes in the order of the samples, in the full
+            precision of the annotation file, for the scorers; None: use the boxes of the samples. Not sent to workers.
+        areas: float64 (n,) annotated px^2 of these boxes for AP by object size, NaN where unknown; None if all are
+            unknown. Not sent to workers.
+        skipped_image_ids: images of the annotations that are not in `samples`: neither their objects nor detections on
+            them are scored.
+        other_categories: category ids of the annotations without a class here: detections of them are not scored.
     """
 
     samples: list[Sample]
@@ -138,7 +138,7 @@ class DetectionDataset:
         return len(self.samples)
 
     def image_bytes(self, sample: Sample) -> bytes:
-        """The bytes of the image file of a sample.
+        """The encoded bytes of the image of a sample.
 
         Raises:
             UserError: it cannot be read.
@@ -151,7 +151,7 @@ class DetectionDataset:
         """The image of a sample, uint8 (H, W, 3) RGB; see `decode_image`.
 
         Raises:
-            UserError: it cannot be used.
+            UserError: it cannot be read or decoded.
         """
         data = None if self.store is None else self.store.read(sample.image_path)
         size = (sample.width, sample.height)
@@ -163,7 +163,7 @@ class DetectionDataset:
         return self._of([_easy(sample) for sample in self.samples], easy)
 
     def without_images(self, positions: Collection[int]) -> DetectionDataset:
-        """The same dataset without the samples at some positions, whose ids are `skipped_image_ids`."""
+        """The same dataset without the samples at `positions`; their ids are added to `skipped_image_ids`."""
         gone = set(positions)
         if not gone:
             return self
@@ -174,8 +174,10 @@ class DetectionDataset:
         return replace(self._of(samples, stay), skipped_image_ids=self.skipped_image_ids | ids)
 
     def boxes_and_areas(self) -> tuple[np.ndarray, np.ndarray]:
-        """float64 (n, 4) [x, y, w, h] px and (n,) px^2 of all boxes, as scores go by them: as they were written, and
-        width x height where the annotations do not give an area."""
+        """Boxes (n, 4) float64 [x, y, w, h] in pixels and areas (n,) in px^2 of all samples, for the scorers.
+
+        Boxes have the precision of the annotation file; an unknown area is width x height.
+        """
         boxes = self.xywh
         if boxes is None:
             boxes = xyxy_to_xywh(np.concatenate([np.zeros((0, 4)), *(sample.boxes for sample in self.samples)]))
@@ -185,14 +187,14 @@ class DetectionDataset:
         return boxes, areas
 
     def _of(self, samples: list[Sample], kept: np.ndarray) -> DetectionDataset:
-        """The same dataset with other samples, which have those of all boxes that `kept` (n,) says."""
+        """The same dataset with other samples, which contain the boxes selected by the mask `kept` (n,)."""
         areas = None if self.areas is None else self.areas[kept]
         xywh = None if self.xywh is None else self.xywh[kept]
         return replace(self, samples=samples, areas=areas, xywh=xywh)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker process gets a few large arrays instead of hundreds of thousands of small ones: 118,287 COCO samples
-        # travel in a fraction of a second.
+        # Worker processes get a few large arrays instead of hundreds of thousands of small ones: pickling 118,287 COCO
+        # samples takes a fraction of a second.
         samples = self.samples
         state = {**self.__dict__, "areas": None, "xywh": None}
         state["samples"] = {
@@ -244,14 +246,15 @@ def samples_from_arrays(
     iscrowd: np.ndarray,
     difficult: np.ndarray,
 ) -> list[Sample]:
-    """Cuts flat arrays, ordered by image, into samples that view them.
+    """Splits flat arrays, ordered by image, into samples whose arrays are views of them.
 
     Args:
         paths, image_ids: of each of the n images.
         sizes: (width, height) of each image, in pixels.
         counts: (n,) number of boxes of each image, crowds included.
-        boxes: float32 (sum of counts, 4) xyxy; labels: int32, iscrowd and difficult: bool of the
-            same length.
+        boxes: float32 (sum of counts, 4) xyxy.
+        labels: int32 (sum of counts,).
+        iscrowd, difficult: bool (sum of counts,).
     """
     ends = np.cumsum(counts)
     starts = (ends - counts).tolist()

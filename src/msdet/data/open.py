@@ -1,4 +1,4 @@
-"""The front door: which annotations a folder holds, and their content."""
+"""Detects the annotation format of a dataset and reads its annotations."""
 
 from __future__ import annotations
 
@@ -17,56 +17,58 @@ logger = logging.getLogger(__name__)
 
 
 def load_annotations(options: SourceOptions, split: str) -> RawAnnotations:
-    """Finds the annotations of a split and reads what they hold, unchecked.
+    """Finds and parses the annotations of a split, without validating them.
 
     Args:
-        options: where and what.
+        options: location and format.
         split: `train`, `val`, or `test` for images that need no annotations.
 
     Raises:
-        UserError: they are not there or cannot be read; the message names what was looked for.
+        UserError: they are missing or cannot be read; the message lists what was looked for.
     """
     if options.dataset != "auto":
         return format_of(options.dataset).load(options, split)
     found = detect_format(options, split)
     place = f"data_dir {options.data_dir}" if options.data_dir else str(options.ann_file)
-    logger.info("%s: annotations in the format %r (set dataset to choose another)", place, found.name)
+    logger.info("%s: detected the annotation format %r (--dataset overrides it)", place, found.name)
     return found.load(options, split)
 
 
 def detect_format(options: SourceOptions, split: str) -> AnnotationFormat:
-    """The format of what is there: that of the annotation file if one is named, else of the folder.
+    """The format of the annotation file if one is given, else of the dataset folder.
 
     Raises:
-        UserError: nothing is recognised, or two formats are.
+        UserError: no format or more than one matches.
     """
     root = options.root
     if options.ann_file:
         path = root / options.ann_file
         return next((kind for kind in FORMATS if kind.matches_file(path)), format_of("coco"))
     if not options.data_dir:
-        raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
+        raise UsageError("data_dir is empty: give the dataset folder with --data_dir")
     if not root.is_dir():
-        raise UserError(f"data_dir {root} is no folder")
+        raise UserError(f"data_dir {root} is not a folder")
     found = [kind for kind in FORMATS if kind.matches_folder(options, split)]
     if len(found) > 1:
         names = ", ".join(sorted(kind.name for kind in found))
-        raise UserError(f"data_dir {root} holds annotations in {len(found)} formats: {names}; set dataset to one")
-    return found[0] if found else _explain_nothing(root, split)
+        raise UserError(
+            f"data_dir {root} contains annotations in {len(found)} formats: {names}; choose one with --dataset"
+        )
+    return found[0] if found else _raise_no_format(root, split)
 
 
-def _explain_nothing(root: Path, split: str) -> NoReturn:
+def _raise_no_format(root: Path, split: str) -> NoReturn:
     refuse_foreign_mindrecord(root)
     files = ", or ".join(dict.fromkeys(f"{layout[split][0]} with {layout[split][1]}/" for layout in LAYOUTS.values()))
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    holds = f"; it holds the folders {', '.join(folders[:8])}" if folders else ""
+    contents = f"; it contains the folders {', '.join(folders[:8])}" if folders else ""
     if any(path.is_dir() for path in root.glob(f"{split}/*")):
-        holds += f" (one folder per class in {split}/ is for classifiers)"
+        contents += f" (one folder per class in {split}/ is for classifiers)"
     texts = [
         kind.folder_description.format(files=files, split=split)
         for kind in reversed(FORMATS)
         if kind.folder_description
     ]
     raise UserError(
-        f"data_dir {root} holds no split {split!r} of a dataset for detectors{holds}. Looked for: {', '.join(texts)}"
+        f"data_dir {root} contains no split {split!r} of a detection dataset{contents}. Looked for: {', '.join(texts)}"
     )

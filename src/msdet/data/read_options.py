@@ -1,4 +1,4 @@
-"""How annotations become samples: what a caller may choose."""
+"""Options for building a dataset from annotations."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ LABEL_MAPS = ("dense", "coco_id_minus_1")
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How annotations become samples.
+    """Options for building a dataset from annotations.
 
     Attributes:
-        class_names: the classes, in label order; empty takes those of the annotations in the order of their ids. A
-            class that no box uses need not be among them.
-        label_map: `dense` numbers the classes in their order; `coco_id_minus_1` takes category id - 1, so that unused
-            ids stay as holes, named "(unused)".
-        num_classes: outputs of the network, which under `coco_id_minus_1` may be more than the annotations have ids.
-        on_bad_box: what a box without area, with a value that is no finite number, or outside its image does:
-            `error`, or `skip` (left out, counted, logged). Two boxes of zero height in COCO's own train files are
-            known and always skipped.
-        on_bad_image: what an image file that is not there does: `error`, or `skip` (left out, counted, logged).
-        keep_crowd, keep_difficult: False leaves crowd regions, or objects marked difficult, out altogether.
-        check_images: look whether every image file is there. False for scoring without images: those that are not
-            there are no fault, and `skip` leaves them out only where others are there.
+        class_names: the classes in label order; empty: those of the annotations, ordered by id. Classes without boxes
+            may be omitted.
+        label_map: `dense` numbers the classes in their order; with `coco_id_minus_1` the label is the category id - 1,
+            and unused ids are classes named "(unused)".
+        num_classes: outputs of the network; with `coco_id_minus_1` they may exceed the largest category id.
+        on_bad_box: `error`, or `skip` (counted and logged), for a box without area, with a value that is not finite,
+            or outside its image. Two boxes of zero height in COCO's own train files are always skipped.
+        on_bad_image: `error`, or `skip` (counted and logged), for a missing image file.
+        keep_crowd, keep_difficult: False removes crowd regions, or objects marked difficult.
+        check_images: check that every image file exists. False for scoring without images: missing files are no error,
+            and `skip` skips them only if some files exist.
     """
 
     class_names: Sequence[str] = ()

@@ -1,7 +1,7 @@
 """Boxes as numpy arrays: conversions, areas, overlaps, clipping.
 
-Three forms exist, always in the last axis: `xyxy` (left, top, right, bottom), `xywh` (left, top, width, height) and
-`cxcywh` (centre, width, height). Coordinates are continuous: a box from 0 to 10 is 10 wide, and no pixel is added.
+Three formats, always in the last axis: `xyxy` (left, top, right, bottom), `xywh` (left, top, width, height) and
+`cxcywh` (centre, width, height). Coordinates are continuous: a box from 0 to 10 has width 10, without "+ 1".
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def xyxy_to_cxcywh(boxes: np.ndarray) -> np.ndarray:
 
 
 def box_area(boxes: np.ndarray) -> np.ndarray:
-    """Areas (...) of xyxy boxes (..., 4); a box turned inside out has the area 0."""
+    """Areas (...) of xyxy boxes (..., 4); 0 if right < left or bottom < top."""
     sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
 
 def intersection_matrix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Areas (n, m) shared by each xyxy box of `first` (n, 4) and each of `second` (m, 4)."""
+    """Intersection areas (n, m) of xyxy boxes `first` (n, 4) and `second` (m, 4)."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     sides = np.maximum(high - low, 0)
@@ -57,6 +57,6 @@ def iou_matrix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def clip_boxes(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Cuts xyxy boxes (..., 4) to an image of `width` x `height` pixels; a box outside it collapses onto its edge."""
+    """Clips xyxy boxes (..., 4) to an image of `width` x `height` pixels; a box outside it collapses onto its edge."""
     limit = np.array([width, height, width, height], dtype=boxes.dtype)
     return np.clip(boxes, 0, limit)

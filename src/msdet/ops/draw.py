@@ -1,4 +1,4 @@
-"""Labelled boxes on pictures."""
+"""Draws labelled boxes and captions on images."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from msdet.files import atomic_path
 from msdet.ops.fonts import draw_text, text_size, warn_once
 from msdet.text import one_line, printable
 
-# px of the letters in a picture of usual size: of names at boxes, and of captions.
-_TAG_LETTERS, _BAR_LETTERS = 12.0, 15.0
+# Font sizes in px of box labels and captions in an image of the reference size.
+_LABEL_FONT_SIZE, _CAPTION_FONT_SIZE = 12.0, 15.0
 _GOLDEN_RATIO = 0.618034
-_USUAL_SIDE = 640  # px, longer side
-_JPEG_SIDE = 65_500  # px, of libjpeg
-_CAPTION = 200  # letters of a caption
-_BAR = 24  # px, height of a caption bar in a picture of usual size
+_REFERENCE_SIDE = 640  # px, longer side of the reference size
+_MAX_JPEG_SIDE = 65_500  # px, limit of libjpeg
+_MAX_CAPTION = 200  # characters
+_CAPTION_HEIGHT = 24  # px, of a caption bar in an image of the reference size
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """RGB colour of a class: always the same for a label, and far from those of the labels next to it."""
+    """RGB colour of a class: constant for a label, and distinct from those of neighbouring labels."""
     hue = (label * _GOLDEN_RATIO) % 1
     red, green, blue = colorsys.hsv_to_rgb(hue, (0.9, 0.65)[label // 5 % 2], (1.0, 0.85)[label // 10 % 2])
     return round(red * 255), round(green * 255), round(blue * 255)
@@ -38,19 +38,19 @@ def draw_boxes(
     class_names: Sequence[str],
     scores: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A copy of the picture with boxes, class names and scores, the best ones on top.
+    """A copy of the image with boxes, class names and scores; higher scores are drawn on top.
 
-    A picture whose longer side is far below 640 px is enlarged by a whole number, so that its labels can be read.
+    An image whose longer side is far below 640 px is enlarged by an integer factor, so that labels are legible.
 
     Args:
         image: (H,W,3) uint8 RGB.
-        boxes: (n,4) xyxy px of the image; what lies outside is cut off.
-        labels: (n,) integers; one without a name is shown as a number.
-        class_names: name of each label, of any script; see `src/msdet/fonts.py`.
-        scores: (n,) 0..1, shown with two digits; None for ground truth.
+        boxes: (n,4) xyxy in pixels of the image; parts outside are clipped.
+        labels: (n,) integers; a label without a name is shown as a number.
+        class_names: name of each label, in any script; see `fonts.py`.
+        scores: (n,) 0..1, shown with two decimals; None for ground truth.
     """
     warn_once(tuple(class_names))
-    factor = max(1, round(_USUAL_SIDE / max(image.shape[:2])))
+    factor = max(1, round(_REFERENCE_SIDE / max(image.shape[:2])))
     canvas = np.ascontiguousarray(image).repeat(factor, axis=0).repeat(factor, axis=1)
     height, width = canvas.shape[:2]
     corners = np.asarray(boxes, np.float64).reshape(-1, 4) * factor
@@ -60,69 +60,70 @@ def draw_boxes(
     for i in order:
         x1, y1, x2, y2 = corners[i].tolist()
         cv2.rectangle(canvas, (x1, y1), (x2, y2), class_colour(int(labels[i])), max(1, round(2 * scale)), cv2.LINE_AA)
-    for i in order:  # after all boxes, so that no line crosses a word
+    for i in order:  # after all boxes, so that no line covers a label
         label = int(labels[i])
         name = class_names[label] if 0 <= label < len(class_names) else str(label)
         text = name if scores is None else f"{name} {scores[i]:.2f}"
-        _draw_tag(canvas, int(corners[i, 0]), int(corners[i, 1]), one_line(printable(text)), class_colour(label), scale)
+        corner = int(corners[i, 0]), int(corners[i, 1])
+        _draw_label(canvas, *corner, one_line(printable(text)), class_colour(label), scale)
     return canvas
 
 
 def _scale(canvas: np.ndarray) -> float:
-    """Size of lines and letters relative to those of a usual picture; never too small to read.
+    """Scale of lines and text relative to the reference size; at least 0.75, so that text is legible.
 
-    In a picture far longer than wide they go by its area: by its length they would be many times as high as it is.
+    In a very elongated image it depends on the area: scaled by the longer side, text would be higher than the image.
     """
     height, width = canvas.shape[:2]
-    return max(0.75, min(max(height, width), 2 * math.sqrt(height * width)) / _USUAL_SIDE)
+    return max(0.75, min(max(height, width), 2 * math.sqrt(height * width)) / _REFERENCE_SIDE)
 
 
-def _draw_tag(canvas: np.ndarray, x: int, y: int, text: str, colour: tuple[int, int, int], scale: float) -> None:
-    """Text on a coloured ground above the corner (x, y), or below it where there is no room above."""
+def _draw_label(canvas: np.ndarray, x: int, y: int, text: str, colour: tuple[int, int, int], scale: float) -> None:
+    """Text on a coloured background above the corner (x, y), or below it if there is no space above."""
     height, width = canvas.shape[:2]
-    size, pad = _TAG_LETTERS * scale, max(2, round(2 * scale))
+    size, pad = _LABEL_FONT_SIZE * scale, max(2, round(2 * scale))
     text_width, above, below = text_size(text, size)
-    tag_height = above + below
+    label_height = above + below
     left = max(0, min(x, width - text_width - 2 * pad))
-    top = max(0, min(y - tag_height if y >= tag_height else y, height - tag_height))
-    cv2.rectangle(canvas, (left, top), (left + text_width + 2 * pad, top + tag_height), colour, cv2.FILLED)
+    top = max(0, min(y - label_height if y >= label_height else y, height - label_height))
+    cv2.rectangle(canvas, (left, top), (left + text_width + 2 * pad, top + label_height), colour, cv2.FILLED)
     luminance = np.dot(colour, (0.299, 0.587, 0.114))  # ITU-R BT.601
     draw_text(canvas, left + pad, top + above, text, size, (0, 0, 0) if luminance > 130 else (255, 255, 255))
 
 
 def _draw_caption(canvas: np.ndarray, bottom: int, text: str, scale: float) -> None:
-    """White letters in a bar that ends at `bottom`."""
-    place = round(6 * scale), bottom - round(8 * scale)
-    draw_text(canvas, *place, one_line(printable(text), _CAPTION), _BAR_LETTERS * scale, (255, 255, 255))
+    """White text in a caption bar whose lower edge is at `bottom`."""
+    position = round(6 * scale), bottom - round(8 * scale)
+    draw_text(canvas, *position, one_line(printable(text), _MAX_CAPTION), _CAPTION_FONT_SIZE * scale, (255, 255, 255))
 
 
 def add_captions(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """A copy of the picture with lines of text on a bar below it.
+    """A copy of the image with lines of text on a bar below it.
 
     Args:
         image: (H,W,3) uint8 RGB; enlarged as in `draw_boxes`.
         lines: from top to bottom.
     """
-    factor = max(1, round(_USUAL_SIDE / max(image.shape[:2])))
+    factor = max(1, round(_REFERENCE_SIDE / max(image.shape[:2])))
     canvas = np.ascontiguousarray(image).repeat(factor, axis=0).repeat(factor, axis=1)
     scale = _scale(canvas)
     height = canvas.shape[0]
-    line = round(_BAR * scale)
-    canvas = cv2.copyMakeBorder(canvas, 0, line * len(lines), 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
+    line_height = round(_CAPTION_HEIGHT * scale)
+    canvas = cv2.copyMakeBorder(canvas, 0, line_height * len(lines), 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
     for row, text in enumerate(lines, 1):
-        _draw_caption(canvas, height + row * line, text, scale)
+        _draw_caption(canvas, height + row * line_height, text, scale)
     return canvas
 
 
 def side_by_side(
     left: np.ndarray, right: np.ndarray, captions: tuple[str, str] = ("ground truth", "detections")
 ) -> np.ndarray:
-    """Two pictures of one size (H,W,3) next to each other under their captions."""
+    """Two images of the same size (H,W,3) next to each other, with captions above."""
     scale = _scale(left)
-    bar = round(_BAR * scale)
+    bar = round(_CAPTION_HEIGHT * scale)
     columns = []
-    for picture, caption in zip((left, right), captions, strict=True):
-        column = cv2.copyMakeBorder(picture, bar, 0, 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
+    for image, caption in zip((left, right), captions, strict=True):
+        column = cv2.copyMakeBorder(image, bar, 0, 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
         _draw_caption(column, bar, caption, scale)
         columns.append(column)
     gap = np.full((columns[0].shape[0], max(2, round(4 * scale)), 3), 32, np.uint8)
@@ -130,18 +131,18 @@ def side_by_side(
 
 
 def save_image(path: Path | str, image: np.ndarray) -> None:
-    """Writes an RGB picture (H,W,3) uint8 as PNG or JPEG, by the suffix; the file appears only when it is complete.
+    """Writes an RGB image (H,W,3) uint8 atomically as PNG or JPEG, depending on the suffix.
 
-    A JPEG has at most 65,500 px a side: a longer picture is shrunk.
+    JPEG allows at most 65,500 px per side: a larger image is downscaled.
 
     Raises:
-        UserError: the suffix is neither .png, .jpg nor .jpeg, or the file cannot be written.
+        UserError: the suffix is not .png, .jpg or .jpeg, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise UserError(f"{path}: pictures are saved as .png, .jpg or .jpeg")
-    if path.suffix.lower() != ".png" and max(image.shape[:2]) > _JPEG_SIDE:
-        scale = _JPEG_SIDE / max(image.shape[:2])
+        raise UserError(f"{path}: images are saved as .png, .jpg or .jpeg")
+    if path.suffix.lower() != ".png" and max(image.shape[:2]) > _MAX_JPEG_SIDE:
+        scale = _MAX_JPEG_SIDE / max(image.shape[:2])
         height, width = (max(1, int(side * scale)) for side in image.shape[:2])
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

@@ -1,8 +1,8 @@
-"""Letters of every script on pictures and charts, in fonts that have them.
+"""Text of any script on images and charts, with font fallback.
 
-The font that `set_font` was given comes first, then DejaVu Sans, which comes with matplotlib, then those of the
-system. One text may need several: each run of letters takes the first font that has them. Letters that no font has are
-shown as `?` and named once. Right-to-left and joined scripts are laid out by Pillow and by matplotlib.
+Fonts are tried in this order: the font given to `set_font`, DejaVu Sans (part of matplotlib), system fonts. A text is
+split into runs, each drawn with the first font that has its letters. Letters without a font are drawn as `?` and
+reported once. Pillow and matplotlib lay out right-to-left and joined scripts.
 """
 
 from __future__ import annotations
@@ -26,53 +26,53 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MISSING = "?"
-# A letter of a script, and the Debian package of a font that has it.
+REPLACEMENT = "?"
+# Script -> a letter of it, and the Debian package of a font that has this letter.
 SCRIPTS = {
     "Latin": ("a", ""), "Cyrillic": ("ж", "fonts-dejavu-core"), "Chinese": ("狗", "fonts-noto-cjk"),
     "Japanese": ("ね", "fonts-noto-cjk"), "Korean": ("개", "fonts-noto-cjk"), "Arabic": ("ك", "fonts-dejavu-core"),
     "Devanagari": ("क", "fonts-noto-core"), "Thai": ("ก", "fonts-noto-core"), "emoji": ("🐶", "fonts-symbola"),
 }  # fmt: skip
-# Parts of the names of fonts that are looked at before others.
+# Parts of the names of fonts that are tried before others.
 _PREFERRED = ("notosanscjk", "sourcehansans", "wqy", "simhei", "msyh", "notosans-regular", "notosansarabic-regular",
               "notosansdevanagari-regular", "notosansthai-regular", "notoemoji-regular", "symbola")  # fmt: skip
-# Tables of fonts that hold pictures instead of outlines, which neither library draws at any size.
-_PICTURES = ("CBDT", "COLR", "sbix", "SVG ")
+# Tables of bitmap and colour fonts, which neither library can draw at an arbitrary size.
+_BITMAP_TABLES = ("CBDT", "COLR", "sbix", "SVG ")
 
 
 @dataclass(frozen=True)
 class Run:
-    """Letters that one font draws; a font of None is Pillow's own, for ASCII."""
+    """A part of a text drawn with one font; None is Pillow's built-in font, for ASCII."""
 
     text: str
     font: Path | None
 
 
-class _Choice:
-    """The font a user has named; one for the process."""
+class _UserFont:
+    """The font given to `set_font`, for the whole process."""
 
     path: Path | None = None
 
 
 def set_font(path: str) -> None:
-    """Puts a font file before all others; an empty path takes that back.
+    """Sets the font file that is tried before all others; an empty path resets it.
 
     Raises:
-        UserError: it is missing or no font.
+        UserError: it is missing or not a usable font.
     """
-    _Choice.path = Path(path) if path else None
+    _UserFont.path = Path(path) if path else None
     font_of.cache_clear()
     warn_once.cache_clear()
     if path and not _letters(Path(path)):
-        raise UserError(f"--font {path} draws no letters: it has none, or pictures in the place of outlines")
+        raise UserError(f"--font {path} has no letters that can be drawn: it is empty or a bitmap font")
 
 
 def runs_of(text: str) -> list[Run]:
-    """A text in pieces of one font each; what no font has is `MISSING`."""
+    """Splits a text into runs of one font each; letters without a font become `REPLACEMENT`."""
     runs: list[Run] = []
     for letter in text:
         last = runs[-1] if runs else None
-        # A font goes on as long as it can: letters of one word join, and a blank is no reason to change.
+        # Keep the current font as long as it has the letters, so that letters of a word can join.
         if last is not None and _has(last.font, letter):
             runs[-1] = Run(last.text + letter, last.font)
             continue
@@ -80,7 +80,7 @@ def runs_of(text: str) -> list[Run]:
         if font is None and not letter.isascii():
             if _is_mark(letter):
                 continue
-            letter, font = MISSING, font_of(MISSING)
+            letter, font = REPLACEMENT, font_of(REPLACEMENT)
         if last is not None and font == last.font:
             runs[-1] = Run(last.text + letter, font)
         else:
@@ -93,12 +93,12 @@ def _has(font: Path | None, letter: str) -> bool:
 
 
 def _is_mark(letter: str) -> bool:
-    """Marks, joiners and unusual blanks, without which a text can be read."""
+    """True for combining marks, joiners, control characters and spaces, which may be omitted."""
     return unicodedata.category(letter) in ("Mn", "Me", "Cf", "Zs", "Cc")
 
 
 def missing_letters(texts: Iterable[str]) -> str:
-    """The letters of some texts that no font has, each once."""
+    """The distinct letters of texts for which there is no font."""
     letters = dict.fromkeys(letter for text in texts for letter in text if not letter.isascii())
     return "".join(
         letter for letter in letters if not _is_mark(letter) and font_of(letter) is None
@@ -106,28 +106,28 @@ def missing_letters(texts: Iterable[str]) -> str:
 
 
 def drawable(text: str) -> str:
-    """A text as fonts can draw it."""
+    """A text with the letters without a font replaced."""
     return "".join(run.text for run in runs_of(text))
 
 
 def warn_missing_letters(texts: Iterable[str]) -> None:
-    """Says which letters will be shown as `MISSING`, and what to do."""
+    """Logs which letters will be drawn as `REPLACEMENT`, and which packages have fonts for them."""
     missing = missing_letters(texts)
     if missing:
         logger.warning(
-            "no font has the letters %s: they are drawn as %s. Install one (%s), or name a font file with --font",
-            *(missing[:20], MISSING, ", ".join(f"Debian's {package}" for package in packages_for(missing))),
+            "no font has the letters %s: they are drawn as %s. Install a font (%s), or give a font file with --font",
+            *(missing[:20], REPLACEMENT, ", ".join(f"Debian's {package}" for package in packages_for(missing))),
         )
 
 
 @functools.cache
 def warn_once(texts: tuple[str, ...]) -> None:
-    """As `warn_missing_letters`, for what is drawn again and again."""
+    """Like `warn_missing_letters`, but warns once for the same texts."""
     warn_missing_letters(texts)
 
 
 def packages_for(letters: str) -> list[str]:
-    """Debian packages of fonts that have such letters."""
+    """Debian packages of fonts for the scripts of letters."""
     names = {_script(letter) for letter in letters}
     found = dict.fromkeys(SCRIPTS[name][1] for name in SCRIPTS if name in names)
     return [name for name in found if name] or ["fonts-noto"]
@@ -143,8 +143,8 @@ def _script(letter: str) -> str:
 
 @functools.cache
 def font_of(letter: str) -> Path | None:
-    """The first font that has a letter; None if no font has it, or for ASCII where not even DejaVu Sans is there."""
-    first = [path for path in (_Choice.path, _dejavu()) if path is not None]
+    """The first font that has a letter; None if there is none (ASCII is then drawn with Pillow's built-in font)."""
+    first = [path for path in (_UserFont.path, _dejavu()) if path is not None]
     found = next((path for path in first if ord(letter) in _letters(path)), None)
     if found is None and not letter.isascii():
         found = next((path for path in _system_fonts() if ord(letter) in _letters(path)), None)
@@ -161,7 +161,7 @@ def _dejavu() -> Path | None:
 
 @functools.cache
 def _system_fonts() -> list[Path]:
-    """Font files of the system with outlines, the likely ones first."""
+    """Font files of the system, preferred ones first."""
     try:
         from matplotlib.font_manager import findSystemFonts
     except ImportError:
@@ -170,7 +170,7 @@ def _system_fonts() -> list[Path]:
     def rank(path: Path) -> tuple[int, str]:
         plain = path.name.lower().replace(" ", "").replace("_", "")
         place = next((i for i, part in enumerate(_PREFERRED) if part in plain), len(_PREFERRED))
-        # Of a family the upright regular face.
+        # Prefer the regular face of a family.
         return 2 * place + any(word in plain for word in ("bold", "italic", "light", "black", "thin")), path.name
 
     return sorted(map(Path, findSystemFonts()), key=rank)
@@ -178,21 +178,21 @@ def _system_fonts() -> list[Path]:
 
 @functools.cache
 def _letters(path: Path) -> frozenset[int]:
-    """Code points that a font draws, of the first face of a collection.
+    """Code points of a font (of a collection: of its first face); empty for an unusable system font.
 
     Raises:
-        UserError: the font that was named is missing or broken; one of the system's draws nothing then.
+        UserError: the font given to `set_font` is missing or damaged.
     """
     from fontTools.ttLib import TTFont, TTLibError
 
     try:
         with TTFont(path, fontNumber=0, lazy=True) as font:
-            if any(table in font for table in _PICTURES):
+            if any(table in font for table in _BITMAP_TABLES):
                 return frozenset()
             return frozenset(font.getBestCmap() or ())
     except (OSError, TTLibError, AssertionError, ValueError, KeyError, AttributeError) as error:
-        if path == _Choice.path:
-            raise UserError(f"--font {path} is no font file that can be read ({error})") from error
+        if path == _UserFont.path:
+            raise UserError(f"--font {path} is not a readable font file ({error})") from error
         return frozenset()
 
 
@@ -203,33 +203,33 @@ def _sized(path: Path | None, size: float) -> FreeTypeFont:
     if path is not None:
         return ImageFont.truetype(str(path), size)
     font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont), "of a size there is no other"
+    assert isinstance(font, ImageFont.FreeTypeFont), "load_default with a size returns a FreeType font"
     return font
 
 
 def text_size(text: str, size: float) -> tuple[int, int, int]:
-    """Width, height above and height below the base line, in px, of a line of letters of `size` px."""
-    main = _sized(font_of(MISSING), size)
+    """Width, ascent and descent in px of a line of text with the font size `size` px."""
+    main = _sized(font_of(REPLACEMENT), size)
     ascent, descent = main.getmetrics()
     width = sum(_sized(run.font, size).getlength(run.text) for run in runs_of(text))
     return int(np.ceil(width)), ascent, descent
 
 
 def draw_text(canvas: np.ndarray, left: int, base: int, text: str, size: float, colour: tuple[int, int, int]) -> None:
-    """Writes a line into a picture, in place; what lies outside is cut off.
+    """Draws a line of text on an image, in place; parts outside are clipped.
 
     Args:
         canvas: (H, W, 3) uint8.
-        left, base: where the line begins, and its base line, in px.
+        left, base: x of the start and y of the baseline, in px.
         text: one line.
-        size: of the letters, in px.
-        colour: of the canvas's channels.
+        size: font size in px.
+        colour: in the channel order of the canvas.
     """
     from PIL import Image, ImageDraw
 
     width, above, below = text_size(text, size)
     pad = above + below
-    # A line far beyond the picture costs no more than what is seen of it.
+    # Do not render the part of a long line that is outside the image.
     shown = min(width, max(canvas.shape[1] - left, 0)) + 2 * pad
     mask = Image.new("L", (max(shown, 1), 3 * pad))
     pen, x = ImageDraw.Draw(mask), float(pad)
@@ -254,10 +254,10 @@ def _blend(canvas: np.ndarray, left: int, top: int, mask: np.ndarray, colour: Se
 
 @contextmanager
 def chart_fonts(texts: Iterable[str] = ()) -> Iterator[None]:
-    """Charts that are made inside are lettered in the fonts that their texts need.
+    """Sets matplotlib's fonts for charts drawn in the block, so that they can show `texts`.
 
     Args:
-        texts: class names and whatever else a chart shows that is not ASCII.
+        texts: class names and other texts of the chart that may not be ASCII.
     """
     import matplotlib as mpl
     from matplotlib.font_manager import FontProperties, fontManager

@@ -1,7 +1,7 @@
-"""Non-maximum suppression: class-aware greedy, DIoU and soft, in compiled code.
+"""Non-maximum suppression: class-aware greedy NMS, DIoU-NMS and soft-NMS, compiled by numba.
 
-Boxes are xyxy in pixels with continuous coordinates: width is x2 - x1, there is no "+ 1 pixel". Order is always by
-falling score, and of equal scores by rising index, so the result is the same on every machine. numba is imported at the
+Boxes are xyxy in pixels with continuous coordinates: the width is x2 - x1, without "+ 1". Candidates are ordered by
+descending score, equal scores by ascending index, so results are the same on every machine. numba is imported by the
 first call.
 """
 
@@ -25,8 +25,8 @@ def kernels() -> ModuleType:
 def readonly(array: np.ndarray, dtype: type) -> np.ndarray:
     """`array` as a read-only, C-contiguous array of `dtype`, copied only if it has to be.
 
-    numba compiles once for every combination of argument types, and "read-only" is part of the type: one form only
-    means one compilation only.
+    numba compiles once per combination of argument types, and "read-only" is part of the type: passing all arrays in
+    this way means a single compilation.
     """
     view = np.require(array, dtype, ["C", "A"]).view()
     view.flags.writeable = False
@@ -34,7 +34,7 @@ def readonly(array: np.ndarray, dtype: type) -> np.ndarray:
 
 
 def descending_order(scores: np.ndarray) -> np.ndarray:
-    """Indices (n,) int64 that sort finite scores (n,) downwards; equal scores keep their order."""
+    """Indices (n,) int64 that sort finite scores (n,) in descending order; the sort is stable."""
     return kernels().descending_order(readonly(scores, np.float32))
 
 
@@ -51,21 +51,21 @@ def greedy_nms(
     max_per_class: int = NO_LIMIT,
     box_index: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Keeps each box that no better kept box of its class covers.
+    """Greedy class-aware NMS: drops boxes that overlap a kept box of the same class with a higher score.
 
     Args:
         boxes: (n,4) float32 xyxy px, finite.
         scores: (n,) float32, finite.
-        labels: (n,) integers >= 0; a label only suppresses its own kind.
-        threshold: 0..1; a box is dropped when its IoU with a kept box is greater.
+        labels: (n,) integers >= 0; boxes of different labels do not suppress each other.
+        threshold: 0..1; a box is dropped if its IoU with a kept box is greater.
         distance: DIoU-NMS (Zheng et al. 2020, "Distance-IoU Loss", section 3.4): IoU minus the squared distance of the
             centres over the squared diagonal of the enclosing box is compared instead of the IoU.
-        top_k, top_k_per_class: only so many best candidates of the image, of a class, take part (0 = all).
-        max_detections, max_per_class: at most so many are kept in the image, in a class (0 = all).
-        box_index: (n,) row of `boxes` of each candidate, where one box is a candidate for several classes.
+        top_k, top_k_per_class: maximum number of candidates per image and per class, the best ones (0 = all).
+        max_detections, max_per_class: maximum number of kept boxes per image and per class (0 = all).
+        box_index: (n,) row of `boxes` of each candidate, if one box is a candidate for several classes.
 
     Returns:
-        indices (m,) int64 of the kept candidates by falling score.
+        indices (m,) int64 of the kept candidates in descending order of score.
     """
     _, labels, order, classes, index = _candidates(scores, labels, boxes, box_index)
     limits = _limits(top_k, top_k_per_class, max_detections, max_per_class)
@@ -95,18 +95,18 @@ def soft_nms(
     max_per_class: int = NO_LIMIT,
     box_index: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Soft-NMS: what a better box of the same class covers loses score, and is chosen later or never.
+    """Class-aware soft-NMS: decays the scores of boxes that overlap a box of the same class with a higher score.
 
     Bodla et al. 2017, "Soft-NMS: improving object detection with one line of code", section 3.
 
     Args:
         sigma: > 0: gaussian, factor exp(-IoU^2 / sigma). 0: linear, factor 1 - IoU where the IoU is above `threshold`.
-        threshold: of the linear form only.
-        min_score: a candidate is dropped when its decayed score is no longer greater.
-        others: as `greedy_nms`.
+        threshold: used by the linear decay only.
+        min_score: a candidate is dropped unless its decayed score is greater.
+        others: see `greedy_nms`.
 
     Returns:
-        indices (m,) int64 of the kept candidates and their decayed scores (m,) float32, falling.
+        indices (m,) int64 of the kept candidates and their decayed scores (m,) float32, in descending order.
     """
     boxes = readonly(boxes, np.float32)
     values, labels, order, classes, index = _candidates(scores, labels, boxes, box_index)
@@ -123,10 +123,10 @@ def _candidates(
     labels = readonly(labels, np.int32)
     index = readonly(np.arange(len(boxes)) if box_index is None else box_index, np.int64)
     if not len(values) == len(labels) == len(index):
-        raise ValueError(f"{len(index)} boxes, {len(values)} scores and {len(labels)} labels do not belong together")
+        raise ValueError(f"{len(index)} boxes, {len(values)} scores and {len(labels)} labels differ in number")
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes (n,4) wanted, {boxes.shape} given")
-    # Compiled code does not check its indices: a wrong one would read foreign memory.
+        raise ValueError(f"boxes must have the shape (n,4), got {boxes.shape}")
+    # Compiled code does not check indices: a wrong one would read out of bounds.
     if len(labels) and (labels.min() < 0 or index.min() < 0 or index.max() >= len(boxes)):
         raise ValueError("a label is negative, or box_index points outside of boxes")
     classes = int(labels.max()) + 1 if len(labels) else 1
@@ -134,5 +134,5 @@ def _candidates(
 
 
 def _limits(*limits: int) -> np.ndarray:
-    """(4,) int64 where 0 (no limit) is a number that is never reached."""
+    """(4,) int64 with 0 (no limit) replaced by the largest integer."""
     return readonly(np.array([limit if limit > 0 else _HUGE for limit in limits]), np.int64)

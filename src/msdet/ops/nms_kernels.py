@@ -1,9 +1,9 @@
-"""Compiled loops behind `msdet.ops.nms`; importing this module imports numba (0.8 s), so nobody else imports it.
+"""Numba kernels of `msdet.ops.nms`. Importing this module imports numba (0.8 s), so only `msdet.ops.nms` imports it.
 
-The first call of a kernel compiles it (seconds) and stores the machine code: in `$NUMBA_CACHE_DIR` where it is set, in
-`__pycache__` beside this file, in the user's cache folder where that is read-only, and nowhere if none can be written.
-Every kernel releases the GIL and receives read-only, C-contiguous arrays, so that each is compiled exactly once.
-IoU is computed in float64 from float32 coordinates, without reordering of the arithmetic: every CPU gives the same.
+The first call of a kernel compiles it (seconds) and caches the machine code: in `$NUMBA_CACHE_DIR` if set, else in
+`__pycache__` next to this file, else in the user's cache folder, and nowhere if none is writable. All kernels release
+the GIL and take read-only, C-contiguous arrays, so that each is compiled exactly once. IoU is computed in float64 from
+float32 coordinates without reordering of the arithmetic: results are the same on every CPU.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _LOG = logging.getLogger(__name__)
 
 _RADIX_BITS = 11
 _RADIX = 1 << _RADIX_BITS
-_MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
+_MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 except its sign
 _INFINITE = np.int32(0x7F800000)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`numba.njit` with an on-disk cache where one can be written, and without one elsewhere."""
+    """`numba.njit` with an on-disk cache if one is writable, else without."""
     try:
         return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError as error:  # no cache folder can be written
-        _LOG.debug("compiled code of %s is not kept: %s", function.__name__, error)
+    except RuntimeError as error:  # no writable cache folder
+        _LOG.debug("compiled code of %s is not cached: %s", function.__name__, error)
         return numba.njit(nogil=True)(function)
 
 
@@ -37,14 +37,14 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def best_class(
     boxes: np.ndarray, scores: np.ndarray, threshold: np.float32
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """Boxes whose best class passes the threshold, in rising order of the box.
+    """The best class of each box if its score passes the threshold, in ascending order of the box.
 
     Args:
-        boxes: (K,4) float32. scores: (K,C) float32. threshold: float32 >= 0; a score passes when it is greater.
+        boxes: (K,4) float32. scores: (K,C) float32. threshold: float32 >= 0; a score passes if it is greater.
 
     Returns:
         index (n,) int64, labels (n,) int32, values (n,) float32, the first box with a non-finite score and the first
-        candidate with a non-finite coordinate (-1 = none). Of equal scores the lower class wins.
+        candidate with a non-finite coordinate (-1 = none). Of equal scores the lowest class wins.
     """
     count, classes = scores.shape
     bits = scores.view(np.int32)
@@ -54,8 +54,8 @@ def best_class(
     values = np.empty(count, np.float32)
     n = 0
     for k in range(count):
-        # One branch-free pass over the row, which the compiler vectorises: without its sign bit a float sorts like an
-        # integer, and what is infinite or NaN sorts above every number. Only rows that pass are looked at again.
+        # One branch-free pass over the row, which the compiler vectorises: without their sign bit floats sort like
+        # integers, and infinity and NaN sort above all numbers. Only rows that pass are processed further.
         largest = np.int32(0)
         for c in range(classes):
             magnitude = np.int32(bits[k, c] & _MAGNITUDE)
@@ -68,7 +68,7 @@ def best_class(
         best = 0
         while best < classes and bits[k, best] != largest:
             best += 1
-        if best == classes:  # the largest magnitude was a negative score's
+        if best == classes:  # the largest magnitude belongs to a negative score
             best = int(np.argmax(scores[k]))
             if not scores[k, best] > threshold:
                 continue
@@ -84,13 +84,13 @@ def best_class(
 def all_classes(
     boxes: np.ndarray, scores: np.ndarray, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """Every (box, class) whose score passes the threshold of its box, in rising order of box, then class.
+    """All (box, class) pairs whose score passes the threshold of the box, in ascending order of box, then class.
 
     Args:
         boxes: (K,4) float32. scores: (K,C) float32. thresholds: (K,) float32, not negative.
 
     Returns:
-        as `best_class`.
+        see `best_class`.
     """
     count, classes = scores.shape
     passing = np.empty(count, np.int32)
@@ -124,15 +124,15 @@ def all_classes(
 
 @compiled
 def descending_order(scores: np.ndarray) -> np.ndarray:
-    """Indices (n,) int64 that sort finite float32 scores downwards; equal scores keep their order.
+    """Indices (n,) int64 that sort finite float32 scores in descending order; the sort is stable.
 
-    A radix sort of the bit patterns: three passes whatever the scores, and stable by construction.
+    A radix sort of the bit patterns in three passes.
     """
     n = scores.shape[0]
     keys = np.empty(n, np.uint32)
     for i in range(n):
         bits = np.float32(scores[i] + np.float32(0)).view(np.uint32)  # + 0 makes -0 and 0 one value
-        # Positive floats sort like their bits, negative ones the other way round and below; then all inverted to fall.
+        # Bits of positive floats sort like their values, those of negative floats in reverse; all inverted to descend.
         keys[i] = bits if bits & np.uint32(0x80000000) else ~(bits | np.uint32(0x80000000))
     order = np.arange(n)
     spare = np.empty(n, np.int64)
@@ -158,13 +158,13 @@ def descending_order(scores: np.ndarray) -> np.ndarray:
 def _box(boxes: np.ndarray, k: int) -> tuple[float, float, float, float]:
     """Corners of box k as float64."""
     left, top, right, bottom = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
-    # NumPy 1 tells no checker that its float64 is a float.
+    # The stubs of NumPy 1 do not declare float64 as a float.
     return np.float64(left), np.float64(top), np.float64(right), np.float64(bottom)  # type: ignore[return-value]
 
 
 @compiled
 def _overlap(boxes: np.ndarray, i: int, others: np.ndarray, j: int) -> float:
-    """IoU of box i of `boxes` and box j of `others`, float64; 0 where they do not overlap or have no area."""
+    """IoU of box i of `boxes` and box j of `others`, float64; 0 if they do not overlap or have no area."""
     ax1, ay1, ax2, ay2 = _box(boxes, i)
     bx1, by1, bx2, by2 = _box(others, j)
     width = min(ax2, bx2) - max(ax1, bx1)
@@ -199,12 +199,12 @@ def greedy(
     with_distance: bool,
     limits: np.ndarray,
 ) -> np.ndarray:
-    """Class-aware greedy suppression of candidates taken in `order`; stops when the image's limit is reached.
+    """Class-aware greedy suppression of candidates in `order`; stops when the limit of the image is reached.
 
     Args:
         boxes: (K,4) float32. index: (n,) int64, the box of each candidate. labels: (n,) int32 in 0..classes-1.
-        order: (n,) int64, candidates by falling score. with_distance: subtract the DIoU term from the IoU.
-        limits: (4,) int64: candidates an image, candidates a class, kept an image, kept a class.
+        order: (n,) int64, candidates in descending order of score. with_distance: subtract the DIoU term from the IoU.
+        limits: (4,) int64: candidates per image, candidates per class, kept per image, kept per class.
 
     Returns:
         kept candidates (m,) int64, in `order`.
@@ -213,10 +213,10 @@ def greedy(
     count = min(order.shape[0], top_k)
     seen = np.zeros(classes, np.int64)
     kept_of_class = np.zeros(classes, np.int64)
-    newest = np.full(classes, -1, np.int64)  # the kept candidates of a class form a chain through `older`
+    newest = np.full(classes, -1, np.int64)  # the kept candidates of a class form a linked list through `older`
     older = np.empty(min(count, max_kept), np.int64)
     kept = np.empty(min(count, max_kept), np.int64)
-    corners = np.empty((min(count, max_kept), 4), np.float32)  # of the kept boxes, close together in memory
+    corners = np.empty((min(count, max_kept), 4), np.float32)  # of the kept boxes, contiguous in memory
     n = 0
     for rank in range(count):
         if n >= max_kept:
@@ -245,8 +245,8 @@ def greedy(
 
 
 @compiled
-def _sink(scores: np.ndarray, ranks: np.ndarray, size: int) -> None:
-    """Moves the top of a max-heap down to its place; of equal scores the lower rank is on top."""
+def _sift_down(scores: np.ndarray, ranks: np.ndarray, size: int) -> None:
+    """Restores the max-heap after its root has changed; of equal scores the lower rank is on top."""
     score, rank = scores[0], ranks[0]
     parent = 0
     while True:
@@ -266,8 +266,8 @@ def _sink(scores: np.ndarray, ranks: np.ndarray, size: int) -> None:
 
 
 @compiled
-def _entrants(labels: np.ndarray, order: np.ndarray, classes: int, top_k: int, class_top_k: int) -> np.ndarray:
-    """The first `top_k` of `order` without those beyond the first `class_top_k` of their class."""
+def _limit_candidates(labels: np.ndarray, order: np.ndarray, classes: int, top_k: int, class_top_k: int) -> np.ndarray:
+    """The first `top_k` of `order`, of these at most the first `class_top_k` of each class."""
     seen = np.zeros(classes, np.int64)
     chosen = np.empty(min(order.shape[0], top_k), np.int64)
     n = 0
@@ -281,8 +281,8 @@ def _entrants(labels: np.ndarray, order: np.ndarray, classes: int, top_k: int, c
 
 
 @compiled
-def _softened(score: float, boxes: np.ndarray, winner: int, k: int, threshold: float, sigma: float) -> float:
-    """Score of box k beside the chosen box `winner`."""
+def _decayed_score(score: float, boxes: np.ndarray, winner: int, k: int, threshold: float, sigma: float) -> float:
+    """Score of box k after decay by its overlap with the selected box `winner`."""
     overlap = _overlap(boxes, winner, boxes, k)
     if sigma > 0:
         return score * math.exp(-(overlap * overlap) / sigma)
@@ -291,7 +291,7 @@ def _softened(score: float, boxes: np.ndarray, winner: int, k: int, threshold: f
 
 @compiled
 def _append(item: int, label: int, first: np.ndarray, last: np.ndarray, newer: np.ndarray) -> None:
-    """Puts an item at the end of the chain of its class, which runs from `first` through `newer` to `last`."""
+    """Appends an item to the linked list of its class, which runs from `first` through `newer` to `last`."""
     if last[label] < 0:
         first[label] = item
     else:
@@ -312,25 +312,25 @@ def soft(
     min_score: np.float32,
     limits: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Class-aware soft-NMS: the best candidate is chosen, the others of its class lose score, and so on.
+    """Class-aware soft-NMS: repeatedly selects the best candidate and decays the scores of the others of its class.
 
-    A candidate's score is brought up to date only when it reaches the top of a heap. Scores only fall, so what is on
-    top and up to date is the true maximum; factors are multiplied in the order of choice, as in the plain algorithm.
+    The score of a candidate is updated lazily, when it reaches the top of a heap. Scores only decrease, so a top whose
+    score is up to date is the true maximum. Factors are multiplied in the order of selection, as in plain soft-NMS.
 
     Args:
-        boxes, index, labels, order, classes, limits: as `greedy`. values: (n,) float32 scores.
-        threshold, sigma: see `_softened`. min_score: a candidate whose score is no longer greater is dropped.
+        boxes, index, labels, order, classes, limits: see `greedy`. values: (n,) float32 scores.
+        threshold, sigma: see `soft_nms`. min_score: a candidate is dropped unless its score is greater.
 
     Returns:
-        kept candidates (m,) int64 and their scores (m,) float64, by falling score.
+        kept candidates (m,) int64 and their scores (m,) float64, in descending order of score.
     """
     top_k, class_top_k, max_kept, class_max = limits
-    chosen = _entrants(labels, order, classes, top_k, class_top_k)
+    chosen = _limit_candidates(labels, order, classes, top_k, class_top_k)
     size = chosen.shape[0]
     room = min(size, max_kept)
-    scores = values[chosen].astype(np.float64)  # sorted downwards, hence a heap already
+    scores = values[chosen].astype(np.float64)  # in descending order, hence already a heap
     ranks = np.arange(size)
-    seen = np.full(size, -1, np.int64)  # the last winner that a candidate has been held against
+    seen = np.full(size, -1, np.int64)  # the last winner with which a candidate was compared
     first = np.full(classes, -1, np.int64)
     last = np.full(classes, -1, np.int64)
     newer = np.full(room, -1, np.int64)
@@ -344,7 +344,7 @@ def soft(
         winner = first[label] if seen[rank] < 0 else newer[seen[rank]]
         current = score
         while winner >= 0 and current > min_score:
-            current = _softened(current, boxes, index[kept[winner]], index[candidate], threshold, sigma)
+            current = _decayed_score(current, boxes, index[kept[winner]], index[candidate], threshold, sigma)
             seen[rank], winner = winner, newer[winner]
         stays = current > min_score and kept_of_class[label] < class_max
         if stays and current == score:
@@ -358,5 +358,5 @@ def soft(
             size -= 1
             scores[0], ranks[0] = scores[size], ranks[size]
         if size > 0:
-            _sink(scores, ranks, size)
+            _sift_down(scores, ranks, size)
     return kept[:n], kept_scores[:n]

@@ -1,4 +1,4 @@
-"""From a decoder's boxes and scores to the final detections of one image."""
+"""Post-processing: from the boxes and scores of a decoder to the final detections of one image."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ NMS_TYPES = ("greedy", "diou", "soft")
 
 @dataclass(frozen=True)
 class PostprocessOptions:
-    """How raw boxes become detections.
+    """Thresholds and limits of post-processing.
 
     Attributes:
-        score_threshold: a class of a box is a candidate when its score is greater; 0..1.
-        nms_threshold: overlap (IoU, or DIoU) above which the lower-scored box of a class is suppressed; 0..1.
-        nms_type: greedy, diou or soft (factor exp(-IoU^2 / 0.5); nms_threshold does not count).
-        max_detections: most detections an image; 0 = no limit. COCO counts the best 100 *of each class* of an image, so
-            a limit of 100 an image can cost a little AP.
-        pre_nms_top_k_per_class: most candidates of a class of an image that enter the suppression, the best ones;
-            0 = all.
+        score_threshold: a class of a box is a candidate if its score is greater; 0..1.
+        nms_threshold: IoU or DIoU above which the box with the lower score is suppressed; 0..1.
+        nms_type: greedy, diou or soft (factor exp(-IoU^2 / 0.5); nms_threshold is ignored).
+        max_detections: maximum number of detections per image; 0 = no limit. COCO scores the best 100 *of each class*
+            of an image, so a limit of 100 per image can reduce AP slightly.
+        pre_nms_top_k_per_class: maximum number of candidates per class of an image before NMS, the best ones; 0 = all.
         multi_label: False keeps only the best class of a box, True every class that passes.
-        multi_label_thresh: with multi_label, a score must be greater than this too; 0..1. (Where a score is objectness
-            times probability, the decoder holds the probability against it.)
+        multi_label_thresh: with multi_label, a score must also be greater than this; 0..1. (If a score is objectness
+            times class probability, the decoder compares the probability with it.)
     """
 
     score_threshold: float = 0.001
@@ -44,18 +43,18 @@ class PostprocessOptions:
 
     def __post_init__(self) -> None:
         if self.nms_type not in NMS_TYPES:
-            raise UserError(f"nms_type is {self.nms_type!r}: it is one of {', '.join(NMS_TYPES)}")
+            raise UserError(f"nms_type is {self.nms_type!r}: it must be one of {', '.join(NMS_TYPES)}")
         for name in ("score_threshold", "nms_threshold", "multi_label_thresh"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name)}: it lies between 0 and 1")
+                raise UserError(f"{name} is {getattr(self, name)}: it must be between 0 and 1")
         for name in ("max_detections", "pre_nms_top_k_per_class"):
             if not getattr(self, name) >= 0:
-                raise UserError(f"{name} is {getattr(self, name)}: it is not negative")
+                raise UserError(f"{name} is {getattr(self, name)}: it must not be negative")
 
 
 @dataclass
 class Detections:
-    """Detections of one image by falling score.
+    """Detections of one image in descending order of score.
 
     Attributes:
         boxes: (n,4) float32 xyxy px.
@@ -72,7 +71,7 @@ class Detections:
 
 
 def postprocess(boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptions) -> Detections:
-    """Score filter, sorting, limits and non-maximum suppression of one image, exact and in compiled code.
+    """Score threshold, top-k and non-maximum suppression for one image.
 
     Args:
         boxes: (K,4) float32 xyxy px.
@@ -80,8 +79,8 @@ def postprocess(boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptio
         options: thresholds and limits.
 
     Returns:
-        detections by falling score, ties by rising box and class; empty arrays if nothing passes. Of two classes of one
-        box with equal scores the lower is its best.
+        detections in descending order of score, ties in ascending order of box and class; empty arrays if nothing
+        passes. The best class of a box is the lowest of those with the highest score.
 
     Raises:
         UserError: a score or a candidate's box is NaN or infinite.
@@ -89,9 +88,9 @@ def postprocess(boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptio
     boxes = nms.readonly(boxes, np.float32)
     scores = nms.readonly(scores, np.float32)
     if scores.ndim != 2 or boxes.shape != (len(scores), 4):
-        raise ValueError(f"boxes (K,4) and scores (K,C) wanted, {boxes.shape} and {scores.shape} given")
+        raise ValueError(f"boxes and scores must have the shapes (K,4) and (K,C), got {boxes.shape} and {scores.shape}")
     index, labels, values = _candidates(boxes, scores, options)
-    per_class, most = options.pre_nms_top_k_per_class, options.max_detections
+    per_class, max_detections = options.pre_nms_top_k_per_class, options.max_detections
     if options.nms_type == "soft":
         kept, final_scores = nms.soft_nms(
             boxes,
@@ -99,7 +98,7 @@ def postprocess(boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptio
             labels,
             min_score=options.score_threshold,
             top_k_per_class=per_class,
-            max_detections=most,
+            max_detections=max_detections,
             box_index=index,
         )
     else:
@@ -110,7 +109,7 @@ def postprocess(boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptio
             options.nms_threshold,
             distance=options.nms_type == "diou",
             top_k_per_class=per_class,
-            max_detections=most,
+            max_detections=max_detections,
             box_index=index,
         )
         final_scores = values[kept]
@@ -120,7 +119,7 @@ def postprocess(boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptio
 def _candidates(
     boxes: np.ndarray, scores: np.ndarray, options: PostprocessOptions
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Box index (n,), label (n,) and score (n,) of what passes the thresholds, in rising order of box and class."""
+    """Box index (n,), label (n,) and score (n,) of the candidates, in ascending order of box and class."""
     threshold = np.float32(options.score_threshold)
     if options.multi_label:
         least = max(threshold, np.float32(options.multi_label_thresh))
@@ -132,15 +131,14 @@ def _candidates(
         what = f"a score of box {bad_score}" if bad_score >= 0 else f"box {bad_box} {boxes[bad_box].tolist()}"
         raise UserError(
             f"the network's output is not finite: {what}. The training has diverged or the checkpoint is damaged; "
-            "take an earlier checkpoint"
+            "use an earlier checkpoint"
         )
     return index, labels, values
 
 
 @functools.cache
 def warm_up() -> float:
-    """Compiles the kernels or loads them from numba's cache before the first image needs them, once; returns the
-    seconds."""
+    """Compiles the kernels, or loads them from numba's cache, once per process; returns the seconds it took."""
     started = time.perf_counter()
     boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11]], np.float32)
     scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
@@ -148,5 +146,5 @@ def warm_up() -> float:
         for multi_label in (False, True):
             postprocess(boxes, scores, PostprocessOptions(nms_type=nms_type, multi_label=multi_label))
     seconds = time.perf_counter() - started
-    _LOG.info("post-processing is compiled (%.1f s; kept for the next run)", seconds)
+    _LOG.info("compiled the post-processing in %.1f s (cached for the next run)", seconds)
     return seconds

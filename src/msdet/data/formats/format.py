@@ -1,4 +1,4 @@
-"""What a format of annotations must offer. A format is a file with such a class, and a line in `table.py`."""
+"""Interface of an annotation format. A new format is a module with a subclass, and an entry in `table.py`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from msdet.data.annotations import RawAnnotations
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Where annotations are looked for.
+    """Location and format of the annotations of a dataset.
 
     Attributes:
-        data_dir: folder of the data set; may be empty where both next ones are given.
+        data_dir: dataset folder; may be empty if both `ann_file` and `image_dir` are given.
         ann_file: COCO file, list of boxes, list of VOC images or folder of XML files, data.yaml or list of YOLO images;
             relative to data_dir or absolute; empty: found in data_dir.
-        image_dir: folder of the images; the same.
-        dataset: the name of a format, an old one of it, or `auto`.
-        layout: of COCO files; see `find_split`.
-        class_names, num_classes: of formats that number their classes; empty and 0 if unknown.
-        need_images: False where annotations alone are enough; see `find_split`.
+        image_dir: image folder; relative to data_dir or absolute; empty: found in data_dir.
+        dataset: name or alias of a format, or `auto`.
+        layout: folder layout of COCO files; see `find_split`.
+        class_names, num_classes: for formats that store class numbers only; empty and 0 if unknown.
+        need_images: False if annotations alone are enough; see `find_split`.
         txt_order, txt_first_class: see `load_txt`.
         voc_first_pixel: see `load_voc`.
     """
@@ -47,11 +47,11 @@ class SourceOptions:
 
 
 class AnnotationFormat(ABC):
-    """Recognises and reads annotations of one format.
+    """Detects and reads annotations of one format.
 
     Attributes:
-        name: as `dataset` names it.
-        old_names: what else `dataset` may call it.
+        name: value of the key `dataset`.
+        old_names: further accepted values of the key.
         folder_description: what a folder of this format contains, for the message that no format was detected; empty:
             only a named file is read.
     """
@@ -61,17 +61,17 @@ class AnnotationFormat(ABC):
     folder_description: ClassVar[str] = ""
 
     def matches_folder(self, options: SourceOptions, split: str) -> bool:
-        """Whether `data_dir` holds annotations of this format."""
+        """True if `data_dir` contains annotations of this format."""
         return False
 
     def matches_file(self, path: Path) -> bool:
-        """Whether a named annotation file is of this format. Formats are asked in the order of the table."""
+        """True if a given annotation file is of this format. Formats are tried in the order of the table."""
         return False
 
     @abstractmethod
     def load(self, options: SourceOptions, split: str) -> RawAnnotations:
-        """Finds the annotations of a split and reads what they hold, unchecked.
+        """Finds and parses the annotations of a split, without validating them.
 
         Raises:
-            UserError: they are not there or cannot be read; the message names what was looked for.
+            UserError: they are missing or cannot be read; the message lists what was looked for.
         """

@@ -1,4 +1,4 @@
-"""Pictures sorted into a folder a class, and batches of them."""
+"""Classification datasets with one folder per class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ClassSample:
-    """One picture: its file, its id (CLASS/FILE) and its label, an index into the class names."""
+    """One image: its file, its id (CLASS/FILE) and its label, an index into the class names."""
 
     image_path: Path
     image_id: str
@@ -31,15 +31,15 @@ class ClassSample:
 
 
 class ImageFolder(Sequence[ClassSample]):
-    """The pictures of one split. It keeps names only: a sample is made when it is asked for.
+    """The images of one split. It stores file names only; samples are created on access.
 
     Attributes:
-        root: the folder that holds a folder a class.
+        root: the folder that contains one folder per class.
         class_names: name of each label, which is the name of its folder.
-        files: CLASS/FILE of each picture, class by class, sorted.
+        files: CLASS/FILE of each image, class by class, sorted.
         labels: int32 (n,).
-        store: where the pictures are, if they are no files.
-        category_ids: none; detectors have some.
+        store: reads the images where they are not separate files.
+        category_ids: empty; detection datasets have category ids.
     """
 
     category_ids: tuple[int, ...] = ()
@@ -74,16 +74,16 @@ class ImageFolder(Sequence[ClassSample]):
 
     @property
     def samples(self) -> ImageFolder:
-        """The pictures, under the name that other datasets have for them."""
+        """The dataset itself, under the attribute name of `DetectionDataset`."""
         return self
 
     @property
     def ann_file(self) -> Path:
-        """Where the labels come from, for messages."""
+        """The folder that defines the labels, for messages."""
         return self.root
 
     def fingerprint(self) -> str:
-        """SHA-256 over class names and files: two folders of one fingerprint train alike."""
+        """SHA-256 of class names and file names; equal if two folders hold the same dataset."""
         digest = hashlib.sha256(repr(self.class_names).encode())
         for name in self.files:
             digest.update(name.encode(errors="surrogateescape") + b"\0")
@@ -91,87 +91,89 @@ class ImageFolder(Sequence[ClassSample]):
 
 
 def class_folders(root: Path) -> list[str]:
-    """Names of the classes in a folder, sorted.
+    """Class names of a dataset folder, sorted.
 
     Raises:
-        UserError: the folder is missing, or holds no folder.
+        UserError: the folder is missing, or contains no folder.
     """
     if not root.is_dir():
-        raise UserError(f"{root} is no folder: it should hold a folder a class, with the class's pictures in it")
+        raise UserError(f"{root} is not a folder: it should contain one folder per class with the images of the class")
     with os.scandir(root) as entries:
         found = [(entry.name, entry.is_dir()) for entry in entries if not is_ignored_name(entry.name)]
     names = sorted(name for name, is_dir in found if is_dir)
     if not names:
-        pictures = sum(name.lower().endswith(IMAGE_SUFFIXES) for name, _ in found)
-        hint = f"; the {pictures} pictures in it belong into a folder a class" if pictures else ""
+        images = sum(name.lower().endswith(IMAGE_SUFFIXES) for name, _ in found)
+        hint = f"; move its {images} images into one folder per class" if images else ""
         raise UserError(
-            f"{root} holds no class: it should hold a folder a class, with the class's pictures in it{hint}"
+            f"{root} contains no class: it should contain one folder per class with the images of the class{hint}"
         )
     return names
 
 
 def read_image_folder(root: Path, class_names: Sequence[str] = ()) -> ImageFolder:
-    """Lists the pictures of a split (by their names alone: they are read when their batch is due).
+    """Lists the images of a split by file name; files are opened only when a batch needs them.
 
-    Other files in the folders of the classes are counted in a warning.
+    Other files in the class folders are counted in a warning.
 
     Args:
-        root: holds a folder a class.
-        class_names: of the labels, in their order; empty: the folders', sorted.
+        root: contains one folder per class.
+        class_names: the classes in label order; empty: the folder names, sorted.
 
     Raises:
-        UserError: the folders are not those of the classes, or one of them holds no picture.
+        UserError: the folders do not match the classes, or a folder contains no image.
     """
     folders = class_folders(root)
     names = list(class_names) or folders
-    check_same_classes(folders, names, str(root), "the classes that are asked for")
+    check_same_classes(folders, names, str(root), "the configured classes")
     label_of = {name: label for label, name in enumerate(names)}
     files: list[str] = []
     labels: list[int] = []
-    left_out: list[str] = []
+    skipped: list[str] = []
     for folder in folders:
-        pictures, others = _listed(root / folder)
-        left_out += [f"{folder}/{name}" for name in others]
-        if not pictures:
+        images, others = _list_files(root / folder)
+        skipped += [f"{folder}/{name}" for name in others]
+        if not images:
             raise UserError(
-                f"class {folder!r} has no picture: {root / folder} holds no file ending in "
+                f"class {folder!r} has no images: {root / folder} contains no file ending in "
                 f"{', '.join(READABLE_SUFFIXES)}"
             )
-        files += [f"{folder}/{name}" for name in pictures]
-        labels += [label_of[folder]] * len(pictures)
-    if left_out:
-        kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in left_out)
+        files += [f"{folder}/{name}" for name in images]
+        labels += [label_of[folder]] * len(images)
+    if skipped:
+        kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in skipped)
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        is_image = any(name.lower().endswith(UNSUPPORTED_SUFFIXES) for name in left_out)
+        is_image = any(name.lower().endswith(UNSUPPORTED_SUFFIXES) for name in skipped)
         hint = "; convert the images among them to JPEG or PNG" if is_image else ""
         log.warning(
-            "%s: %d files are not read as pictures (%s): %s%s",
-            *(root, len(left_out), counts, first_few(left_out), hint),
+            "%s: skipped %d files that are not readable images (%s): %s%s",
+            *(root, len(skipped), counts, first_few(skipped), hint),
         )
     return ImageFolder(root, names, files, np.array(labels, np.int32))
 
 
 def check_same_classes(found: Sequence[str], wanted: Sequence[str], place: str, other: str) -> None:
-    """Two sets of classes must be one.
+    """Checks that two sets of classes are equal.
 
     Args:
-        found: of `place`.
-        wanted: of `other`.
+        found: classes of `place`.
+        wanted: classes of `other`.
 
     Raises:
-        UserError: with the names that one side lacks.
+        UserError: they differ; lists the names that only one of them has.
     """
     extra, missing = sorted(set(found) - set(wanted)), sorted(set(wanted) - set(found))
     if not extra and not missing:
         return
     parts = [f"{len(names)} only {where}: {first_few(names)}" for names, where in
              ((extra, f"in {place}"), (missing, f"in {other}")) if names]  # fmt: skip
-    raise UserError(f"the class folders of {place} ({len(found)}) are not {other} ({len(wanted)}); {'; '.join(parts)}")
+    raise UserError(
+        f"the class folders of {place} ({len(found)}) differ from {other} ({len(wanted)}); {'; '.join(parts)}"
+    )
 
 
-def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the pictures in a folder, and of its other files, both sorted; hidden ones and litter are neither."""
+def _list_files(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the images and of the other files in a folder, both sorted, without hidden and system files."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not is_ignored_name(entry.name) and entry.is_file())
-    pictures = [name for name in names if name.lower().endswith(READABLE_SUFFIXES)]
-    return pictures, [name for name in names if not name.lower().endswith(READABLE_SUFFIXES)]
+    images = [name for name in names if name.lower().endswith(READABLE_SUFFIXES)]
+    return images, [name for name in names if not name.lower().endswith(READABLE_SUFFIXES)]

@@ -1,4 +1,4 @@
-"""The formats of annotations."""
+"""Table of the annotation formats."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from msdet.data.formats.voc.format import VocFormat
 from msdet.data.formats.yolo.format import YoloFormat
 from msdet.errors import UsageError
 
-# In the order in which a named file is offered to them; COCO's takes any that is left.
+# In the order in which they are tried for a given file; COCO accepts any file that no other format matches.
 FORMATS: tuple[AnnotationFormat, ...] = (MindRecordFormat(), YoloFormat(), TxtFormat(), VocFormat(), CocoFormat())
 
 
 def format_of(name: str) -> AnnotationFormat:
-    """The format that `dataset` names.
+    """The format with a name or alias, as the key `dataset` gives it.
 
     Raises:
-        UsageError: there is none of the name.
+        UsageError: there is none.
     """
     found = next((kind for kind in FORMATS if name.lower() in (kind.name, *kind.old_names)), None)
     if found is None:
@@ -27,5 +27,5 @@ def format_of(name: str) -> AnnotationFormat:
 
 
 def format_names() -> list[str]:
-    """All names that `dataset` takes for a format, old ones behind the new."""
+    """All values that the key `dataset` accepts for a format, aliases last."""
     return [*sorted(kind.name for kind in FORMATS), *(name for kind in FORMATS for name in kind.old_names)]

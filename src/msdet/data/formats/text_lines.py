@@ -1,4 +1,4 @@
-"""Text files of data sets: lists of images, labels, names of classes."""
+"""Text files of datasets: lists of images, labels, class names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msdet.config.sections.data import MAX_CLASSES
 from msdet.data.images.file_names import is_image_name
 from msdet.errors import UserError
 
-# Names of classes, a line each: LabelImg and Label Studio write the first, darknet and CVAT the second.
+# Class names, one per line: LabelImg and Label Studio write the first, darknet and CVAT the second.
 CLASS_FILES = ("classes.txt", "obj.names")
 
 
@@ -20,10 +20,10 @@ def read_lines(path: Path, with_file_names: bool = False) -> list[str]:
 
     Args:
         path: the file.
-        with_file_names: the lines name files, whose names are whatever bytes the system knows them by.
+        with_file_names: the lines contain file names, which may have bytes that are not UTF-8.
 
     Raises:
-        UserError: it is missing or no text.
+        UserError: it is missing or not a text file.
     """
     try:
         data = path.read_bytes()
@@ -34,25 +34,25 @@ def read_lines(path: Path, with_file_names: bool = False) -> list[str]:
         raise UserError(f"annotation file {path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f"annotation file {path} is no text: byte {error.start} is not {error.encoding.upper()}; save it as UTF-8"
+            f"annotation file {path} is not text: byte {error.start} is not {error.encoding.upper()}; save it as UTF-8"
         ) from error
     lines = re.split(r"\r\n?|\n", text)
-    # A mark stands at the start of each file that was joined to a list.
+    # A list joined from several files has several byte-order marks.
     return [line.lstrip("\ufeff") for line in (lines if lines[-1] else lines[:-1])]
 
 
 def _decode(data: bytes, with_file_names: bool) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")
-    # A zero byte stands in texts of 16 bits a letter and in what is no text, and in no name.
+    # A zero byte occurs in UTF-16 and in binary data, but in no file name.
     return data.decode("utf-8", "surrogateescape" if with_file_names and b"\0" not in data else "strict")
 
 
 def class_names_in(folders: Iterable[Path]) -> list[str]:
-    """Names of the classes from the first of some folders that has a file of `CLASS_FILES`; none without one.
+    """Class names from the first folder that contains one of `CLASS_FILES`; empty if none does.
 
     Raises:
-        UserError: a file has an empty line between names, or names a class twice.
+        UserError: the file has an empty line between names, or contains a class twice.
     """
     path = next((folder / name for folder in folders for name in CLASS_FILES if (folder / name).is_file()), None)
     if path is None:
@@ -61,19 +61,17 @@ def class_names_in(folders: Iterable[Path]) -> list[str]:
     while names and not names[-1]:
         names.pop()
     for number, name in enumerate(names):
-        # The place of a name is the number of its class.
         if not name:
-            raise UserError(f"{path}:{number + 1} is empty: the place of a name is the number of its class")
+            raise UserError(f"{path}:{number + 1} is empty: the line number of a name is its class number")
         if name in names[:number]:
-            raise UserError(f"{path}:{number + 1}: the class {name!r} stands there twice")
+            raise UserError(f"{path}:{number + 1}: the class {name!r} occurs twice")
     if len(names) > MAX_CLASSES:
-        raise UserError(f"{path} names {len(names)} classes, more than {MAX_CLASSES}")
+        raise UserError(f"{path} has {len(names)} classes, more than {MAX_CLASSES}")
     return names
 
 
 def list_kind(path: Path) -> str:
-    """What the lines of a text file are: "boxes" (behind the path of an image), "paths" of images, or "names" of images
-    alone.
+    """What the lines of a text file contain: "boxes" (after the path of an image), "paths" of images, or "names".
 
     Raises:
         UserError: the file cannot be read.
@@ -89,7 +87,7 @@ def list_kind(path: Path) -> str:
 
 
 def split_line(line: str) -> tuple[str, list[str]]:
-    """The path, which may hold spaces, and the boxes behind it as they are written."""
+    """The path, which may contain spaces, and the words of the boxes after it."""
     words = line.split()
     first = len(words)
     while first > 0 and _is_box(words[first - 1]):
@@ -103,7 +101,7 @@ def split_line(line: str) -> tuple[str, list[str]]:
 
 
 def _is_box(word: str) -> bool:
-    # A path can hold a comma too; three of them, or a start like a number, make it a box, though maybe a broken one.
+    # A path can contain commas too. Three commas, or a number before the first, make it a (possibly malformed) box.
     head, comma, _ = word.partition(",")
     return bool(comma) and (word.count(",") >= 3 or _is_number(head))
 

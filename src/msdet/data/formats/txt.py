@@ -1,4 +1,4 @@
-"""Lists of boxes as text: one line per image, `path x1,y1,x2,y2,class x1,y1,x2,y2,class ...`."""
+"""Text lists of boxes: one line per image, `path x1,y1,x2,y2,class x1,y1,x2,y2,class ...`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ def load_txt(
     order: str = "xyxy",
     first_class: int = 0,
 ) -> RawAnnotations:
-    """What a list of boxes says.
+    """Parses a list of boxes.
 
     Args:
-        ann_file: the list; empty lines do not count.
-        image_dir: folder that the paths start from.
-        class_names: of the numbers, in their order. Empty: from a file `classes.txt` beside the list or in `image_dir`,
-            a name a line; without it the numbers themselves are the names, as many as `num_classes` or the largest
-            number tells.
-        num_classes: see there; 0 if unknown.
-        order: `xyxy`, or `yxyx` where the first number of a box is its top.
-        first_class: number of the first class: 0, or 1 in lists that count a background as 0.
+        ann_file: the list; empty lines are ignored.
+        image_dir: folder to which the paths are relative.
+        class_names: in the order of the class numbers. Empty: read from `classes.txt` next to the list or in
+            `image_dir`, one name per line; without that file the numbers are the names.
+        num_classes: number of classes if there are no names; 0: up to the largest number in the list.
+        order: `xyxy`, or `yxyx` if a box starts with its top.
+        first_class: number of the first class: 0, or 1 in lists in which 0 is the background.
 
     Raises:
-        UserError: the file cannot be read, lists no image, or not one box.
+        UserError: the file cannot be read, or contains no image or no box.
     """
     images: list[ImageEntry] = []
     annotations: list[BoxEntry] = []
@@ -45,14 +44,14 @@ def load_txt(
         path, tokens = split_line(line)
         if not path:
             if tokens:
-                problems.append(ParseProblem("broken annotation", f"{ann_file}:{number}", "the line has no path"))
+                problems.append(ParseProblem("malformed annotation", f"{ann_file}:{number}", "the line has no path"))
             continue
         images.append(ImageEntry(path, path))
         for token in tokens:
             try:
                 entry = _entry(token, order, first_class)
             except ValueError as error:
-                problems.append(ParseProblem("broken annotation", f"{ann_file}:{number}", str(error)))
+                problems.append(ParseProblem("malformed annotation", f"{ann_file}:{number}", str(error)))
                 continue
             entry.id, entry.image_id = len(annotations) + 1, images[-1].id
             annotations.append(entry)
@@ -61,8 +60,8 @@ def load_txt(
         raise UserError(f"annotation file {ann_file} lists no images")
     if not annotations and not problems:
         raise UserError(
-            f"annotation file {ann_file} lists {len(images)} images and not one box (path x1,y1,x2,y2,class ...). "
-            "Where the labels of its images are YOLO's text files, set --dataset yolo"
+            f"annotation file {ann_file} lists {len(images)} images but no box (path x1,y1,x2,y2,class ...). If the "
+            "labels of the images are in YOLO's text files, set --dataset yolo"
         )
     names = list(class_names) or class_names_in([ann_file.parent, image_dir])
     largest = max((entry.category_id for entry in annotations), default=-1)
@@ -75,14 +74,18 @@ def load_txt(
 
 
 def _entry(token: str, order: str, first_class: int) -> BoxEntry:
-    """Box and class, as a place among the classes, of `x1,y1,x2,y2,class`."""
+    """Box and 0-based class number of `x1,y1,x2,y2,class`.
+
+    Raises:
+        ValueError: it is malformed.
+    """
     parts = token.split(",")
     if len(parts) != 5:
-        raise ValueError(f"the box {token!r} has {len(parts)} values; x1,y1,x2,y2,class are five")
+        raise ValueError(f"the box {token!r} has {len(parts)} values, expected five: x1,y1,x2,y2,class")
     try:
         numbers = [float(part) for part in parts[:4]]
     except ValueError:
-        raise ValueError(f"the box {token!r} has a value that is no number") from None
+        raise ValueError(f"the box {token!r} has a value that is not a number") from None
     left, top, right, bottom = numbers if order == "xyxy" else (numbers[1], numbers[0], numbers[3], numbers[2])
     try:
         label = int(parts[4])
@@ -90,7 +93,7 @@ def _entry(token: str, order: str, first_class: int) -> BoxEntry:
             raise ValueError
     except ValueError:
         raise ValueError(
-            f"the class of the box {token!r} is {parts[4]!r}, not a whole number up to {MAX_CLASSES}"
+            f"the class of the box {token!r} is {parts[4]!r}, not an integer up to {MAX_CLASSES}"
         ) from None
     names = "left, top, right, bottom, class" if order == "xyxy" else "top, left, bottom, right, class"
     return BoxEntry(
@@ -105,16 +108,16 @@ def _number_classes(
     names: Sequence[str],
     first_class: int,
 ) -> None:
-    """Turns places among the classes into category ids; those beyond become problems and leave the lists."""
+    """Replaces class numbers by category ids; boxes with unknown classes become problems and are removed."""
     ids = [category.id for category in number_categories(names)]
     last = len(ids) - 1
     good = [position for position, entry in enumerate(annotations) if 0 <= entry.category_id <= last]
     if len(good) < len(annotations):
-        hint = "; if the numbers count from 1, set txt_first_class=1" if not first_class else ""
+        hint = "; if class numbers start at 1, set --txt_first_class=1" if not first_class else ""
         for position in sorted(set(range(len(annotations))) - set(good)):
             entry = annotations[position]
             what = (
-                f"the class of the box {entry.text} is none of the {len(ids)}, numbered {first_class} to "
+                f"the class of the box {entry.text} is not one of the {len(ids)} classes, numbered {first_class} to "
                 f"{last + first_class}{hint}"
             )
             problems.append(ParseProblem("unknown class", places[position], what))
@@ -125,11 +128,11 @@ def _number_classes(
 
 
 class TxtFormat(AnnotationFormat):
-    """See `AnnotationFormat`. A folder is not searched for lists of boxes: nothing tells them from other lists."""
+    """See `AnnotationFormat`. Not auto-detected in a folder: lists of boxes look like other lists."""
 
     name: ClassVar[str] = "txt"
     old_names: ClassVar[tuple[str, ...]] = ("other",)
-    folder_description: ClassVar[str] = "a list of boxes is named by {split}_ann_file"
+    folder_description: ClassVar[str] = "a list of boxes is given with --{split}_ann_file"
 
     def matches_file(self, path: Path) -> bool:
         return path.suffix.lower() == ".txt" and list_kind(path) == "boxes"
@@ -148,10 +151,10 @@ class TxtFormat(AnnotationFormat):
 
 def _list_of_boxes(options: SourceOptions, split: str) -> Path:
     candidates = [options.root / f"{split}.txt", options.root / "annotations" / f"{split}.txt"]
-    there = [path for path in candidates if options.data_dir and path.is_file()]
-    if not there:
+    found = [path for path in candidates if options.data_dir and path.is_file()]
+    if not found:
         raise UserError(
-            f"{split}_ann_file is empty, and data_dir {options.data_dir!r} holds neither {split}.txt nor "
-            f"annotations/{split}.txt: name the list of boxes with --{split}_ann_file"
+            f"{split}_ann_file is empty, and data_dir {options.data_dir!r} contains neither {split}.txt nor "
+            f"annotations/{split}.txt: give the list of boxes with --{split}_ann_file"
         )
-    return there[0]
+    return found[0]

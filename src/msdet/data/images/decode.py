@@ -1,4 +1,4 @@
-"""Reading image files: always RGB, always whole and upright, and an error that names the file where it is not."""
+"""Reads image files as upright RGB; a file that is damaged, truncated or not an image raises an error that names it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from msdet.data.images.header import PNG_TAIL, ImageHeader, image_format, read_h
 from msdet.data.images.notes import add_note, exif_note, is_collecting, keeps_stored, range_note
 from msdet.errors import UserError
 
-# Twice Pillow's limit: about what a decompression bomb starts at, and far above any camera.
+# Twice Pillow's limit, above which Pillow reports a decompression bomb; far above any camera.
 MAX_IMAGE_PIXELS = 89_478_485 * 2
-# Enough for most headers, and for those with a preview or a colour profile; where that is too little, all is read.
+# Enough for most headers, and for headers with a preview or a colour profile; else the whole file is read.
 _HEADER_BYTES = (4096, 65_536)
-# OpenCV 4.11 decodes to RGB at no cost; earlier ones need a pass over the pixels.
+# OpenCV 4.11 decodes to RGB at no cost; earlier versions need a conversion.
 _DECODES_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
 _FLAGS = (cv2.IMREAD_COLOR_RGB if _DECODES_RGB else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
-# OpenCV's own reader of JPEG 2000 writes outside its memory (CVE-2025-53644), and PNM of more than 8 bits comes out
-# dark there. The classes are called by name, as `Image.open` would try every format that Pillow knows.
+# OpenCV's JPEG 2000 decoder has a memory error (CVE-2025-53644), and its PNM decoder makes images of more than 8 bits
+# too dark. The plugins are called directly because `Image.open` would try every format of Pillow.
 _PILLOW = {"jpeg2000": Jpeg2KImagePlugin.Jpeg2KImageFile, "pnm": PpmImagePlugin.PpmImageFile}
 
 
@@ -32,7 +32,7 @@ def read_image_size(path: Path, ann_file: Path | None = None) -> tuple[int, int]
     """Width and height of the upright image, from the header alone.
 
     Raises:
-        UserError: the file is missing or no image.
+        UserError: the file is missing or not an image.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -40,14 +40,14 @@ def read_image_size(path: Path, ann_file: Path | None = None) -> tuple[int, int]
     except OSError as error:
         raise UserError(_message(path, ann_file, _reason(error))) from error
     if header is None:
-        raise UserError(_message(path, ann_file, _no_image(data)))
+        raise UserError(_message(path, ann_file, _unreadable(data)))
     if header.width < 1 or header.height < 1:
         raise UserError(_message(path, ann_file, f"has {header.width}x{header.height} pixels"))
     return header.size
 
 
 def _read_header(file: IO[bytes]) -> tuple[bytes, ImageHeader | None]:
-    """As much of the beginning of a file as its header needs, and the header."""
+    """The first bytes of a file, as many as its header needs, and the header."""
     data, tail, header = file.read(_HEADER_BYTES[0]), None, None
     if image_format(data) == "png" and len(data) == _HEADER_BYTES[0]:
         file.seek(max(len(data), file.seek(0, 2) - PNG_TAIL))
@@ -71,18 +71,18 @@ def decode_image(
 ) -> np.ndarray:
     """Reads an image file of up to 16 bits a channel and any number of channels as uint8 (H, W, 3) RGB.
 
-    It is turned upright as its EXIF orientation says, with one exception: where only the stored image has the annotated
-    size, the boxes were drawn on the stored one, and it is left as it is. What is doubtful goes to `collected_notes`.
+    The EXIF orientation is applied, with one exception: if only the stored image has the annotated size, the boxes
+    refer to the stored image, and it is not rotated. Doubtful cases are reported to `collected_notes`.
 
     Args:
         path: the file.
-        ann_file: the annotation file that named the image; part of every error message.
-        size: annotated (width, height), with which the image must agree; zeros if unknown, None if there are no boxes.
-        max_pixels: larger images are refused before they are decoded.
-        data: the bytes of the file, if it has been read.
+        ann_file: the annotation file that lists the image; part of every error message.
+        size: annotated (width, height), which must match the image; zeros if unknown, None if there are no boxes.
+        max_pixels: larger images are rejected before decoding.
+        data: the bytes of the file, if already read.
 
     Raises:
-        UserError: the file is missing, unreadable, truncated, no image, too large, or not of the annotated size.
+        UserError: the file is missing, unreadable, truncated, not an image, too large, or not of the annotated size.
     """
     data, header = _read_checked(path, ann_file, max_pixels, data)
     try:
@@ -92,11 +92,11 @@ def decode_image(
     if image is None:
         raise UserError(_message(path, ann_file, "is damaged"))
     if image.shape[:2] != (header.height, header.width):
-        raise UserError(_message(path, ann_file, "is damaged: its header tells another size than its pixels have"))
+        raise UserError(_message(path, ann_file, "is damaged: the size in its header is not that of its pixels"))
     if size is not None:
         if all(size) and tuple(size) not in ((header.width, header.height), header.size):
-            told = f"has {header.size[0]}x{header.size[1]} pixels, its annotation says {size[0]}x{size[1]}"
-            raise UserError(_message(path, ann_file, told) + ": boxes of another size would be wrong")
+            what = f"has {header.size[0]}x{header.size[1]} pixels, its annotation has {size[0]}x{size[1]}"
+            raise UserError(_message(path, ann_file, what) + ": its boxes would be wrong")
         add_note(exif_note(path, header, size))
     if header.orientation == 1 or (size is not None and keeps_stored(header, size)):
         return np.ascontiguousarray(image)
@@ -104,7 +104,7 @@ def decode_image(
 
 
 def _decoded(data: bytes, header: ImageHeader, path: Path) -> np.ndarray | None:
-    """Stored pixels uint8 (H, W, 3) RGB, or None where the decoder gives none."""
+    """Stored pixels uint8 (H, W, 3) RGB, before rotation; None if the decoder fails."""
     if header.format in _PILLOW:
         image, deep = _by_pillow(data, header)
     else:
@@ -115,7 +115,7 @@ def _decoded(data: bytes, header: ImageHeader, path: Path) -> np.ndarray | None:
         if image is not None and not _DECODES_RGB:
             cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
         if image is not None and header.format == "tiff":
-            # OpenCV turns TIFF whatever it is told.
+            # OpenCV applies the orientation of TIFF despite the flag: undo it.
             image = apply_orientation(image, {6: 8, 8: 6}.get(header.orientation, header.orientation))
     if deep is not None and deep.dtype == np.uint16:
         add_note(range_note(path, deep))
@@ -134,7 +134,7 @@ def _by_pillow(data: bytes, header: ImageHeader) -> tuple[np.ndarray | None, np.
 
 
 def apply_orientation(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns stored pixels (H, W, 3) upright for an EXIF orientation, 1 to 8; a view."""
+    """Rotates and flips stored pixels (H, W, 3) upright for an EXIF orientation, 1 to 8; returns a view."""
     if orientation >= 5:
         image = image.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
@@ -147,10 +147,9 @@ def apply_orientation(image: np.ndarray, orientation: int) -> np.ndarray:
 def read_encoded(
     path: Path, max_pixels: int = MAX_IMAGE_PIXELS, data: bytes | None = None
 ) -> tuple[np.ndarray, ImageHeader]:
-    """The bytes of an image file, uint8 (n,), for another decoder, and its header; the same files are refused as by
-    `decode_image`.
+    """The bytes of an image file, uint8 (n,), for another decoder, and its header.
 
-    `data` are they, if the file has been read.
+    Rejects the same files as `decode_image`. `data` is the content of the file, if already read.
 
     Raises:
         UserError: the file is missing, unreadable, empty, truncated or too large.
@@ -160,10 +159,10 @@ def read_encoded(
 
 
 def check_header(path: Path, data: bytes, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageHeader:
-    """The header of an image whose bytes have been read.
+    """The header of an image file with the content `data`.
 
     Raises:
-        UserError: `decode_image` would refuse the file without decoding it.
+        UserError: `decode_image` would reject the file before decoding it.
     """
     return _read_checked(path, None, max_pixels, data)[1]
 
@@ -183,11 +182,11 @@ def read_bytes(path: Path, ann_file: Path | None = None) -> bytes:
 def _read_checked(
     path: Path, ann_file: Path | None, max_pixels: int, data: bytes | None = None
 ) -> tuple[bytes, ImageHeader]:
-    """The bytes and the header of a file that may be given to a decoder."""
+    """The content and the header of a file, checked so that it may be decoded."""
     data = read_bytes(path, ann_file) if data is None else data
     header = read_header(data)
     if header is None:
-        raise UserError(_message(path, ann_file, _no_image(data)))
+        raise UserError(_message(path, ann_file, _unreadable(data)))
     problem = _header_problem(data, header, max_pixels)
     if problem:
         raise UserError(_message(path, ann_file, problem))
@@ -205,29 +204,29 @@ def _header_problem(data: bytes, header: ImageHeader, max_pixels: int) -> str:
         return header.problem
     if header.format == "tiff" and (not header.is_unsigned or header.bits > 16):
         return (
-            f"holds {'whole' if header.is_unsigned else 'signed or floating-point'} numbers of {header.bits} bits, of "
-            "which nothing says what is black and white: convert it to 8 bits"
+            f"contains {'integers' if header.is_unsigned else 'signed or floating-point numbers'} of {header.bits} "
+            "bits, whose values for black and white are undefined: convert it to 8 bits"
         )
     if is_truncated(data, header):
         return f"is truncated: the {header.format} ends after {len(data)} bytes"
     if header.format == "gif":
-        return "is a GIF, which OpenCV's packages do not decode: convert it to PNG"
+        return "is a GIF, which OpenCV's packages cannot decode: convert it to PNG"
     if header.format == "jpeg" and has_zeroed_scan(data):
-        return "is damaged: a part of its pixels is lost and filled with zeros"
+        return "is damaged: a part of its data is lost and filled with zeros"
     return ""
 
 
-def _no_image(data: bytes) -> str:
-    """What is wrong with a file of which no header can be read."""
+def _unreadable(data: bytes) -> str:
+    """Why no header can be read from a file with this content."""
     if not data:
         return "is empty"
     if name := image_format(data):
-        return f"is truncated or damaged: it has no whole header of a {name}"
+        return f"is truncated or damaged: its {name} header is incomplete"
     if name := unsupported_image_format(data):
-        return f"is a file of {name}, which is not read: convert it to JPEG or PNG"
+        return f"has the unsupported format {name}: convert it to JPEG or PNG"
     if name := video_container(data):
-        return f"is no image that can be decoded but a video ({name})"
-    return "is no image that can be decoded"
+        return f"is not an image but a video ({name})"
+    return "is not a supported image"
 
 
 def _reason(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""What libjpeg complains of while it decodes: it writes to stderr, knows no file names, and goes on."""
+"""Captures the warnings of libjpeg about corrupt data, which it writes to stderr without a file name."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_COMPLAINT = re.compile(r"Corrupt JPEG data|Premature end of JPEG|Inconsistent progression")
+_WARNING = re.compile(r"Corrupt JPEG data|Premature end of JPEG|Inconsistent progression")
 
 
 @contextmanager
 def captured_warnings() -> Iterator[list[str]]:
-    """Collects the complaints of libjpeg in all threads while the block runs; the list is filled when it ends.
+    """Collects the warnings of libjpeg in all threads during the block; the list is filled when the block ends.
 
-    Whatever else is written to stderr meanwhile appears there afterwards.
+    Other text written to stderr during the block is written to it afterwards.
     """
-    complaints: list[str] = []
+    warnings: list[str] = []
     try:
         kept = os.dup(2)
     except OSError:
-        # Without a stderr there is nothing to be heard.
-        yield complaints
+        # The process has no stderr.
+        yield warnings
         return
     with tempfile.TemporaryFile() as file:
         sys.stderr.flush()
         os.dup2(file.fileno(), 2)
         try:
-            yield complaints
+            yield warnings
         finally:
             sys.stderr.flush()
             os.dup2(kept, 2)
@@ -37,7 +37,7 @@ def captured_warnings() -> Iterator[list[str]]:
             file.seek(0)
             for line in file.read().splitlines(keepends=True):
                 text = line.decode(errors="replace").strip()
-                if _COMPLAINT.match(text):
-                    complaints.append(text)
+                if _WARNING.match(text):
+                    warnings.append(text)
                 elif text:
                     os.write(2, line)

@@ -1,8 +1,8 @@
-"""What a file is that is no image that can be read: for messages, by its first bytes."""
+"""Names unsupported image formats and video containers by their first bytes, for messages."""
 
 from __future__ import annotations
 
-# Brands of ISO base media files (ISO 14496-12) that are still images.
+# Brands of ISO base media files (ISO/IEC 14496-12) for still images.
 _STILL_BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
@@ -37,21 +37,21 @@ _VIDEOS = (
 
 
 def unsupported_image_format(data: bytes) -> str:
-    """The name of an image format that is not read here, such as HEIC; empty if it is none that is known."""
+    """The name of an image format that cannot be read here, such as HEIC; empty if the format is unknown."""
     if data[4:8] == b"ftyp":
         return _STILL_BRANDS.get(data[8:12], "")
     return next((name for start, name in _IMAGES if data.startswith(start)), "")
 
 
 def video_container(data: bytes) -> str:
-    """The name of a video's container; empty if the bytes begin none that is known."""
+    """The name of a video container; empty if the format is unknown."""
     if data[4:8] == b"ftyp" and data[8:12] not in _STILL_BRANDS:
         return "MP4 or QuickTime"
     if data[4:8] in (b"moov", b"mdat", b"wide"):
         return "QuickTime"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "AVI"
-    # Packets of a transport stream begin with 47; cameras put four bytes before each.
+    # Packets of a transport stream start with 0x47 ("G"); cameras write a timestamp of four bytes before each.
     if any(len(data) > start + 2 * step and data[start::step][:3] == b"GGG" for start, step in ((0, 188), (4, 192))):
         return "MPEG transport stream"
     return next((name for start, name in _VIDEOS if data.startswith(start)), "")

@@ -1,4 +1,4 @@
-"""Which files are images, by their names."""
+"""Finds image files by their names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# What the decoders read and data sets are made of, most frequent first; and GIF, which OpenCV's packages do not decode:
-# one that is listed ends in a message, not in silence.
+# Formats that are decoded, most frequent first; and GIF, which OpenCV's packages cannot decode: it is listed so that
+# it is reported instead of silently ignored.
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jpe", ".jfif", ".jp2", ".ppm", ".pgm", ".gif",
 )  # fmt: skip
@@ -15,7 +15,7 @@ UNREADABLE_SUFFIXES = (".gif",)
 READABLE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in UNREADABLE_SUFFIXES)
 
 
-# Images of phones, cameras and drawing programs that are not read: beside others they are named in a warning.
+# Formats of phones, cameras and drawing programs that cannot be read; a warning names such files.
 UNSUPPORTED_SUFFIXES = (
     ".heic", ".heif", ".hif", ".avif", ".jxl", ".jxr", ".j2k", ".j2c", ".jpf", ".jpx", ".psd", ".svg", ".ico", ".tga",
     ".exr", ".hdr", ".pfm", ".pnm", ".pbm", ".pam", ".ras", ".sr", ".dcm", ".fits", ".dng", ".cr2", ".cr3", ".nef",
@@ -24,17 +24,17 @@ UNSUPPORTED_SUFFIXES = (
 
 
 def is_ignored_name(name: str) -> bool:
-    """True for what file managers leave behind (`._x.jpg`, `__MACOSX`, `Thumbs.db`) and for all that is hidden."""
+    """True for hidden files and for files of file managers (`._x.jpg`, `__MACOSX`, `Thumbs.db`)."""
     return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir")
 
 
 def is_image_name(name: str) -> bool:
-    """True for a file name that ends as images do and is not hidden."""
+    """True for a file name with the suffix of an image that is not hidden."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not is_ignored_name(name)
 
 
 def image_names(folder: Path) -> list[str]:
-    """Names of the images in a folder, sorted; none if there is no such folder."""
+    """Names of the images in a folder, sorted; empty if the folder cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if is_image_name(entry.name))
@@ -43,9 +43,9 @@ def image_names(folder: Path) -> list[str]:
 
 
 def walk_images(folder: Path) -> Iterator[Path]:
-    """Images of a folder and of all folders in it, links to folders included, by sorted names.
+    """Images of a folder and its subfolders, following links, sorted by name.
 
-    A folder that can be reached in several ways is read once, so that a link upwards ends nowhere.
+    Each folder is read once, so a link to a parent folder does not recurse forever.
     """
     seen = {os.path.realpath(folder)}
     for inner, folders, names in os.walk(folder, followlinks=True):
@@ -59,9 +59,9 @@ def walk_images(folder: Path) -> Iterator[Path]:
 
 
 def find_image(folder: Path) -> Callable[[str], str]:
-    """A function from the stem of a name to the image of that stem in the folder, or to nothing.
+    """A function that maps a file stem to the image name with that stem in the folder, or to an empty string.
 
-    The folder is listed once. Of several images of one stem the most frequent kind is taken.
+    The folder is listed once. If several images have the same stem, the most common suffix wins.
     """
     rank = {suffix: number for number, suffix in enumerate(IMAGE_SUFFIXES)}
     names = sorted(image_names(folder), key=lambda name: -rank[Path(name).suffix.lower()])

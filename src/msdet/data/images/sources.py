@@ -1,4 +1,4 @@
-"""Pictures to predict on: files, folders, globs, videos and cameras, one frame at a time."""
+"""Input of prediction: image files, folders, glob patterns, videos and cameras, one frame at a time."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ VIDEO_SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2",
     ".ts", ".mts", ".m2ts", ".vob", ".ogv", ".mxf", ".divx", ".mjpeg", ".mjpg",
 )  # fmt: skip
-# Enough for the signature of any kind of file.
+# Enough for the signature of any file format.
 _START_BYTES = 1024
-_USUAL_RATE = 25.0
+_DEFAULT_FPS = 25.0
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture.
+    """One image.
 
     Attributes:
-        source: the file, or the camera's number.
+        source: the file, or the number of the camera.
         image: uint8 (H, W, 3) RGB.
-        number: of the frame in its video, from 0; None for a picture of its own.
+        number: index of the frame in its video, from 0; None for an image file.
     """
 
     source: str
@@ -47,14 +47,15 @@ class Frame:
 
 @dataclass
 class FrameSource:
-    """What a source yields.
+    """An iterable of the frames of a source.
 
     Attributes:
-        count: pictures, as far as known.
-        is_camera: it has no end of its own.
-        fps: of a video; 0 for pictures.
-        unreadable: what was passed over because it cannot be read, each with its reason.
-        folders: where the pictures or the video lie; empty for a camera.
+        frames: function that yields the frames and fills `unreadable`.
+        count: number of frames; None if unknown.
+        fps: frames per second of a video or camera; 0 for image files.
+        is_camera: True for a camera, which never ends.
+        unreadable: one message for each skipped file and for a video that ends early.
+        folders: folders of the images or the video; empty for a camera.
     """
 
     frames: Callable[[FrameSource], Iterator[Frame]]
@@ -69,37 +70,39 @@ class FrameSource:
 
 
 def open_source(source: str, max_pixels: int, max_frames: int = 0) -> FrameSource:
-    """Finds out what a source is.
+    """Opens a source for prediction.
 
     Args:
-        source: a picture, a folder of pictures, a pattern such as `photos/*.jpg`, a video, or a camera's number.
-        max_pixels: larger pictures are passed over.
-        max_frames: most frames of a video or camera; 0 = all.
+        source: an image, a folder of images, a glob pattern such as `photos/*.jpg`, a video, or the number of a camera.
+        max_pixels: larger images are skipped.
+        max_frames: maximum number of frames of a video or camera; 0 = all.
 
     Raises:
-        UsageError: there is no such thing, or nothing in it that could be read.
+        UsageError: the source does not exist, or contains no image.
+        UserError: a video or camera cannot be opened.
     """
     path = Path(source)
     if path.is_dir():
         found = [file for file in path.iterdir() if not is_ignored_name(file.name)]
-        return _pictures(_readable(source, found), max_pixels)
+        return _image_files(_select_images(source, found), max_pixels)
     if path.is_file():
         is_video = path.suffix.lower() in VIDEO_SUFFIXES or bool(video_container(_start_of(path)))
-        return _video(source, max_pixels, max_frames) if is_video else _pictures([path], max_pixels)
+        return _video(source, max_pixels, max_frames) if is_video else _image_files([path], max_pixels)
     if source.isdecimal():
         return _video(source, max_pixels, max_frames)
     if not glob.has_magic(source):
-        raise UsageError(f"--source {source!r} does not exist; give a picture, folder, pattern, video or camera number")
-    # Not Path.glob, which refuses a pattern that is absolute.
+        raise UsageError(f"--source {source!r} does not exist; give an image, folder, pattern, video or camera number")
+    # Path.glob does not accept absolute patterns.
     found = [Path(name) for name in glob.glob(source, recursive=True)]  # noqa: PTH207
-    return _pictures(_readable(source, [file for file in found if not is_ignored_name(file.name)]), max_pixels)
+    files = [file for file in found if not is_ignored_name(file.name)]
+    return _image_files(_select_images(source, files), max_pixels)
 
 
-def _readable(source: str, found: list[Path]) -> list[Path]:
-    """The images among files and folders, sorted; other images, videos and folders are named in warnings.
+def _select_images(source: str, found: list[Path]) -> list[Path]:
+    """The readable images among files and folders, sorted; warns of other images, videos and folders.
 
     Raises:
-        UsageError: there is no image.
+        UsageError: there is no readable image.
     """
     files = sorted(file for file in found if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir())
     others = sorted(set(found) - set(files))
@@ -107,27 +110,27 @@ def _readable(source: str, found: list[Path]) -> list[Path]:
     kinds = {f"{file.name}/" if file.is_dir() else file.name: _other_kind(file) for file in others}
     remedies = {
         "image": "convert these images to JPEG or PNG",
-        "video": "give each video as a source of its own",
-        "misnamed": "these are images whose names should say so",
-        "folder": f"sub-folders are not looked into; a pattern such as '{source.rstrip('/')}/**/*.jpg' does",
+        "video": "give each video as a separate --source",
+        "misnamed": "these are images with a wrong suffix: rename them",
+        "folder": f"subfolders are not searched; use a pattern such as '{source.rstrip('/')}/**/*.jpg'",
     }
-    left_out = [
-        ([name for name, kind in kinds.items() if kind == which], what)
-        for which, what in remedies.items()
+    skipped = [
+        ([name for name, kind in kinds.items() if kind == which], remedy)
+        for which, remedy in remedies.items()
         if which != "folder" or not is_pattern
     ]
-    told = [f"{first_few(names, shown=20)} ({what})" for names, what in left_out if names]
+    messages = [f"{first_few(names, shown=20)} ({remedy})" for names, remedy in skipped if names]
     if not files:
-        what = "matches no picture" if is_pattern else "the folder holds no picture"
-        more = f", only {'; '.join(told)}" if told else ""
+        what = "matches no image" if is_pattern else "the folder contains no image"
+        more = f", only {'; '.join(messages)}" if messages else ""
         raise UsageError(f"--source {source!r}: {what} ({', '.join(READABLE_SUFFIXES)}){more}")
-    for text in told:
-        log.warning("left out of %s: %s", source, text)
+    for text in messages:
+        log.warning("skipped in %s: %s", source, text)
     return files
 
 
 def _other_kind(file: Path) -> str:
-    """What it is: `folder`, `image` (of a format that is not read), `video`, `misnamed` (an image), or nothing."""
+    """`folder`, `image` (of an unsupported format), `video`, `misnamed` (an image with a wrong suffix), or empty."""
     if file.is_dir():
         return "folder"
     suffix, start = file.suffix.lower(), _start_of(file)
@@ -146,16 +149,16 @@ def _start_of(path: Path) -> bytes:
         return b""
 
 
-def _pictures(files: list[Path], max_pixels: int) -> FrameSource:
-    def frames(media: FrameSource) -> Iterator[Frame]:
+def _image_files(files: list[Path], max_pixels: int) -> FrameSource:
+    def frames(source: FrameSource) -> Iterator[Frame]:
         for file in files:
             try:
                 with collected_notes() as notes:
                     image = decode_image(file, max_pixels=max_pixels)
             except UserError as error:
-                # One bad file among thousands must not cost the others; the command's exit code tells of it.
-                media.unreadable.append(str(error))
-                log.warning("passed over: %s", error)
+                # One bad file among thousands does not stop the others; the exit code of the command reports it.
+                source.unreadable.append(str(error))
+                log.warning("skipped: %s", error)
                 continue
             for note in notes:
                 log.warning("%s", note.text)
@@ -166,7 +169,7 @@ def _pictures(files: list[Path], max_pixels: int) -> FrameSource:
 
 def _video(source: str, max_pixels: int, max_frames: int) -> FrameSource:
     is_camera = not Path(source).is_file()
-    # Without FFmpeg named, OpenCV tries its own readers of images on what FFmpeg does not open.
+    # Without CAP_FFMPEG, OpenCV would try its image decoders on files that FFmpeg cannot open.
     with readable_path(Path(source)) as name:
         capture = cv2.VideoCapture(int(source)) if is_camera else cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     problem = _capture_problem(capture, is_camera, max_pixels)
@@ -176,7 +179,7 @@ def _video(source: str, max_pixels: int, max_frames: int) -> FrameSource:
     announced = 0 if is_camera else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
     limits = [limit for limit in (announced, max_frames) if limit]
 
-    def frames(media: FrameSource) -> Iterator[Frame]:
+    def frames(video: FrameSource) -> Iterator[Frame]:
         number = 0
         try:
             while not max_frames or number < max_frames:
@@ -188,25 +191,25 @@ def _video(source: str, max_pixels: int, max_frames: int) -> FrameSource:
         finally:
             capture.release()
         if not number:
-            what = "the camera gives no image" if is_camera else "the video has no frame that can be read"
-            media.unreadable.append(f"{source}: {what}")
-            log.warning("%s", media.unreadable[-1])
-        # The headers of sound videos may count a frame or two too many.
+            what = "the camera delivers no image" if is_camera else "the video has no readable frame"
+            video.unreadable.append(f"{source}: {what}")
+            log.warning("%s", video.unreadable[-1])
+        # The frame count in the header of an intact video may be one or two too high.
         elif number < min(limits, default=0) * 0.99 - 2:
-            media.unreadable.append(f"{source} ends after {number} of {announced} frames")
-            log.warning("%s", media.unreadable[-1])
+            video.unreadable.append(f"{source} ends after {number} of {announced} frames")
+            log.warning("%s", video.unreadable[-1])
 
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if 0 < rate < 1000 else _USUAL_RATE
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    fps = fps if 0 < fps < 1000 else _DEFAULT_FPS
     folders = frozenset() if is_camera else frozenset((Path(source).parent.resolve(),))
-    return FrameSource(frames, min(limits, default=None), rate, is_camera, folders=folders)
+    return FrameSource(frames, min(limits, default=None), fps, is_camera, folders=folders)
 
 
 def _capture_problem(capture: cv2.VideoCapture, is_camera: bool, max_pixels: int) -> str:
     if not capture.isOpened():
         if is_camera:
-            return "no camera answers under this number"
-        return f"is no video that OpenCV can read; usual ones end in {', '.join(VIDEO_SUFFIXES)}"
+            return "there is no camera with this number"
+        return f"not a video that OpenCV can read; common suffixes are {', '.join(VIDEO_SUFFIXES)}"
     if is_camera:
         return ""
     width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))

@@ -1,4 +1,4 @@
-"""COCO: one JSON file per split."""
+"""The COCO format: one JSON file per split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the annotation file and the images of a split lie inside a dataset folder."""
+"""Folder layouts: where the annotation file and the images of a split are in a dataset folder."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ LAYOUTS: dict[str, dict[str, tuple[str, str]]] = {
         "val": ("annotations/val.json", "val"),
         "test": ("annotations/test.json", "test"),
     },
-    # As the old zoo's RefineDet wrote the names.
+    # The file names of RefineDet in the old model zoo.
     "coco2017_instance": {
         "train": ("annotations/instance_train2017.json", "train2017"),
         "val": ("annotations/instance_val2017.json", "val2017"),
         "test": ("annotations/image_info_test-dev2017.json", "test2017"),
     },
-    # As ultralytics downloads COCO.
+    # The layout of Ultralytics' download of COCO.
     "coco2017_images": {
         "train": ("annotations/instances_train2017.json", "images/train2017"),
         "val": ("annotations/instances_val2017.json", "images/val2017"),
@@ -67,15 +67,14 @@ def find_split(
     Args:
         data_dir: the dataset folder.
         split: `train`, `val` or `test`.
-        layout: a name of `LAYOUTS`, or `auto` for the one layout that is there.
-        ann_file, image_dir: take the place of what the layout says; relative to data_dir, or absolute. With both
-            given no layout is needed, and data_dir may be empty if both are absolute.
-        need_images: False finds the annotation file without its images: their folder may be missing, and an
-            annotation file that is given is enough.
+        layout: a name of `LAYOUTS`, or `auto` for the only layout whose files exist.
+        ann_file, image_dir: override the layout; relative to data_dir or absolute. If both are given no layout is
+            needed, and data_dir may be empty if both are absolute.
+        need_images: False accepts a missing image folder; a given annotation file is enough then.
 
     Raises:
         UsageError: the layout does not exist.
-        UserError: the folder, the file or the images are not there, or two layouts are; the message says what was
+        UserError: the folder, the file or the images are missing, or two layouts match; the message lists what was
             looked for.
     """
     if layout != "auto" and layout not in LAYOUTS:
@@ -86,23 +85,25 @@ def find_split(
     if ann_file and not need_images and not (str(data_dir) and root.is_dir()):
         return _existing(SplitPaths(root / ann_file, (root / ann_file).parent), split, need_images)
     if not str(data_dir):
-        raise UserError("data_dir is empty: name the folder that holds annotations and images (--data_dir=DIR)")
+        raise UserError("data_dir is empty: give the folder of annotations and images with --data_dir=DIR")
     if not root.is_dir():
-        raise UserError(f"data_dir {root} is no folder; looked there for {_expected(split, layout)}")
+        raise UserError(f"data_dir {root} is not a folder; expected in it {_expected(split, layout)}")
     names = list(LAYOUTS) if layout == "auto" else [layout]
     candidates = {name: _candidate(root, name, split, ann_file, image_dir) for name in names}
-    whole = {name: paths for name, paths in candidates.items() if paths.ann_file.is_file() and paths.image_dir.is_dir()}
-    if len(set(whole.values())) > 1:
-        found = " and ".join(f"{name} ({paths.ann_file.relative_to(root)})" for name, paths in whole.items())
-        raise UserError(f"data_dir {root} holds the split {split!r} twice, as {found}: set layout to one of them")
-    if whole:
-        return next(iter(whole.values()))
+    found = {name: paths for name, paths in candidates.items() if paths.ann_file.is_file() and paths.image_dir.is_dir()}
+    if len(set(found.values())) > 1:
+        names_found = " and ".join(f"{name} ({paths.ann_file.relative_to(root)})" for name, paths in found.items())
+        raise UserError(
+            f"data_dir {root} contains the split {split!r} twice, as {names_found}: set layout to one of them"
+        )
+    if found:
+        return next(iter(found.values()))
     for paths in candidates.values():
         if paths.ann_file.is_file():
             return _existing(paths, split, need_images)
     raise UserError(
-        f"data_dir {root} holds no split {split!r}; looked for {_expected(split, layout, ann_file, image_dir)}. "
-        "Other names: set the annotation file and the image folder by key"
+        f"data_dir {root} contains no split {split!r}; looked for {_expected(split, layout, ann_file, image_dir)}. "
+        f"Files with other names: set {split}_ann_file and {split}_image_dir"
     )
 
 

@@ -1,4 +1,4 @@
-"""COCO annotation files (instances_*.json)."""
+"""Reads COCO annotation files (instances_*.json)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["UNUSED_CLASS", "load_coco", "read_coco"]
 
 
 class _Found(msgspec.Struct):
-    """The parts of a COCO file that are read; None where it lacks them."""
+    """The parts of a COCO file that are read; None if missing."""
 
     images: list[ImageEntry] | None = None
     annotations: list[BoxEntry] | None = None
@@ -44,33 +44,33 @@ def read_coco(
     require_annotations: bool = True,
     **options: Any,
 ) -> DetectionDataset:
-    """Reads a COCO annotation file and checks it against itself and the image folder.
+    """Reads and validates a COCO annotation file.
 
-    Images without boxes, crowd regions, string ids and absent widths and heights are ordinary.
+    Images without boxes, crowd regions, string ids and missing widths and heights are allowed.
 
     Args:
         ann_file: the JSON file.
-        image_dir: folder that the file names start from.
+        image_dir: folder to which the file names are relative.
         class_names, options: see `ReadOptions`.
-        require_annotations: False reads files that list images only (test-dev).
+        require_annotations: False accepts files that list images only (test-dev).
 
     Raises:
-        UserError: what is wrong, with file, image and annotation id.
-        UsageError: an argument that does not exist.
+        UserError: an annotation is invalid or an image is missing; names file, image and annotation id.
+        UsageError: an option has an unknown value.
     """
     wanted = ReadOptions(class_names, **options)
     return build_dataset(load_coco(Path(ann_file), Path(image_dir), require_annotations), wanted)
 
 
 def load_coco(ann_file: Path, image_dir: Path, require_annotations: bool = True) -> RawAnnotations:
-    """What a COCO file says.
+    """Parses a COCO file, without validating it.
 
     Raises:
-        UserError: it is missing, or no COCO annotation file.
+        UserError: it is missing or not a COCO annotation file.
     """
     raw = _load(ann_file)
     file = decode_coco(ann_file, raw, require_annotations)
-    return RawAnnotations(ann_file, image_dir, file.images, file.annotations, file.categories, raw=raw)
+    return RawAnnotations(ann_file, image_dir, file.images, file.annotations, file.categories, json_bytes=raw)
 
 
 def _load(ann_file: Path) -> bytes:
@@ -86,18 +86,19 @@ def _load(ann_file: Path) -> bytes:
 
 
 def decode_coco(ann_file: Path, raw: bytes, require_annotations: bool = True) -> CocoFile:
-    """The lists of a COCO file.
+    """Parses the JSON text of a COCO file.
 
     Args:
         ann_file: for messages.
         raw: JSON.
-        require_annotations: False allows a file without the list of annotations.
+        require_annotations: False accepts a file without the list of annotations.
 
     Raises:
-        UserError: it is no COCO annotation file.
+        UserError: it is not a COCO annotation file.
     """
-    # msgspec builds only the fields asked for: the masks, nine tenths of COCO's files, are skipped. The standard
-    # parser gets what msgspec refuses: it accepts NaN and 1e400 (whose box is named later), and tells line and column.
+    # msgspec builds only the declared fields: the masks, nine tenths of COCO's files, are skipped. What it rejects is
+    # parsed by the standard library, which accepts NaN and 1e400 (reported later with their box) and reports line and
+    # column of errors.
     try:
         found = msgspec.json.decode(raw, type=_Found)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -109,28 +110,28 @@ def decode_coco(ann_file: Path, raw: bytes, require_annotations: bool = True) ->
         parts = {"images": images, "categories": categories, "annotations": annotations}
         absent = [name for name, part in parts.items() if part is None]
         raise UserError(
-            f"annotation file {ann_file} is no COCO annotation file: the key {' and '.join(map(repr, absent))} is "
+            f"annotation file {ann_file} is not a COCO annotation file: the key {' and '.join(map(repr, absent))} is "
             'missing (expected {"images": [...], "annotations": [...], "categories": [...]})'
         )
     if not images:
         raise UserError(f"annotation file {ann_file} lists no images")
     file = CocoFile(images, annotations, categories)
-    _make_ids_whole(file)
+    _convert_float_ids(file)
     return file
 
 
-def _make_ids_whole(file: CocoFile) -> None:
-    """Programs that keep numbers as floats write the id 7 as 7.0."""
+def _convert_float_ids(file: CocoFile) -> None:
+    """Converts ids written as 7.0 to integers, for programs that store all numbers as floats."""
     for image in file.images:
-        image.id = _as_whole(image.id)
+        image.id = _as_integer(image.id)
     for category in file.categories:
-        category.id = _as_whole(category.id)
+        category.id = _as_integer(category.id)
     for box in file.annotations:
-        box.id, box.image_id = _as_whole(box.id), _as_whole(box.image_id)
-        box.category_id = _as_whole(box.category_id)
+        box.id, box.image_id = _as_integer(box.id), _as_integer(box.image_id)
+        box.category_id = _as_integer(box.category_id)
 
 
-def _as_whole(value: Any) -> Any:
+def _as_integer(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
@@ -141,12 +142,12 @@ def _decode_slowly(ann_file: Path, raw: bytes) -> _Found:
         place = f"line {error.lineno} column {error.colno}"
         raise UserError(f"annotation file {ann_file} is not JSON: {error.msg} at {place}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"annotation file {ann_file} is not JSON: no text at byte {error.start}") from error
+        raise UserError(f"annotation file {ann_file} is not JSON: byte {error.start} is not UTF-8") from error
     except msgspec.ValidationError as error:
-        raise UserError(f"annotation file {ann_file} is no COCO annotation file: {error}") from error
+        raise UserError(f"annotation file {ann_file} is not a COCO annotation file: {error}") from error
     except ValueError as error:
-        # A whole number of more than 4300 digits.
+        # An integer of more than 4300 digits.
         what = str(error).partition(":")[0]
-        raise UserError(f"annotation file {ann_file} is no COCO annotation file: {what}") from error
+        raise UserError(f"annotation file {ann_file} is not a COCO annotation file: {what}") from error
     except RecursionError as error:
-        raise UserError(f"annotation file {ann_file} is no COCO annotation file: nested too deeply") from error
+        raise UserError(f"annotation file {ann_file} is not a COCO annotation file: nested too deeply") from error

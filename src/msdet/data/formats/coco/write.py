@@ -1,4 +1,4 @@
-"""Any annotations as a COCO file, in pixels and with COCO's keys."""
+"""Writes a dataset of any format as a COCO file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from msdet.text import json_text
 
 
 def coco_of(dataset: DetectionDataset) -> dict[str, Any]:
-    """The content of a COCO file that says what a dataset says: image ids, category ids, boxes and marks.
+    """A dataset as the JSON object of a COCO file: images, annotations with their flags, categories.
 
-    The area of an object is that of the annotations where they tell one (COCO: of the mask), else of its box. File
-    names start from the image folder of the dataset.
+    The area of an object is the annotated one if there is one (COCO: of the mask), else that of its box. File names are
+    relative to the image folder of the dataset.
     """
     annotations = [entry for sample in dataset.samples for entry in _annotations(sample, dataset.category_ids)]
     for number, entry in enumerate(annotations, 1):
@@ -59,14 +59,14 @@ def _annotations(sample: Sample, category_ids: list[int]) -> Iterator[dict[str, 
         yield entry
 
 
-def write_coco(content: dict[str, Any], path: Path) -> None:
-    """Writes a COCO file that is whole or absent; an entry a line, so that a line number means something."""
+def write_coco(coco: dict[str, Any], path: Path) -> None:
+    """Writes a COCO file atomically, one entry per line so that messages can give a line number."""
     parts = []
-    for key, entries in content.items():
+    for key, entries in coco.items():
         if isinstance(entries, dict):
             parts.append(f"{json_text(key)}: {json_text(entries)}")
             continue
         rows = ",\n".join(map(json_text, entries))
         parts.append(f"{json_text(key)}: [\n{rows}\n]")
-    with atomic_path(path) as beside:
-        beside.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""MindRecord: images and annotations of a split in a few large files."""
+"""The MindRecord format: images and annotations of a split in a few large files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from msdet.data.annotations import RawAnnotations
 from msdet.data.formats.format import AnnotationFormat, SourceOptions
 from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, refuse_foreign_mindrecord
 from msdet.errors import UserError
-
-NO_RECORDS = "make them with msdet create_data"
 
 
 class MindRecordFormat(AnnotationFormat):
@@ -24,9 +22,9 @@ class MindRecordFormat(AnnotationFormat):
         if not has_split(options.root, split):
             refuse_foreign_mindrecord(options.root)
             raise UserError(
-                f"{options.root} holds no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): "
-                f"{NO_RECORDS}"
+                f"{options.root} contains no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): "
+                "create them with msdet create_data"
             )
-        content, store = load_mindrecord(options.root / split, split)
-        content.store = store
-        return content
+        raw, store = load_mindrecord(options.root / split, split)
+        raw.store = store
+        return raw

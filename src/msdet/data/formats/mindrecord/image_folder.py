@@ -1,4 +1,4 @@
-"""Pictures in a folder a class, as MindRecord or COCO files and back: a class is a box around the whole picture."""
+"""Classification datasets as MindRecord or COCO files and back: a class is stored as a box around the whole image."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from msdet.errors import UserError
 
 
 def to_detection_dataset(folder: ImageFolder) -> DetectionDataset:
-    """The pictures of a folder as a data set of detectors, with one box each around the whole picture.
+    """A classification dataset as a detection dataset, with one box around each whole image.
 
     Raises:
-        UserError: a picture cannot be read.
+        UserError: an image cannot be read.
     """
     samples = []
     for name, label in zip(folder.files, folder.labels.tolist(), strict=True):
@@ -32,29 +32,30 @@ def to_detection_dataset(folder: ImageFolder) -> DetectionDataset:
 
 
 def read_image_folder_records(inner: Path, split: str, class_names: Sequence[str] = ()) -> ImageFolder:
-    """The pictures of a split of MindRecord files that were made from a folder a class.
+    """Reads a split of MindRecord files that were created from one folder per class.
 
     Args:
         inner: folder of the split.
         split: its name.
-        class_names: of the labels, in their order; empty: as when the files were made.
+        class_names: the classes in label order; empty: those stored in the files.
 
     Raises:
-        UserError: the files are damaged, are those of a detector, or have other classes.
+        UserError: the files are damaged, contain a detection dataset, or have other classes.
     """
     if read_info(inner, split).get("format") != "imagefolder":
-        raise UserError(f"{inner} holds the boxes of a detector, not one class for each picture")
-    content, store = load_mindrecord(inner, split)
-    names = [str(category.name) for category in sorted(content.categories, key=lambda category: category.id)]
+        raise UserError(f"{inner} contains a detection dataset, not one class per image")
+    raw, store = load_mindrecord(inner, split)
+    names = [str(category.name) for category in sorted(raw.categories, key=lambda category: category.id)]
     wanted = list(class_names) or names
-    check_same_classes(names, wanted, str(inner), "the classes that are asked for")
-    name_of = {category.id: str(category.name) for category in content.categories}
-    category_of = {entry.image_id: entry.category_id for entry in content.annotations}
+    check_same_classes(names, wanted, str(inner), "the configured classes")
+    name_of = {category.id: str(category.name) for category in raw.categories}
+    category_of = {entry.image_id: entry.category_id for entry in raw.annotations}
     label_of = {name: label for label, name in enumerate(wanted)}
     try:
-        labels = [label_of[name_of[category_of[image.id]]] for image in content.images]
+        labels = [label_of[name_of[category_of[image.id]]] for image in raw.images]
     except KeyError as error:
-        what = "a picture has no class: make it again with create_data"
-        raise UserError(f"{content.source} is damaged: {what}") from error
-    files = [image.file_name for image in content.images]
+        raise UserError(
+            f"{raw.source} is damaged: an image has no class; create it again with msdet create_data"
+        ) from error
+    files = [image.file_name for image in raw.images]
     return ImageFolder(inner, wanted, files, np.array(labels, np.int32), store)

@@ -1,13 +1,13 @@
-"""MindRecord: the images and annotations of a split in a few large files, and random access to the images in them.
+"""Reads MindRecord files: annotations of a split, and random access to its images.
 
-A split lies in a folder of its own, `FOLDER/train`: the shards `train.mindrecord0`, `train.mindrecord1`, ... with their
-indices (`.db`), and `train.json`, the annotations in COCO's form with a fingerprint. A record holds `image` (the bytes
-of the file), `annotation` (float32 (n, 5): left, top, right, bottom in px, label), `file_name`, `image_id` (as JSON,
-since a number and a text differ), `image_size` (bytes) and `crc32` of the image, so that MindSpore's own `MindDataset`
-reads it too.
+Each split has its own folder, `FOLDER/train`: the shards `train.mindrecord0`, `train.mindrecord1`, ... with their
+indices (`.db`), and `train.json`, the annotations in COCO's format with a fingerprint. A record has the fields `image`
+(the bytes of the file), `annotation` (float32 (n, 5): left, top, right, bottom in pixels, label), `file_name`,
+`image_id` (as JSON, because integer and string ids differ), `image_size` (bytes) and `crc32` of the image. MindSpore's
+`MindDataset` can read the files too.
 
-MindSpore writes; reading goes by the index, which is a SQLite database: a training wants the images in any order, and
-opening a `MindDataset` for a batch takes longer than to read it.
+The shards are written by MindSpore but read through their index, a SQLite database: training needs random access, and
+opening a `MindDataset` for each batch takes longer than reading the batch.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ from msdet.text import first_few, printable
 _QUERY = "SELECT file_name_0, PAGE_ID_BLOB, PAGE_OFFSET_BLOB_END, image_size_0, crc32_0 FROM INDEXES ORDER BY ROW_ID"
 FORMAT_VERSION = "detection dataset 1"
 _SHARD = re.compile(r".+\.mindrecord\d*", re.IGNORECASE)
-# First word of the files' names, in small letters -> the model that they were made for.
+# First word of the file names in lower case -> the model for which the old model zoo wrote them.
 _OLD_ZOO = {"efficientdet": "EfficientDet", "refinedet": "RefineDet"}
 
 
 def shard_paths(inner: Path, split: str) -> list[Path]:
-    """The shards of a split that are in its folder, up to the first that is missing."""
+    """The existing shards of a split, up to the first missing number."""
     numbered = (inner / f"{split}.mindrecord{number}" for number in itertools.count())
     return list(itertools.takewhile(Path.is_file, numbered))
 
 
 def has_split(folder: Path, split: str) -> bool:
-    """Whether a folder holds a split as MindRecord."""
+    """True if a folder contains a split as MindRecord files."""
     return (folder / split / f"{split}.json").is_file() or bool(shard_paths(folder / split, split))
 
 
 def refuse_foreign_mindrecord(folder: Path) -> None:
-    """Refuses a folder whose MindRecord files lie in it directly: those written here lie in a folder of each split.
+    """Rejects a folder with MindRecord files of other programs: those written here are in one folder per split.
 
     Raises:
-        UserError: there are such files, and none that were written here.
+        UserError: the folder itself contains MindRecord files, and no split written here.
     """
     if not folder.is_dir() or any(has_split(folder, split) for split in ("train", "val", "test")):
         return
@@ -67,32 +67,32 @@ def refuse_foreign_mindrecord(folder: Path) -> None:
         return
     model = _OLD_ZOO.get(shards[0].lower().partition(".")[0].removesuffix("_eval"))
     writer = f"of the old model zoo's {model}" if model else "of another program"
-    lack = ", which keep neither file names nor image sizes nor crowd regions" if model else ""
+    lack = ", which contain neither file names nor image sizes nor crowd regions" if model else ""
     raise UserError(
-        f"{folder} holds MindRecord files {writer} ({first_few(shards, 2)}){lack}: only those made here can be "
+        f"{folder} contains MindRecord files {writer} ({first_few(shards, 2)}){lack}: only files written by msdet can be "
         "read.\nGive images and annotations with --data_dir, and with --mindrecord_dir a folder without these files: "
-        "new ones are made there."
+        "new ones are created there."
     )
 
 
 def read_info(inner: Path, split: str) -> dict[str, Any]:
-    """The `info` of a split's annotations: form, fingerprint, counts, and what it was made from.
+    """The `info` object of a split's annotations: format version, fingerprint, counts and source.
 
     Raises:
-        UserError: the file is missing or of another program.
+        UserError: the file is missing or was written by another program.
     """
     path = inner / f"{split}.json"
     if not path.is_file():
         raise UserError(
-            f"{path.parent} holds MindRecord files without {path.name}: another program made them. Make them again "
-            "with msdet create_data"
+            f"{path.parent} contains MindRecord files without {path.name}: another program wrote them. Create them "
+            "again with msdet create_data"
         )
     try:
         info = _head(path.read_bytes()).info
     except (msgspec.DecodeError, ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error})") from error
     if not isinstance(info, dict) or info.get("form") != FORMAT_VERSION:
-        raise UserError(f"{path} is not of a form that is known here: make it again with create_data")
+        raise UserError(f"{path} has an unknown format version: create it again with msdet create_data")
     return info
 
 
@@ -101,7 +101,7 @@ class _Head(msgspec.Struct):
 
 
 def _head(raw: bytes) -> _Head:
-    """The fast decoder refuses the escapes of names that are no UTF-8."""
+    """The top-level `info`; the fast decoder rejects the escapes of file names that are not UTF-8."""
     try:
         return msgspec.json.decode(raw, type=_Head)
     except msgspec.DecodeError:
@@ -109,11 +109,11 @@ def _head(raw: bytes) -> _Head:
 
 
 def load_mindrecord(inner: Path, split: str) -> tuple[RawAnnotations, MindRecordStore]:
-    """Annotations of a split, and where its images are.
+    """Annotations of a split, and the store that reads its images.
 
     Args:
         inner: folder of the split.
-        split: its name, with which its files begin.
+        split: its name, with which its file names begin.
 
     Raises:
         UserError: files are missing, damaged or do not belong together.
@@ -122,25 +122,25 @@ def load_mindrecord(inner: Path, split: str) -> tuple[RawAnnotations, MindRecord
     path = inner / f"{split}.json"
     raw = path.read_bytes()
     file = decode_coco(path, raw)
-    content = RawAnnotations(path, inner, file.images, file.annotations, file.categories, "mindrecord", raw)
+    annotations = RawAnnotations(path, inner, file.images, file.annotations, file.categories, "mindrecord", raw)
     store = MindRecordStore.open(inner, shard_paths(inner, split), info)
-    absent = [image.file_name for image in content.images if printable(str(image.file_name)) not in store.rows]
-    if absent or len(store.rows) != len(content.images):
+    absent = [image.file_name for image in annotations.images if printable(str(image.file_name)) not in store.rows]
+    if absent or len(store.rows) != len(annotations.images):
         raise UserError(
-            f"{inner}: {path.name} lists {len(content.images)} images, the shards hold {len(store.rows)}"
-            f"{', not ' + str(absent[0]) if absent else ''}: make it again with create_data"
+            f"{inner}: {path.name} lists {len(annotations.images)} images, the shards contain {len(store.rows)}"
+            f"{', not ' + str(absent[0]) if absent else ''}: create it again with msdet create_data"
         )
-    return content, store
+    return annotations, store
 
 
 @dataclass
 class MindRecordStore:
-    """The images of shards by name. It travels to workers, which open the files for themselves.
+    """Random access to the images in shards by file name. Pickled copies in workers open the files themselves.
 
     Attributes:
-        folder: that image paths start from.
+        folder: the folder to which image paths are relative.
         shards: the files.
-        rows: file name, as it is printable, -> shard, offset in the file, bytes, crc32.
+        rows: printable file name -> shard number, offset in the file, size in bytes, crc32.
     """
 
     folder: Path
@@ -155,7 +155,7 @@ class MindRecordStore:
             UserError: a shard or an index is missing, damaged, or shorter than its index says.
         """
         if info is not None and len(shards) != info.get("shards"):
-            raise UserError(f"{folder} holds {len(shards)} of {info.get('shards')} shards: the set is not whole")
+            raise UserError(f"{folder} contains {len(shards)} of {info.get('shards')} shards: the set is incomplete")
         rows: dict[str, tuple[int, int, int, int]] = {}
         for number, shard in enumerate(shards):
             for name, offset, size, crc in _index(shard):
@@ -163,13 +163,13 @@ class MindRecordStore:
         return cls(folder, list(shards), rows)
 
     def read(self, path: Path) -> bytes:
-        """The bytes of an image.
+        """The encoded bytes of an image.
 
         Args:
-            path: below `folder`.
+            path: in `folder`.
 
         Raises:
-            UserError: the shard cannot be read, or its bytes are not those that were written.
+            UserError: the shard cannot be read, or the checksum of the image does not match.
         """
         shard, offset, size, crc = self.rows[self._row(path)]
         try:
@@ -177,11 +177,11 @@ class MindRecordStore:
         except OSError as error:
             raise UserError(f"{self.shards[shard]} cannot be read ({error.strerror})") from error
         if len(data) != size or zlib.crc32(data) != crc:
-            raise UserError(f"image {path} in {self.shards[shard]} is damaged: make the MindRecord again")
+            raise UserError(f"image {path} in {self.shards[shard]} is damaged: create the MindRecord files again")
         return data
 
     def size(self, path: Path) -> int:
-        """Bytes of an image."""
+        """The number of encoded bytes of an image."""
         return self.rows[self._row(path)][2]
 
     def _row(self, path: Path) -> str:
@@ -198,7 +198,7 @@ class MindRecordStore:
 
 
 def _index(shard: Path) -> Iterator[tuple[str, int, int, int]]:
-    """File name, offset and size of the image in the file, and crc32, of each record of a shard."""
+    """File name, offset in the shard, size in bytes and crc32 of the image of each record of a shard."""
     database = Path(f"{shard}.db")
     try:
         with shard.open("rb") as file:
@@ -210,17 +210,17 @@ def _index(shard: Path) -> Iterator[tuple[str, int, int, int]]:
         with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             found = connection.execute(_QUERY).fetchall()
     except (OSError, ValueError, KeyError, struct.error, sqlite3.Error) as error:
-        raise UserError(f"{shard} or its index is damaged ({error}): make it again with create_data") from error
+        raise UserError(f"{shard} or its index is damaged ({error}): create it again with msdet create_data") from error
     for name, number, end, size, crc in found:
         # The image is the last part of the blob of its record.
         offset = start + page * number + end - size
         if offset + size > total:
-            raise UserError(f"{shard} ends before its image {name}: it is cut off, make it again with create_data")
+            raise UserError(f"{shard} is truncated before its image {name}: create it again with msdet create_data")
         yield name, offset, size, crc
 
 
 def fingerprint(dataset: DetectionDataset) -> str:
-    """SHA-256 over classes, images and annotations as their files number them, whatever labels a model gives them."""
+    """SHA-256 of categories, images and annotations, independent of the label map of a model."""
     pairs = zip(dataset.category_ids, dataset.class_names, strict=True)
     digest = hashlib.sha256(repr(sorted(pair for pair in pairs if pair[1] != UNUSED_CLASS)).encode())
     ids = np.array(dataset.category_ids, np.int64)

@@ -1,4 +1,4 @@
-"""Writing MindRecord files: all of a split or nothing. What is in them: see `read.py`."""
+"""Writes MindRecord files, atomically per split. Their format is described in `read.py`."""
 
 from __future__ import annotations
 
@@ -33,30 +33,29 @@ _SCHEMA = {
 
 
 def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards: int = SHARDS) -> Path:
-    """Writes a split: beside its place, verified there, forced to the disk and renamed into its place.
+    """Writes a split to a temporary folder, verifies it, flushes it to disk and renames the folder.
 
     Args:
-        dataset: what to write; its images are copied as they are.
-        folder: gets a folder of the split's name, which must not be there.
+        dataset: what to write; its images are copied unchanged.
+        folder: parent of the folder of the split, which must not exist.
         split: "train", "val" or "test".
-        shards: files to write.
+        shards: number of files.
 
     Returns:
         the folder of the split.
 
     Raises:
-        UserError: an image cannot be read, the disk is full, or what was written is not what was read.
+        UserError: the folder exists, an image cannot be read, the disk is full, or verification fails.
     """
     final = folder / split
     if final.exists():
-        raise UserError(f"{final} exists already: MindRecord files are never written over; remove it first")
-    beside = folder / f".{split}.{unique_number()}"
+        raise UserError(f"{final} exists already: MindRecord files are never overwritten; remove it first")
+    temporary = folder / f".{split}.{unique_number()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_orphans(folder, split)
-        with FolderLock(beside):
-            names = _write_shards(dataset, beside, split, shards)
-            content = coco_of(dataset)
+        with FolderLock(temporary):
+            names = _write_shards(dataset, temporary, split, shards)
             info = {
                 "form": FORMAT_VERSION,
                 "fingerprint": fingerprint(dataset),
@@ -66,26 +65,26 @@ def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards
                 "made_from": str(dataset.ann_file),
                 "format": dataset.format,
             }
-            write_coco({"info": info, **content}, beside / f"{split}.json")
-            _verify(beside, split, names)
-            for path in beside.iterdir():
-                apply_umask(path)
-                sync_to_disk(path)
-            sync_to_disk(beside)
-            beside.rename(final)
+            write_coco({"info": info, **coco_of(dataset)}, temporary / f"{split}.json")
+            _verify(temporary, split, names)
+            for path in temporary.iterdir():
+                follow_umask(path)
+                force_to_disk(path)
+            force_to_disk(temporary)
+            temporary.rename(final)
             (final / LOCK_NAME).unlink(missing_ok=True)
             sync_to_disk(folder)
     except OSError as error:
         raise UserError(f"{final} cannot be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return final
 
 
 def _remove_orphans(folder: Path, split: str) -> None:
-    """Removes what a killed process left behind; a living one, on whatever machine, holds its own."""
+    """Removes temporary folders of killed processes; a running process, on any machine, holds the lock of its own."""
     for path in folder.glob(f".{split}.*"):
-        # Without the file of a lock somebody is about to make it.
+        # A folder without lock file was just created by another process.
         if path.name.rpartition(".")[2].isdecimal() and (path / LOCK_NAME).exists():
             with suppress(FolderInUse, OSError), FolderLock(path) as lock:
                 if lock.is_held:
@@ -93,13 +92,13 @@ def _remove_orphans(folder: Path, split: str) -> None:
 
 
 def _write_shards(dataset: DetectionDataset, folder: Path, split: str, shards: int) -> dict[str, tuple[int, int]]:
-    """Writes the records; returns size and crc32 of each image by its name."""
-    # MindSpore takes seconds to import, and whoever only reads does without it.
+    """Writes the records; returns size and crc32 of each image by file name."""
+    # Importing MindSpore takes seconds, and reading does not need it.
     from mindspore.mindrecord import FileWriter
 
     if is_encodable(str(folder.absolute())):
         return _write_records(dataset, FileWriter(str(folder / f"{split}.mindrecord"), shards), shards)
-    # MindSpore takes no other folder; what it writes is moved.
+    # MindSpore accepts only folder names that are UTF-8: write elsewhere and move the files.
     with tempfile.TemporaryDirectory() as elsewhere:
         written = _write_records(dataset, FileWriter(f"{elsewhere}/{split}.mindrecord", shards), shards)
         for path in Path(elsewhere).iterdir():
@@ -109,7 +108,7 @@ def _write_shards(dataset: DetectionDataset, folder: Path, split: str, shards: i
 
 def _write_records(dataset: DetectionDataset, writer: Any, shards: int) -> dict[str, tuple[int, int]]:
     total, largest = _image_bytes(dataset)
-    # A page holds whole records; a shard is as large as its pages, filled or not.
+    # A record must fit in one page, and a shard consists of full-size pages.
     page = max(1 << 20, min(1 << 25, _power_of_two(total // shards // 8)), _power_of_two(2 * largest + (1 << 16)))
     writer.set_page_size(min(page, 1 << 28))
     writer.set_header_size(1 << 20 if total < 1 << 32 else 1 << 24)
@@ -126,7 +125,7 @@ def _write_records(dataset: DetectionDataset, writer: Any, shards: int) -> dict[
 def _checked(call: Any, *arguments: Any) -> None:
     try:
         call(*arguments)
-    except RuntimeError as error:  # MindSpore's errors of writing
+    except RuntimeError as error:  # raised by MindSpore's writer
         raise UserError(f"MindRecord files cannot be written: {str(error).strip().splitlines()[0]}") from error
 
 
@@ -136,7 +135,7 @@ def _record(dataset: DetectionDataset, sample: Sample) -> dict[str, Any]:
     boxes, labels = sample.targets()
     annotation = np.concatenate([boxes, labels[:, None].astype(np.float32)], axis=1)
     return {
-        # A record must have a row: MindSpore writes no empty array.
+        # MindSpore cannot write empty arrays: an image without boxes gets a row with label -1.
         "annotation": annotation if len(annotation) else np.array([[0, 0, 0, 0, -1]], np.float32),
         "image": image,
         "file_name": printable(name),
@@ -147,7 +146,7 @@ def _record(dataset: DetectionDataset, sample: Sample) -> dict[str, Any]:
 
 
 def _image_bytes(dataset: DetectionDataset) -> tuple[int, int]:
-    """Bytes of all images, and of the largest."""
+    """Total encoded bytes of all images, and bytes of the largest image."""
     sizes = [_size_of(dataset, sample) for sample in dataset.samples]
     return sum(sizes), max(sizes, default=0)
 
@@ -155,7 +154,7 @@ def _image_bytes(dataset: DetectionDataset) -> tuple[int, int]:
 def _size_of(dataset: DetectionDataset, sample: Sample) -> int:
     if dataset.store is not None:
         return dataset.store.size(sample.image_path)
-    # What is missing is named when it is read.
+    # A missing file is reported when it is read.
     return sample.image_path.stat().st_size if sample.image_path.is_file() else 0
 
 
@@ -164,9 +163,13 @@ def _power_of_two(value: int) -> int:
 
 
 def _verify(folder: Path, split: str, written: dict[str, tuple[int, int]]) -> None:
-    """Reads everything back; raises UserError if it is not what was written."""
-    content, store = load_mindrecord(folder, split)
-    for image in content.images:
+    """Reads all images back.
+
+    Raises:
+        UserError: an image differs from what was written.
+    """
+    annotations, store = load_mindrecord(folder, split)
+    for image in annotations.images:
         data = store.read(folder / image.file_name)
         if (len(data), zlib.crc32(data)) != written[printable(image.file_name)]:
-            raise UserError(f"{folder}: image {image.file_name} was not written as it was read")
+            raise UserError(f"{folder}: image {image.file_name} differs after writing")

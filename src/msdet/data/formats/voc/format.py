@@ -1,4 +1,4 @@
-"""PASCAL VOC: one XML file per image."""
+"""The PASCAL VOC format: one XML file per image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class VocFormat(AnnotationFormat):
-    """See `AnnotationFormat`. As `voc0712plus` the train, val and test images of 2007 and 2012 are trained on."""
+    """See `AnnotationFormat`. `voc0712plus` trains on trainval of 2007 and 2012 and on test of 2007."""
 
     name: ClassVar[str] = "voc"
     old_names: ClassVar[tuple[str, ...]] = ("voc0712", "voc0712plus")
@@ -33,5 +33,5 @@ class VocFormat(AnnotationFormat):
             options.data_dir, split, options.ann_file, options.image_dir, plus=options.dataset == "voc0712plus"
         )
         for part in parts:
-            logger.info("images of %s, annotations of %s", part.list_file or "all XML files", part.xml_dir)
+            logger.info("images from %s, annotations from %s", part.list_file or "all XML files", part.xml_dir)
         return load_voc(source, root, parts, options.class_names, options.voc_first_pixel, options.num_classes)

@@ -1,4 +1,4 @@
-"""Where VOC annotations of a split lie inside a dataset folder."""
+"""Folder layouts: where the VOC annotations of a split are in a dataset folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from msdet.data.images.file_names import image_names
 from msdet.errors import UserError
 
 _LISTS = Path("ImageSets") / "Main"
-# Exports with images and XML files side by side.
+# Folders of exports that have images and XML files next to each other.
 _EXPORT_FOLDERS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 
 
 def is_voc(root: Path) -> bool:
-    """Whether a folder holds a VOCdevkit, one year of it, or an export with XML files beside the images."""
+    """True for a VOCdevkit, the folder of one year, or an export with XML files next to the images."""
     if _years(root) or (root / "Annotations").is_dir():
         return True
     return any(_has_xml(root / name) for names in _EXPORT_FOLDERS.values() for name in names)
@@ -23,27 +23,27 @@ def is_voc(root: Path) -> bool:
 def find_voc(
     data_dir: str, split: str, ann_file: str = "", image_dir: str = "", plus: bool = False
 ) -> tuple[Path, Path, list[VocPart]]:
-    """The source for messages, the folder that file names start from, and what to read.
+    """The source for messages, the folder to which file names are relative, and the parts to read.
 
-    Without `ann_file`, the split `val` is the list `test.txt` where there is one that is annotated, and `train` is then
-    `trainval.txt`; else they are `val.txt` and `train.txt`. Of several years the lists are put together.
+    Without `ann_file`, the split `val` is the list `test.txt` if there is one, and `train` is then `trainval.txt`; else
+    they are `val.txt` and `train.txt`. The lists of several years are concatenated.
 
     Args:
-        data_dir: a VOCdevkit or a folder that holds one, one year of it, or an export with `train/` and `valid/`.
+        data_dir: a VOCdevkit or its parent, the folder of one year, or an export with `train/` and `valid/`.
         split: `train`, `val` or `test`.
         ann_file: a list of images, or a folder of XML files; relative to data_dir or absolute.
-        image_dir: folder of the images of `ann_file`; empty: `JPEGImages` beside `Annotations`, else beside the XML
-            files.
-        plus: `train` takes the tests of 2007 too, and `val` those of 2012.
+        image_dir: folder of the images of `ann_file`; empty: `JPEGImages` next to `Annotations`, else the folder of the
+            XML files.
+        plus: `train` includes the test images of 2007, and `val` consists of those of later years.
 
     Raises:
-        UserError: they are not there.
+        UserError: the files are missing.
     """
     root = Path(data_dir)
     if ann_file:
         return _named(root, root / ann_file, root / image_dir if image_dir else None)
     if not root.is_dir():
-        raise UserError(f"data_dir {root} is no folder")
+        raise UserError(f"data_dir {root} is not a folder")
     years = _years(root)
     if not years and not (root / "Annotations").is_dir():
         return _export(root, split)
@@ -55,8 +55,8 @@ def find_voc(
     if not parts:
         lists = ", ".join(path.name for year in years or [root] for path in sorted((year / _LISTS).glob("*.txt"))[:6])
         raise UserError(
-            f"data_dir {root} holds no list of the split {split!r}; ImageSets/Main holds {lists or 'no list'}. Name a "
-            f"list or a folder of XML files with --{split}_ann_file"
+            f"data_dir {root} contains no list of the split {split!r}; ImageSets/Main contains {lists or 'no list'}. "
+            f"Give a list or a folder of XML files with --{split}_ann_file"
         )
     return base, base, parts
 
@@ -70,7 +70,7 @@ def _years(root: Path) -> list[Path]:
 
 
 def _lists(years: list[Path], split: str, plus: bool) -> list[tuple[Path, str]]:
-    """Years and the lists of them that make a split, such that training and validation share no image."""
+    """Year folders and names of the lists of a split, chosen so that training and validation share no image."""
     if plus:
         return _lists_plus(years, split)
     tested = [(year, "test") for year in years if _has_list(year, "test")]
@@ -106,16 +106,16 @@ def _export(root: Path, split: str) -> tuple[Path, Path, list[VocPart]]:
             return root / name, root, [VocPart(None, root / name, root / name)]
     names = " or ".join(f"{name}/" for name in _EXPORT_FOLDERS[split])
     raise UserError(
-        f"data_dir {root} holds no split {split!r} with VOC annotations; looked for VOCdevkit/VOC2007/, Annotations/ "
-        f"with ImageSets/Main/, and XML files in {names}"
+        f"data_dir {root} contains no split {split!r} with VOC annotations; looked for VOCdevkit/VOC2007/, "
+        f"Annotations/ with ImageSets/Main/, and XML files in {names}"
     )
 
 
 def _named(root: Path, path: Path, image_dir: Path | None) -> tuple[Path, Path, list[VocPart]]:
-    """A list of images or a folder of XML files that was named."""
+    """As `find_voc`, for a given list of images or folder of XML files."""
     if path.is_dir():
-        beside = path.parent / "JPEGImages"
-        images = image_dir or (path if image_names(path) or not beside.is_dir() else beside)
+        sibling = path.parent / "JPEGImages"
+        images = image_dir or (path if image_names(path) or not sibling.is_dir() else sibling)
         return path, images, [VocPart(None, path, images)]
     if not path.is_file():
         raise UserError(f"{path} is missing: neither a list of images nor a folder of XML files")

@@ -1,4 +1,4 @@
-"""PASCAL VOC annotations: an XML file an image, and lists of the images of a split."""
+"""Reads PASCAL VOC annotations: one XML file per image, and lists of the images of a split."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from msdet.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# What VOC's own files say of themselves; labelling programs write other words there.
-_VOCS_DATABASE = re.compile(r"The VOC20\d\d Database")
+# <database> in the files of PASCAL VOC itself; labelling programs write other text.
+_VOC_DATABASE = re.compile(r"The VOC20\d\d Database")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
 class VocPart:
-    """Images of one folder of annotations.
+    """A part of a split: the images of one annotation folder.
 
     Attributes:
-        list_file: names of images without suffix, one a line; None takes every XML file of the folder.
+        list_file: image names without suffix, one per line; None: all XML files of the folder.
         xml_dir: folder of the XML files.
         image_dir: folder of the images.
     """
@@ -47,17 +47,17 @@ def load_voc(
     first_pixel: int = 1,
     num_classes: int = 0,
 ) -> RawAnnotations:
-    """What the XML files of a split say.
+    """Parses the XML files of a split.
 
     Args:
-        source: stands for the annotations in messages.
-        root: folder that file names start from; it holds the image folders of all parts.
-        parts: where the images are listed.
-        class_names: the classes, in the order that they are numbered in; empty takes those that occur in alphabetical
-            order, or VOC's twenty for VOC's own files and where `num_classes` is 20, if no other class occurs.
-        num_classes: wanted; 0 if unknown.
-        first_pixel: number of the leftmost and topmost pixel: 1 in VOC's own files, 0 in those of some programs. A box
-            reaches from the outer edge of its first to the outer edge of its last pixel.
+        source: names the annotations in messages.
+        root: folder to which file names are relative; it contains the image folders of all parts.
+        parts: the parts of the split.
+        class_names: the classes in label order; empty: the occurring classes in alphabetical order, or VOC's twenty
+            classes if no other class occurs and the files are VOC's own or `num_classes` is 20.
+        first_pixel: index of the leftmost and topmost pixel: 1 in VOC's own files, 0 in those of some programs. A box
+            extends from the outer edge of its first to the outer edge of its last pixel.
+        num_classes: number of classes; 0 if unknown.
 
     Raises:
         UserError: a list or a folder cannot be read, or there are no images.
@@ -72,7 +72,7 @@ def load_voc(
     if not names and found <= set(VOC_NAMES) and (num_classes == len(VOC_NAMES) if num_classes else reader.is_voc):
         names = list(VOC_NAMES)
         if len(found) < len(names):
-            logger.info("%s: %d of VOC's twenty classes occur; the network gets all", source, len(found))
+            logger.info("%s: %d of VOC's 20 classes occur; using all 20", source, len(found))
     names += sorted(found - set(names))
     categories = number_categories(names)
     id_of = {category.name: category.id for category in categories}
@@ -84,7 +84,7 @@ def load_voc(
 
 
 class _Reader:
-    """Collects the content of XML files; classes by their names."""
+    """Collects images and objects from XML files; `category_id` of a box is its class name at first."""
 
     def __init__(self, root: Path, first_pixel: int) -> None:
         self.root = root
@@ -100,18 +100,18 @@ class _Reader:
         names = annotated if part.list_file is None else listed_names(part.list_file, annotated)
         folder = part.image_dir.relative_to(self.root).as_posix()
         prefix = "" if folder == "." else f"{folder}/"
-        there = find_image(part.image_dir)
+        find_by_stem = find_image(part.image_dir)
         for name in names:
             path = part.xml_dir / f"{name}.xml"
             root = self._parse(path, part)
             if root is None:
                 continue
             source = root.find("source")
-            self.is_voc |= source is not None and _VOCS_DATABASE.fullmatch(source.value("database")) is not None
-            told = root.value("filename")
-            # What a program wrote as the name is often an old one; the stem is what the list goes by.
-            own = f"{name}{Path(told).suffix if Path(told).suffix.lower() in IMAGE_SUFFIXES else '.jpg'}"
-            file_name = there(name) or (told if there(Path(told).stem) == told else own)
+            self.is_voc |= source is not None and _VOC_DATABASE.fullmatch(source.value("database")) is not None
+            written = root.value("filename")
+            # <filename> is often outdated, so the stem of the XML file takes precedence.
+            default = f"{name}{Path(written).suffix if Path(written).suffix.lower() in IMAGE_SUFFIXES else '.jpg'}"
+            file_name = find_by_stem(name) or (written if find_by_stem(Path(written).stem) == written else default)
             self.images.append(ImageEntry(name, prefix + file_name, *self._size(root, path)))
             for node in root.find_all("object"):
                 self._read_object(node, name, path)
@@ -120,8 +120,8 @@ class _Reader:
         try:
             root = parse_xml(path.read_bytes())
         except FileNotFoundError:
-            named = f", which {part.list_file} names" if part.list_file else ""
-            self.problems.append(ParseProblem("missing annotation", "", f"annotation file {path}{named} is missing"))
+            listed = f", listed in {part.list_file}," if part.list_file else ""
+            self.problems.append(ParseProblem("missing annotation", "", f"annotation file {path}{listed} is missing"))
             return None
         except OSError as error:
             self.problems.append(ParseProblem("unreadable annotation", str(path), f"cannot be read ({error.strerror})"))
@@ -145,14 +145,14 @@ class _Reader:
     def _read_object(self, node: Node, image_id: str, path: Path) -> None:
         name, box = node.value("name"), node.find("bndbox")
         place = f"{path}:{node.line}"
-        twice = self._twice(node, ("name", "bndbox", "difficult")) or (box and self._twice(box, _CORNERS))
-        if twice:
-            what = f"an object has a second <{twice.tag}> in line {twice.line}: make an object of each box"
-            self.problems.append(ParseProblem("broken annotation", place, what))
+        duplicate = self._duplicate(node, ("name", "bndbox", "difficult")) or (box and self._duplicate(box, _CORNERS))
+        if duplicate:
+            what = f"an object has a second <{duplicate.tag}> at line {duplicate.line}: write one object per box"
+            self.problems.append(ParseProblem("malformed annotation", place, what))
             return
         if not name or box is None:
             what = f"an object has no <{'bndbox' if name else 'name'}>"
-            self.problems.append(ParseProblem("broken annotation", place, what))
+            self.problems.append(ParseProblem("malformed annotation", place, what))
             return
         corners = [number for corner in _CORNERS if (number := self._number(box, corner, path)) is not None]
         if len(corners) < len(_CORNERS):
@@ -173,8 +173,8 @@ class _Reader:
         self.places.append(place)
 
     @staticmethod
-    def _twice(node: Node, tags: Sequence[str]) -> Node | None:
-        """The second child of a tag that may stand there once."""
+    def _duplicate(node: Node, tags: Sequence[str]) -> Node | None:
+        """The second child with one of the tags, each of which may occur only once."""
         return next((second for tag in tags for second in islice(node.find_all(tag), 1, 2)), None)
 
     def _number(self, node: Node, tag: str, path: Path) -> float | None:
@@ -183,40 +183,40 @@ class _Reader:
             value = float(text)
         except ValueError:
             what = f"<{tag}> is {text!r}, not a number" if text else f"<{node.tag}> has no <{tag}>"
-            self.problems.append(ParseProblem("broken annotation", f"{path}:{node.line}", what))
+            self.problems.append(ParseProblem("malformed annotation", f"{path}:{node.line}", what))
             return None
         return int(value) if math.isfinite(value) and value == int(value) else value
 
 
 def listed_names(list_file: Path, annotated: Collection[str] = ()) -> list[str]:
-    """Names of images in a list of VOC, one a line, which may hold blanks and the suffix of the image.
+    """Image names in a VOC list, one per line, which may contain spaces and the suffix of the image.
 
-    Lists of one class mark each image by a second word, -1, 0 or 1; those that do not show the class (-1) do not count.
+    Lists of one class have a second column: -1, 0 or 1. Images without the class (-1) are skipped.
 
     Args:
         list_file: the list.
-        annotated: names that have annotations: such a line is a name as a whole.
+        annotated: names with annotations; a line that equals one of them is not split.
 
     Raises:
-        UserError: the file cannot be read, or a name leads out of the folder.
+        UserError: the file cannot be read, or a name points outside the folder.
     """
-    there = set(annotated)
+    known = set(annotated)
     names = []
     for number, line in enumerate(read_lines(list_file, with_file_names=True), 1):
         name = line.strip()
-        if name and name not in there:
+        if name and name not in known:
             head, *mark = name.rsplit(None, 1)
             if mark and mark[0] in ("-1", "0", "1"):
                 if mark[0] == "-1":
                     continue
                 name = head
             stem, suffix = Path(name).stem, Path(name).suffix.lower()
-            if name not in there and stem in there and suffix in (*IMAGE_SUFFIXES, ".xml"):
+            if name not in known and stem in known and suffix in (*IMAGE_SUFFIXES, ".xml"):
                 name = stem
         if not name:
             continue
         if "/" in name or "\\" in name or name in (".", ".."):
-            raise UserError(f"{list_file}:{number}: {name!r} is no name of an image: a name without folder is due")
+            raise UserError(f"{list_file}:{number}: {name!r} is not an image name; expected a name without folder")
         names.append(name)
     return names
 
@@ -230,4 +230,4 @@ def xml_names(folder: Path) -> list[str]:
     try:
         return sorted(path.stem for path in folder.iterdir() if path.suffix.lower() == ".xml")
     except OSError as error:
-        raise UserError(f"the folder of annotations {folder} cannot be read ({error.strerror})") from error
+        raise UserError(f"the annotation folder {folder} cannot be read ({error.strerror})") from error

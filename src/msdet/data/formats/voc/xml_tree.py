@@ -1,4 +1,4 @@
-"""XML as a tree that knows its lines, so that a message can name one; and none of what XML can do harm with."""
+"""A minimal XML tree with line numbers for messages. Entities are rejected: they can exhaust memory or read files."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-# The encoding that a declaration names; files of 16 bits a letter do not match, and are told by their first bytes.
+# The declared encoding. UTF-16 files do not match; the parser detects them by their byte-order mark.
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
-# Programs on Chinese Windows write GBK and call it by the name of the smaller set.
-_LARGER = {"gb2312": "gb18030", "gbk": "gb18030"}
+# Programs on Chinese Windows write GBK but declare its subset GB2312.
+_SUPERSETS = {"gb2312": "gb18030", "gbk": "gb18030"}
 
 
 @dataclass(slots=True)
 class Node:
-    """An element: its tag, its line in the file (from 1), its text, and what stands in it."""
+    """An element: its tag, its line in the file (from 1), its text and its child elements."""
 
     tag: str
     line: int
@@ -23,24 +23,24 @@ class Node:
     children: list[Node] = field(default_factory=list)
 
     def find(self, tag: str) -> Node | None:
-        """The first child of a tag."""
+        """The first child with a tag."""
         return next((child for child in self.children if child.tag == tag), None)
 
     def find_all(self, tag: str) -> Iterator[Node]:
-        """The children of a tag."""
+        """The children with a tag."""
         return (child for child in self.children if child.tag == tag)
 
     def value(self, tag: str) -> str:
-        """The text of the first child of a tag without surrounding space; empty if there is none."""
+        """The stripped text of the first child with a tag; empty if there is none."""
         child = self.find(tag)
         return "" if child is None else child.text.strip()
 
 
 def parse_xml(data: bytes) -> Node:
-    """The root of a file.
+    """The root element of an XML file.
 
     Raises:
-        ValueError: the file is no XML (with line and column), or defines entities, which can grow without bound.
+        ValueError: the file is not XML (with line and column), or defines an entity.
     """
     top = Node("", 0)
     stack = [top]
@@ -59,7 +59,7 @@ def parse_xml(data: bytes) -> Node:
         stack[-1].text += part
 
     def refuse(*_: object) -> None:
-        raise ValueError(f"it defines an entity at line {parser.CurrentLineNumber}, which annotations do not need")
+        raise ValueError(f"it defines an entity at line {parser.CurrentLineNumber}, which is not allowed")
 
     parser.buffer_text = True
     parser.StartElementHandler, parser.EndElementHandler = start, end
@@ -68,25 +68,25 @@ def parse_xml(data: bytes) -> Node:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         what = expat.ErrorString(error.code)
-        hint = "" if _is_utf8(data) else "; it is no UTF-8 either: save it as UTF-8"
-        raise ValueError(f"it is no XML: {what} at line {error.lineno} column {error.offset + 1}{hint}") from error
+        hint = "" if _is_utf8(data) else "; it is not UTF-8 either: save it as UTF-8"
+        raise ValueError(f"it is not XML: {what} at line {error.lineno} column {error.offset + 1}{hint}") from error
     except (LookupError, UnicodeDecodeError) as error:
-        raise ValueError(f"it is no XML: {error}") from error
+        raise ValueError(f"it is not XML: {error}") from error
     return top.children[0]
 
 
 def _in_utf8(data: bytes) -> tuple[bytes, str | None]:
-    """The file in an encoding that the parser reads, and its name; None where the parser finds it out by itself."""
+    """The file re-encoded for the parser, and the encoding; None if the parser detects it itself."""
     declared = _DECLARED.match(data.removeprefix(b"\xef\xbb\xbf"))
     name = declared[1].decode().lower() if declared else ""
     if name in ("", "utf-8", "utf8", "us-ascii", "utf-16"):
         return data, None
     try:
-        text = data.decode(_LARGER.get(name, name))
+        text = data.decode(_SUPERSETS.get(name, name))
     except LookupError:
-        raise ValueError(f"its encoding {name!r} is not known: save it as UTF-8") from None
+        raise ValueError(f"its encoding {name!r} is unknown: save it as UTF-8") from None
     except UnicodeError:
-        raise ValueError(f"it is not in {name}, as it says: save it as UTF-8") from None
+        raise ValueError(f"it is not in its declared encoding {name}: save it as UTF-8") from None
     return text.encode("utf-8", "surrogatepass"), "utf-8"
 
 
@@ -94,6 +94,6 @@ def _is_utf8(data: bytes) -> bool:
     try:
         data.decode()
     except UnicodeDecodeError:
-        # Two bytes a letter are read by themselves.
+        # The parser detects UTF-16 itself.
         return data.startswith((b"\xff\xfe", b"\xfe\xff"))
     return True

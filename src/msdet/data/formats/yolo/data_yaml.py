@@ -1,4 +1,4 @@
-"""The data.yaml of YOLO data sets: folders of images, and names of classes."""
+"""Reads the data.yaml of YOLO datasets: image folders and class names."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from msdet.errors import UserError
 logger = logging.getLogger(__name__)
 
 SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-# What a message shows of a value.
+# Maximum length of a value in messages.
 _SHOWN = 60
 
 
 class _TextLoader(yaml.BaseLoader):
-    """Every scalar is the text that stands there; what asks for a Python object is refused."""
+    """Keeps every scalar as a string; tags for Python objects are rejected."""
 
 
 def _refuse(loader: yaml.BaseLoader, suffix: str, node: yaml.Node) -> None:
-    raise yaml.constructor.ConstructorError(None, None, f"it asks for the Python object {suffix!r}", node.start_mark)
+    raise yaml.constructor.ConstructorError(None, None, f"Python object {suffix!r} is not allowed", node.start_mark)
 
 
 _TextLoader.add_multi_constructor("tag:yaml.org,2002:python/", _refuse)
@@ -35,13 +35,13 @@ _TextLoader.add_multi_constructor("tag:yaml.org,2002:python/", _refuse)
 
 @dataclass(frozen=True)
 class DataYaml:
-    """What a data.yaml says.
+    """The parsed content of a data.yaml.
 
     Attributes:
         path: of the file.
-        names: of the classes, in label order; empty if it names none.
-        splits: "train", "val", "test" -> folders of images, or lists of their names, as far as they are there.
-        key_points: numbers that follow the box in a line of labels.
+        names: class names in label order; empty if it has none.
+        splits: "train", "val", "test" -> image folders or lists of images, for the splits that it contains.
+        key_points: number of key point values after the box in a label line.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class DataYaml:
 
 
 def find_yaml(root: Path) -> Path | None:
-    """The data.yaml of a folder: that name, or the only YAML file of it that names a split."""
+    """The data.yaml of a folder, or its only YAML file with class names and a split; None if there is none."""
     for name in ("data.yaml", "data.yml", "dataset.yaml"):
         if (root / name).is_file():
             return root / name
@@ -70,12 +70,12 @@ def _names_split(path: Path) -> bool:
 def read_yaml(path: Path) -> DataYaml:
     """Reads a data.yaml.
 
-    A folder is looked for from the file's `path` (as it is, or below the file's folder), and from the file's folder;
-    exports that write `../train/images` for `train/images` are understood. Names are taken as they are written: a class
-    `no` is called no, not False.
+    Image folders are relative to `path` (itself absolute or relative to the file) or to the folder of the file; exports
+    that write `../train/images` for `train/images` are supported. Class names stay strings: the class `no` is "no", not
+    False.
 
     Raises:
-        UserError: it cannot be read, or is no such file.
+        UserError: it cannot be read or is not a data.yaml.
     """
     try:
         content = _load(path)
@@ -86,29 +86,28 @@ def read_yaml(path: Path) -> DataYaml:
     for split, keys in SPLIT_NAMES.items():
         key = next((key for key in keys if not _is_empty(content.get(key))), None)
         if key is not None:
-            told = content[key] if isinstance(content[key], list) else [content[key]]
-            base = _text(path, "path", content.get("path"))
-            splits[split] = tuple(_resolve(path, base, _text(path, key, entry)) for entry in told)
+            entries = content[key] if isinstance(content[key], list) else [content[key]]
+            base = _string(path, "path", content.get("path"))
+            splits[split] = tuple(_resolve(path, base, _string(path, key, entry)) for entry in entries)
     return DataYaml(path, names, splits, _key_points(path, content.get("kpt_shape")))
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """The file's mapping, in which every scalar is the text that stands there.
+    """The file's mapping with all scalars as strings.
 
-    What else YAML makes of texts (numbers, dates, no as False) is not wanted, nor its merged mappings, which can grow
-    without bound.
+    YAML's conversions (numbers, dates, no as False) are disabled, and so are merge keys, which can grow without bound.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8-sig"), _TextLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}:{line}: no YAML ({error.problem})") from error
+        raise UserError(f"{path}:{line}: not valid YAML ({error.problem})") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no YAML text: byte {error.start} is not UTF-8; save it as UTF-8") from error
+        raise UserError(f"{path} is not YAML: byte {error.start} is not UTF-8; save it as UTF-8") from error
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
-        raise UserError(f"{path} is no YAML text") from error
+        raise UserError(f"{path} is not valid YAML") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no data.yaml: it should name train, val and names")
+        raise UserError(f"{path} is not a data.yaml: it should have the keys train, val and names")
     return content
 
 
@@ -117,7 +116,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message. Of a list of lists aliases can make terabytes of text: none of it is shown."""
+    """A value for a message. Nested values are not shown: aliases can expand them to terabytes of text."""
     if isinstance(value, str):
         return repr(value[:_SHOWN])
     if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
@@ -125,72 +124,73 @@ def _shown(value: Any) -> str:
     return "a list" if isinstance(value, list) else "a mapping"
 
 
-def _text(path: Path, key: str, value: Any) -> str:
+def _string(path: Path, key: str, value: Any) -> str:
     if _is_empty(value):
         return ""
     if not isinstance(value, str):
-        raise UserError(f"{path}: {key} is {_shown(value)}, a text is due")
+        raise UserError(f"{path}: {key} is {_shown(value)}, expected a string")
     return value
 
 
 def _class_names(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
     names, count = content.get("names"), _count(path, content.get("nc"))
     if isinstance(names, dict):
-        if sorted(map(_whole, names), key=str) != sorted(range(len(names)), key=str):
+        if sorted(map(_integer, names), key=str) != sorted(range(len(names)), key=str):
             shown = ", ".join(str(key)[:_SHOWN] for key in list(names)[:10])
             raise UserError(f"{path}: names has the numbers {shown}, not 0 to {len(names) - 1}")
         names = [names[key] for key in sorted(names, key=int)]
     if _is_empty(names):
         return tuple(str(number) for number in range(count or 0))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: names is no list of class names")
+        raise UserError(f"{path}: names is not a list of class names")
     if len(names) > MAX_CLASSES:
         raise UserError(f"{path}: names has {len(names)} classes, more than {MAX_CLASSES}")
-    twice = next((name for name, times in Counter(names).items() if times > 1 or not name.strip()), None)
-    if twice is not None:
-        what = f"the class {twice!r} twice" if twice.strip() else "a class without a name"
+    bad = next((name for name, times in Counter(names).items() if times > 1 or not name.strip()), None)
+    if bad is not None:
+        what = f"the class {bad!r} twice" if bad.strip() else "a class without a name"
         raise UserError(f"{path}: names has {what}")
     if count is not None and count != len(names):
         raise UserError(f"{path}: nc is {count}, but names has {len(names)} classes")
     return tuple(names)
 
 
-def _count(path: Path, told: Any) -> int | None:
-    if _is_empty(told):
+def _count(path: Path, value: Any) -> int | None:
+    if _is_empty(value):
         return None
-    count = _whole(told)
+    count = _integer(value)
     if count is None or count > MAX_CLASSES:
-        raise UserError(f"{path}: nc is {_shown(told)}, a number of classes up to {MAX_CLASSES} is due")
+        raise UserError(f"{path}: nc is {_shown(value)}, expected a number of classes up to {MAX_CLASSES}")
     return count
 
 
-def _whole(text: Any) -> int | None:
-    """A whole number from 0 on, as it is written; None for anything else."""
+def _integer(text: Any) -> int | None:
+    """The value of a string of decimal digits; None for anything else."""
     return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
 def _key_points(path: Path, shape: Any) -> int:
-    """Numbers of all key points of an object, by `kpt_shape: [points, 2 or 3]`."""
+    """Number of values of all key points of an object, from `kpt_shape: [points, 2 or 3]`."""
     if _is_empty(shape):
         return 0
-    sides = [_whole(side) for side in shape] if isinstance(shape, list) else []
-    points, values = sides if len(sides) == 2 else (None, None)
+    numbers = [_integer(number) for number in shape] if isinstance(shape, list) else []
+    points, values = numbers if len(numbers) == 2 else (None, None)
     if not points or values not in (2, 3) or points > 1000:
-        raise UserError(f"{path}: kpt_shape is {_shown(shape)}, [number of points, 2 or 3] is due")
+        raise UserError(f"{path}: kpt_shape is {_shown(shape)}, expected [number of points, 2 or 3]")
     return points * values
 
 
-def _resolve(path: Path, base: str, told: str) -> Path:
-    here, told, base = path.parent, told.replace("\\", "/"), base.replace("\\", "/")
+def _resolve(path: Path, base: str, entry: str) -> Path:
+    """The folder or list that an entry of the file `path` refers to; `base` is its key `path`."""
+    here, entry, base = path.parent, entry.replace("\\", "/"), base.replace("\\", "/")
     bases = [here / base, here, Path(base)] if base else [here]
-    candidates = [Path(os.path.normpath(folder / told)) for folder in bases]
-    while told.startswith("../"):
-        told = told[3:]
-        candidates.append(here / told)
-    # A path of the computer that wrote the file: its end may be here.
-    parts = [part for part in told.split("/") if part not in ("", ".", "..")]
+    candidates = [Path(os.path.normpath(folder / entry)) for folder in bases]
+    while entry.startswith("../"):
+        entry = entry[3:]
+        candidates.append(here / entry)
+    # An absolute path on the computer that wrote the file: its last parts may exist here.
+    parts = [part for part in entry.split("/") if part not in ("", ".", "..")]
     candidates += [here.joinpath(*parts[start:]) for start in range(1, len(parts))]
     found = next((candidate for candidate in candidates if candidate.exists()), None)
     if found is not None and candidates.index(found) >= len(candidates) - len(parts) + 1:
-        logger.warning("%s: %s does not exist, %s is taken in its place", path, candidates[0], found)
+        logger.warning("%s: %s does not exist, using %s instead", path, candidates[0], found)
     return found or candidates[0]

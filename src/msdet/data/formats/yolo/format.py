@@ -1,4 +1,4 @@
-"""YOLO: one text file per image, and a data.yaml."""
+"""The YOLO format: one text file per image, and a data.yaml."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class YoloFormat(AnnotationFormat):
         suffix = path.suffix.lower()
         if suffix == ".data":
             raise UserError(
-                f"{path} is a file of darknet: name the list of images in it that is meant, such as train.txt"
+                f"{path} is a darknet data file: give one of the image lists named in it, such as train.txt"
             )
         return suffix in (".yaml", ".yml") or (suffix == ".txt" and list_kind(path) == "paths")
 

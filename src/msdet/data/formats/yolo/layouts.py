@@ -1,4 +1,4 @@
-"""Where YOLO annotations of a split lie inside a dataset folder."""
+"""Folder layouts: where the images of a YOLO split are in a dataset folder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from msdet.errors import UserError
 
 @dataclass(frozen=True)
 class YoloSplit:
-    """What to read of a split.
+    """Location of a split.
 
     Attributes:
         source: the data.yaml or the folder, for messages.
-        root: folder that file names start from.
-        places: folders of images, or lists of them.
-        names: of the classes, as far as the data.yaml tells.
-        key_points: numbers that follow the box in a line, by the data.yaml.
+        root: folder to which file names are relative.
+        places: image folders, or lists of images.
+        names: class names from the data.yaml; empty if it has none.
+        key_points: number of key point values after the box in a label line, from the data.yaml.
     """
 
     source: Path
@@ -30,7 +30,7 @@ class YoloSplit:
 
 
 def is_yolo(root: Path) -> bool:
-    """Whether a folder holds a data.yaml, or images/ and labels/."""
+    """True if a folder contains a data.yaml, or images/ and labels/."""
     if find_yaml(root) is not None:
         return True
     if (root / "images").is_dir() and (root / "labels").is_dir():
@@ -40,46 +40,46 @@ def is_yolo(root: Path) -> bool:
 
 
 def find_yolo(data_dir: str, split: str, ann_file: str = "", image_dir: str = "") -> YoloSplit:
-    """Finds the images of a split: those the data.yaml names, else `images/train`, `train/images` and the like.
+    """Finds the images of a split: those given in the data.yaml, else `images/train`, `train/images` or similar.
 
     Args:
-        data_dir: holds the data.yaml, or the images and labels.
+        data_dir: contains the data.yaml, or the images and labels.
         split: `train`, `val` or `test`.
         ann_file: another data.yaml, or a list of images; relative to data_dir or absolute.
-        image_dir: folder of images that takes the place of what is named or found.
+        image_dir: image folder that overrides the data.yaml and the search.
 
     Raises:
-        UserError: they are not there.
+        UserError: they are missing.
     """
     root = Path(data_dir)
     is_list = ann_file.lower().endswith(".txt")
     path = root / ann_file if ann_file and not is_list else find_yaml(root)
-    told = read_yaml(path) if path else None
-    source, names = path or root, told.names if told else ()
+    data_yaml = read_yaml(path) if path else None
+    source, names = path or root, data_yaml.names if data_yaml else ()
     places: tuple[Path, ...]
     if is_list:
         places = (root / ann_file,)
     elif image_dir:
         places = (root / image_dir,)
-    elif told and split in told.splits:
-        places = told.splits[split]
+    elif data_yaml and split in data_yaml.splits:
+        places = data_yaml.splits[split]
     else:
-        places = _found(path.parent if path else root, split, source)
+        places = _find_folder(path.parent if path else root, split, source)
     missing = next((place for place in places if not place.exists()), None)
     if missing is not None:
         raise UserError(f"{source}: {missing} (the images of the split {split!r}) does not exist")
     folders = [place if place.is_dir() else source.parent if path else root for place in places]
-    key_points = told.key_points if told else 0
+    key_points = data_yaml.key_points if data_yaml else 0
     return YoloSplit(source, Path(os.path.commonpath(folders)), places, names, key_points)
 
 
-def _found(root: Path, split: str, source: Path) -> tuple[Path, ...]:
+def _find_folder(root: Path, split: str, source: Path) -> tuple[Path, ...]:
     names = SPLIT_NAMES[split]
     tried = [root / "images" / name for name in names] + [root / name / "images" for name in names]
-    # coco128 and its like: one folder for all, in years.
+    # coco128 and similar: images/train2017.
     tried += sorted((root / "images").glob(f"{split}20[0-9][0-9]"))
-    there = [folder for folder in tried if folder.is_dir()]
-    if not there:
-        looked = ", ".join(str(folder.relative_to(root)) for folder in tried)
-        raise UserError(f"{source} names no images of the split {split!r}; looked in {root} for {looked}")
-    return (there[0],)
+    found = [folder for folder in tried if folder.is_dir()]
+    if not found:
+        expected = ", ".join(str(folder.relative_to(root)) for folder in tried)
+        raise UserError(f"{source} has no images of the split {split!r}; looked in {root} for {expected}")
+    return (found[0],)

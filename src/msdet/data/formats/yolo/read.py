@@ -1,4 +1,4 @@
-"""YOLO text annotations: a file an image with a line a box."""
+"""Reads YOLO text annotations: one file per image with one line per box."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from msdet.text import first_few
 
 logger = logging.getLogger(__name__)
 
-# Bytes of a path, and of a name in it, that systems take.
-_LONGEST, _LONGEST_NAME = 4000, 255
-# Text files among labels and images that are none.
+# Bytes of a path and of a file name, limits of common file systems.
+_MAX_PATH, _MAX_NAME = 4000, 255
+# Text files next to labels and images that are not label files.
 _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt", "README.txt",
               "README.dataset.txt", "README.roboflow.txt", "labels.txt", "predefined_classes.txt")  # fmt: skip
 
@@ -29,36 +29,37 @@ _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "n
 def load_yolo(
     source: Path, root: Path, places: Sequence[Path], class_names: Sequence[str] = (), key_points: int = 0
 ) -> RawAnnotations:
-    """What the label files of a split say.
+    """Parses the label files of a split.
 
-    An image without a label file, or with an empty one, is an image without boxes. A line is `class cx cy w h`, the
-    numbers as shares of the image's width and height; a line of more numbers is a polygon, and its box is what
-    encloses it, unless key points follow the box.
+    An image with a missing or empty label file has no boxes. A line is `class cx cy w h`, relative to the width and
+    height of the image. A line with more numbers is a polygon, which is read as its bounding box, unless `key_points`
+    is set.
 
     Args:
-        source: the data.yaml, or the folder, for messages.
-        root: folder that file names start from; a folder above it where a list names images outside of it.
-        places: folders of images (with all below, links included), or lists of their names.
-        class_names: of the label numbers; empty: from a file of `CLASS_FILES` in `root`, beside `images/` and
-            `labels/`, or among the labels; else as many numbers as occur.
-        key_points: numbers that follow each box.
+        source: the data.yaml or the folder, for messages.
+        root: folder to which file names are relative; replaced by a common parent if a list has images outside of it.
+        places: image folders (read recursively, links followed), or lists of images.
+        class_names: in the order of the class numbers; empty: read from one of `CLASS_FILES` in `root`, next to
+            `images/` and `labels/` or among the labels; without such a file the numbers are the names.
+        key_points: number of key point values after each box.
 
     Raises:
-        UserError: a folder or a list cannot be read, there are no images, or not one of them has a label file.
+        UserError: a folder or a list cannot be read, there are no images, or none of them has a label file.
     """
-    near = FileNameResolver()
-    images = [image for place in places for image in _images(place, source, root, near)]
+    resolver = FileNameResolver()
+    images = [image for place in places for image in _images(place, source, root, resolver)]
     if not images:
         raise UserError(f"{source}: no images in {', '.join(map(str, places))}")
     if not any(image.is_file() for image in images):
-        raise UserError(f"{source}: not one of {len(images)} images exists, e.g. {images[0]}")
+        raise UserError(f"{source}: none of {len(images)} images exists, e.g. {images[0]}")
     root, images = _common_root(root, images)
-    reader = _Reader(source, root, key_points, near)
+    reader = _Reader(source, root, key_points, resolver)
     for image in images:
         reader.read(image)
     if not reader.labelled:
         raise UserError(
-            f"{source}: not one of {len(images)} images has a label file, e.g. {images[0]} no {label_file(images[0])}"
+            f"{source}: none of {len(images)} images has a label file, e.g. {label_file(images[0])} for {images[0]} is "
+            "missing"
         )
     if all(place.is_dir() for place in places):
         _warn_of_strays(source, reader.label_files)
@@ -69,60 +70,62 @@ def load_yolo(
         names = [str(number) for number in range(max(numbers, default=-1) + 1)]
         if names:
             logger.warning(
-                "%s: no data.yaml and no classes.txt names the classes: they are called by their numbers, 0 to %d",
+                "%s: neither data.yaml nor classes.txt has class names: using the class numbers 0 to %d as names",
                 *(source, len(names) - 1),
             )
-    return reader.content(names)
+    return reader.annotations_with(names)
 
 
 def _warn_of_strays(source: Path, known: set[Path]) -> None:
-    """Names label files that belong to no image: it is missing, or of a kind that is not read."""
+    """Warns of label files without an image: it is missing, or of an unsupported format."""
     folders = sorted(folder for folder in {path.parent for path in known} if folder.is_dir())
     names = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix.lower() == ".txt"]
     strays = [
         path for path in names if path not in known and path.name not in _NO_LABELS and not is_ignored_name(path.name)
     ]
     if strays:
-        logger.warning("%s: %d label files belong to no image: %s", source, len(strays), first_few(map(str, strays), 3))
+        logger.warning("%s: %d label files have no image: %s", source, len(strays), first_few(map(str, strays), 3))
 
 
 def _common_root(root: Path, images: list[Path]) -> tuple[Path, list[Path]]:
-    """The folder that holds all images, and their paths in it."""
+    """`root`, or its closest parent that contains all images, and the paths of the images in it."""
     if all(image.is_relative_to(root) and ".." not in image.parts for image in images):
         return root, images
-    base, *whole = [Path(os.path.normpath(path.absolute())) for path in (root, *images)]
-    return Path(os.path.commonpath([base, *(image.parent for image in whole)])), whole
+    base, *absolute = [Path(os.path.normpath(path.absolute())) for path in (root, *images)]
+    return Path(os.path.commonpath([base, *(image.parent for image in absolute)])), absolute
 
 
 def _name_folders(source: Path, root: Path, images: Sequence[Path]) -> Iterator[Path]:
-    """Where the names of the classes may stand, the likeliest first."""
+    """Folders that may contain the class names, the most likely first."""
     base = source if source.is_dir() else source.parent
     yield base
     yield root
     for folder in dict.fromkeys(label_file(image).parent for image in images):
         yield folder
-        # labels/train/classes.txt, labels/classes.txt, and beside labels/.
+        # labels/train/classes.txt, labels/classes.txt, and next to labels/.
         yield from (parent for parent in list(folder.parents)[:2] if parent.is_relative_to(base))
     yield root.parent
 
 
 class _Reader:
-    def __init__(self, source: Path, root: Path, key_points: int, near: FileNameResolver) -> None:
-        self.source, self.root, self.key_points, self.near = source, root, key_points, near
+    """Collects images and boxes from label files; `category_id` of a box is its class number at first."""
+
+    def __init__(self, source: Path, root: Path, key_points: int, resolver: FileNameResolver) -> None:
+        self.source, self.root, self.key_points, self.resolver = source, root, key_points, resolver
         self.images: list[ImageEntry] = []
         self.annotations: list[BoxEntry] = []
         self.places: list[str] = []
         self.problems: list[ParseProblem] = []
         self.labelled = 0
         self.label_files: set[Path] = set()
-        # Lengths of the polygons, as long as each could be a box with key points.
-        self.lengths: set[int] | None = set()
-        self.first_long = ""
+        # Lengths of the polygon lines; None as soon as one cannot be a box with key points.
+        self.polygon_lengths: set[int] | None = set()
+        self.first_polygon = ""
 
     def read(self, path: Path) -> None:
-        """One image and its label file."""
+        """Adds an image and the boxes of its label file."""
         name = path.relative_to(self.root).as_posix()
-        labels = self.near.resolve(label_file(path))
+        labels = self.resolver.resolve(label_file(path))
         self.label_files.add(labels)
         entry = ImageEntry(name, name)
         self.images.append(entry)
@@ -135,9 +138,9 @@ class _Reader:
         try:
             entry.width, entry.height = read_image_size(path, labels)
         except UserError as error:
-            # A missing image is told with all others that are missing.
+            # Missing images are reported together later.
             if path.is_file():
-                self.problems.append(ParseProblem("broken image", "", str(error)))
+                self.problems.append(ParseProblem("corrupt image", "", str(error)))
             entry.width = entry.height = 1
         for number, line in rows:
             self._read_line(entry, line, f"{labels}:{number}")
@@ -146,38 +149,38 @@ class _Reader:
         try:
             label, box = parse_line(line, self.key_points)
         except ValueError as error:
-            self.problems.append(ParseProblem("broken annotation", place, str(error)))
+            self.problems.append(ParseProblem("malformed annotation", place, str(error)))
             return
         self._note_length(line, place)
         cx, cy, width, height = box
         w, h = image.width, image.height
         bbox = [(cx - width / 2) * w, (cy - height / 2) * h, width * w, height * h]
-        text = f"{line.strip()[:80]} (class, centre, size as shares of {w}x{h})"
+        text = f"{line.strip()[:80]} (class, centre, size relative to {w}x{h})"
         number = len(self.annotations) + 1
         self.annotations.append(BoxEntry(number, image.id, label, bbox, text=text))
         self.places.append(place)
 
     def _note_length(self, line: str, place: str) -> None:
         numbers = [float(word) for word in line.split()[1:]]
-        if len(numbers) == 4 or self.key_points or self.lengths is None:
+        if len(numbers) == 4 or self.key_points or self.polygon_lengths is None:
             return
-        self.first_long = self.first_long or place
-        self.lengths.add(len(numbers))
-        # Each object of a data set has as many key points; polygons differ.
-        if len(self.lengths) > 1 or not _may_hold_key_points(numbers):
-            self.lengths = None
+        self.first_polygon = self.first_polygon or place
+        self.polygon_lengths.add(len(numbers))
+        # All objects of a dataset have the same number of key points; polygons differ in length.
+        if len(self.polygon_lengths) > 1 or not _may_be_key_points(numbers):
+            self.polygon_lengths = None
 
     def warn_of_key_points(self) -> None:
-        """Says that lines were taken for polygons where all of them could as well be boxes with key points."""
-        if self.lengths:
+        """Warns if all lines that were read as polygons could be boxes with key points."""
+        if self.polygon_lengths:
             logger.warning(
                 "%s: all lines of %d numbers, such as %s, are read as polygons, but could be boxes with key points: if "
                 "they are, add kpt_shape: [points, 2 or 3] to data.yaml",
-                *(self.source, 1 + next(iter(self.lengths)), self.first_long),
+                *(self.source, 1 + next(iter(self.polygon_lengths)), self.first_polygon),
             )
 
-    def content(self, names: list[str]) -> RawAnnotations:
-        """All that was read; a label beyond the names is a problem."""
+    def annotations_with(self, names: list[str]) -> RawAnnotations:
+        """The collected annotations with these classes; a class number without a name is a problem."""
         categories = number_categories(names)
         kept = []
         for position, entry in enumerate(self.annotations):
@@ -185,7 +188,7 @@ class _Reader:
                 entry.category_id = categories[entry.category_id].id
                 kept.append(position)
                 continue
-            what = f"the class {entry.category_id} is none of the {len(names)}, numbered from 0"
+            what = f"the class {entry.category_id} is not one of the {len(names)} classes, numbered from 0"
             self.problems.append(ParseProblem("unknown class", self.places[position], what))
         annotations = [self.annotations[position] for position in kept]
         places = [self.places[position] for position in kept]
@@ -195,14 +198,14 @@ class _Reader:
 
 
 def parse_line(line: str, key_points: int = 0) -> tuple[int, tuple[float, float, float, float]]:
-    """Class number, and centre and size as shares of the image, of a label line.
+    """Class number, and (cx, cy, w, h) relative to the image, of a label line.
 
     Args:
         line: `class cx cy w h`, or a class and the points of a polygon.
-        key_points: numbers that may follow the box; 0: a longer line is a polygon.
+        key_points: number of key point values that may follow the box; 0: a longer line is a polygon.
 
     Raises:
-        ValueError: the line is no such line, or its numbers look like pixels.
+        ValueError: the line is malformed, or its numbers are in pixels.
     """
     words = line.split()
     try:
@@ -210,22 +213,22 @@ def parse_line(line: str, key_points: int = 0) -> tuple[int, tuple[float, float,
         if float(words[0]) != label or not 0 <= label < 2**31:
             raise ValueError
     except (ValueError, OverflowError):
-        raise ValueError(f"{words[0][:80]!r} is no class number; a line is: class cx cy w h") from None
+        raise ValueError(f"{words[0][:80]!r} is not a class number; expected class cx cy w h") from None
     try:
         numbers = [float(word) for word in words[1:]]
     except ValueError:
-        raise ValueError(f"{line.strip()[:80]!r} holds what is no number; a line is: class cx cy w h") from None
+        raise ValueError(f"{line.strip()[:80]!r} has a value that is not a number; expected class cx cy w h") from None
     if key_points and len(numbers) not in (4, 4 + key_points):
         raise ValueError(
-            f"the line has {len(words)} values; class cx cy w h are five, and kpt_shape says {key_points} more"
+            f"the line has {len(words)} values, expected five (class cx cy w h) and {key_points} more from kpt_shape"
         )
     if not key_points and len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
         hint = "; key points are read where data.yaml has kpt_shape" if len(numbers) > 6 else ""
-        raise ValueError(f"the line has {len(words)} values; class cx cy w h are five{hint}")
+        raise ValueError(f"the line has {len(words)} values, expected five: class cx cy w h{hint}")
     if key_points:
         numbers = numbers[:4]
     if any(math.isfinite(number) and abs(number) > 2 for number in numbers):
-        raise ValueError(f"{line.strip()[:80]!r} is in pixels; shares of the image's width and height are due (0 to 1)")
+        raise ValueError(f"{line.strip()[:80]!r} is in pixels; expected values relative to the image size (0 to 1)")
     if len(numbers) == 4:
         centre_x, centre_y, width, height = numbers
         return label, (centre_x, centre_y, width, height)
@@ -234,8 +237,8 @@ def parse_line(line: str, key_points: int = 0) -> tuple[int, tuple[float, float,
     return label, ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
 
 
-def _may_hold_key_points(numbers: Sequence[float]) -> bool:
-    """Whether a line's numbers could be a box and points in it, of two numbers or of three (with visibility)."""
+def _may_be_key_points(numbers: Sequence[float]) -> bool:
+    """True if a line's numbers could be a box and points inside it, as (x, y) or (x, y, visibility)."""
     (cx, cy, width, height), rest = numbers[:4], numbers[4:]
     if width <= 0 or height <= 0 or max(abs(cx - 0.5) + width / 2, abs(cy - 0.5) + height / 2) > 0.501:
         return False
@@ -249,8 +252,8 @@ def _may_hold_key_points(numbers: Sequence[float]) -> bool:
 
 
 def label_file(image: Path) -> Path:
-    """Where the labels of an image are: the last folder `images` of its path becomes `labels`; without such a folder
-    they are beside it."""
+    """The label file of an image: the last folder `images` in its path is replaced by `labels`; without such a folder
+    it is next to the image."""
     parts = list(image.parts)
     for position in range(len(parts) - 2, -1, -1):
         if parts[position].lower() == "images":
@@ -263,23 +266,23 @@ def label_file(image: Path) -> Path:
 
 def _is_too_long(name: str) -> bool:
     data = os.fsencode(name)
-    return len(data) > _LONGEST or max(map(len, data.split(b"/"))) > _LONGEST_NAME
+    return len(data) > _MAX_PATH or max(map(len, data.split(b"/"))) > _MAX_NAME
 
 
-def _images(place: Path, source: Path, root: Path, near: FileNameResolver) -> Iterator[Path]:
-    """Images of a folder and all folders in it, sorted; or of a list."""
+def _images(place: Path, source: Path, root: Path, resolver: FileNameResolver) -> Iterator[Path]:
+    """Images of a folder and its subfolders, sorted, or of a list."""
     if place.is_dir():
         yield from walk_images(place)
     elif place.suffix == ".txt" and place.is_file():
-        # Lists count from their own folder, from the data set's, or from one called data (darknet).
+        # Paths in lists are relative to the list, to the dataset, or to a folder `data` (darknet).
         bases = dict.fromkeys((place.parent, root, source if source.is_dir() else source.parent))
         for number, line in enumerate(read_lines(place, with_file_names=True), 1):
             name = line.strip().replace("\\", "/")
             if name and name.rpartition("/")[2] in ("", ".", "..") or _is_too_long(name) or "\0" in name:
-                raise UserError(f"{place}:{number}: {name[:80]!r} is no path of an image")
+                raise UserError(f"{place}:{number}: {name[:80]!r} is not the path of an image")
             if name:
                 inner = name.partition("/")[2] if name.startswith("data/") else ""
                 tried = [Path(os.path.normpath(base / end)) for end in (name, inner) if end for base in bases]
-                yield next((found for path in tried if (found := near.resolve(path)).is_file()), tried[0])
+                yield next((found for path in tried if (found := resolver.resolve(path)).is_file()), tried[0])
     else:
-        raise UserError(f"{source}: {place} is neither a folder of images nor a list of their names")
+        raise UserError(f"{source}: {place} is neither an image folder nor a list of images")
