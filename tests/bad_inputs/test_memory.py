@@ -41,13 +41,13 @@ def merged(levels, width=9):
 
 DEEP, ALIAS = nested(40)
 YOLO = {
-    "a class number": (f"{HUGE} 0.5 0.5 0.2 0.2", "", "the class 900000000 is none of the 1"),
-    "a class number of many digits": ("9" * 4000 + " 0.5 0.5 0.2 0.2", "", "99999' is no class number"),
+    "a class number": (f"{HUGE} 0.5 0.5 0.2 0.2", "", "the class 900000000 is not one of the 1 classes"),
+    "a class number of many digits": ("9" * 4000 + " 0.5 0.5 0.2 0.2", "", "99999' is not a class number"),
     "a number of classes": (BOX, YAML + f"nc: {HUGE}\n", "nc is '900000000'"),
     "a number of classes of many digits": (BOX, YAML + f"nc: {'9' * 5000}\n", "nc is '999"),
     "a path of aliases": (BOX, DEEP + f"path: {ALIAS}\n" + YAML, "path is a list"),
     "a split of aliases": (BOX, DEEP + f"train: {ALIAS}\nnames: [a]\n", "train is a list"),
-    "names of aliases": (BOX, DEEP + YAML + f"names: {ALIAS}\n", "names is no list of class names"),
+    "names of aliases": (BOX, DEEP + YAML + f"names: {ALIAS}\n", "names is not a list of class names"),
     "a number of aliases": (BOX, DEEP + YAML + f"nc: {ALIAS}\n", "nc is a list"),
     "key points of aliases": (BOX, DEEP + YAML + f"names: [a]\nkpt_shape: {ALIAS}\n", "kpt_shape is a list"),
     "key points without end": (
@@ -56,7 +56,7 @@ YOLO = {
         "kpt_shape is ['900000000', '3']"[:13],
     ),
     "merges": (BOX, merged(40) + YAML + "names: [a]\n", "read"),
-    "an alias of itself": (BOX, "a: &a [*a]\npath: *a\n" + YAML, "data.yaml:1: no YAML"),
+    "an alias of itself": (BOX, "a: &a [*a]\npath: *a\n" + YAML, "data.yaml:1: not valid YAML"),
 }
 
 
@@ -81,16 +81,16 @@ def test_lists_of_boxes(tmp_path, number):
     write_image(tmp_path / "a.jpg", 32, 32)
     (tmp_path / "train.txt").write_text(f"a.jpg 1,2,11,12,{number}\n")
     said = limited(READ, tmp_path, "train.txt")
-    assert "not a whole number up to 10000" in said and len(said) < 9000
+    assert "not an integer up to 10000" in said and len(said) < 9000
 
 
 COCO = {
     "an area": ({"area": 10**39}, {}, "read"),
     "an area without end": ({"area": float("inf")}, {}, "read"),
-    "a category id": ({"category_id": 2**31}, {"id": 2**31}, "ids lie below 2147483648"),
-    "a category id of many digits": ({"category_id": 10**4000}, {"id": 10**4000}, "ids lie below 2147483648"),
+    "a category id": ({"category_id": 2**31}, {"id": 2**31}, "ids must be below 2147483648"),
+    "a category id of many digits": ({"category_id": 10**4000}, {"id": 10**4000}, "ids must be below 2147483648"),
     "the largest category id": ({"category_id": 2**31 - 1}, {"id": 2**31 - 1}, "read"),
-    "a negative category id": ({"category_id": -(2**40)}, {"id": -(2**40)}, "ids lie below 2147483648"),
+    "a negative category id": ({"category_id": -(2**40)}, {"id": -(2**40)}, "ids must be below 2147483648"),
 }
 
 

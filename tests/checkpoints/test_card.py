@@ -51,7 +51,7 @@ def test_dense_matches_the_classes_of_weights_and_data_by_their_names(tmp_path):
 
 def test_ids_from_zero_name_the_way(tmp_path):
     options = ReadOptions(label_map="coco_id_minus_1", num_classes=4, check_images=False)
-    with pytest.raises(UserError, match="'dog' has id 0: .* --label_map dense takes any, .* by their names"):
+    with pytest.raises(UserError, match="'dog' has id 0: .* --label_map dense accepts any id .* by name"):
         build_dataset(content(tmp_path, {"dog": 0, "cat": 1}), options)
 
 

@@ -41,7 +41,7 @@ def test_training_takes_the_next_image_and_says_so(broken, caplog, workers):
         np.testing.assert_array_equal(first[2][position], first[2][3])
     assert (second[3][:, 0] == 0).all()
     assert "epoch 3 went without 2 images: " in caplog.text
-    assert "1.jpg is no image that can be decoded" in caplog.text
+    assert "1.jpg is not a supported image" in caplog.text
     assert "2.jpg is missing" in caplog.text
 
 
@@ -56,7 +56,7 @@ def test_evaluation_sees_a_grey_picture_without_boxes(broken, caplog):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_by_default_it_is_an_error(broken, training):
-    with pytest.raises(UserError, match=r"1.jpg is no image that can be decoded \(annotated in .*train.json\)"):
+    with pytest.raises(UserError, match=r"1.jpg is not a supported image \(annotated in .*train.json\)"):
         batches(broken, training, on_bad_image="error")
 
 

@@ -72,7 +72,7 @@ def test_a_folder_of_the_old_zoo_is_refused_by_name(tmp_path, capsys, data, kind
     before = sorted(folder.iterdir())
     assert run(command, *FLAGS, *[flag.format(tmp=tmp_path) for flag in flags]) == 1
     error = capsys.readouterr().err
-    assert f"error: {folder} holds MindRecord files {message}" in error
+    assert f"error: {folder} contains MindRecord files {message}" in error
     assert "with --mindrecord_dir a folder without these files" in error
     assert sorted(folder.iterdir()) == before
 

@@ -46,7 +46,7 @@ def test_voc(tmp_path, wanted, caplog):
     check(dataset, "voc")
     assert dataset.samples[0].image_id == "a"
     assert dataset.samples[0].difficult.tolist() == [False, True]
-    assert ("annotations in the format 'voc'" in caplog.text) == (wanted == "auto")
+    assert ("detected the annotation format 'voc'" in caplog.text) == (wanted == "auto")
 
 
 @pytest.mark.parametrize("wanted", ["auto", "txt", "other"])
@@ -107,7 +107,7 @@ def test_voc_export_beside_the_images(tmp_path):
     for name, (size, boxes) in formats.IMAGES.items():
         (tmp_path / "train" / f"{name}.xml").write_text(formats.voc_xml(name, size, boxes))
     check(read(tmp_path), "voc")
-    assert "holds no split 'val' with VOC annotations" in message(tmp_path, "val")
+    assert "contains no split 'val' with VOC annotations" in message(tmp_path, "val")
 
 
 def test_voc_lists_of_one_class_and_the_first_pixel(tmp_path):
@@ -130,15 +130,15 @@ def test_formats_are_told_apart(tmp_path):
     assert detect_format(SourceOptions("", "x.json"), "train").name == "coco"
     assert detect_format(SourceOptions("", "x.yaml"), "train").name == "yolo"
     (tmp_path / "data.yaml").write_text("train: images\nnames: [a]\n")
-    assert "annotations in 2 formats: voc, yolo; set dataset" in message(tmp_path)
+    assert "annotations in 2 formats: voc, yolo; choose one with --dataset" in message(tmp_path)
 
 
 def test_nothing_is_found(tmp_path):
     (tmp_path / "pictures").mkdir()
-    assert "holds the folders pictures. Looked for: COCO" in message(tmp_path)
+    assert "contains the folders pictures. Looked for: COCO" in message(tmp_path)
     (tmp_path / "train" / "cat").mkdir(parents=True)
     assert "(one folder per class in train/ is for classifiers)" in message(tmp_path)
-    assert "is no folder" in message(tmp_path / "absent")
+    assert "is not a folder" in message(tmp_path / "absent")
     with pytest.raises(UsageError, match="data_dir is empty"):
         load_annotations(SourceOptions(), "train")
 
@@ -149,7 +149,7 @@ def test_nothing_is_found(tmp_path):
         ("Annotations/a.xml", "<xmin>2</xmin>", "<xmin>x</xmin>", "a.xml:3: <xmin> is 'x', not a number"),
         ("Annotations/a.xml", "<xmin>2</xmin>", "", "a.xml:3: <bndbox> has no <xmin>"),
         ("Annotations/a.xml", "<name>cat</name>", "", "a.xml:3: an object has no <name>"),
-        ("Annotations/a.xml", "</annotation>", "", "a.xml: it is no XML: no element found at line 6 column 1"),
+        ("Annotations/a.xml", "</annotation>", "", "a.xml: it is not XML: no element found at line 6 column 1"),
         ("Annotations/a.xml", "annotation>", "note>", "its root is <note>, not <annotation>"),
         (
             "Annotations/a.xml",
@@ -160,7 +160,7 @@ def test_nothing_is_found(tmp_path):
         ("Annotations/a.xml", "<xmin>2</xmin>", "<xmin>70</xmin>", "a.xml:3: image 'a' (JPEGImages/a.jpg): the box"),
         ("Annotations/a.xml", "<xmin>2</xmin>", "<xmin>nan</xmin>", "is not four finite numbers"),
         ("ImageSets/Main/train.txt", "a\n", "e\n", "e.xml, which"),
-        ("ImageSets/Main/train.txt", "a\n", "../e\n", "train.txt:1: '../e' is no name of an image"),
+        ("ImageSets/Main/train.txt", "a\n", "../e\n", "train.txt:1: '../e' is not an image name"),
         ("ImageSets/Main/train.txt", "a\nb\nc_d\n", "\n", "lists no images"),
     ],
 )
@@ -174,13 +174,13 @@ def test_broken_voc(tmp_path, file, old, new, text):
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ("1,2,11,22,0", "1,2,11,0", "train.txt:1: the box '1,2,11,0' has 4 values; x1,y1,x2,y2,class are five"),
-        ("1,2,11,22,0", "1,b,11,22,0", "train.txt:1: the box '1,b,11,22,0' has a value that is no number"),
-        ("1,2,11,22,0", "1,2,11,22,cat", "the class of the box '1,2,11,22,cat' is 'cat', not a whole number"),
-        ("1,2,11,22,0", "1,2,11,22,2", "is none of the 2, numbered 0 to 1; if the numbers count from 1"),
+        ("1,2,11,22,0", "1,2,11,0", "train.txt:1: the box '1,2,11,0' has 4 values, expected five: x1,y1,x2,y2,class"),
+        ("1,2,11,22,0", "1,b,11,22,0", "train.txt:1: the box '1,b,11,22,0' has a value that is not a number"),
+        ("1,2,11,22,0", "1,2,11,22,cat", "the class of the box '1,2,11,22,cat' is 'cat', not an integer"),
+        ("1,2,11,22,0", "1,2,11,22,2", "is not one of the 2 classes, numbered 0 to 1; if class numbers start at 1"),
         ("1,2,11,22,0", "11,2,1,22,0", "train.txt:1: image 'images/a.jpg' (images/a.jpg): the box 11,2,1,22,0"),
         ("1,2,11,22,0", "1,2,11,nan,0", "is not four finite numbers"),
-        ("images/a.jpg", "../a.jpg", "leads out of the image folder"),
+        ("images/a.jpg", "../a.jpg", "points outside the image folder"),
         ("images/a.jpg", "images/b.jpg", "the image id 'images/b.jpg' occurs 2 times"),
         ("images/a.jpg", "", "train.txt:1: the line has no path"),
         ("images/a.jpg", "images/e.jpg", "1 of 3 images named in"),
@@ -195,11 +195,11 @@ def test_broken_txt(tmp_path, old, new, text):
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("0 0.5 0.5 0.1", "a.txt:1: the line has 4 values; class cx cy w h are five"),
-        ("cat 0.5 0.5 0.1 0.1", "a.txt:1: 'cat' is no class number"),
-        ("0 0.5 x 0.1 0.1", "holds what is no number"),
-        ("0 32 24 10 10", "is in pixels; shares of the image's width and height are due"),
-        ("2 0.5 0.5 0.1 0.1", "a.txt:1: the class 2 is none of the 2, numbered from 0"),
+        ("0 0.5 0.5 0.1", "a.txt:1: the line has 4 values, expected five: class cx cy w h"),
+        ("cat 0.5 0.5 0.1 0.1", "a.txt:1: 'cat' is not a class number"),
+        ("0 0.5 x 0.1 0.1", "has a value that is not a number"),
+        ("0 32 24 10 10", "is in pixels; expected values relative to the image size"),
+        ("2 0.5 0.5 0.1 0.1", "a.txt:1: the class 2 is not one of the 2 classes, numbered from 0"),
         ("0 0.95 0.5 0.4 0.1", "sticks out of its image of 64x48 by 9.6 px"),
         ("0 0.5 0.5 0 0.1", "has no area"),
         ("0 nan 0.5 0.1 0.1", "is not four finite numbers"),
@@ -215,11 +215,11 @@ def test_broken_yolo(tmp_path, line, text):
     ("content", "text"),
     [
         ("train: [", "data.yaml:"),
-        ("- a", "is no data.yaml"),
+        ("- a", "is not a data.yaml"),
         ("train: nowhere\nnames: [a, b]", "nowhere (the images of the split 'train') does not exist"),
         ("train: images/train\nnc: 3\nnames: [a, b]", "nc is 3, but names has 2 classes"),
         ("train: images/train\nnames: {1: a, 2: b}", "names has the numbers 1, 2, not 0 to 1"),
-        ("train: images/train\nnames: 3", "names is no list of class names"),
+        ("train: images/train\nnames: 3", "names is not a list of class names"),
         ("train: labels/train\nnames: [a, b]", "no images in"),
     ],
 )
@@ -233,7 +233,7 @@ def test_yolo_without_any_labels(tmp_path):
     root = formats.write_yolo(tmp_path)
     for path in (root / "labels" / "train").iterdir():
         path.unlink()
-    assert "not one of 3 images has a label file, e.g." in message(root)
+    assert "none of 3 images has a label file, e.g." in message(root)
 
 
 def test_a_fault_is_named_by_its_line_where_images_before_it_are_skipped(tmp_path):
@@ -250,4 +250,4 @@ def test_a_fault_is_named_by_its_line_where_images_before_it_are_skipped(tmp_pat
 def test_a_line_that_is_no_path_of_an_image(tmp_path, line):
     root = formats.write_yolo(tmp_path, yaml="train: list.txt\n")
     (root / "list.txt").write_text(f"images/train/a.jpg\n{line}\n")
-    assert "list.txt:2: " in message(root) and "is no path of an image" in message(root)
+    assert "list.txt:2: " in message(root) and "is not the path of an image" in message(root)

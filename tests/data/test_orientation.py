@@ -66,7 +66,7 @@ def test_an_annotated_size_that_contradicts_keeps_the_stored_pixels(tmp_path, su
         assert str(path) in notes[0].text
         assert f"orientation {orientation}" in notes[0].text
         np.testing.assert_array_equal(image, decode_image(path))
-    with pytest.raises(UserError, match="its annotation says 120x80"):
+    with pytest.raises(UserError, match="its annotation has 120x80"):
         decode_image(path, size=(120, 80))
 
 

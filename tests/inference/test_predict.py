@@ -113,7 +113,7 @@ def test_a_picture_that_no_decoder_reads_is_named(runner, pictures, tmp_path, ca
     Image.new("RGB", (8, 8)).save(pictures / "d.gif")
     code, records = run("w.ckpt", pictures, tmp_path / "out")
     assert code == 1 and len(records) == 3
-    assert "d.gif is a GIF, which OpenCV's packages do not decode" in capsys.readouterr().out
+    assert "d.gif is a GIF, which OpenCV's packages cannot decode" in capsys.readouterr().out
 
 
 def test_records_and_pictures(runner, pictures, tmp_path):
@@ -302,7 +302,7 @@ def test_what_a_folder_holds_besides_is_named(runner, pictures, tmp_path, capsys
     assert (code, len(records)) == (0, 3)
     said = capsys.readouterr().out
     assert "phone.bin, x.HEIC, y.avif (convert these images to JPEG or PNG)" in said
-    assert "inner/ (sub-folders are not looked into" in said
+    assert "inner/ (subfolders are not searched" in said
     assert "without_suffix (these are images" in said
     assert not any(name in said for name in (*litter, "__MACOSX", "labels.txt"))
     code, records = run("w.ckpt", pictures / "*", tmp_path / "again")
@@ -348,7 +348,7 @@ def test_a_video_without_frames_is_said_to_have_none(runner, tmp_path, capsys, m
     (tmp_path / "v.avi").write_bytes(b"RIFF....AVI ")
     code, records = run("w.ckpt", tmp_path / "v.avi", tmp_path / "out")
     assert (code, records) == (1, [])
-    assert "v.avi: the video has no frame that can be read" in capsys.readouterr().out
+    assert "v.avi: the video has no readable frame" in capsys.readouterr().out
 
 
 def test_frames_above_the_limit_are_refused_before_the_first(runner, video, tmp_path, capsys):
@@ -360,8 +360,8 @@ def test_frames_above_the_limit_are_refused_before_the_first(runner, video, tmp_
     ("make", "message"),
     [
         (lambda p: p / "absent", "does not exist"),
-        (lambda p: p / "*.gif", "matches no picture"),
-        (lambda p: "97", "no camera answers"),
+        (lambda p: p / "*.gif", "matches no image"),
+        (lambda p: "97", "there is no camera with this number"),
     ],
 )
 def test_sources_that_are_none(runner, tmp_path, capfd, make, message):
@@ -372,10 +372,10 @@ def test_sources_that_are_none(runner, tmp_path, capfd, make, message):
 
 
 def test_an_empty_folder_and_a_video_that_is_none(tmp_path):
-    with pytest.raises(UsageError, match="holds no picture"):
+    with pytest.raises(UsageError, match="contains no image"):
         open_source(str(tmp_path), 10**6)
     (tmp_path / "x.mp4").write_bytes(b"no video")
-    with pytest.raises(UserError, match=r"x\.mp4: is no video"):
+    with pytest.raises(UserError, match=r"x\.mp4: not a video"):
         open_source(str(tmp_path / "x.mp4"), 10**6)
 
 

@@ -92,7 +92,7 @@ def test_a_named_file_that_is_no_font(tmp_path, content):
     path = tmp_path / "x.ttf"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"--font .*x\.ttf is no font file that can be read"):
+    with pytest.raises(UserError, match=r"--font .*x\.ttf is not a readable font file"):
         set_font(str(path))
 
 

@@ -152,7 +152,7 @@ def test_warm_up_says_what_it_did(caplog):
         warm_up.cache_clear()
         assert warm_up() > 0
         warm_up()
-    assert caplog.text.count("post-processing is compiled") == 1
+    assert caplog.text.count("compiled the post-processing") == 1
 
 
 KEYS = {

@@ -194,9 +194,9 @@ def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
     formats.write_voc(tmp_path / "voc")
     detectors = ["--config", CONFIG, "--class_names=", "--num_classes=0", f"--data_dir={tmp_path}/voc"]
     assert create_data.main([*detectors, f"--mindrecord_dir={tmp_path}/c", "--splits=train"]) == 0
-    with pytest.raises(UserError, match="holds the boxes of a detector, not one class for each picture"):
+    with pytest.raises(UserError, match="contains a detection dataset, not one class per image"):
         opened(f"--data_dir={tmp_path}/c")
-    with pytest.raises(UserError, match="are not the classes that are asked for"):
+    with pytest.raises(UserError, match="differ from the configured classes"):
         opened(f"--data_dir={tmp_path}/a", "--class_names=cat,cow,pig")
 
 

@@ -15,7 +15,7 @@ from msdet.data.build_dataset import build_dataset
 from msdet.data.categories import UNUSED_CLASS
 from msdet.data.formats.format import SourceOptions
 from msdet.data.formats.imagefolder import ImageFolder, check_same_classes, class_folders, read_image_folder
-from msdet.data.formats.mindrecord.format import NO_RECORDS
+from msdet.data.formats.mindrecord.format import CREATE_HINT
 from msdet.data.formats.mindrecord.image_folder import read_image_folder_records, to_detection_dataset
 from msdet.data.formats.mindrecord.read import fingerprint as annotations_fingerprint
 from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, read_info, refuse_foreign_mindrecord
@@ -226,7 +226,7 @@ def _folder_or_records(cfg: Config, split: str) -> ImageFolder:
                 write_mindrecord(to_detection_dataset(files), folder, split)
     if not (cfg.mindrecord_dir or cfg.data_dir) or not has_split(folder, split):
         if cfg.dataset.lower() == "mindrecord":
-            raise UserError(f"{folder} holds no MindRecord files of the split {split!r}: {NO_RECORDS}")
+            raise UserError(f"{folder} holds no MindRecord files of the split {split!r}: {CREATE_HINT}")
         return read_image_folder(_split_folder(cfg, split), cfg.class_names)
     records = read_image_folder_records(folder / split, split, cfg.class_names)
     source = Path(cfg.data_dir) / (getattr(cfg, f"{split}_image_dir") or split)

@@ -39,7 +39,7 @@ def with_hole(data, start, end, fill=b"\0"):
 @pytest.mark.parametrize("hole", [(0.3, 0.6), (0.4, 0.42), (0.5, 0.9), (0.9, 0.95), (0.15, 0.98)])
 def test_a_jpeg_with_a_hole_of_zeros_is_damaged(tmp_path, hole):
     (tmp_path / "a.jpg").write_bytes(with_hole(jpeg(), *hole))
-    with pytest.raises(UserError, match=r"a\.jpg is damaged: a part of its pixels is lost"):
+    with pytest.raises(UserError, match=r"a\.jpg is damaged: a part of its data is lost"):
         decode_image(tmp_path / "a.jpg")
 
 
@@ -91,7 +91,7 @@ def deep(low, high):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     ("low", "high", "tone"),
-    [(16, 4080, "nearly black"), (0, 1023, "nearly black"), (21000, 23000, "nearly one tone"), (0, 65535, "")],
+    [(16, 4080, "nearly black"), (0, 1023, "nearly black"), (21000, 23000, "nearly uniform"), (0, 65535, "")],
 )
 def test_values_that_use_little_of_sixteen_bits_are_named(tmp_path, suffix, channels, low, high, tone):
     pixels = deep(low, high) if channels == 1 else np.dstack([deep(low, high)] * 3)
@@ -102,7 +102,7 @@ def test_values_that_use_little_of_sixteen_bits_are_named(tmp_path, suffix, chan
         assert not notes
         return
     (note,) = notes
-    assert f"a.{suffix} has 16 bits a channel, but its values run from {low} to {high}" in note.text
+    assert f"a.{suffix} has 16 bits per channel, but its values range from {low} to {high}" in note.text
     assert tone in note.text
 
 

@@ -89,7 +89,7 @@ def test_gif_and_palette(tmp_path):
 
 def test_another_size_than_annotated_is_an_error(tmp_path):
     path = save(tmp_path / "a.jpg", picture())
-    with pytest.raises(UserError, match="60x40 pixels, its annotation says 120x80"):
+    with pytest.raises(UserError, match="60x40 pixels, its annotation has 120x80"):
         decode_image(path, size=(120, 80))
     assert decode_image(path, size=(0, 0)).shape == (40, 60, 3)
 
@@ -143,7 +143,7 @@ def test_a_header_that_is_cut_off_is_no_image(tmp_path, start):
 
 def test_bad_files_are_named_with_their_annotations(tmp_path):
     ann_file = tmp_path / "train.json"
-    cases = {"empty.jpg": (b"", "is empty"), "text.jpg": (b"hello" * 99, "is no image")}
+    cases = {"empty.jpg": (b"", "is empty"), "text.jpg": (b"hello" * 99, "is not a supported image")}
     for name, (content, expected) in cases.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError) as caught:

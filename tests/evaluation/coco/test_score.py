@@ -235,11 +235,11 @@ ANNOTATION = SMALL["annotations"][0]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ([], "no COCO annotation file"),
+        ([], "not a COCO annotation file"),
         ({"annotations": None}, "the key 'annotations' is missing"),
         ({"categories": [{"name": "cat"}]}, "category 0 needs an integer 'id'"),
-        ({"images": ["a.jpg"]}, "no COCO annotation file"),
-        ({"annotations": [ANNOTATION, 5]}, "no COCO annotation file"),
+        ({"images": ["a.jpg"]}, "not a COCO annotation file"),
+        ({"annotations": [ANNOTATION, 5]}, "not a COCO annotation file"),
         ({"annotations": [{"bbox": [1, 2, 3, 4]}]}, "the key 'id' and 'image_id' and 'category_id' is missing"),
         ({"annotations": [dict(ANNOTATION, image_id=70)]}, "annotation 0: no image has the id 70"),
         ({"annotations": [dict(ANNOTATION, category_id=70)]}, "no category has the id 70"),

@@ -143,7 +143,7 @@ def test_a_folder_without_pictures(checkpoint, tmp_path, capsys, monkeypatch):
     (tmp_path / "empty").mkdir()
     flags = ("--file_format", "ONNX", "--quantize", "ptq", "--calibration", tmp_path / "empty")
     assert export(checkpoint, tmp_path / "n", *flags) == 2
-    assert "holds no picture" in capsys.readouterr().err
+    assert "contains no image" in capsys.readouterr().err
 
 
 def conv_bn_model(rng):

@@ -248,8 +248,8 @@ def damaged_picture(data):
 @pytest.mark.parametrize(
     ("damage", "fragments"),
     [
-        (no_class, ["train holds no class", "a folder a class"]),
-        (empty_class, ["class 'emu' has no picture", "train/emu"]),
+        (no_class, ["train contains no class", "one folder per class"]),
+        (empty_class, ["class 'emu' has no images", "train/emu"]),
         (differing_classes, ["val", "1 only in", "emu", "cow"]),
         (damaged_picture, ["bee/img 1.png", "truncated"]),
     ],

@@ -56,7 +56,13 @@ class _Inspector:
         entries = self._boxes(images, kept, rows, sizes)
         # The ids are new and the faults gone: there is no line left to be named.
         return replace(
-            self.content, images=images, annotations=entries, categories=categories, places=None, raw=b"", problems=[]
+            self.content,
+            images=images,
+            annotations=entries,
+            categories=categories,
+            places=None,
+            json_bytes=b"",
+            problems=[],
         )
 
     def _categories(self) -> tuple[list[Category], dict[int, int]]:

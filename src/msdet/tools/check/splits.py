@@ -66,7 +66,7 @@ def check_split(cfg: Config, split: str, decode: bool = True) -> Checked:
     if content.store is None:
         for old, new in resolve_file_names(content).items():
             report.add("file name differs", "warning", f"{old} is there as {new}, which is read", new, "written so")
-    masks = content.raw.count(b'"segmentation"')
+    masks = content.json_bytes.count(b'"segmentation"')
     if masks:
         text = f"{content.source}: {masks} annotations have masks, of which detectors read the boxes alone"
         report.add("masks", "note", text, fix="left out")

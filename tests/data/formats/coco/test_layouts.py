@@ -67,7 +67,7 @@ def test_missing_folder_says_what_was_looked_for(tmp_path):
 
 
 def test_empty_folder_says_what_was_looked_for(tmp_path):
-    with pytest.raises(UserError, match="holds no split 'val'") as caught:
+    with pytest.raises(UserError, match="contains no split 'val'") as caught:
         find_split(tmp_path, "val")
     assert "annotations/instances_val2014.json with val2014/" in str(caught.value)
     with pytest.raises(UserError) as caught:

@@ -134,13 +134,13 @@ def test_test_files_without_annotations(coco):
         ("", "is empty"),
         ('{"images": [\n  {"id": 1},,\n', "not JSON: Expecting value at line 2 column 13"),
         ("\udcff\udcfe{}", "is not JSON"),
-        ("[]", "no COCO annotation file"),
-        ('{"images": {}}', "no COCO annotation file"),
+        ("[]", "not a COCO annotation file"),
+        ('{"images": {}}', "not a COCO annotation file"),
         ('{"images": []}', "'categories'"),
         ('{"images": [], "annotations": [], "categories": []}', "lists no images"),
         ("[" * 100_000, "annotations"),
-        ('{"images": [{"id": NaN, "width": ' + "9" * 5000 + "}]}", "no COCO annotation file"),
-        ('{"images": [{"id": ' + "9" * 5000 + "}]}", "no COCO annotation file"),
+        ('{"images": [{"id": NaN, "width": ' + "9" * 5000 + "}]}", "not a COCO annotation file"),
+        ('{"images": [{"id": ' + "9" * 5000 + "}]}", "not a COCO annotation file"),
     ],
 )
 def test_files_that_are_no_annotations(coco, text, expected):
@@ -174,7 +174,7 @@ def test_file_names_stay_in_the_folder(coco, name):
     coco.add_image(1)
     coco.content["images"][0]["file_name"] = name
     text = message(coco)
-    assert "leads out of the image folder" in text
+    assert "points outside the image folder" in text
     assert repr(name) in text
 
 
@@ -212,7 +212,7 @@ def test_bad_boxes_are_errors_or_counted(coco, caplog, bbox, expected):
         dataset = read_coco(*coco.write(), on_bad_box="skip")
     assert len(dataset.samples[0].boxes) == 1
     assert dataset.report.skipped == 1
-    assert "1 bad boxes skipped" in caplog.text
+    assert "skipped 1 bad boxes" in caplog.text
     assert "annotation 2" in caplog.text
 
 
@@ -240,7 +240,7 @@ def test_boxes_out_by_rounding_are_cut_and_counted(coco, caplog):
         dataset = read_coco(*coco.write())
     np.testing.assert_array_equal(dataset.samples[0].boxes, [[0, 0, 64, 48], [10, 10, 64, 20], [1, 1, 6, 6]])
     assert dataset.report.clipped == 1
-    assert sum("stuck out" in record.message for record in caplog.records) == 1
+    assert sum("exceeded their image" in record.message for record in caplog.records) == 1
 
 
 def test_the_two_defects_of_coco_itself_do_not_stop_anyone(coco):
@@ -266,14 +266,14 @@ def test_the_two_defects_of_coco_itself_do_not_stop_anyone(coco):
         ("annotations", {"id": None}, "at position 0: the key 'id' is missing"),
         ("annotations", {"bbox": None, "category_id": None}, "annotation 1: the key 'category_id' and 'bbox'"),
         ("annotations", {"image_id": 99}, "annotation 1: no image has the id 99"),
-        ("annotations", {"image_id": "1"}, "but one with id 1: number and text differ"),
+        ("annotations", {"image_id": "1"}, "but one has the id 1: integer and string ids differ"),
         ("annotations", {"image_id": [1]}, "no image has the id [1]"),
         ("annotations", {"category_id": 4}, "image 1: no category has the id 4"),
         ("annotations", {"category_id": {}}, "no category has the id {}"),
         ("annotations", {"iscrowd": 2}, "iscrowd is 2"),
-        ("annotations", {"id": 1.5}, "neither a number nor a text"),
+        ("annotations", {"id": 1.5}, "neither an integer nor a string"),
         ("categories", {"id": None}, "category 0 needs an integer 'id'"),
-        ("categories", {"name": 5}, "category 0 needs an integer 'id' and a text 'name'"),
+        ("categories", {"name": 5}, "category 0 needs an integer 'id' and a string 'name'"),
         ("categories", {"id": 7}, "the category id 7 occurs 2 times"),
     ],
 )
@@ -293,7 +293,7 @@ def test_of_two_categories_of_one_name_the_one_with_boxes_counts(coco, caplog):
     coco.content["categories"].insert(0, {"id": 0, "name": name, "supercategory": "none"})
     dataset = read_coco(*coco.write())
     assert dataset.category_ids.count(used) == 1 and 0 not in dataset.category_ids
-    assert f"the category {name!r} has two ids; 0, which no box has, is left out" in caplog.text
+    assert f"the category {name!r} has two ids; ignoring 0, which no box uses" in caplog.text
     coco.add_box(1, [2, 2, 5, 5], category_id=0)
     assert f"the category name {name!r} occurs 2 times. msdet check --fix OUT" in message(coco)
 

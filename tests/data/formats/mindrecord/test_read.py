@@ -140,7 +140,7 @@ def test_a_failure_leaves_nothing(files, tmp_path, monkeypatch):
         write_mindrecord(replace(files, samples=samples), tmp_path, "train")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr("msdet.data.formats.mindrecord.read.MindRecordStore.read", lambda *_: b"other")
-    with pytest.raises(UserError, match="was not written as it was read"):
+    with pytest.raises(UserError, match="differs after writing"):
         write_mindrecord(files, tmp_path, "train")
     assert list(tmp_path.iterdir()) == []
 
@@ -174,7 +174,7 @@ def test_a_changed_annotation_changes_the_fingerprint(files):
 
 def test_a_shard_is_missing(copy):
     (copy / "train" / "train.mindrecord1").unlink()
-    assert "holds 1 of 3 shards: the set is not whole" in message(copy)
+    assert "contains 1 of 3 shards: the set is incomplete" in message(copy)
 
 
 def test_an_index_is_missing(copy):
@@ -190,7 +190,7 @@ def test_an_index_is_damaged(copy):
 def test_a_shard_is_cut_off(copy):
     path = copy / "train" / "train.mindrecord0"
     os.truncate(path, path.stat().st_size // 2)
-    assert "is cut off, make it again" in message(copy)
+    assert "train.mindrecord0 is truncated before its image" in message(copy)
 
 
 def test_a_shard_of_another_format(copy):
@@ -213,12 +213,12 @@ def test_annotations_are_missing_or_of_another_set(copy):
     path = copy / "train" / "train.json"
     content = json.loads(path.read_text())
     path.unlink()
-    assert "holds MindRecord files without train.json: another program made them" in message(copy)
+    assert "contains MindRecord files without train.json: another program wrote them" in message(copy)
     path.write_text("{}")
-    assert "is not of a form that is known here" in message(copy)
+    assert "has an unknown format version" in message(copy)
     content["images"] = content["images"][1:]
     path.write_text(json.dumps(content))
-    assert "lists 22 images, the shards hold 23" in message(copy)
+    assert "lists 22 images, the shards contain 23" in message(copy)
     path.write_text("{")
     assert "train.json cannot be read" in message(copy)
 

@@ -9,6 +9,8 @@ from msdet.data.formats.format import AnnotationFormat, SourceOptions
 from msdet.data.formats.mindrecord.read import has_split, load_mindrecord, refuse_foreign_mindrecord
 from msdet.errors import UserError
 
+CREATE_HINT = "create them with msdet create_data"
+
 
 class MindRecordFormat(AnnotationFormat):
     """See `AnnotationFormat`."""
@@ -23,7 +25,7 @@ class MindRecordFormat(AnnotationFormat):
             refuse_foreign_mindrecord(options.root)
             raise UserError(
                 f"{options.root} contains no MindRecord files of the split {split!r} ({split}/{split}.mindrecord0): "
-                "create them with msdet create_data"
+                f"{CREATE_HINT}"
             )
         raw, store = load_mindrecord(options.root / split, split)
         raw.store = store

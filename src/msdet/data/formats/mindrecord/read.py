@@ -69,7 +69,7 @@ def refuse_foreign_mindrecord(folder: Path) -> None:
     writer = f"of the old model zoo's {model}" if model else "of another program"
     lack = ", which contain neither file names nor image sizes nor crowd regions" if model else ""
     raise UserError(
-        f"{folder} contains MindRecord files {writer} ({first_few(shards, 2)}){lack}: only files written by msdet can be "
+        f"{folder} contains MindRecord files {writer} ({first_few(shards, 2)}){lack}: only files of msdet can be "
         "read.\nGive images and annotations with --data_dir, and with --mindrecord_dir a folder without these files: "
         "new ones are created there."
     )

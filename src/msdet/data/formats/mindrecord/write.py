@@ -68,9 +68,9 @@ def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards
             write_coco({"info": info, **coco_of(dataset)}, temporary / f"{split}.json")
             _verify(temporary, split, names)
             for path in temporary.iterdir():
-                follow_umask(path)
-                force_to_disk(path)
-            force_to_disk(temporary)
+                apply_umask(path)
+                sync_to_disk(path)
+            sync_to_disk(temporary)
             temporary.rename(final)
             (final / LOCK_NAME).unlink(missing_ok=True)
             sync_to_disk(folder)
