@@ -23,7 +23,7 @@ from msdet.data.formats.coco.read import read_coco
 from msdet.data.images.decode import MAX_IMAGE_PIXELS, decode_image
 from msdet.data.loading.batch import SampleReader
 from msdet.data.loading.loaders import detection_loader
-from msdet.data.transforms.augment import JitterCrop, Labelled, colour_matrix
+from msdet.data.transforms.augment import JitterCrop, LabelledImage, colour_matrix
 from msdet.data.transforms.pipeline import jitter_pipeline
 from msdet.data.transforms.resize import INTERPOLATIONS, resize_for_eval
 
@@ -113,7 +113,7 @@ def numpy_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:
 
 def numpy_augmentation(
     image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Generator
-) -> Labelled:
+) -> LabelledImage:
     """What `jitter_pipeline()` does to an image, step by step on whole images; the draws come in the same order."""
     height, width = image.shape[:2]
     name = JitterCrop.interpolations[rng.integers(3)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from msdet.errors import UserError, run_command
 
-# (what, form, other form, the most that AP50 may fall or differ)
+# (description, variant, other variant, largest AP50 loss or difference)
 _GOALS = (
     ("trained int8 loses against float", "float, ONNX", "int8 (trained), ONNX", 0.01),
     ("fake-quantized and int8 differ", "fake-quantized, MindSpore", "int8 (trained), ONNX", 0.005),
@@ -20,7 +20,7 @@ _GOALS = (
 
 
 def means(folder: Path) -> str:
-    """The table of means, and how the forms differ.
+    """The table of means, and the differences between variants.
 
     Raises:
         UserError: there are no results.
@@ -28,16 +28,17 @@ def means(folder: Path) -> str:
     files = sorted(folder.glob("compare*/compare.json"))
     if not files:
         raise UserError(f"{folder} holds no compare*/compare.json: run benchmarks/int8_accuracy.sh first")
-    runs = [json.loads(file.read_text(encoding="utf-8"))["forms"] for file in files]
+    runs = [json.loads(file.read_text(encoding="utf-8"))["variants"] for file in files]
     ap50 = {
-        form["form"]: [row["ap50"] for run in runs for row in run if row["form"] == form["form"]] for form in runs[0]
+        variant["variant"]: [row["ap50"] for run in runs for row in run if row["variant"] == variant["variant"]]
+        for variant in runs[0]
     }
-    lines = [f"| form | AP50, mean of {len(runs)} | each seed | file, MB | ms a picture |", "|---|---|---|---|---|"]
-    for i, form in enumerate(runs[0]):
-        each = ", ".join(f"{value:.4f}" for value in ap50[form["form"]])
+    lines = [f"| variant | AP50, mean of {len(runs)} | each seed | file, MB | ms per image |", "|---|---|---|---|---|"]
+    for i, variant in enumerate(runs[0]):
+        name = variant["variant"]
+        each = ", ".join(f"{value:.4f}" for value in ap50[name])
         time = np.median([run[i]["milliseconds"] for run in runs])
-        name, mean = form["form"], np.mean(ap50[form["form"]])
-        lines.append(f"| {name} | {mean:.4f} | {each} | {form['megabytes']:.2f} | {time:.1f} |")
+        lines.append(f"| {name} | {np.mean(ap50[name]):.4f} | {each} | {variant['megabytes']:.2f} | {time:.1f} |")
     lines.append("")
     for what, first, second, most in _GOALS:
         if first in ap50 and second in ap50:

@@ -153,7 +153,7 @@ def _set(where, index, **values):
 BAD_ANNOTATIONS = {
     "a box outside its image": (
         _set("annotations", 0, bbox=[200, 10, 20, 20]),
-        ["train.json", "sticks out of its image"],
+        ["train.json", "exceeds its image"],
     ),
     "a box of no area": (_set("annotations", 0, bbox=[10, 10, 0, 20]), ["train.json", "area"]),
     "an unknown image": (_set("annotations", 0, image_id=99), ["train.json", "99"]),

@@ -1,4 +1,4 @@
-"""Several real processes on the CPU, started by the scripts: they train and score as one process does."""
+"""Several real processes on the CPU, started by the scripts, train and score like one process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from msdet.data.synthetic.shapes import render_shapes
 from msdet.tools.launcher.plan import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
-# Float32, no decay, no clipping: the velocity after the first step is the gradient.
+# fp32, no weight decay, no clipping: the velocity after the first step is the gradient.
 EXACT = [
     "--device_target", "CPU", "--num_parallel_workers", "0",
     "--warmup_epochs", "0", "--progress", "off", "--log_interval", "1", "--ckpt_interval", "1",
@@ -73,12 +73,12 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def image_folders(tmp_path_factory):
     """As classifiers want them: eight to train on and seven to score, in a folder a class.
 
     Most are of one class: else the gradients of the two cancel in an untrained network, and rounding is what is left.
     """
-    folder = tmp_path_factory.mktemp("pictures") / "data"
+    folder = tmp_path_factory.mktemp("images") / "data"
     rng = np.random.default_rng(0)
     for split, counts in (("train", (6, 2)), ("val", (3, 4))):
         for name, count in zip("ab", counts, strict=True):
@@ -89,10 +89,10 @@ def pictures(tmp_path_factory):
 
 
 def arguments_of(model: str, request: pytest.FixtureRequest, devices: int) -> list[object]:
-    """What a training by so many processes is started with, up to its flags."""
+    """The positional arguments of a training with the given number of processes."""
     several = ["--device_num", devices] if devices > 1 else []
     if model.endswith("darknet53"):
-        return [model, "imagenet2012", request.getfixturevalue("pictures"), *several]
+        return [model, "imagenet2012", request.getfixturevalue("image_folders"), *several]
     dataset = request.getfixturevalue("dataset")
     if model == "efficientdet_d0":
         return [model, "--data_dir", dataset, *several]
@@ -102,7 +102,7 @@ def arguments_of(model: str, request: pytest.FixtureRequest, devices: int) -> li
 
 
 def run_pair(folder: Path, request: pytest.FixtureRequest, model: str, *flags: str) -> tuple[Path, Path]:
-    """Five epochs of one step of eight images, by one process and by two; returns the folders of both runs."""
+    """Five epochs of one step of eight images, with one process and with two; returns the folders of both runs."""
     size = "128" if model == "efficientdet_d0" else "64"
     flags = (*EXACT, "--training_shape", size, "--testing_shape", size, *NARROW[model], "--max_epoch", "5", *flags)
     one = script(
@@ -143,11 +143,11 @@ def assert_equal_training(one: Path, two: Path) -> None:
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
 
 
-def test_two_processes_train_as_one(pair):
+def test_two_processes_train_like_one(pair):
     assert_equal_training(*pair)
 
 
-def test_shared_evaluation_scores_as_one_process(pair):
+def test_distributed_evaluation_scores_like_one_process(pair):
     one, two = (rows(run, "eval.csv") for run in pair)
     assert [row["step"] for row in one] == [row["step"] for row in two] == [1, 5]
     np.testing.assert_allclose([row["AP"] for row in two], [row["AP"] for row in one], atol=1e-6)
@@ -157,7 +157,7 @@ def test_shared_evaluation_scores_as_one_process(pair):
     ]
 
 
-def test_each_rank_has_its_log_and_with_the_key_its_checkpoints(pair):
+def test_logs_and_checkpoints_of_each_rank(pair):
     _, two = pair
     folder = two.parents[2]
     for rank in (0, 1):
@@ -171,17 +171,17 @@ def test_each_rank_has_its_log_and_with_the_key_its_checkpoints(pair):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", sorted(NARROW.keys() - {"yolov3_shapes"}))
-def test_every_model_trains_on_two_processes_as_on_one(request, tmp_path, model):
+def test_every_model_trains_on_two_processes_like_on_one(request, tmp_path, model):
     runs = run_pair(tmp_path, request, model)
     assert_equal_training(*runs)
     if model.endswith("darknet53"):
-        # Their accuracy is shared out over the ranks too, seven pictures on two; the last batch is not left out.
+        # The evaluation is distributed too, seven images on two ranks; the last batch is not dropped.
         scores = [[(row["top_1_accuracy"], row["top_5_accuracy"]) for row in rows(run, "eval.csv")] for run in runs]
         assert len(scores[0]) == 5 and scores[0] == scores[1]
 
 
 @pytest.mark.slow
-def test_a_killed_rank_is_replaced_and_the_run_goes_on(dataset, tmp_path):
+def test_killed_rank_is_restarted_and_the_run_resumes(dataset, tmp_path):
     flags = (*EXACT, *NARROW["yolov3_shapes"], "--per_batch_size", 4, "--max_epoch", 60, "--keep_checkpoint_max", 2)
     options = ("--device_num", 2, "--max_restarts", 1, "--need_profiler", 1)
     process = script("run_distribute_train", "yolov3_shapes", dataset, "", *options, *flags, cwd=tmp_path / "w")
@@ -195,13 +195,13 @@ def test_a_killed_rank_is_replaced_and_the_run_goes_on(dataset, tmp_path):
     text = finish(process, tmp_path / "w")
     assert "rank 1 failed first: it was ended by SIGKILL" in text and "restart 1 of 1" in text
     assert "resumed from" in text and list(folder.glob("outputs/r/ckpt_0/*-60_60.ckpt"))
-    # Profile and TensorBoard events are those of rank 0.
+    # Profile and TensorBoard events are written by rank 0.
     assert "profile of 5 steps" in text and list(folder.glob("outputs/r/summary/*tfevents*"))
 
 
 @pytest.mark.slow
-def test_a_stopped_job_saves_on_the_same_step_and_goes_on(dataset, tmp_path):
-    """SIGTERM to the launcher: all ranks end after one common step, with a checkpoint; --resume auto continues."""
+def test_stopped_job_saves_at_a_common_step_and_resumes(dataset, tmp_path):
+    """SIGTERM to the launcher: all ranks end after the same step, with a checkpoint; --resume auto resumes."""
     flags = (*EXACT, *NARROW["yolov3_shapes"], "--per_batch_size", 2, "--is_save_on_master", "0")
     start = ("run_distribute_train", "yolov3_shapes", dataset, "", "--device_num", 2)
     process = script(*start, *flags, "--max_epoch", 1000, cwd=tmp_path / "w")
@@ -225,7 +225,7 @@ def test_a_stopped_job_saves_on_the_same_step_and_goes_on(dataset, tmp_path):
 
 @pytest.mark.slow
 def test_evaluation_on_two_ranks_writes_the_same_file(pair, dataset, tmp_path):
-    """To the byte, from one checkpoint."""
+    """From the same checkpoint, byte by byte."""
     weights = pair[0] / "ckpt_0" / "yolov3-5_5.ckpt"
     common = ("yolov3_shapes", dataset, weights, "--device_target", "CPU", "--testing_shape", 64,
               "--num_parallel_workers", 0, *NARROW["yolov3_shapes"])  # fmt: skip
@@ -273,7 +273,7 @@ print("exact", runtime.gather_numbers([1 / 3 + rank, float("nan")])[:, 0].tolist
 
 
 @pytest.mark.slow
-def test_a_count_is_shared_and_every_bit_is_gathered(tmp_path):
+def test_counts_are_summed_and_data_is_gathered_exactly(tmp_path):
     (tmp_path / "counting.py").write_text(COUNTING.format(root=str(ROOT)))
     command = [
         str(Path(sys.executable).parent / "msrun"), "--worker_num=2", "--local_worker_num=2", "--join=True",

@@ -13,7 +13,7 @@ from msdet.data.formats.imagefolder import read_image_folder
 from msdet.data.formats.mindrecord.image_folder import read_image_folder_records, to_detection_dataset
 from msdet.data.formats.mindrecord.write import write_mindrecord
 from msdet.data.loading.batch import BatchTask
-from msdet.data.loading.class_batch import ClassBatches, Placed
+from msdet.data.loading.class_batch import ClassBatches, PipelineTransform
 from msdet.data.transforms.pipeline import plain_pipeline
 from msdet.data.transforms.random_crop import CropFlipColour
 from msdet.session.datasets import open_dataset
@@ -122,7 +122,7 @@ def test_pictures_of_classifiers_are_upright_in_training_and_evaluation(tmp_path
     want = cv2.resize(upright(path), (32, 32))
     whole_crop = CropFlipColour(area=(1.0, 1.0), aspect=(upright(path).shape[1] / upright(path).shape[0],) * 2, flip=0,
                                 colour=(0, 0, 0))  # fmt: skip
-    for transform in (Placed(plain_pipeline("stretch")), whole_crop):
+    for transform in (PipelineTransform(plain_pipeline("stretch")), whole_crop):
         maker = ClassBatches(folder, transform, 0)
         images = np.zeros((1, 32, 32, 3), np.uint8)
         maker.make(BatchTask(0, 0, (32, 32), np.array([0]), np.array([0])), images)
@@ -137,7 +137,7 @@ def test_records_of_a_classifier_are_upright_too(tmp_path):
     records = read_image_folder_records(Path(folder), "train")
     images = np.zeros((2, 32, 32, 3), np.uint8)
     for image, source in zip(images, (records, read_image_folder(tmp_path / "data")), strict=True):
-        maker = ClassBatches(source, Placed(plain_pipeline("stretch")), 0)
+        maker = ClassBatches(source, PipelineTransform(plain_pipeline("stretch")), 0)
         maker.make(BatchTask(0, 0, (32, 32), np.array([0]), np.array([0])), image[None])
     np.testing.assert_array_equal(images[0], images[1])
     assert np.abs(images[0].astype(int) - cv2.resize(upright(path), (32, 32))).mean() < 3

@@ -1,4 +1,4 @@
-"""The run_*.sh scripts: every command line of the old model zoo's pages, with MODEL added, as a dry run."""
+"""The run_*.sh scripts: dry runs of every command line in the documentation of the old model zoo, with MODEL added."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODELS = (
 
 
 def rank_table(path: Path, *devices: int) -> Path:
-    """Writes a table with so many devices on each server."""
+    """Writes a table with the given number of devices on each server."""
     rank, servers = 0, []
     for number, count in enumerate(devices):
         entries = []
@@ -42,7 +42,7 @@ def rank_table(path: Path, *devices: int) -> Path:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """The folder of the caller, with a rank table under the names that the pages use; configs stand beside."""
+    """The folder of the caller, with rank tables under the documented names; configs/ is next to it."""
     configs = tmp_path / "configs"
     configs.mkdir()
     for model in MODELS:
@@ -56,7 +56,7 @@ def folder(tmp_path, monkeypatch):
     return here
 
 
-# Script and arguments -> what reaches the entry script (paths in the caller's folder as HERE), and the first log.
+# Script and arguments -> flags of the entry script (HERE: the caller's folder), and the first log.
 STANDALONE = {
     "run_standalone_train yolov4 dataset/xxx cspdarknet53_backbone.ckpt": (
         "--data_dir=HERE/dataset/xxx --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt --training_shape=416 "
@@ -127,7 +127,7 @@ STANDALONE = {
         "--pretrained=HERE/r.mindir --data_dir=HERE/coco2017", "acc.log"),
 }  # fmt: skip
 
-# ... and how many ranks there are, and by what they are started.
+# ... and the number of ranks, and what starts them.
 DISTRIBUTED = {
     "run_distribute_train yolov4 dataset/xxx cspdarknet53_backbone.ckpt rank_table_8p.json": (
         "--data_dir=HERE/dataset/xxx --pretrained_backbone=HERE/cspdarknet53_backbone.ckpt",
@@ -161,7 +161,7 @@ DISTRIBUTED = {
         "--data_dir=HERE/data/imagenet", "train_parallel{rank}", 8, "rank_table_8p.json"),
 }  # fmt: skip
 
-# What the launcher adds: where the files of the run go.
+# Flags that the launcher adds.
 PLACES = ("--config=", "--ckpt_path=", "--run_name=", "--log_path=")
 
 
@@ -176,24 +176,24 @@ def flags_of(plan, here: Path) -> str:
 
 
 @pytest.mark.parametrize("line", STANDALONE)
-def test_every_command_of_one_process(line, folder):
+def test_single_process_commands(line, folder):
     flags, log = STANDALONE[line]
     plan = plan_of(line, folder)
     assert flags_of(plan, folder) == flags
     assert plan.engine == "direct" and plan.ranks == (0,)
-    assert str(plan.log_of(0)) == str(folder / log)
+    assert str(plan.log_path(0)) == str(folder / log)
     command = plan.command()
     assert command.argv[:2] == (sys.executable, str(ROOT / "src" / "msdet" / "tools" / "launcher" / "rank.py"))
     assert command.environment.get("DEVICE_ID", "") == flags.partition("--device_id=")[2].split(" ")[0]
 
 
 @pytest.mark.parametrize("line", DISTRIBUTED)
-def test_every_command_of_several_processes(line, folder):
+def test_distributed_commands(line, folder):
     flags, log, count, engine = DISTRIBUTED[line]
     plan = plan_of(line, folder)
     assert flags_of(plan, folder) == f"{flags} --is_distributed=1".strip()
     assert plan.ranks == tuple(range(count))
-    assert [str(plan.log_of(rank)) for rank in plan.ranks] == [
+    assert [str(plan.log_path(rank)) for rank in plan.ranks] == [
         str(folder / log.replace("{rank}", str(rank)) / "log.txt") for rank in range(count)
     ]
     command = plan.command()
@@ -209,15 +209,15 @@ def test_every_command_of_several_processes(line, folder):
 
 
 @pytest.mark.parametrize("line", [*STANDALONE, *DISTRIBUTED])
-def test_every_command_is_understood(line, folder, monkeypatch):
-    """The entry script takes the flags, with the config of this repository."""
+def test_entry_scripts_accept_the_flags(line, folder, monkeypatch):
+    """The entry script accepts the flags, with the config of this repository."""
     monkeypatch.setattr(launch_table, "CONFIGS", ROOT / "configs")
     plan = plan_of(line, folder)
     config, *flags = plan.entry[1:]
     load_config(config.removeprefix("--config="), flags, Path(plan.entry[0]).stem)
 
 
-def test_files_of_a_run_lie_beside_its_log(folder):
+def test_output_folders_are_next_to_the_log(folder):
     plan = plan_of("run_distribute_train yolov4 d b --device_num 2", folder)
     assert f"--ckpt_path={folder}/train_parallel0/outputs" in plan.entry
     assert f"--log_path={folder}/eval" in plan_of("run_eval yolov4 d c", folder).entry
@@ -227,7 +227,7 @@ def test_files_of_a_run_lie_beside_its_log(folder):
     assert len([flag for flag in mine.entry if flag.startswith("--ckpt_path")]) == 1
 
 
-def test_a_restart_continues_the_same_run(folder):
+def test_restart_resumes_the_same_run(folder):
     plan = plan_of("run_distribute_train yolov4 d b --device_num 2 --max_restarts 3", folder)
     assert plan.options.max_restarts == 3
     again = plan.resumed()
@@ -244,8 +244,8 @@ def test_a_restart_continues_the_same_run(folder):
         "--resume auto --resume=old/runs/mine/ckpt_0/x.state.json --ckpt_path d",
     ],
 )
-def test_a_restart_continues_the_run_that_was_continued(flags, folder):
-    """train.py --resume FILE writes on into the run of FILE: there the newest checkpoint lies."""
+def test_restart_of_a_resumed_run(flags, folder):
+    """train.py --resume FILE continues the run of FILE, which contains the newest checkpoint."""
     plan = plan_of(f"run_standalone_train yolov4 d b {flags}", folder)
     again = plan.resumed()
     cfg = load_config(ROOT / "configs" / "yolov4.yaml", again.entry[2:])
@@ -254,7 +254,7 @@ def test_a_restart_continues_the_run_that_was_continued(flags, folder):
     assert again.resumed().entry == again.entry
 
 
-def test_a_restart_knows_the_old_names_of_a_models_keys(folder):
+def test_restart_with_old_flag_names(folder):
     flags = "--save_checkpoint_path=elsewhere --resume run/ckpt_0/e.ckpt"
     plan = plan_of(f"run_standalone_train efficientdet_d0 {flags}", folder).resumed()
     assert not [word for word in plan.entry if "elsewhere" in word]
@@ -275,7 +275,7 @@ def test_several_machines(folder):
         plan_of("run_distribute_train yolov4 d b --worker_num 16 --node_rank 0", folder)
 
 
-def test_a_rank_table_of_several_servers(folder):
+def test_rank_table_of_several_servers(folder):
     rank_table(folder / "two.json", 4, 4)
     line = "run_distribute_train efficientdet_d0 two.json --run_name r"
     plan = plan_of(f"{line} --node_rank 1", folder)
@@ -289,7 +289,7 @@ def test_a_rank_table_of_several_servers(folder):
     for flags, problem in {
         "": "--node_rank",
         "--node_rank 2": "counted from 0",
-        "--node_rank 1 --device_num 8": "8 devices were asked for",
+        "--node_rank 1 --device_num 8": "8 devices were requested",
         "--node_rank 1 --worker_num 16": "has 8 ranks",
     }.items():
         with pytest.raises(UsageError, match=problem):
@@ -303,7 +303,7 @@ def test_a_rank_table_of_several_servers(folder):
         plan_of("run_distribute_train efficientdet_d0 uneven.json --run_name r --node_rank 1", folder)
 
 
-def test_cards_of_a_rank_table_come_in_the_order_of_its_ranks(folder):
+def test_devices_are_in_the_order_of_the_ranks(folder):
     table = json.loads(rank_table(folder / "some.json", 3).read_text())
     for device, (card, rank) in zip(table["server_list"][0]["device"], [(6, 1), (2, 0), (4, 2)], strict=True):
         device.update(device_id=str(card), rank_id=str(rank))
@@ -316,10 +316,10 @@ def test_cards_of_a_rank_table_come_in_the_order_of_its_ranks(folder):
 def test_evaluation_on_several_devices(folder):
     plan = plan_of("run_eval yolov4 d c --device_num 2", folder)
     assert plan.engine == "msrun" and "--is_distributed=1" in plan.entry
-    assert str(plan.log_of(1)) == str(folder / "eval1" / "log.txt")
+    assert str(plan.log_path(1)) == str(folder / "eval1" / "log.txt")
 
 
-def test_the_folder_of_the_images_finds_its_annotations(folder):
+def test_annotations_are_found_next_to_the_image_folder(folder):
     (folder / "coco" / "annotations").mkdir(parents=True)
     plan = plan_of("run_infer_310 refinedet r.mindir coco/val2017", folder)
     assert flags_of(plan, folder).endswith("--data_dir=HERE/coco --val_image_dir=HERE/coco/val2017")
@@ -338,20 +338,23 @@ def test_the_folder_of_the_images_finds_its_annotations(folder):
         ("run_eval refinedet coco c.ckpt 0", "refinedet_vgg16_320"),
     ],
 )
-def test_a_rate_of_the_seed_takes_the_recipe_of_the_seed(line, config, folder, monkeypatch):
+def test_learning_rate_of_the_old_zoo_selects_its_recipe(line, config, folder, monkeypatch):
     monkeypatch.setattr(launch_table, "CONFIGS", ROOT / "configs")
     plan = plan_of(line, folder)
     assert plan.entry[1] == f"--config={ROOT}/configs/{config}.yaml"
     is_changed = config.endswith("_seed") and "_seed" not in line
-    assert (f"{config}.yaml is taken" in plan.note) == is_changed
+    assert (f"using {config}.yaml" in plan.note) == is_changed
     assert (f"# {plan.note}\n" in launch.describe(plan)) == is_changed
 
 
-def test_the_choice_of_a_recipe_is_told(folder, monkeypatch, capsys):
+def test_selected_recipe_is_printed(folder, monkeypatch, capsys):
     monkeypatch.setattr(launch_table, "CONFIGS", ROOT / "configs")
     monkeypatch.setattr("msdet.tools.launcher.watch.run", lambda plan: 0)
     assert launch.main(shlex.split("run_standalone_train refinedet 0 500 0.05 coco")) == 0
-    assert "LR 0.05 is a rate of the old model zoo: refinedet_vgg16_320_seed.yaml is taken" in capsys.readouterr().out
+    assert (
+        "LR 0.05 is a learning rate of the old model zoo: using refinedet_vgg16_320_seed.yaml"
+        in capsys.readouterr().out
+    )
 
 
 WRONG = {
@@ -364,16 +367,16 @@ WRONG = {
     "run_standalone_train yolov5 d b": ["no model 'yolov5'", "yolov4"],
     "run_standalone_train ./none.yaml d b": ["./none.yaml"],
     "run_standalone_train yolov4 d b --device_num 2": ["run_distribute_train.sh"],
-    "run_eval yolov4 d c --device_num many": ["--device_num is 'many'"],
-    "run_eval yolov4 d c --device_num": ["--device_num needs a value"],
-    "run_eval yolov4 d c --launcher slurm": ["takes one of msrun, mpirun"],
-    "run_distribute_train yolov4 d b --launcher mpirun --worker_num 16": ["serves one machine"],
+    "run_eval yolov4 d c --device_num many": ["--device_num: invalid int value: 'many'"],
+    "run_eval yolov4 d c --device_num": ["--device_num: expected one argument"],
+    "run_eval yolov4 d c --launcher slurm": ["--launcher: invalid choice: 'slurm' (choose from 'msrun', 'mpirun')"],
+    "run_distribute_train yolov4 d b --launcher mpirun --worker_num 16": ["supports one machine"],
     "run_eval yolov4 d c --stall_timeout -3": ["not negative"],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("line", WRONG)
-def test_what_was_typed_wrongly(line, folder, capsys):
+def test_invalid_command_lines(line, folder, capsys):
     assert run_command(launch.main, shlex.split(line)) == 2
     message = capsys.readouterr().err
     for fragment in WRONG[line]:
@@ -390,27 +393,27 @@ def test_help(capsys):
 
 @pytest.mark.parametrize("model", ["efficientdet_d0", "refinedet_vgg16_320", "yolov4"])
 @pytest.mark.parametrize("script", ["run_standalone_train", "run_distribute_train", "run_eval"])
-def test_the_usage_says_where_the_data_set_is_named(script, model, capsys):
+def test_usage_mentions_the_dataset_folder(script, model, capsys):
     assert run_command(launch.main, [script, model, "a", "b", "c", "d", "e", "f", "g", "h"]) == 2
     usage = [line for line in capsys.readouterr().err.splitlines() if line.startswith("usage: ")]
     assert usage and all("--data_dir DIR" in line if model != "yolov4" else "DATA_DIR " in line for line in usage)
 
 
-def test_an_empty_argument_leaves_its_flag_out(folder):
+def test_empty_argument_sets_no_flag(folder):
     assert flags_of(plan_of("run_distribute_train yolov4 d ''", folder), folder) == (
         "--data_dir=HERE/d --is_distributed=1"
     )
 
 
-def test_a_config_of_ones_own_takes_the_arguments_of_its_model(folder):
+def test_config_of_the_user_uses_the_arguments_of_its_model(folder):
     (folder / "mine.yaml").write_text("model: refinedet\n")
     plan = plan_of("run_eval mine.yaml coco c.ckpt 0", folder)
     assert plan.entry[1] == f"--config={folder}/mine.yaml" and "--dataset=coco" in plan.entry
 
 
 @pytest.mark.parametrize("shell", ["bash", "sh"])
-def test_the_scripts_run_from_any_folder(shell, tmp_path):
-    """One real call a shell: paths count from the caller's folder, and a link is as good as its script."""
+def test_scripts_run_from_any_folder(shell, tmp_path):
+    """One real call per shell: paths are relative to the caller's folder, and links to scripts work."""
     here = tmp_path / "a folder"
     here.mkdir()
     environment = {**os.environ, "PYTHON": sys.executable}
@@ -423,7 +426,7 @@ def test_the_scripts_run_from_any_folder(shell, tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == f"cd {shlex.quote(str(here))}" and f"--data_dir={here}/data" in done.stdout
     assert lines[1].startswith("DEVICE_ID=0 ") and lines[-1].startswith("# log: ")
-    assert not list(here.iterdir()), "a dry run leaves nothing"
+    assert not list(here.iterdir()), "a dry run writes no files"
     wrong = subprocess.run(
         [shell, str(script), "yolov3"],
         cwd=here, env=environment, capture_output=True, text=True, timeout=60, check=False,
@@ -431,10 +434,10 @@ def test_the_scripts_run_from_any_folder(shell, tmp_path):
     assert wrong.returncode == 2 and "usage: bash scripts/run_" in wrong.stderr
 
 
-def test_a_python_without_the_packages_is_passed_over(tmp_path):
-    """An active conda environment need not be the one that MindSpore is in."""
+def test_python_without_the_packages_is_skipped(tmp_path):
+    """An active conda environment may not be the one with MindSpore."""
     conda, path = tmp_path / "conda" / "bin", tmp_path / "bin"
-    for place, option in ((conda, "-S"), (path, "")):  # without site, none of the packages is there
+    for place, option in ((conda, "-S"), (path, "")):  # without site, no packages are found
         place.mkdir(parents=True)
         for name in ("python", "python3"):
             (place / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {option} "$@"\n')
@@ -458,13 +461,13 @@ def test_a_python_without_the_packages_is_passed_over(tmp_path):
     assert done.returncode == 0 and "eval.py" in done.stdout, done.stderr
     none = call(PATH=f"{conda}:{os.environ['PATH']}")
     assert none.returncode == 1 and "Traceback" not in none.stderr
-    for said in (str(conda / "python"), str(conda / "python3"), "quickstart.sh", "requirements.txt"):
-        assert said in none.stderr
+    for text in (str(conda / "python"), str(conda / "python3"), "quickstart.sh", "requirements.txt"):
+        assert text in none.stderr
     named = call(PYTHON=str(conda / "python"), PATH=f"{path}:{os.environ['PATH']}")
     assert named.returncode == 1 and f"tried: {conda / 'python'}\n" in named.stderr
 
 
-def test_every_script_is_known_and_can_be_called():
+def test_all_scripts_are_known_and_executable():
     scripts = {path.stem for path in (ROOT / "scripts").glob("run_*.sh") if not path.is_symlink()}
     assert scripts == set(launch_table.SCRIPTS)
     for path in (ROOT / "scripts").glob("run_*.sh"):
@@ -484,14 +487,14 @@ def test_every_script_is_known_and_can_be_called():
     ],
 )
 def test_mindspore_lite_runs_a_mindir_on_310(line, device, runner, folder, monkeypatch):
-    """MindSpore itself serves no Ascend 310."""
+    """MindSpore itself does not support the Ascend 310."""
     monkeypatch.setenv("MSDET_DEVICE", device)
     flags = [flag for flag in plan_of(line, folder).entry if flag.startswith("--runner=")]
     assert flags == ([runner] if runner else [])
 
 
-def test_a_file_of_the_old_classifiers_with_every_launcher(folder):
-    """It names the model by `net`, and asks for several processes, which is of some scripts only."""
+def test_old_classifier_config_with_every_script(folder):
+    """It has `net` instead of `model`, and requests several processes, which only some scripts support."""
     (folder / "imagenet_config.yaml").write_text("net: darknet53\nrun_distributed: True\ndevice_num: ''\n")
     found = {
         line: flags_of(plan_of(line, folder), folder)
@@ -508,7 +511,7 @@ def test_a_file_of_the_old_classifiers_with_every_launcher(folder):
     ]
 
 
-def test_a_file_of_ones_own_keeps_its_values_on_one_card(folder):
+def test_config_of_the_user_keeps_its_values_on_one_device(folder):
     (folder / "yolov4.yaml").write_text("model: yolov4\ntraining_shape: 640\n")
     plan = plan_of("run_standalone_train ./yolov4.yaml data w.ckpt", folder)
     assert flags_of(plan, folder) == "--data_dir=HERE/data --pretrained_backbone=HERE/w.ckpt"

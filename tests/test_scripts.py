@@ -1,4 +1,4 @@
-"""The shell scripts, with a stand-in for Python that writes down what it is asked to do."""
+"""The shell scripts, with a fake Python that records its calls."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
 
-# Answers the questions of environment.sh as the given version would, "makes" virtual environments by copying itself,
-# and writes every other call to calls.txt.
+# Answers the checks of environment.sh like the given version, creates virtual environments by copying itself, and
+# records every other call in calls.txt.
 FAKE_PYTHON = """#!/bin/bash
 here=$(cd "$(dirname "$0")" && pwd)
 case "$*" in
@@ -40,7 +40,7 @@ TOOLS = ("bash", "sh", "dirname", "basename", "sed", "cmp", "cp", "mkdir", "rm",
 
 
 class Clone:
-    """A copy of the scripts in a folder with a blank in its name, and the fake Python on PATH."""
+    """A copy of the scripts in a folder with a space in its name, and the fake Python on PATH."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a clone"
@@ -94,7 +94,7 @@ def clone(tmp_path) -> Clone:
     return Clone(tmp_path)
 
 
-def test_the_scripts_are_clean():
+def test_shellcheck():
     shellcheck = Path(sys.executable).parent / "shellcheck"
     found = str(shellcheck) if shellcheck.exists() else shutil.which("shellcheck")
     if not found:
@@ -104,14 +104,14 @@ def test_the_scripts_are_clean():
     assert done.returncode == 0, done.stdout
 
 
-def test_ci_calls_the_test_script_and_nothing_else():
+def test_ci_only_calls_the_test_script():
     lines = [line for line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
     assert len(lines) == 1 and "scripts/test.sh" in lines[0]
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
 @pytest.mark.parametrize("shell", ["bash", "sh"])
-def test_quickstart_installs_renders_trains_scores_and_says_where_all_lies(clone, tmp_path, shell):
+def test_quickstart_runs_all_steps_and_prints_the_output_paths(clone, tmp_path, shell):
     done = clone.run("scripts/quickstart.sh", "--max_epoch", "2", shell=shell, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     install, doctor, shapes, train, evaluation = clone.called()
@@ -131,10 +131,10 @@ def test_quickstart_installs_renders_trains_scores_and_says_where_all_lies(clone
     assert "Average Precision" in done.stdout and "minutes" in done.stdout
 
 
-@pytest.mark.parametrize("form", ["--data_dir {}", "--data_dir={}"])
-def test_quickstart_takes_a_folder_of_the_user(clone, tmp_path, form):
+@pytest.mark.parametrize("flag_format", ["--data_dir {}", "--data_dir={}"])
+def test_quickstart_with_a_dataset_of_the_user(clone, tmp_path, flag_format):
     (tmp_path / "my coco").mkdir()
-    arguments = ["--data_dir", "my coco"] if " " in form else ["--data_dir=my coco"]
+    arguments = ["--data_dir", "my coco"] if " " in flag_format else ["--data_dir=my coco"]
     assert clone.run("scripts/quickstart.sh", *arguments, cwd=tmp_path).returncode == 0
     assert not [call for call in clone.called() if "msdet.data.synthetic.shapes" in call]
     assert " --data_dir my coco " in clone.called()[2]
@@ -143,7 +143,7 @@ def test_quickstart_takes_a_folder_of_the_user(clone, tmp_path, form):
     assert "needs a value" in clone.run("scripts/quickstart.sh", "--data_dir").stderr
 
 
-def test_quickstart_stops_where_training_stops(clone):
+def test_quickstart_stops_if_training_fails(clone):
     clone.install(train="exit 3")
     done = clone.run("scripts/quickstart.sh")
     assert done.returncode == 3 and "--resume auto" in done.stderr
@@ -157,7 +157,7 @@ def test_help_installs_nothing(clone):
     assert not (clone.root / ".venv").exists()
 
 
-def test_the_second_run_installs_nothing(clone):
+def test_second_run_installs_nothing(clone):
     assert clone.run("scripts/quickstart.sh").returncode == 0
     assert clone.run("scripts/quickstart.sh").returncode == 0
     assert sum("pip install" in call for call in clone.called()) == 1
@@ -166,7 +166,7 @@ def test_the_second_run_installs_nothing(clone):
     assert sum("pip install" in call for call in clone.called()) == 2
 
 
-def test_a_failed_installation_shows_why_and_is_made_anew(clone):
+def test_failed_installation_is_reported_and_repeated(clone):
     clone.install(pip="echo no matching distribution; exit 1")
     done = clone.run("scripts/quickstart.sh")
     assert done.returncode == 1
@@ -176,7 +176,7 @@ def test_a_failed_installation_shows_why_and_is_made_anew(clone):
     assert done.returncode == 0 and "making it anew" in done.stdout
 
 
-def test_a_broken_venv_is_made_anew_but_not_one_of_the_user(clone):
+def test_broken_venv_is_recreated_unless_it_is_the_users(clone):
     assert clone.run("scripts/quickstart.sh").returncode == 0
     (clone.root / ".venv" / "bin" / "python").unlink()
     done = clone.run("scripts/quickstart.sh")
@@ -188,7 +188,7 @@ def test_a_broken_venv_is_made_anew_but_not_one_of_the_user(clone):
     assert (clone.root / ".venv" / "precious").exists()
 
 
-def test_a_suitable_python_is_found_behind_an_unsuitable_one(clone):
+def test_suitable_python_is_found_after_an_unsuitable_one(clone):
     clone.install(version="3.13.1")
     done = clone.run("scripts/quickstart.sh")
     assert done.returncode == 1 and "no Python 3.11 or 3.12 on PATH (python3 is Python 3.13.1)" in done.stderr
@@ -198,7 +198,7 @@ def test_a_suitable_python_is_found_behind_an_unsuitable_one(clone):
     assert done.returncode == 0 and "Python 3.12.1" in done.stdout
 
 
-def test_packages_of_cann_stay_and_what_they_import_is_installed(clone, tmp_path):
+def test_cann_packages_stay_on_the_path(clone, tmp_path):
     cann = tmp_path / "cann 8.5"
     kept = f"{cann}/python/site-packages:{cann}/opp/built-in/op_impl/ai_core/tbe"
     done = clone.run(
@@ -209,7 +209,7 @@ def test_packages_of_cann_stay_and_what_they_import_is_installed(clone, tmp_path
     assert clone.calls.with_suffix(".txt.path").read_text() == f"PYTHONPATH={kept}\n"
 
 
-def test_packages_of_another_installation_do_not_leak_in(clone):
+def test_packages_of_other_installations_are_removed_from_the_path(clone):
     assert clone.run("scripts/quickstart.sh", PYTHONPATH="/else/packages").returncode == 0
     assert "requirements-ascend.txt" not in clone.called()[0]
     assert clone.calls.with_suffix(".txt.path").read_text() == "PYTHONPATH=\n"
@@ -221,7 +221,7 @@ def test_no_python_at_all(clone):
     assert done.returncode == 1 and "apt-get install python3.11" in done.stderr
 
 
-def test_python_is_chosen_by_variable(clone, tmp_path):
+def test_python_variable(clone, tmp_path):
     mine = clone.install("mine", version="3.11.2")
     done = clone.run("scripts/quickstart.sh", PYTHON=str(mine))
     assert done.returncode == 0 and "Python 3.11.2" in done.stdout
@@ -230,14 +230,14 @@ def test_python_is_chosen_by_variable(clone, tmp_path):
     assert done.returncode == 1 and "none is not a working Python" in done.stderr
 
 
-def test_a_python_without_venv_is_explained(clone):
+def test_python_without_venv_is_reported(clone):
     clone.install(ensurepip="exit 1")
     done = clone.run("scripts/test.sh")
     assert done.returncode == 1 and "apt-get install python3-venv" in done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "sh"])
-def test_the_test_script_runs_linters_and_tests(clone, tmp_path, shell):
+def test_test_script_runs_linters_and_tests(clone, tmp_path, shell):
     done = clone.run("scripts/test.sh", "--slow", "-k", "two words", shell=shell, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     install, *rest = clone.called()
@@ -246,7 +246,7 @@ def test_the_test_script_runs_linters_and_tests(clone, tmp_path, shell):
     assert rest == [*linters, "-m pytest -n 2 --dist loadfile --slow -k two words"]
 
 
-def test_the_test_script_installs_a_compiler_or_names_it(clone):
+def test_test_script_installs_a_compiler_or_reports_it(clone):
     done = clone.run("scripts/test.sh")
     assert done.returncode == 0 and "there is no g++: tests/ascend are skipped" in done.stdout
     apt = clone.bin / "apt-get"
@@ -260,7 +260,7 @@ def test_the_test_script_installs_a_compiler_or_names_it(clone):
     assert ("there is no g++" in done.stdout) != is_root
 
 
-def test_the_test_script_reports_what_failed_after_doing_all(clone):
+def test_test_script_reports_all_failures_at_the_end(clone):
     clone.install(ruff="exit 1")
     done = clone.run("scripts/test.sh")
     assert done.returncode == 1 and "failed: ruff check\n" in done.stderr
@@ -273,8 +273,8 @@ def test_ci(clone, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["environment.sh", "launch.sh"])
-def test_a_set_cdpath_changes_nothing(tmp_path, name):
-    """With it, `cd` prints the folder that it found, and may find one of the same name elsewhere."""
+def test_cdpath_has_no_effect(tmp_path, name):
+    """With CDPATH set, `cd` prints the folder and may find one of the same name elsewhere."""
     (tmp_path / "scripts").mkdir()
     command = f'. scripts/{name} >/dev/null 2>&1; printf "%s" "$root"'
     found = subprocess.run(

@@ -155,7 +155,7 @@ def _command(case: Case, folder: Path, outcome: Path, flags: Sequence[str]) -> C
         plan = make_plan("run_distribute_train", [*arguments, str(table), *flags], folder)
     else:
         plan = make_plan("run_distribute_train", [*arguments, "--device_num=2", *flags], folder)
-    plan.notes.mkdir(parents=True)
+    plan.status_folder.mkdir(parents=True)
     return replace(plan, entry=(*entry, *plan.entry[1:], "--device_target=Ascend")).command()
 
 

@@ -106,7 +106,7 @@ LINES = [
     typed("an unknown target", "create_data", "--to=tfrecord", fragments=("--to",)),
     typed("an unknown script", "launch", "run_everything", fragments=("NAME is one of",)),
     typed("a script without arguments", "launch", "run_distribute_train", fragments=("run_distribute_train",)),
-    typed("devices that fall", "hccl_tools", "--device_num=[4,2)", fragments=("must rise",)),
+    typed("devices that fall", "hccl_tools", "--device_num=[4,2)", fragments=("must be increasing",)),
     typed("devices that are none", "hccl_tools", "--device_num=eight", fragments=("takes an interval",)),
     typed("no folder to replay", "replay", bare=True, fragments=("folder",)),
 ]  # fmt: skip

@@ -82,7 +82,7 @@ def test_beside_files_that_are_made_here_they_are_no_matter(tmp_path, data, caps
     assert run(create_data.main, *FLAGS, f"--data_dir={data}", f"--mindrecord_dir={folder}", "--splits=train") == 0
     write(folder, *EFFICIENTDET)
     assert run(create_data.main, *FLAGS, f"--data_dir={data}", f"--mindrecord_dir={folder}", "--splits=val") == 0
-    assert "read back and compared" in capsys.readouterr().out
+    assert "verified by reading them back" in capsys.readouterr().out
 
 
 def test_beside_images_and_annotations_they_are_no_matter(tmp_path, data):

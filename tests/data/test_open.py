@@ -200,7 +200,7 @@ def test_broken_txt(tmp_path, old, new, text):
         ("0 0.5 x 0.1 0.1", "has a value that is not a number"),
         ("0 32 24 10 10", "is in pixels; expected values relative to the image size"),
         ("2 0.5 0.5 0.1 0.1", "a.txt:1: the class 2 is not one of the 2 classes, numbered from 0"),
-        ("0 0.95 0.5 0.4 0.1", "sticks out of its image of 64x48 by 9.6 px"),
+        ("0 0.95 0.5 0.4 0.1", "exceeds its image of 64x48 by 9.6 px"),
         ("0 0.5 0.5 0 0.1", "has no area"),
         ("0 nan 0.5 0.1 0.1", "is not four finite numbers"),
     ],

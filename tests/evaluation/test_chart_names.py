@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from msdet.evaluation.classification import draw_confusion
-from msdet.tools.check import report as check_report
+from msdet.tools.check import page
 
 NAMES = ["$x_{$", "100%", "a/b", "..", "two\nlines", "\\frac$", "y" * 300, "$a$"]
 
@@ -23,11 +23,11 @@ def test_boxes_of_classes_of_one_shown_name(monkeypatch):
     """Two long names may be drawn alike: they keep their own bars."""
     names = [*NAMES, "y" * 301]
     table = SimpleNamespace(rows=np.zeros(3, int), sides_at=lambda *_: np.ones((3, 2)))
-    monkeypatch.setattr(check_report.BoxTable, "of", lambda _: table)
+    monkeypatch.setattr(page.BoxTable, "of", lambda _: table)
     figures = []
-    monkeypatch.setattr(check_report, "_svg", lambda figure: figures.append(figure) or "")
+    monkeypatch.setattr(page, "_svg", lambda figure: figures.append(figure) or "")
     report = SimpleNamespace(classes=[{"name": name, "boxes": i + 1} for i, name in enumerate(names)])
-    list(check_report._plots(SimpleNamespace(testing_size=(64, 64), resize="x"), report, [0]))
+    page._plots(SimpleNamespace(testing_size=(64, 64), resize="x"), report, [0])
     (figure,) = figures
     assert isinstance(figure, Figure)
     figure.canvas.draw()

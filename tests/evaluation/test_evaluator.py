@@ -143,7 +143,7 @@ def test_an_image_that_cannot_be_read_is_not_scored(folder, tmp_path, caplog, ki
         path.unlink() if kind == "removed" else path.write_bytes(b"" if kind == "empty" else b"no image")
         result = scored(perfect, tmp_path / "out" / "found.json")
     assert (result.ap, result.images, result.detections) == (pytest.approx(1), 2, 2)
-    assert "went without 1 images" in caplog.text
+    assert "skipped 1 images" in caplog.text
     kept = without_left_out(dataset, read_detections(tmp_path / "out" / "found.json").left_out)
     assert [sample.image_id for sample in kept.samples] == [1, "three"]
     assert ground_truth(kept).other_images == {2}

@@ -120,7 +120,7 @@ def test_sizes_of_images_that_are_there_still_count(coco, monkeypatch, capsys):
     coco.add_box(1, [70, 10, 60, 50])
     coco.write()
     assert score(*flags_of(coco), *by_folder(coco)) == 1
-    assert "sticks out of its image of 80x60" in capsys.readouterr().err
+    assert "exceeds its image of 80x60" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--draw_images=1", "--result_view=True"])

@@ -17,7 +17,7 @@ import msdet.inference.predict as prediction
 import predict as command
 from msdet.config import load_config
 from msdet.data.images.sources import open_source
-from msdet.data.synthetic.draw import draw_picture
+from msdet.data.synthetic.render import render_image
 from msdet.data.transforms.pipeline import plain_pipeline
 from msdet.errors import UsageError, UserError, run_command
 from msdet.inference.predict import label_names
@@ -96,7 +96,7 @@ def run(weights, source, output, *flags):
 
 
 def test_the_three_kinds_of_files_agree(checkpoint, exports, tmp_path):
-    source = write(tmp_path / "p.png", draw_picture(np.random.default_rng(0), 80).image[:60])
+    source = write(tmp_path / "p.png", render_image(np.random.default_rng(0), 80).image[:60])
     results = [run(w, source, tmp_path / w.suffix, "--eval_ignore_threshold", "0.3") for w in (checkpoint, *exports)]
     assert [code for code, _ in results] == [0, 0, 0]
     (mine,) = results[0][1]

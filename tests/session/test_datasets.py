@@ -115,7 +115,7 @@ def test_create_data(tmp_path, capsys, form):
         flags = [f"--val_ann_file={tmp_path}/out/val.json", f"--val_image_dir={root}"]
         again = open_dataset(config(*flags), "val")[0]
     assert fingerprint(again) == fingerprint(open_dataset(config(f"--data_dir={root}"), "val")[0])
-    with pytest.raises(UserError, match="exists already: nothing is written over"):
+    with pytest.raises(UserError, match="already exists and is not overwritten"):
         create_data.main(arguments)
 
 
@@ -140,7 +140,7 @@ def test_create_data_on_modelarts(tmp_path, capsys, place):
 def test_create_data_on_modelarts_writes_where_it_is_delivered(tmp_path):
     flags = ["--config", CONFIG, "--is_modelarts=True", f"--train_url={tmp_path}/url", f"--output_path={tmp_path}/out"]
     for typed in (f"--mindrecord_dir={tmp_path}/elsewhere", f"--output={tmp_path}/elsewhere"):
-        with pytest.raises(UsageError, match="elsewhere is not delivered to train_url .*leave --output"):
+        with pytest.raises(UsageError, match="elsewhere would not be uploaded to train_url .*omit --output"):
             create_data.main([*flags, typed])
 
 
@@ -148,7 +148,7 @@ def test_create_data_on_modelarts_writes_where_it_is_delivered(tmp_path):
     ("flags", "text"),
     [
         (["--splits=both"], "--splits is 'both'; it takes train, val, test"),
-        ([], "say where to write: --mindrecord_dir=DIR, or --output=DIR"),
+        ([], "the output folder is missing: pass --mindrecord_dir=DIR or --output=DIR"),
     ],
 )
 def test_create_data_is_told_too_little(tmp_path, flags, text):

@@ -1,4 +1,4 @@
-"""Sheets of training pictures, of each model."""
+"""Sheets of training images for each model."""
 
 import cv2
 import pytest
@@ -25,10 +25,10 @@ def test_detectors(tmp_path, capsys, config, flags):
     arguments = ["--config", f"configs/{config}.yaml", "--class_names=", "--num_classes=0", f"--data_dir={root}"]
     assert browse.main([*arguments, "--count=3", "--keep_empty_images=1", f"--output={tmp_path}/out", *flags]) == 0
     (path,) = (tmp_path / "out").iterdir()
-    assert f"{path}: 3 pictures" in capsys.readouterr().out
-    picture = cv2.imread(str(path))
-    assert picture.shape[1] > 3 * 128
-    assert picture.std() > 10
+    assert f"{path}: 3 images" in capsys.readouterr().out
+    image = cv2.imread(str(path))
+    assert image.shape[1] > 3 * 128
+    assert image.std() > 10
 
 
 def test_classifiers(tmp_path):
@@ -40,6 +40,6 @@ def test_classifiers(tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 1
 
 
-def test_flags():
+def test_invalid_flags():
     with pytest.raises(UsageError, match="--count is 0"):
         browse.main(["--config", "configs/yolov3.yaml", "--count=0"])

@@ -1,4 +1,4 @@
-"""The table of keys in the documentation is the one the code has."""
+"""The table of keys in the documentation matches the code."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ def test_the_documentation_is_up_to_date():
 
 
 @pytest.mark.parametrize("model", model_table())
-def test_every_key_of_a_model_has_a_line(model):
-    """With the default that the model has: in its section, or in that of all models."""
+def test_every_key_of_a_model_has_a_row(model):
+    """With the model's default: in the section of the model, or in the common one."""
     common, own = all_tables().split("\n\n## ")[0], model_section(model)
     found = config_class(model)
     for key in keys_of(found).values():
@@ -37,7 +37,7 @@ def test_a_group_has_one_heading():
         assert len(headings) == len(set(headings))
 
 
-def test_only_what_stands_between_the_marks_is_replaced(tmp_path):
+def test_only_the_text_between_the_markers_is_replaced(tmp_path):
     path = tmp_path / "x.md"
     path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     assert main(["--write", str(path)]) == 0
@@ -49,6 +49,6 @@ def test_only_what_stands_between_the_marks_is_replaced(tmp_path):
     )
 
 
-def test_a_file_without_marks_is_named():
-    with pytest.raises(UserError, match="lacks the marks"):
+def test_missing_markers_are_an_error():
+    with pytest.raises(UserError, match="lacks the markers"):
         with_table("text", "table")

@@ -14,7 +14,7 @@ import train as training
 from msdet.checkpoints.state import load_snapshot
 from msdet.checkpoints.weights_file import load_weights, save_weights, tensors_of
 from msdet.config import load_config
-from msdet.data.synthetic.draw import SHAPE_NAMES
+from msdet.data.synthetic.render import SHAPE_NAMES
 from msdet.data.synthetic.shapes import render_shapes
 from msdet.errors import run_command
 from msdet.models.recipe import get_recipe

@@ -28,7 +28,7 @@ from msdet.data.formats.file_names import log_renamed, resolve_file_names, share
 from msdet.data.images.decode import read_image_size
 from msdet.data.read_options import ReadOptions
 from msdet.data.validation.boxes import BoxCheck, missing_files, nearest_name
-from msdet.data.validation.faults import Described, Fault
+from msdet.data.validation.faults import DescribedFault, Fault
 from msdet.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ def annotation_problem(
     name_of: dict[int, str],
     names: list[str],
     label_of: dict[int, int],
-) -> Described | None:
+) -> DescribedFault | None:
     """The first problem of an annotation's ids and flags (its box is checked elsewhere); None if there is none.
 
     Args:
@@ -199,21 +199,21 @@ def annotation_problem(
     """
     absent = [key for key in ("id", "image_id", "category_id", "bbox") if getattr(annotation, key) is None]
     if absent:
-        return Described(Fault.LACKS_KEY, f"the key {' and '.join(map(repr, absent))} is missing")
+        return DescribedFault(Fault.LACKS_KEY, f"the key {' and '.join(map(repr, absent))} is missing")
     if type(annotation.id) not in (int, str):
-        return Described(Fault.BROKEN, f"the id {annotation.id!r} is neither an integer nor a string")
+        return DescribedFault(Fault.MALFORMED, f"the id {annotation.id!r} is neither an integer nor a string")
     image_id, category_id = annotation.image_id, annotation.category_id
     if type(image_id) not in (int, str) or image_id not in row_of:
         other = str(image_id) if isinstance(image_id, int) else _as_int(image_id)
         hint = f" (but one has the id {other!r}: integer and string ids differ)" if other in row_of else ""
-        return Described(Fault.UNKNOWN_IMAGE, f"no image has the id {image_id!r}{hint}")
+        return DescribedFault(Fault.UNKNOWN_IMAGE, f"no image has the id {image_id!r}{hint}")
     if type(category_id) is not int or category_id not in name_of:
-        return Described(Fault.UNKNOWN_CATEGORY, f"image {image_id!r}: no category has the id {category_id!r}")
+        return DescribedFault(Fault.UNKNOWN_CATEGORY, f"image {image_id!r}: no category has the id {category_id!r}")
     if category_id not in label_of:
         text = f"image {image_id!r}: {_unknown_category(name_of[category_id], names)}"
-        return Described(Fault.UNKNOWN_CLASS, text)
+        return DescribedFault(Fault.UNKNOWN_CLASS, text)
     if annotation.iscrowd not in (0, 1):
-        return Described(Fault.BAD_ISCROWD, f"image {image_id!r}: iscrowd is {annotation.iscrowd!r}, not 0 or 1")
+        return DescribedFault(Fault.BAD_ISCROWD, f"image {image_id!r}: iscrowd is {annotation.iscrowd!r}, not 0 or 1")
     return None
 
 

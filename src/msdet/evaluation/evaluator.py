@@ -78,7 +78,7 @@ class Evaluator(Generic[PredictorT]):
             touch_heartbeat()
             found = self.task.read(batch, self.predictor.predict(batch))
             for index, one in zip(batch.indices.tolist(), found, strict=True):
-                yield index, None if index in self.loader.bad else one
+                yield index, None if index in self.loader.bad_images else one
 
     def _gather(self, work: Callable[[], bytes]) -> list[bytes]:
         """What the work of every rank gives, on all of them; see `collect`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from msdet.data.synthetic.draw import draw_picture
+from msdet.data.synthetic.render import render_image
 
 _LEAST_SIZE = 64
 
@@ -21,6 +21,6 @@ def sample_images(count: int, size: tuple[int, int]) -> tuple[np.ndarray, np.nda
     """
     rng = np.random.default_rng(0)
     side = max(*size, _LEAST_SIZE)
-    images = np.stack([draw_picture(rng, side).image[: size[0], : size[1]] for _ in range(count)])
+    images = np.stack([render_image(rng, side).image[: size[0], : size[1]] for _ in range(count)])
     valid = np.array([[size[0], size[1] if i % 2 == 0 else size[1] * 3 // 4] for i in range(count)], np.int32)
     return np.ascontiguousarray(images), valid

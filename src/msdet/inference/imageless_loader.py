@@ -39,13 +39,13 @@ class ImagelessLoader:
         geometry_of: of the image at a position; None for a classifier, which needs none.
 
     Attributes:
-        bad: no image that is not read is broken.
+        bad_images: no image that is not read is broken.
     """
 
     def __init__(self, image_ids: Sequence[int | str], geometry_of: Callable[[int], Geometry] | None = None) -> None:
         self.image_ids = image_ids
         self.geometry_of = geometry_of
-        self.bad: dict[int, str] = {}
+        self.bad_images: dict[int, str] = {}
 
     @property
     def steps_per_epoch(self) -> int:

@@ -115,7 +115,7 @@ class Predictor:
             yield from self._batch(waiting)
 
     def _batch(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, Detections | np.ndarray]]:
-        placed = [self.pipeline.image(frame.image, self.runner.size) for frame in frames]
+        placed = [self.pipeline.transform_image(frame.image, self.runner.size) for frame in frames]
         images = np.stack([canvas for canvas, _ in placed])
         if self.recipe.task != "detect":
             (probabilities,) = self.runner.predict(images)

@@ -1,6 +1,6 @@
-"""Draws training pictures as the network gets them: after augmentation, with their boxes.
+"""Draws training images as the network sees them: after augmentation, with their boxes.
 
-msdet browse --config configs/yolov4.yaml --data_dir DIR --count 16 --output pictures
+msdet browse --config configs/yolov4.yaml --data_dir DIR --count 16 --output browse
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ from msdet.errors import UsageError
 if TYPE_CHECKING:
     from msdet.config import Config
 
-# Pictures of a sheet, and pixels between them.
+# Columns and rows of a sheet, and the gap in px.
 _COLUMNS, _ROWS, _GAP = 4, 2, 6
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="msdet browse",
-        description="Draws training pictures as the network gets them, on sheets. Other flags are keys of the "
+        description="Draws training images as the network sees them, several per sheet. Other flags are keys of the "
         "configuration, such as data_dir, seed or augment.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, help="the model that is to be trained")
-    parser.add_argument("--count", type=int, default=16, help="pictures to draw (16)")
-    parser.add_argument("--epoch", type=int, default=0, help="of which epoch, from 0 (0)")
-    parser.add_argument("--output", default="browse", help="folder of the sheets (browse)")
-    parser.add_argument("--split", choices=("train", "val"), default="train", help="val: as evaluation sees them")
+    parser.add_argument("--config", required=True, help="configuration of the model to train")
+    parser.add_argument("--count", type=int, default=16, help="number of images (default: 16)")
+    parser.add_argument("--epoch", type=int, default=0, help="epoch, from 0 (default: 0)")
+    parser.add_argument("--output", default="browse", help="output folder (default: browse)")
+    parser.add_argument("--split", choices=("train", "val"), default="train", help="val: images as in evaluation")
     args, keys = parser.parse_known_args(list(argv))
     cfg = parse_command_line(["--config", args.config, *keys], "browse")
     if args.count < 1 or args.epoch < 0:
-        raise UsageError(f"--count is {args.count} and --epoch {args.epoch}: at least 1 and 0 are due")
+        raise UsageError(f"--count is {args.count} and --epoch {args.epoch}: they must be at least 1 and 0")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
     from msdet.ops.draw import save_image
 
-    pictures = islice(draw_samples(cfg, args.split, args.epoch), args.count)
+    images = islice(draw_samples(cfg, args.split, args.epoch), args.count)
     number = 0
-    while some := list(islice(pictures, _COLUMNS * _ROWS)):
+    while sheet_images := list(islice(images, _COLUMNS * _ROWS)):
         path = Path(args.output) / f"{cfg.model}_{args.split}_{number}.jpg"
-        save_image(path, sheet(some))
-        sys.stdout.write(f"{path}: {len(some)} pictures\n")
+        save_image(path, contact_sheet(sheet_images))
+        sys.stdout.write(f"{path}: {len(sheet_images)} images\n")
         number += 1
     return 0
 
 
 def draw_samples(cfg: Config, split: str, epoch: int) -> Iterator[np.ndarray]:
-    """Pictures uint8 (H, W, 3) of an epoch's samples with boxes and a caption, batch after batch.
+    """Yields images uint8 (H, W, 3) of an epoch, with boxes and a caption.
 
     Raises:
-        UserError: something is wrong with the data.
+        UserError: the data cannot be read.
     """
     from msdet.models.recipe import get_recipe
     from msdet.runtime.start import Runtime
@@ -69,7 +69,7 @@ def draw_samples(cfg: Config, split: str, epoch: int) -> Iterator[np.ndarray]:
     recipe = get_recipe(cfg)
     runtime = Runtime("CPU")
     if split == "train":
-        # A batch of the training takes longer to make than a few pictures, which are alike whatever its size.
+        # With batches of one image, the first image is ready sooner; the batch size does not change the images.
         loader = training_loader(
             cfg.replace(per_batch_size=1), dataset, recipe.train_pipeline(), runtime, mosaic=recipe.mosaic()
         )
@@ -77,10 +77,10 @@ def draw_samples(cfg: Config, split: str, epoch: int) -> Iterator[np.ndarray]:
         loader = evaluation_loader(cfg.replace(eval_batch_size=1), dataset, recipe.eval_pipeline(), runtime)
     with loader:
         for batch in loader.epoch(epoch):
-            yield from _drawn(batch, dataset.class_names, recipe.task)
+            yield from _draw_batch(batch, dataset.class_names, recipe.task)
 
 
-def _drawn(batch: Any, class_names: Sequence[str], task: str) -> Iterator[np.ndarray]:
+def _draw_batch(batch: Any, class_names: Sequence[str], task: str) -> Iterator[np.ndarray]:
     from msdet.ops.draw import add_captions, draw_boxes
 
     for position, image_id in enumerate(batch.image_ids):
@@ -96,15 +96,15 @@ def _drawn(batch: Any, class_names: Sequence[str], task: str) -> Iterator[np.nda
         yield add_captions(drawn, [f"{image_id}: {int(real.sum())} boxes", f"{size}, image {valid[1]}x{valid[0]}"])
 
 
-def sheet(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures side by side in rows, uint8 (H, W, 3), on dark ground."""
-    height = max(picture.shape[0] for picture in pictures)
-    width = max(picture.shape[1] for picture in pictures)
-    rows = -(-len(pictures) // _COLUMNS)
-    columns = min(len(pictures), _COLUMNS)
+def contact_sheet(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Arranges images in rows on a dark background, uint8 (H, W, 3)."""
+    height = max(image.shape[0] for image in images)
+    width = max(image.shape[1] for image in images)
+    rows = -(-len(images) // _COLUMNS)
+    columns = min(len(images), _COLUMNS)
     canvas = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), 24, np.uint8)
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         top = _GAP + number // _COLUMNS * (height + _GAP)
         left = _GAP + number % _COLUMNS * (width + _GAP)
-        canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
     return canvas

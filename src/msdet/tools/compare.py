@@ -1,11 +1,11 @@
-"""Scores and times the forms of one detector in one table: what int8 costs and what it brings.
+"""Compares accuracy, size and speed of the fp32 and int8 variants of a detector in one table.
 
     msdet compare --config CONFIG --data_dir DIR --float FLOAT.ckpt [--quant QUANT.ckpt]
         [--calibration FOLDER] [--rounds 20] [--output FOLDER] [keys of eval.py]
 
-Forms: the float checkpoint in MindSpore and as ONNX; with --quant the checkpoint of a quantization-aware training,
-fake-quantized in MindSpore and as int8 ONNX; with --calibration int8 ONNX made from the float checkpoint and pictures.
-All take uint8 pictures, one a call, and give boxes and scores. They take turns when they are timed.
+Variants: the float checkpoint in MindSpore and as ONNX; with --quant a checkpoint of quantization-aware training, fake-
+quantized in MindSpore and as int8 ONNX; with --calibration int8 ONNX calibrated with images. All take one uint8 image
+per call and return boxes and scores. They are timed alternately.
 """
 
 from __future__ import annotations
@@ -46,38 +46,40 @@ PTQ_ONNX = "int8 (calibrated), ONNX"
 
 
 @dataclass(frozen=True)
-class FormResult:
-    """One line of the table.
+class VariantResult:
+    """One row of the table.
 
     Attributes:
-        form: which.
-        ap, ap50: COCO's, 0..1.
-        megabytes: of the file.
-        milliseconds: median of a call with one picture.
+        variant: name of the variant.
+        ap, ap50: of COCO, 0..1.
+        megabytes: file size.
+        milliseconds: median time of a call with one image.
     """
 
-    form: str
+    variant: str
     ap: float
     ap50: float
     megabytes: float
     milliseconds: float
 
 
-def compare(cfg: Config, float_checkpoint: str, quant_checkpoint: str, rounds: int, folder: Path) -> list[FormResult]:
-    """Exports, scores and times all forms.
+def compare(
+    cfg: Config, float_checkpoint: str, quant_checkpoint: str, rounds: int, folder: Path
+) -> list[VariantResult]:
+    """Exports, scores and times all variants.
 
     Args:
-        cfg: of the model; float or quantization-aware.
-        float_checkpoint, quant_checkpoint: the two; the second may be empty.
+        cfg: configuration of the model; float or quantization-aware.
+        float_checkpoint, quant_checkpoint: the checkpoints; the second may be empty.
         rounds: turns of each form.
-        folder: gets the exported files and the detections.
+        folder: for the exported files and the detections.
 
     Raises:
-        UserError: a file is missing or does not fit.
-        UsageError: the model is no detector.
+        UserError: a file is missing or does not match.
+        UsageError: the model is not a detector.
     """
     if task_of(cfg) != "detect":
-        raise UsageError(f"{cfg.model} is no detector: eval.py tells the accuracy of a classifier")
+        raise UsageError(f"{cfg.model} is not a detector: eval.py reports the accuracy of a classifier")
     folder.mkdir(parents=True, exist_ok=True)
     plain = cfg.replace(quantization_aware=False) if cfg.quantization_aware else cfg
     files = {FLOAT: (Path(float_checkpoint), plain)}
@@ -88,12 +90,12 @@ def compare(cfg: Config, float_checkpoint: str, quant_checkpoint: str, rounds: i
     if cfg.calibration:
         files[PTQ_ONNX] = (_exported(plain, float_checkpoint, folder / "ptq.onnx", "ptq"), plain)
     with ExitStack() as stack:
-        runners = {form: stack.enter_context(open_runner(path, own)) for form, (path, own) in files.items()}
-        scores = {form: _score(runner, folder / f"{i}.json") for i, (form, runner) in enumerate(runners.items())}
+        runners = {variant: stack.enter_context(open_runner(path, own)) for variant, (path, own) in files.items()}
+        scores = {variant: _score(runner, folder / f"{i}.json") for i, (variant, runner) in enumerate(runners.items())}
         times = _time(runners, rounds)
     return [
-        FormResult(form, *scores[form], files[form][0].stat().st_size / 1e6, statistics.median(times[form]) * 1000)
-        for form in files
+        VariantResult(variant, *scores[variant], path.stat().st_size / 1e6, statistics.median(times[variant]) * 1000)
+        for variant, (path, _) in files.items()
     ]
 
 
@@ -113,24 +115,24 @@ def _score(runner: Runner, detections: Path) -> tuple[float, float]:
 
 def _time(runners: Mapping[str, Runner], rounds: int) -> dict[str, list[float]]:
     images, valid = sample_images(1, next(iter(runners.values())).size)
-    times: dict[str, list[float]] = {form: [] for form in runners}
+    times: dict[str, list[float]] = {variant: [] for variant in runners}
     for turn in range(rounds + 1):
-        for form, runner in runners.items():
+        for variant, runner in runners.items():
             arrays = runner.spec.inputs(images, valid, None)
             begin = time.perf_counter()
             runner.forward(arrays)
-            if turn:  # the first compiles and allocates
-                times[form].append(time.perf_counter() - begin)
+            if turn:  # the first call compiles and allocates
+                times[variant].append(time.perf_counter() - begin)
     return times
 
 
-def table(results: Sequence[FormResult]) -> str:
-    """The results as a Markdown table; size and speed also as ratios to the float ONNX file."""
-    base = next(result for result in results if result.form == FLOAT_ONNX)
-    lines = ["| form | AP | AP50 | file, MB | of float ONNX | ms a picture | times as fast as float ONNX |"]
+def table(results: Sequence[VariantResult]) -> str:
+    """The results as a Markdown table; size and speed also relative to the float ONNX file."""
+    base = next(result for result in results if result.variant == FLOAT_ONNX)
+    lines = ["| variant | AP | AP50 | file, MB | relative to float ONNX | ms per image | speedup over float ONNX |"]
     lines.append("|---|---|---|---|---|---|---|")
     lines += [
-        f"| {r.form} | {r.ap:.4f} | {r.ap50:.4f} | {r.megabytes:.2f} | {r.megabytes / base.megabytes:.3f} "
+        f"| {r.variant} | {r.ap:.4f} | {r.ap50:.4f} | {r.megabytes:.2f} | {r.megabytes / base.megabytes:.3f} "
         f"| {r.milliseconds:.1f} | {base.milliseconds / r.milliseconds:.2f} |"
         for r in results
     ]
@@ -138,25 +140,29 @@ def table(results: Sequence[FormResult]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints the table."""
+    """Runs the comparison and prints the table."""
     parser = argparse.ArgumentParser(
         prog="msdet compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("--float", required=True, metavar="FILE", help="float checkpoint")
-    parser.add_argument("--quant", default="", metavar="FILE", help="checkpoint of a quantization-aware training")
-    parser.add_argument("--rounds", type=int, default=20, help="turns of each form")
-    parser.add_argument("--output", type=Path, help="folder of the exported files and compare.json; else none is kept")
+    parser.add_argument("--quant", default="", metavar="FILE", help="checkpoint of quantization-aware training")
+    parser.add_argument("--rounds", type=int, default=20, help="timed calls of each variant")
+    parser.add_argument(
+        "--output", type=Path, help="folder for the exported files and compare.json (default: not kept)"
+    )
     args, rest = parser.parse_known_args(argv)
     if args.rounds < 1:
-        raise UsageError(f"--rounds is {args.rounds}; it takes a whole number, at least 1")
+        raise UsageError(f"--rounds is {args.rounds}; it takes an integer of at least 1")
     cfg = parse_command_line(rest, "compare")
     start_logging(None)
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.output or Path(temporary)
         results = compare(cfg, args.float, args.quant, args.rounds, folder)
         if args.output:
-            write_json(folder / "compare.json", {"forms": [asdict(result) for result in results]})
+            write_json(folder / "compare.json", {"variants": [asdict(result) for result in results]})
     processor = "with" if has_vnni() else "without"
-    sys.stdout.write(f"{table(results)}\n{len(results)} forms took turns on a processor {processor} VNNI.\n")
+    sys.stdout.write(
+        f"{table(results)}\n{len(results)} variants were timed alternately on a processor {processor} VNNI.\n"
+    )
     return 0

@@ -1,8 +1,8 @@
-"""Converts the annotations of a data set, in any form that is read, to MindRecord files or to COCO files.
+"""Converts the annotations of a dataset, in any supported format, to MindRecord or COCO files.
 
 msdet create_data --config configs/efficientdet_d0.yaml --data_dir DIR --mindrecord_dir OUT
 msdet create_data --config configs/yolov4.yaml --data_dir DIR --to coco --output OUT
-On ModelArts --enable_modelarts True --data_url DATA --train_url URL makes what train.py --data_url URL trains from.
+On ModelArts, --enable_modelarts True --data_url DATA --train_url URL creates the input of train.py --data_url URL.
 """
 
 from __future__ import annotations
@@ -25,21 +25,25 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="msdet create_data",
-        description="Converts annotations of any form that is read to MindRecord files (with the images) or to COCO "
+        description="Converts annotations in any supported format to MindRecord files (with the images) or to COCO "
         "files. Other flags are keys of the configuration: data_dir, dataset, class_names, on_bad_box, ...",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, help="a model's configuration: where the data is and what is wrong")
-    parser.add_argument("--to", choices=("mindrecord", "coco"), default="mindrecord", help="what to write")
-    parser.add_argument("--output", default="", help="folder to write to; for mindrecord, mindrecord_dir is the same")
-    parser.add_argument("--splits", default="train,val", help="which, e.g. train (default: train,val)")
+    parser.add_argument(
+        "--config",
+        required=True,
+        help="configuration of a model, with the location of the data",
+    )
+    parser.add_argument("--to", choices=("mindrecord", "coco"), default="mindrecord", help="output format")
+    parser.add_argument("--output", default="", help="output folder; for mindrecord the same as mindrecord_dir")
+    parser.add_argument("--splits", default="train,val", help="splits to convert (default: train,val)")
     args, keys = parser.parse_known_args(list(argv))
     cfg = parse_command_line(["--config", args.config, *keys], "create_data")
     splits = [split for split in args.splits.replace(" ", "").split(",") if split]
     wrong = [split for split in splits if split not in ("train", "val", "test")]
     if wrong or not splits:
-        raise UsageError(f"--splits is {args.splits!r}; it takes train, val, test or several of them with commas")
-    _require_delivered(cfg, args.to, args.output)
+        raise UsageError(f"--splits is {args.splits!r}; it takes train, val, test or a comma-separated list of them")
+    _require_uploaded(cfg, args.to, args.output)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
     from msdet.runtime.modelarts import on_modelarts
@@ -47,14 +51,16 @@ def main(argv: Sequence[str]) -> int:
     return on_modelarts(lambda ready: convert(ready, splits, args.to, args.output))(cfg)
 
 
-def convert(cfg: Config, splits: Sequence[str], form: str, output: str) -> int:
+def convert(cfg: Config, splits: Sequence[str], output_format: str, output: str) -> int:
     """Converts the splits of a configuration; all are read before anything is written.
 
     Raises:
-        UserError: something is wrong with the data, or there is something where the result should be.
+        UserError: the data cannot be read, or an output file already exists.
     """
-    folder = Path(output or (cfg.mindrecord_dir if form == "mindrecord" else "") or _job_folder(cfg, form))
-    if form == "mindrecord":
+    folder = Path(
+        output or (cfg.mindrecord_dir if output_format == "mindrecord" else "") or _job_folder(cfg, output_format)
+    )
+    if output_format == "mindrecord":
         from msdet.data.formats.mindrecord.read import refuse_foreign_mindrecord
 
         refuse_foreign_mindrecord(folder)
@@ -62,14 +68,14 @@ def convert(cfg: Config, splits: Sequence[str], form: str, output: str) -> int:
     for split in splits:
         datasets[split] = _read(cfg, split)
         if not cfg.class_names and cfg.label_map == "dense":
-            # All splits number the classes alike.
+            # All splits use the same class order.
             cfg = cfg.replace(class_names=tuple(datasets[split].class_names))
-    places = {split: folder / (split if form == "mindrecord" else f"{split}.json") for split in splits}
-    there = [str(place) for place in places.values() if place.exists()]
-    if there:
-        raise UserError(f"{' and '.join(there)} exists already: nothing is written over; remove it first")
+    paths = {split: folder / (split if output_format == "mindrecord" else f"{split}.json") for split in splits}
+    existing = [str(path) for path in paths.values() if path.exists()]
+    if existing:
+        raise UserError(f"{' and '.join(existing)} already exists and is not overwritten: remove it first")
     for split, dataset in datasets.items():
-        sys.stdout.write(_write(dataset, folder, split, form) + "\n")
+        sys.stdout.write(_write(dataset, folder, split, output_format) + "\n")
     return 0
 
 
@@ -83,34 +89,34 @@ def _read(cfg: Config, split: str) -> DetectionDataset:
     return to_detection_dataset(open_image_folder(cfg.replace(mindrecord_dir=""), split)[0])
 
 
-def _require_delivered(cfg: Config, form: str, output: str) -> None:
-    """A job on ModelArts delivers `output_path` and nothing else; its other files are gone with its machine."""
-    typed = output or (cfg.mindrecord_dir if form == "mindrecord" else "")
-    whole = Path(cfg.output_path).absolute()
-    if cfg.enable_modelarts and cfg.train_url and typed and not Path(typed).absolute().is_relative_to(whole):
+def _require_uploaded(cfg: Config, output_format: str, output: str) -> None:
+    """Rejects an output folder outside `output_path`: a ModelArts job uploads nothing else."""
+    typed = output or (cfg.mindrecord_dir if output_format == "mindrecord" else "")
+    output_path = Path(cfg.output_path).absolute()
+    if cfg.enable_modelarts and cfg.train_url and typed and not Path(typed).absolute().is_relative_to(output_path):
         raise UsageError(
-            f"{typed} is not delivered to train_url {cfg.train_url}, which gets what is in output_path {whole}: leave "
-            "--output and --mindrecord_dir out, or name a folder in output_path"
+            f"{typed} would not be uploaded to train_url {cfg.train_url}, only output_path {output_path} is: omit "
+            "--output and --mindrecord_dir, or choose a folder in output_path"
         )
 
 
-def _job_folder(cfg: Config, form: str) -> str:
+def _job_folder(cfg: Config, output_format: str) -> str:
     if not cfg.enable_modelarts:
-        raise UsageError("say where to write: --mindrecord_dir=DIR, or --output=DIR")
+        raise UsageError("the output folder is missing: pass --mindrecord_dir=DIR or --output=DIR")
     from msdet.runtime.modelarts import RECORDS
 
-    return str(Path(cfg.output_path) / (RECORDS if form == "mindrecord" else form))
+    return str(Path(cfg.output_path) / (RECORDS if output_format == "mindrecord" else output_format))
 
 
-def _write(dataset: DetectionDataset, folder: Path, split: str, form: str) -> str:
-    """Writes one split and says what was written."""
+def _write(dataset: DetectionDataset, folder: Path, split: str, output_format: str) -> str:
+    """Writes one split; returns a summary."""
     counts = f"{len(dataset)} images, {dataset.report.boxes} boxes, {dataset.report.crowds} crowd regions"
-    if form == "mindrecord":
+    if output_format == "mindrecord":
         from msdet.data.formats.mindrecord.write import SHARDS, write_mindrecord
 
-        return f"{write_mindrecord(dataset, folder, split)}: {counts} in {SHARDS} shards, read back and compared"
+        return f"{write_mindrecord(dataset, folder, split)}: {counts} in {SHARDS} shards, verified by reading them back"
     from msdet.data.formats.coco.write import coco_of, write_coco
 
     write_coco(coco_of(dataset), folder / f"{split}.json")
     where = "" if dataset.store is None else " (inside MindRecord files)"
-    return f"{folder / f'{split}.json'}: {counts}; file names start from {dataset.image_dir}{where}"
+    return f"{folder / f'{split}.json'}: {counts}; file names are relative to {dataset.image_dir}{where}"

@@ -1,4 +1,4 @@
-"""Prints the keys of all models as Markdown tables; with `--write FILE` between the two marks in that file."""
+"""Prints the keys of all models as Markdown tables; `--write FILE` writes them between two markers in that file."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
 
 
 def all_tables() -> str:
-    """Markdown: a section for the keys that all models have, and one for each model."""
+    """Markdown: a section for the common keys, and one for each model."""
     return "\n\n".join(["## All models", _table(keys_of(Config).values()), *map(model_section, model_table())])
 
 
 def model_section(model: str) -> str:
-    """Markdown: the keys that a model has besides those of all, or with another default, meaning or choices.
+    """Markdown: the keys of a model that are not common, or differ in default, meaning or choices.
 
     Raises:
-        UsageError: there is no such model.
+        UsageError: unknown model.
     """
     found = config_class(model)
     common = keys_of(Config)
@@ -32,7 +32,7 @@ def model_section(model: str) -> str:
     lines = [f"## {title_of(found)} (`model: {model}`)", _table(own)]
     if found.UNUSED:
         lines.append(
-            f"Refused, since this model has no use for them: {', '.join(f'`{name}`' for name in found.UNUSED)}."
+            f"Rejected, because this model does not use them: {', '.join(f'`{name}`' for name in found.UNUSED)}."
         )
     return "\n\n".join(lines)
 
@@ -44,7 +44,7 @@ def _is_same(key: Key, other: Key | None) -> bool:
 
 
 def _table(keys: Iterable[Key]) -> str:
-    """A line a key, in the groups of `--help`; a group stands where its first key does."""
+    """One row per key, grouped as in `--help`; a group is placed where its first key is."""
     groups: dict[str, list[Key]] = {}
     for key in keys:
         groups.setdefault(key.group, []).append(key)
@@ -69,24 +69,24 @@ def _shown(value: object) -> str:
 
 
 def with_table(text: str, table: str) -> str:
-    """A text with the table between its marks.
+    """Replaces the text between the markers by the table.
 
     Raises:
-        UserError: a mark is missing.
+        UserError: a marker is missing.
     """
     if BEGIN not in text or END not in text:
-        raise UserError(f"the file lacks the marks {BEGIN} and {END}")
+        raise UserError(f"the file lacks the markers {BEGIN} and {END}")
     return f"{text[: text.index(BEGIN)]}{BEGIN}\n{table}\n{text[text.index(END) :]}"
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="msdet keys", description=__doc__)
-    parser.add_argument("--model", default="", help="only what this model has of its own")
-    parser.add_argument("--write", type=Path, help="file with the marks, for example docs/keys.md")
+    parser.add_argument("--model", default="", help="only the keys of this model")
+    parser.add_argument("--write", type=Path, help="file with the markers, for example docs/keys.md")
     args = parser.parse_args(argv)
     table = model_section(args.model) if args.model else all_tables()
     if args.write is None:
-        print(table)  # noqa: T201 - what the command is for
+        print(table)  # noqa: T201 - output of the command
         return 0
     text = with_table(args.write.read_text(encoding="utf-8"), table)
     with atomic_path(args.write) as beside:

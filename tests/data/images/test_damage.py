@@ -64,10 +64,10 @@ def test_the_check_names_a_jpeg_that_libjpeg_complains_of(tmp_path, capfd):
     whole = jpeg()
     (tmp_path / "4.jpg").write_bytes(whole[:-2] + bytes(200) + whole[-2:])
     facts = dict(zip(names, scan_images(tmp_path, names), strict=True))
-    assert "1.jpg is damaged: libjpeg says" in facts["1.jpg"].error
+    assert "1.jpg is damaged: libjpeg reports" in facts["1.jpg"].error
     assert facts["3.jpg"].error or facts["3.jpg"].notes
     assert not facts["4.jpg"].error
-    assert "4.jpg is damaged: libjpeg says 'Corrupt JPEG data: " in facts["4.jpg"].notes[0].text
+    assert "4.jpg is damaged: libjpeg reports 'Corrupt JPEG data: " in facts["4.jpg"].notes[0].text
     assert not any(facts[name].error or facts[name].notes for name in ("0.jpg", "2.jpg", "5.jpg"))
     assert "Corrupt JPEG" not in capfd.readouterr().err
 

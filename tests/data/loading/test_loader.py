@@ -1,4 +1,4 @@
-"""Batches: alike for any number of workers, in order, and with an end to every trouble."""
+"""Batches: independent of the number of workers, in order, and every failure ends with an error."""
 
 import contextlib
 import gc
@@ -29,7 +29,7 @@ SIZES = [(64, 64), (96, 64), (32, 96)]
 
 @dataclass(frozen=True)
 class Trouble:
-    """A step that does something else when it meets an image of a certain width."""
+    """A transform that misbehaves on images of a certain width."""
 
     width: int
     deed: str
@@ -54,7 +54,7 @@ def dataset(many):
     return read_coco(many.ann_file, many.image_dir)
 
 
-def troubled(dataset, deed, **options):
+def loader_with_fault(dataset, deed, **options):
     width = dataset.samples[9].width
     assert [sample.width for sample in dataset.samples].count(width) == 1
     pipeline = Pipeline(Resize(), before=(Trouble(width, deed),))
@@ -62,7 +62,7 @@ def troubled(dataset, deed, **options):
 
 
 def copies(batches):
-    """What a consumer that keeps everything would keep."""
+    """Copies of everything in the batches."""
     return [
         (
             batch.images.copy(),
@@ -79,7 +79,7 @@ def copies(batches):
     ]
 
 
-def assert_alike(first, second):
+def assert_equal_batches(first, second):
     assert len(first) == len(second)
     for one, other in zip(first, second, strict=True):
         for a, b in zip(one, other, strict=True):
@@ -90,17 +90,17 @@ def assert_alike(first, second):
                 assert a == b
 
 
-def no_workers_left():
+def no_workers_running():
     return not [child for child in multiprocessing.active_children() if child.name == "data worker"]
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind():
+def no_leaks():
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     yield
     gc.collect()
-    assert no_workers_left()
-    # The resource tracker of multiprocessing keeps one descriptor for the life of the process.
+    assert no_workers_running()
+    # The resource tracker of multiprocessing keeps one descriptor open.
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # noqa: PTH208
 
 
@@ -112,20 +112,20 @@ def reference(dataset):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_batches_are_alike_for_any_number_of_workers_and_any_start(dataset, reference, workers):
+def test_batches_do_not_depend_on_workers_or_start(dataset, reference, workers):
     options, epochs = reference
     with detection_loader(dataset, jitter_pipeline(), 4, SIZES, num_workers=workers, **options) as loader:
-        assert_alike(copies(loader.epoch(0)), epochs[0])
-        assert_alike(copies(loader.epoch(1)), epochs[1])
-        assert_alike(copies(loader.epoch(1, start_batch=4)), epochs[1][4:])
-        assert_alike(copies(loader.epoch(1, start_batch=6)), [])
-        # An epoch that is given up in the middle leaves nothing behind for the next.
+        assert_equal_batches(copies(loader.epoch(0)), epochs[0])
+        assert_equal_batches(copies(loader.epoch(1)), epochs[1])
+        assert_equal_batches(copies(loader.epoch(1, start_batch=4)), epochs[1][4:])
+        assert_equal_batches(copies(loader.epoch(1, start_batch=6)), [])
+        # An abandoned epoch does not affect the next one.
         for _ in range(3):
             next(iter(loader.epoch(0)))
-        assert_alike(copies(loader.epoch(1)), epochs[1])
+        assert_equal_batches(copies(loader.epoch(1)), epochs[1])
 
 
-def test_every_epoch_has_an_order_of_its_own(reference):
+def test_epochs_have_different_orders(reference):
     _, epochs = reference
     shown = {epoch: [i for batch in batches for i in batch[6].tolist()] for epoch, batches in epochs.items()}
     assert shown[0] != shown[1] and set(shown[0]) == set(shown[1])
@@ -134,10 +134,10 @@ def test_every_epoch_has_an_order_of_its_own(reference):
 def test_resuming_in_process(dataset, reference):
     options, epochs = reference
     with detection_loader(dataset, jitter_pipeline(), 4, SIZES, num_workers=0, **options) as loader:
-        assert_alike(copies(loader.epoch(1, start_batch=3)), epochs[1][3:])
+        assert_equal_batches(copies(loader.epoch(1, start_batch=3)), epochs[1][3:])
 
 
-def test_the_shape_of_a_batch(dataset, reference):
+def test_fields_of_a_batch(dataset, reference):
     _, epochs = reference
     boxes_seen = 0
     for images, boxes, labels, image_ids, geometry, size, indices, _, _ in epochs[0]:
@@ -157,7 +157,7 @@ def test_the_shape_of_a_batch(dataset, reference):
     assert len({epoch[5] for epoch in epochs[0] + epochs[1]}) > 1
 
 
-def test_sizes_are_known_before_the_batch(dataset, reference):
+def test_size_of_a_batch_is_known_in_advance(dataset, reference):
     options, epochs = reference
     loader = detection_loader(dataset, jitter_pipeline(), 4, SIZES, num_workers=0, **options)
     for epoch, batches in epochs.items():
@@ -168,7 +168,7 @@ def test_sizes_are_known_before_the_batch(dataset, reference):
     assert [other_rank.size_of(0, n) for n in range(6)] == [loader.size_of(0, n) for n in range(6)]
 
 
-def test_evaluation_gives_every_image_once_and_the_way_back(dataset):
+def test_evaluation_yields_every_image_once_with_its_geometry(dataset):
     found = []
     for rank in range(3):
         with detection_loader(
@@ -190,7 +190,7 @@ def test_evaluation_gives_every_image_once_and_the_way_back(dataset):
     assert sorted(found) == sorted(sample.image_id for sample in dataset.samples)
 
 
-def test_crowds_are_no_targets(coco):
+def test_crowds_are_not_targets(coco):
     coco.add_image(1, boxes=[[1, 1, 9, 9]])
     coco.add_box(1, [20, 20, 9, 9], iscrowd=1)
     coco.add_image(2)
@@ -220,25 +220,25 @@ def test_cut_boxes_are_counted(dataset, workers):
     assert whole.boxes_cut == 0
 
 
-def test_training_drops_or_repeats_and_says_so(dataset, caplog):
+def test_dropped_and_repeated_images_are_logged(dataset, caplog):
     with caplog.at_level(logging.INFO):
         loader = detection_loader(dataset, plain_pipeline(), 4, [(32, 32)], training=True, num_workers=0)
-    assert "3 of 23 images wait for another epoch" in caplog.text
+    assert "drops 3 of 23 images" in caplog.text
     assert loader.steps_per_epoch == 5
     assert len({image_id for batch in loader.epoch(0) for image_id in batch.image_ids}) == 20
     caplog.clear()
     few = replace(dataset, samples=dataset.samples[:3])
     with caplog.at_level(logging.INFO):
         loader = detection_loader(few, jitter_pipeline(), 8, [(32, 32)], training=True, num_workers=0)
-    assert "3 images are fewer than one step takes (8)" in caplog.text
+    assert "3 images are fewer than a step needs (8)" in caplog.text
     (batch,) = copies(loader.epoch(0))
     assert set(batch[3]) == {100, 101, 102}
-    # The same image comes again augmented otherwise.
+    # A repeated image gets another augmentation.
     first, again = np.flatnonzero(batch[6] == batch[6][0])[:2]
     assert (batch[0][first] != batch[0][again]).any()
 
 
-def test_batches_of_workers_are_views_that_stay_valid_until_the_next(dataset):
+def test_batch_is_valid_until_the_next(dataset):
     with detection_loader(dataset, plain_pipeline(), 4, [(64, 64)], training=False, num_workers=2) as loader:
         batches = loader.epoch(0)
         kept = next(batches)
@@ -246,12 +246,12 @@ def test_batches_of_workers_are_views_that_stay_valid_until_the_next(dataset):
         time.sleep(0.3)
         np.testing.assert_array_equal(kept.images, before)
         batches.close()
-    # Even after the end the memory is there: it may hold another batch, but reading it is safe.
+    # The memory stays mapped after the end: it may contain another batch, but can be read.
     assert kept.images.sum() > 0
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_that_cannot_be_used_is_an_error_when_its_batch_is_due(coco, workers):
+def test_unusable_image_is_an_error_of_its_batch(coco, workers):
     for number in range(8):
         coco.add_image(number)
     dataset = read_coco(*coco.write())
@@ -267,30 +267,30 @@ def test_an_image_that_cannot_be_used_is_an_error_when_its_batch_is_due(coco, wo
         assert len(copies(loader.epoch(0))) == 4
 
 
-def test_the_kind_of_error_survives_the_way(dataset):
+def test_errors_of_workers_keep_their_type(dataset):
     with (
-        troubled(dataset, "complain", num_workers=1) as loader,
+        loader_with_fault(dataset, "complain", num_workers=1) as loader,
         pytest.raises(UserError, match="^something of the user's is wrong$"),
     ):
         copies(loader.epoch(0))
     with (
-        troubled(dataset, "fail", num_workers=1) as loader,
+        loader_with_fault(dataset, "fail", num_workers=1) as loader,
         pytest.raises(RuntimeError, match=r"(?s)Traceback.*ZeroDivisionError: a fault of the program"),
     ):
         copies(loader.epoch(0))
 
 
 @pytest.mark.parametrize(("deed", "how"), [("die", "exit code -9, SIGKILL"), ("exit", "exit code 7")])
-def test_a_worker_that_dies_is_noticed_at_once(dataset, deed, how):
-    with troubled(dataset, deed, num_workers=2) as loader:
+def test_dead_worker_is_detected_at_once(dataset, deed, how):
+    with loader_with_fault(dataset, deed, num_workers=2) as loader:
         begin = time.monotonic()
         with pytest.raises(UserError, match=f"a data worker died \\({how}\\).*batch 2 of epoch 0.*jpg"):
             copies(loader.epoch(0))
         assert time.monotonic() - begin < 60
-        assert no_workers_left()
+        assert no_workers_running()
 
 
-def test_a_worker_that_dies_idle_is_noticed_and_new_ones_can_start(dataset):
+def test_dead_idle_worker_is_detected_and_replaced(dataset):
     with detection_loader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=1) as loader:
         first = copies(loader.epoch(0))
         (worker,) = multiprocessing.active_children()
@@ -298,18 +298,18 @@ def test_a_worker_that_dies_idle_is_noticed_and_new_ones_can_start(dataset):
         time.sleep(0.2)
         with pytest.raises(UserError, match="a data worker died"):
             copies(loader.epoch(0))
-        assert_alike(copies(loader.epoch(0)), first)
+        assert_equal_batches(copies(loader.epoch(0)), first)
 
 
-def test_a_worker_that_hangs_is_an_error_with_the_images(dataset):
-    loader = troubled(dataset, "sleep", num_workers=1, stall_timeout=2.0)
+def test_hanging_worker_is_an_error_that_names_the_images(dataset):
+    loader = loader_with_fault(dataset, "sleep", num_workers=1, stall_timeout=2.0)
     begin = time.monotonic()
-    with loader, pytest.raises(UserError, match=r"gave nothing for 2 s; pending was batch 2 of epoch 0.*109\.jpg"):
+    with loader, pytest.raises(UserError, match=r"returned nothing for 2 s; pending: batch 2 of epoch 0.*109\.jpg"):
         copies(loader.epoch(0))
     assert time.monotonic() - begin < 60
 
 
-def test_an_epoch_ends_when_its_loader_is_closed(dataset):
+def test_epoch_ends_when_its_loader_is_closed(dataset):
     with detection_loader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=1) as loader:
         batches = loader.epoch(0)
         next(batches)
@@ -318,7 +318,7 @@ def test_an_epoch_ends_when_its_loader_is_closed(dataset):
             copies(batches)
 
 
-def test_steps_may_change_the_arrays_they_get(dataset):
+def test_transforms_may_modify_their_arguments(dataset):
     @dataclass(frozen=True)
     class Wipe:
         def __call__(self, image, boxes, labels, rng):
@@ -335,16 +335,16 @@ def test_steps_may_change_the_arrays_they_get(dataset):
         np.testing.assert_array_equal(sample.boxes, boxes)
 
 
-def test_a_loader_nobody_holds_takes_its_workers_along(dataset):
+def test_workers_end_with_a_garbage_collected_loader(dataset):
     loader = detection_loader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, num_workers=1)
     next(loader.epoch(0))
-    assert not no_workers_left()
+    assert not no_workers_running()
     del loader
     gc.collect()
-    assert no_workers_left()
+    assert no_workers_running()
 
 
-# A shell lets what it starts in the background ignore Ctrl-C, and that is inherited.
+# A shell makes background processes ignore Ctrl-C, which is inherited.
 SCRIPT = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -364,7 +364,7 @@ with detection_loader(dataset, plain_pipeline(), 4, [(32, 32)], training=False, 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_the_main_process(many, tmp_path, how):
-    # The script has no `if __name__` guard: workers must not run it again.
+    # The script has no `if __name__` guard: workers must not import it.
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     process = subprocess.Popen(
@@ -378,7 +378,7 @@ def test_no_worker_outlives_the_main_process(many, tmp_path, how):
     assert process.stdout.readline() == "script\n"
     pids = [int(word) for word in process.stdout.readline().split()[1:]]
     assert len(pids) == 2
-    # As Ctrl-C does: the whole process group gets it. Twice if need be: Python loses one that falls into a finalizer.
+    # Like Ctrl-C, to the whole process group; twice if needed: Python loses one that arrives in a finalizer.
     for _ in range(3 if how == signal.SIGINT else 1):
         (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -403,7 +403,7 @@ def is_running(pid):
         return False
 
 
-def test_workers_import_no_more_than_they_need():
+def test_workers_import_only_what_they_need():
     code = "import sys, msdet.data.loading.workers; print(sorted(m for m in sys.modules if '.' not in m))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     modules = done.stdout
@@ -424,18 +424,18 @@ def test_workers_import_no_more_than_they_need():
         {"resize_rate": 0},
     ],
 )
-def test_arguments_out_of_range(dataset, options):
+def test_invalid_arguments(dataset, options):
     arguments = {"batch_size": 4, "sizes": [(32, 32)], "training": True, **options}
     with pytest.raises(UsageError):
         detection_loader(dataset, plain_pipeline(), **arguments)
 
 
-def test_no_images_is_an_error(dataset):
+def test_empty_dataset_is_an_error(dataset):
     with pytest.raises(UserError, match=r"train\.json has no images"):
         detection_loader(replace(dataset, samples=[]), plain_pipeline(), 4, [(32, 32)], training=True)
 
 
-def test_real_images_train_alike_with_and_without_workers(data_dir):
+def test_real_images_with_and_without_workers(data_dir):
     root = data_dir / "coco_mini"
     dataset = read_coco(root / "annotations" / "instances_val2017.json", root / "val2017")
     dataset = replace(dataset, samples=dataset.samples[:48])
@@ -445,4 +445,4 @@ def test_real_images_train_alike_with_and_without_workers(data_dir):
             dataset, jitter_pipeline(), 8, [(128, 128), (160, 128)], training=True, num_workers=workers
         ) as loader:
             results.append(copies(loader.epoch(0)))
-    assert_alike(*results)
+    assert_equal_batches(*results)

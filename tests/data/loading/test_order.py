@@ -1,4 +1,4 @@
-"""Order, shares and sizes."""
+"""Order of an epoch, shards of ranks and sizes of batches."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msdet.data.loading.batch import pad_targets
-from msdet.data.loading.order import Shard, batch_size_px, epoch_order, sample_rng
+from msdet.data.loading.order import Shard, epoch_order, sample_input_size, sample_rng
 
 COUNTS = st.tuples(st.integers(1, 60), st.integers(1, 9), st.integers(1, 5))
 
@@ -32,7 +32,7 @@ def test_evaluation_covers_every_image_once(numbers):
 
 
 @given(COUNTS, st.booleans())
-def test_training_ranks_have_alike_batches_and_overlap_nowhere(numbers, drop_last):
+def test_training_shards_have_equal_sizes_and_do_not_overlap(numbers, drop_last):
     count, batch_size, group_size = numbers
     shards, batches = epoch_of(count, batch_size, group_size, True, drop_last)
     assert len({len(rank) for rank in batches}) == 1
@@ -48,7 +48,7 @@ def test_training_ranks_have_alike_batches_and_overlap_nowhere(numbers, drop_las
         assert shards[0].repeated == len(seen) - count
 
 
-def test_the_number_of_ranks_does_not_change_what_shares_a_step():
+def test_images_of_a_step_do_not_depend_on_the_number_of_ranks():
     one = Shard(50, 8)
     two = [Shard(50, 4, rank, 2) for rank in range(2)]
     for step in range(one.steps):
@@ -56,7 +56,7 @@ def test_the_number_of_ranks_does_not_change_what_shares_a_step():
         np.testing.assert_array_equal(together, one.positions(step))
 
 
-def test_repeated_images_come_under_another_key():
+def test_repeated_images_have_another_key():
     order = epoch_order(5, 0, 0, True)
     indices, keys = Shard(5, 12).batch(order, 0)
     assert sorted(indices[:5].tolist()) == [0, 1, 2, 3, 4]
@@ -65,7 +65,7 @@ def test_repeated_images_come_under_another_key():
     np.testing.assert_array_equal(keys % 5, indices)
 
 
-def test_orders_differ_between_epochs_and_seeds_and_repeat_themselves():
+def test_order_depends_on_epoch_and_seed():
     orders = {
         (seed, epoch): tuple(epoch_order(40, seed, epoch, True).tolist()) for seed in range(3) for epoch in range(3)
     }
@@ -75,7 +75,7 @@ def test_orders_differ_between_epochs_and_seeds_and_repeat_themselves():
     assert epoch_order(4, 1, 2, False).tolist() == [0, 1, 2, 3]
 
 
-def test_generators_of_samples_are_independent_of_each_other():
+def test_sample_generators_are_independent():
     draws = {sample_rng(seed, epoch, key).uniform() for seed in range(4) for epoch in range(4) for key in range(4)}
     assert len(draws) == 64
     assert sample_rng(1, 2, 3).uniform() == sample_rng(1, 2, 3).uniform()
@@ -83,12 +83,12 @@ def test_generators_of_samples_are_independent_of_each_other():
 
 def test_sizes_change_every_resize_rate_batches():
     sizes = [(side, side) for side in range(320, 609, 32)]
-    drawn = [batch_size_px(sizes, 10, 5, 1, batch) for batch in range(400)]
+    sizes_of_batches = [sample_input_size(sizes, 10, 5, 1, batch) for batch in range(400)]
     for start in range(0, 400, 10):
-        assert len(set(drawn[start : start + 10])) == 1
-    assert set(drawn) == set(sizes)
-    assert drawn != [batch_size_px(sizes, 10, 5, 2, batch) for batch in range(400)]
-    assert batch_size_px([(416, 416)], 1, 0, 0, 7) == (416, 416)
+        assert len(set(sizes_of_batches[start : start + 10])) == 1
+    assert set(sizes_of_batches) == set(sizes)
+    assert sizes_of_batches != [sample_input_size(sizes, 10, 5, 2, batch) for batch in range(400)]
+    assert sample_input_size([(416, 416)], 1, 0, 0, 7) == (416, 416)
 
 
 @pytest.mark.parametrize(("longest", "rows"), [(0, 4), (4, 4), (5, 8), (8, 8), (9, 16), (40, 64)])

@@ -1,4 +1,4 @@
-"""The rendered dataset."""
+"""The rendered dataset of shapes."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 from msdet.data.formats.coco.layouts import find_split
 from msdet.data.formats.coco.read import read_coco
 from msdet.data.images.decode import decode_image
-from msdet.data.synthetic.draw import SHAPE_NAMES, _extents, _fits, draw_picture
+from msdet.data.synthetic.render import SHAPE_NAMES, _boxes_and_areas, _leaves_others_visible, render_image
 from msdet.data.synthetic.shapes import STAMP, main, render_shapes
 from msdet.errors import UsageError, UserError, run_command
 
@@ -23,7 +23,7 @@ def read(folder, split):
     return read_coco(paths.ann_file, paths.image_dir)
 
 
-def test_it_is_a_whole_coco_dataset(shapes):
+def test_dataset_is_a_complete_coco_dataset(shapes):
     train, val = read(shapes, "train"), read(shapes, "val")
     assert (len(train), len(val)) == (40, 10)
     assert tuple(train.class_names) == SHAPE_NAMES
@@ -38,7 +38,7 @@ def test_it_is_a_whole_coco_dataset(shapes):
         assert annotation["iscrowd"] == 0
 
 
-def test_sizes_and_forms_vary(shapes):
+def test_sizes_and_shapes_vary(shapes):
     sides = np.concatenate([sample.boxes[:, 2:] - sample.boxes[:, :2] for sample in read(shapes, "train").samples])
     longer = sides.max(axis=1)
     assert longer.min() < 14
@@ -49,7 +49,7 @@ def test_sizes_and_forms_vary(shapes):
     assert aspects.max() > 2
 
 
-def test_a_seed_always_draws_the_same(shapes, tmp_path):
+def test_same_seed_renders_the_same_images(shapes, tmp_path):
     again = render_shapes(tmp_path / "again", train=40, val=10, size=128, seed=5)
     for path in sorted(shapes.rglob("*")):
         if path.is_file():
@@ -62,55 +62,55 @@ def test_a_seed_always_draws_the_same(shapes, tmp_path):
 
 
 def test_boxes_are_the_visible_extents():
-    owner = np.full((20, 20), -1)
-    owner[2:10, 3:12] = 0
-    owner[5:15, 8:20] = 1
-    boxes, areas = _extents(owner, 2)
+    object_map = np.full((20, 20), -1)
+    object_map[2:10, 3:12] = 0
+    object_map[5:15, 8:20] = 1
+    boxes, areas = _boxes_and_areas(object_map, 2)
     assert boxes.tolist() == [[3, 2, 12, 10], [8, 5, 20, 15]]
     assert areas.tolist() == [8 * 9 - 5 * 4, 10 * 12]
 
 
-def test_a_shape_may_not_hide_more_than_half_of_another():
-    owner = np.full((20, 20), -1)
-    owner[0:10, 0:10] = 0
-    assert _fits(np.ones((10, 5), np.float32), owner, 5, 0, 1)
-    assert not _fits(np.ones((10, 6), np.float32), owner, 4, 0, 1)
-    assert _fits(np.ones((20, 10), np.float32), owner, 10, 0, 1)
+def test_shape_hides_at_most_half_of_another():
+    object_map = np.full((20, 20), -1)
+    object_map[0:10, 0:10] = 0
+    assert _leaves_others_visible(np.ones((10, 5), np.float32), object_map, 5, 0, 1)
+    assert not _leaves_others_visible(np.ones((10, 6), np.float32), object_map, 4, 0, 1)
+    assert _leaves_others_visible(np.ones((20, 10), np.float32), object_map, 10, 0, 1)
 
 
-def test_objects_overlap_now_and_then_and_none_vanishes():
+def test_objects_overlap_but_stay_visible():
     overlaps = 0
     for seed in range(60):
-        picture = draw_picture(np.random.default_rng(seed), 128)
-        assert len(picture.labels) == len(picture.boxes) == len(picture.areas) >= 1
-        assert (picture.areas > 20).all()
-        low = np.maximum(picture.boxes[:, None, :2], picture.boxes[None, :, :2])
-        high = np.minimum(picture.boxes[:, None, 2:], picture.boxes[None, :, 2:])
-        overlaps += ((high > low).all(axis=2).sum() - len(picture.labels)) // 2
+        rendered = render_image(np.random.default_rng(seed), 128)
+        assert len(rendered.labels) == len(rendered.boxes) == len(rendered.areas) >= 1
+        assert (rendered.areas > 20).all()
+        low = np.maximum(rendered.boxes[:, None, :2], rendered.boxes[None, :, :2])
+        high = np.minimum(rendered.boxes[:, None, 2:], rendered.boxes[None, :, 2:])
+        overlaps += ((high > low).all(axis=2).sum() - len(rendered.labels)) // 2
     assert overlaps > 10
 
 
-def test_a_whole_dataset_is_left_alone_and_another_is_not_overwritten(shapes, tmp_path):
+def test_existing_dataset_is_reused_and_never_overwritten(shapes, tmp_path):
     before = (shapes / STAMP).stat().st_mtime_ns
     assert render_shapes(shapes, train=40, val=10, size=128, seed=5) == shapes
     assert (shapes / STAMP).stat().st_mtime_ns == before
-    with pytest.raises(UserError, match="shapes of other parameters"):
+    with pytest.raises(UserError, match="shapes with other parameters"):
         render_shapes(shapes, train=40, val=10, size=128, seed=6)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("")
-    with pytest.raises(UserError, match="holds no rendered shapes"):
+    with pytest.raises(UserError, match="is not a dataset of shapes"):
         render_shapes(mine, 1, 1)
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(UserError, match="holds no rendered shapes"):
+    with pytest.raises(UserError, match="is not a dataset of shapes"):
         render_shapes(file, 1, 1)
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         render_shapes(file / "below", 1, 1)
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+def test_interrupted_run_leaves_no_files(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -123,7 +123,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     assert len(read(render_shapes(tmp_path / "data", 2, 1, 64), "train")) == 2
 
 
-def test_numbers_out_of_range(tmp_path):
+def test_invalid_arguments(tmp_path):
     for options in ({"train": 0}, {"val": 0}, {"size": 10}, {"seed": -1}, {"max_objects": 0}):
         with pytest.raises(UsageError):
             render_shapes(tmp_path / "x", **options)

@@ -1,4 +1,4 @@
-"""Augmentation against slow obvious versions."""
+"""Augmentation, compared with slow reference implementations."""
 
 import cv2
 import numpy as np
@@ -11,9 +11,9 @@ from msdet.data.transforms.augment import (
     Flip,
     JitterCrop,
     Resize,
+    clip_to_canvas,
     colour_matrix,
-    draw_interpolation,
-    drop_slivers,
+    sample_interpolation,
 )
 from msdet.data.transforms.pipeline import Pipeline, jitter_pipeline, plain_pipeline
 from msdet.data.transforms.resize import plan_resize
@@ -38,8 +38,8 @@ def extent_of(mask):
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
 
 
-def slow_jitter(image, boxes, labels, canvas, rng, jitter=0.3, fill=128):
-    """The whole virtual image, resized and pasted; `JitterCrop` may differ by the rounding to whole pixels."""
+def reference_jitter(image, boxes, labels, canvas, rng, jitter=0.3, fill=128):
+    """Resizes and pastes the whole image; `JitterCrop` may differ by the rounding to whole pixels."""
     height, width = canvas.shape[:2]
     rng.integers(3)
     for _ in range(10):
@@ -73,25 +73,25 @@ def slow_jitter(image, boxes, labels, canvas, rng, jitter=0.3, fill=128):
     return out, moved, sides
 
 
-def test_an_interpolation_is_drawn_only_where_it_is_asked_for():
+def test_interpolation_is_sampled_only_if_random():
     rng, same = np.random.default_rng(0), np.random.default_rng(0)
     choices = ("nearest", "linear", "cubic")
-    assert draw_interpolation("cubic", choices, rng) == "cubic"
-    drawn = [draw_interpolation("random", choices, rng) for _ in range(20)]
-    assert drawn == [choices[same.integers(3)] for _ in range(20)] and set(drawn) == set(choices)
+    assert sample_interpolation("cubic", choices, rng) == "cubic"
+    sampled = [sample_interpolation("random", choices, rng) for _ in range(20)]
+    assert sampled == [choices[same.integers(3)] for _ in range(20)] and set(sampled) == set(choices)
 
 
 @settings(max_examples=30, deadline=None)
 @given(SEED)
-def test_jitter_does_what_pasting_the_whole_image_does(seed):
+def test_jitter_matches_the_reference(seed):
     smooth = cv2.resize(np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8), (120, 90))
     boxes, labels = boxes_in(smooth, seed=seed)
     canvas = canvas_of((48, 64))
     got_boxes, got_labels, _ = JitterCrop(interpolation="random", interpolations=("linear",) * 3)(
         smooth, boxes, labels, canvas, np.random.default_rng(seed)
     )
-    want, moved, sides = slow_jitter(smooth, boxes, labels, canvas, np.random.default_rng(seed))
-    # A pixel of the source is up to a few of the canvas: both roundings together stay within that.
+    want, moved, sides = reference_jitter(smooth, boxes, labels, canvas, np.random.default_rng(seed))
+    # A source pixel covers up to a few canvas pixels, which bounds the rounding errors.
     slack = 1.5 + 1.5 * 64 * 2 * 1.9 / 90
     surely = (sides > 1 + 2 * slack).all(1)
     assert set(labels[surely]) <= set(got_labels.tolist())
@@ -107,7 +107,7 @@ def test_jitter_does_what_pasting_the_whole_image_does(seed):
     st.sampled_from(["network", "image"]),
 )
 def test_boxes_follow_the_pixels(seed, flip, interpolation, aspect):
-    # A white rectangle on black must end where its box says.
+    # A white rectangle on black must end at its box.
     rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers(60, 200, 2))
     left, top = int(rng.integers(0, width - 30)), int(rng.integers(0, height - 30))
@@ -121,11 +121,11 @@ def test_boxes_follow_the_pixels(seed, flip, interpolation, aspect):
     box = np.array([[left, top, right, bottom]], np.float32)
     boxes, labels, geometry = pipeline((image, box, np.array([4], np.int32)), canvas, rng)
     assert labels.tolist() == [4]
-    # Blurred edges are half bright where the edge is; nearest moves it by up to half a source pixel.
+    # Interpolated edges have half brightness at the edge; `nearest` moves it by up to half a source pixel.
     slack = 0.51 + 0.5 * max(geometry.scale_x, geometry.scale_y)
     np.testing.assert_allclose(extent_of(canvas[..., 0] > 127), boxes[0], atol=slack)
-    # Tighter than one edge can be: the middle of the rectangle. Where the image shrinks, its pixels are smaller than
-    # those that sample them, and an edge moves by up to half of the difference.
+    # The centre of the rectangle is more accurate than an edge. If the image shrinks, an edge moves by up to half the
+    # difference between the two pixel sizes.
     if interpolation in ("linear", "cubic"):
         bright = canvas[..., 0] / 255
         free = (boxes[0] > 2).all() and (boxes[0] < [126, 94, 126, 94]).all()
@@ -139,7 +139,7 @@ def test_boxes_follow_the_pixels(seed, flip, interpolation, aspect):
 
 @settings(max_examples=60, deadline=None)
 @given(SEED, st.tuples(st.integers(1, 300), st.integers(1, 300)))
-def test_any_image_fills_the_canvas_and_boxes_stay_inside(seed, size):
+def test_canvas_is_filled_and_boxes_stay_inside(seed, size):
     image = np.full((*size, 3), 200, np.uint8)
     boxes, labels = boxes_in(image, seed=seed)
     canvas = np.zeros((64, 96, 3), np.uint8)
@@ -154,9 +154,9 @@ def test_any_image_fills_the_canvas_and_boxes_stay_inside(seed, size):
     assert ((moved[:, 2:] - moved[:, :2]) > 1).all()
 
 
-def test_a_trial_without_boxes_is_drawn_again_and_stretching_is_the_last_resort():
+def test_placement_without_boxes_is_sampled_again_and_finally_stretched():
     image = np.full((100, 100, 3), 9, np.uint8)
-    # A speck in a corner that a large crop mostly misses.
+    # A tiny object in a corner that a large crop mostly misses.
     box = np.array([[0, 0, 4, 4]], np.float32)
     for seed in range(200):
         moved, _, _ = JitterCrop(scale=(2.0, 2.0))(
@@ -170,7 +170,7 @@ def test_a_trial_without_boxes_is_drawn_again_and_stretching_is_the_last_resort(
     assert (canvas == 9).all()
 
 
-def test_images_without_boxes_are_placed_like_others():
+def test_images_without_boxes():
     image = np.full((100, 100, 3), 9, np.uint8)
     places = set()
     for seed in range(20):
@@ -181,9 +181,9 @@ def test_images_without_boxes_are_placed_like_others():
     assert len(places) == 20
 
 
-def test_the_draws_have_the_ranges_they_say():
+def test_sampled_windows_cover_their_ranges():
     rng = np.random.default_rng(0)
-    placed = [JitterCrop().draw((480, 640), (416, 416), rng) for _ in range(4000)]
+    placed = [JitterCrop().sample_window((480, 640), (416, 416), rng) for _ in range(4000)]
     geometries = [window.geometry() for window in placed]
     widths = np.array([geometry.scale_x * 640 / 416 for geometry in geometries])
     heights = np.array([geometry.scale_y * 480 / 416 for geometry in geometries])
@@ -194,12 +194,14 @@ def test_the_draws_have_the_ranges_they_say():
     aspects = widths / heights
     assert 0.53 < aspects.min() < 0.56
     assert 1.78 < aspects.max() < 1.88
-    image_aspect = [JitterCrop(aspect="image").draw((480, 960), (416, 416), rng).geometry() for _ in range(500)]
+    image_aspect = [
+        JitterCrop(aspect="image").sample_window((480, 960), (416, 416), rng).geometry() for _ in range(500)
+    ]
     ratio = np.median([g.scale_x * 960 / (g.scale_y * 480) for g in image_aspect])
     assert ratio == pytest.approx(2.0, abs=0.15)
 
 
-def test_without_jitter_and_scale_it_is_a_stretch():
+def test_no_jitter_and_scale_one_is_a_stretch():
     image = np.random.default_rng(0).integers(0, 256, (77, 53, 3), np.uint8)
     boxes, labels = boxes_in(image)
     plain, jittered = canvas_of(), canvas_of()
@@ -210,12 +212,12 @@ def test_without_jitter_and_scale_it_is_a_stretch():
     np.testing.assert_allclose(got, want, atol=1e-4)
 
 
-def test_slivers_are_dropped_after_cutting():
+def test_small_boxes_are_dropped_after_clipping():
     boxes = np.array([[-5, 0, 1, 10], [-5, 0, 1.5, 10], [3, 3, 4, 20], [90, 90, 99, 99], [10, 10, 20, 20]], np.float32)
-    cut, kept = drop_slivers(boxes, (64, 64), 1.0)
+    cut, kept = clip_to_canvas(boxes, (64, 64), 1.0)
     assert kept.tolist() == [False, True, False, False, True]
     np.testing.assert_array_equal(cut[1], [0, 0, 1.5, 10])
-    assert drop_slivers(NO_BOXES, (64, 64), 1.0)[1].shape == (0,)
+    assert clip_to_canvas(NO_BOXES, (64, 64), 1.0)[1].shape == (0,)
 
 
 def test_flip_mirrors_pixels_and_boxes():
@@ -233,7 +235,7 @@ def test_flip_mirrors_pixels_and_boxes():
     assert 150 < flips < 250
 
 
-def slow_colour(pixel, hue, saturation, value):
+def reference_colour(pixel, hue, saturation, value):
     r, g, b = (float(channel) for channel in pixel)
     y = 0.299 * r + 0.587 * g + 0.114 * b
     i = 0.596 * r - 0.274 * g - 0.322 * b
@@ -249,20 +251,20 @@ def slow_colour(pixel, hue, saturation, value):
     return np.clip(np.round(back * value), 0, 255)
 
 
-def test_colour_matches_a_loop_over_pixels():
+def test_colour_matches_the_reference():
     image = np.random.default_rng(0).integers(0, 256, (6, 7, 3), np.uint8)
     for hue, saturation, value in [(0, 1, 1), (0.1, 1, 1), (-0.07, 1.4, 0.8), (0.03, 0.6, 1.5)]:
         matrix = colour_matrix(hue, saturation, value).astype(np.float32)
         got = cv2.transform(image, matrix).astype(int)
-        want = np.array([[slow_colour(pixel, hue, saturation, value) for pixel in row] for row in image])
+        want = np.array([[reference_colour(pixel, hue, saturation, value) for pixel in row] for row in image])
         assert np.abs(got - want).max() <= 1
 
 
-def test_colour_keeps_greys_and_turns_as_hsv_does():
+def test_colour_keeps_greys_and_rotates_like_hsv():
     grey = np.full(3, 100.0)
     np.testing.assert_allclose(colour_matrix(0.1, 1.5, 1.0) @ grey, grey, atol=0.5)
     np.testing.assert_allclose(colour_matrix(0.0, 1.0, 1.2) @ grey, grey * 1.2, atol=0.5)
-    # HSV turns red towards yellow for a positive hue and towards magenta for a negative one.
+    # In HSV, a positive hue rotates red towards yellow, a negative one towards magenta.
     red = np.array([200.0, 0, 0])
     warmer, colder = colour_matrix(0.08, 1, 1) @ red, colour_matrix(-0.08, 1, 1) @ red
     assert warmer[1] > warmer[2]
@@ -270,7 +272,7 @@ def test_colour_keeps_greys_and_turns_as_hsv_does():
     np.testing.assert_allclose(colour_matrix(0, 1, 1), np.eye(3), atol=1e-12)
 
 
-def test_colour_jitter_changes_pixels_in_place_and_nothing_else():
+def test_colour_jitter_changes_only_pixels_in_place():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     before = image.copy()
     boxes = np.array([[2, 3, 10, 12]], np.float32)
@@ -283,7 +285,7 @@ def test_colour_jitter_changes_pixels_in_place_and_nothing_else():
     assert np.abs(still.astype(int) - before).max() <= 1
 
 
-def test_pipelines_depend_on_the_generator_alone():
+def test_pipelines_depend_only_on_the_generator():
     image = np.random.default_rng(0).integers(0, 256, (77, 53, 3), np.uint8)
     boxes, labels = boxes_in(image)
 
@@ -299,7 +301,7 @@ def test_pipelines_depend_on_the_generator_alone():
     assert (one != other).any()
 
 
-def test_a_pipeline_takes_steps_that_return_new_arrays():
+def test_pipeline_steps_may_return_new_arrays():
     image = np.concatenate([np.full((8, 8, 3), value, np.uint8) for value in (2, 0)], axis=1)
     sample = image, np.float32([[0, 0, 8, 8], [8, 0, 16, 8]]), np.int32([2, 0])
 
@@ -321,8 +323,8 @@ def test_plain_pipelines():
     assert plain_pipeline(flip=0.5).after == (Flip(0.5),)
 
 
-def test_one_image_is_letterboxed_by_one_call():
+def test_transform_image_letterboxes():
     image = np.full((20, 40, 3), 200, np.uint8)
-    canvas, geometry = plain_pipeline("letterbox", pad_value=7).image(image, (32, 32))
+    canvas, geometry = plain_pipeline("letterbox", pad_value=7).transform_image(image, (32, 32))
     assert canvas.shape == (32, 32, 3) and (canvas[8:24] == 200).all() and (canvas[:8] == 7).all()
     np.testing.assert_allclose(geometry.inverse(np.float32([[0, 8, 32, 24]]), clip=True), [[0, 0, 40, 20]])

@@ -1,4 +1,4 @@
-"""Mosaics: boxes stay on what they mark, nothing is lost that is seen, images without boxes take part."""
+"""Mosaic: boxes stay on their objects, no visible object is lost, and images without boxes are used."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -8,13 +8,13 @@ from msdet.data.transforms.augment import Resize
 from msdet.data.transforms.mosaic import Mosaic
 from msdet.data.transforms.pipeline import Pipeline
 
-# (height, width) and one object each: sample 2 has none.
+# (height, width); one object each, except sample 2.
 SIZES = [(60, 80), (90, 50), (40, 40), (64, 200), (33, 47)]
 OBJECTS = [(10, 8, 60, 40), (5, 30, 45, 80), None, (20, 10, 190, 60), (0, 0, 47, 33)]
 
 
 def load(index):
-    """A dark image with a bright object in a grey of its own."""
+    """A dark image with an object in a distinct bright grey."""
     image = np.full((*SIZES[index], 3), 10, np.uint8)
     if OBJECTS[index] is None:
         return image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
@@ -24,7 +24,7 @@ def load(index):
 
 
 class Samples:
-    """The first `count` samples; `seen` are those that were loaded."""
+    """The first `count` samples; `seen` are the loaded ones."""
 
     def __init__(self, count=5, read=load):
         self.count, self.read, self.seen = count, read, []
@@ -48,15 +48,15 @@ def test_boxes_stay_on_their_objects(seed, index):
     for label in set(range(5)) - {2}:
         rows, columns = np.nonzero(image[..., 0] == 100 + 30 * label)
         if label not in labels:
-            # What is not marked is a sliver that is not seen either.
+            # Without a box, at most a sliver is visible.
             assert not len(rows) or min(np.ptp(rows), np.ptp(columns)) <= 8
             continue
         extent = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-        # A source pixel is up to 3 pixels of this mosaic.
+        # A source pixel covers up to 3 pixels of this mosaic.
         np.testing.assert_allclose(boxes[labels == label][0], extent, atol=4)
 
 
-def test_every_sample_is_met_and_the_first_one_always():
+def test_every_sample_is_used_and_the_first_one_always():
     rng = np.random.default_rng(0)
     mosaic, met = Mosaic(1.0, side=160), set()
     for _ in range(30):
@@ -67,7 +67,7 @@ def test_every_sample_is_met_and_the_first_one_always():
     assert met == set(range(5))
 
 
-def test_images_without_boxes_and_few_samples():
+def test_images_without_boxes_and_small_datasets():
     rng = np.random.default_rng(0)
     image, boxes, labels = Mosaic(1.0, side=64)(Samples(1, lambda _: load(2))).load(0, rng)
     assert (image == 10).all() and boxes.shape == (0, 4) and labels.shape == (0,)
@@ -85,7 +85,7 @@ def test_probability_and_repetition():
         np.testing.assert_array_equal(one, other)
 
 
-def test_in_a_pipeline():
+def test_mosaic_in_a_pipeline():
     canvas = np.empty((96, 128, 3), np.uint8)
     rng = np.random.default_rng(1)
     sample = Mosaic(1.0, side=64)(Samples()).load(0, rng)

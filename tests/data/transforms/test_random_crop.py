@@ -1,4 +1,4 @@
-"""Augmentation by MindSpore's operators: what it does to a picture, and that chance comes from the sample alone."""
+"""Augmentation by MindSpore's operators: its effect, and that it depends only on the sample's generator."""
 
 import cv2
 import mindspore.dataset as ms_dataset
@@ -15,7 +15,7 @@ SIDE = 200
 
 @pytest.fixture(scope="module")
 def ramp(tmp_path_factory):
-    """A picture whose red tells x and whose green tells y; PNG, so that the values are exact."""
+    """An image that encodes x in red and y in green; PNG, so the values are exact."""
     path = tmp_path_factory.mktemp("ramp") / "ramp.png"
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.uint8)
     cv2.imwrite(str(path), np.stack((np.full_like(x, 7), y, x), 2))
@@ -28,7 +28,7 @@ def crop(path, key, transform, side=32):
     return canvas.astype(int)
 
 
-def test_crops_have_the_area_and_aspect_that_are_asked_for(ramp):
+def test_crops_have_the_requested_area_and_aspect(ramp):
     areas, aspects = [], []
     for key in range(150):
         image = crop(ramp, key, CropFlipColour((0.08, 1.0), (0.75, 1.333), 0, (0, 0, 0)))
@@ -40,7 +40,7 @@ def test_crops_have_the_area_and_aspect_that_are_asked_for(ramp):
     assert min(areas) < 0.2 and max(areas) > 0.8, "the whole range comes up"
 
 
-def test_half_are_mirrored_whatever_their_size(ramp):
+def test_flip_is_independent_of_the_crop(ramp):
     transform = CropFlipColour((0.08, 1.0), (0.75, 1.333), 0.5, (0, 0, 0))
     images = [crop(ramp, key, transform) for key in range(200)]
     mirrored = np.array([image[0, 0, 0] > image[0, -1, 0] for image in images])
@@ -59,7 +59,7 @@ def test_colours_change_within_their_range(ramp):
     assert len({round(f, 4) for f in factors}) > 50
 
 
-def test_the_seed_of_other_pipelines_is_left_alone(ramp):
+def test_global_seed_is_restored(ramp):
     before = ms_dataset.config.get_seed()
     crop(ramp, 0, CropFlipColour())
     assert ms_dataset.config.get_seed() == before
@@ -90,7 +90,7 @@ def same(one, other):
     )
 
 
-def test_a_run_is_the_same_for_any_number_of_workers_and_from_the_middle(folder):
+def test_batches_do_not_depend_on_workers_or_start(folder):
     whole = batches(folder, 0)
     assert len(whole) == 6 and same(whole, batches(folder, 2)), "workers"
     assert same(whole[4:], batches(folder, 0, start=4)), "from the middle of an epoch"
@@ -100,14 +100,14 @@ def test_a_run_is_the_same_for_any_number_of_workers_and_from_the_middle(folder)
     assert first.keys() == second.keys() and all(not np.array_equal(first[k], second[k]) for k in first)
 
 
-def test_ranks_share_the_pictures(folder):
+def test_ranks_share_the_images(folder):
     shares = [batches(folder, 0, rank=rank, group_size=2) for rank in (0, 1)]
     names = [name for share in shares for batch in share for name in batch[2]]
     assert len(names) == len(set(names)) == 12
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".tiff", ".jp2", ".ppm"])
-def test_what_mindspore_does_not_decode_is_cropped_alike(ramp, tmp_path, suffix):
+def test_formats_that_mindspore_does_not_decode(ramp, tmp_path, suffix):
     lossless = [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []
     cv2.imwrite(str(tmp_path / f"ramp{suffix}"), cv2.imread(str(ramp)), lossless)
     for key in range(4):
@@ -116,15 +116,15 @@ def test_what_mindspore_does_not_decode_is_cropped_alike(ramp, tmp_path, suffix)
 
 
 @pytest.mark.parametrize("content", [b"no picture", b"\xff\xd8\xff\xe0 half a JPEG", b""])
-def test_a_damaged_picture_is_named(tmp_path, content):
+def test_damaged_image_is_reported(tmp_path, content):
     path = tmp_path / "bad.jpg"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"bad\.jpg"):
         crop(path, 0, CropFlipColour())
 
 
-def test_pictures_of_other_kinds(tmp_path):
-    """Grey ones, and the CMYK that a few of ImageNet's are (made by Pillow, which comes with matplotlib)."""
+def test_grey_and_cmyk_images(tmp_path):
+    """ImageNet contains a few CMYK images (made here by Pillow, which comes with matplotlib)."""
     from PIL import Image
 
     rng = np.random.default_rng(0)

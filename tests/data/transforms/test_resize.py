@@ -1,4 +1,4 @@
-"""Resizing and its inverse."""
+"""Resize and its inverse."""
 
 import cv2
 import numpy as np
@@ -32,13 +32,13 @@ def test_inverse_undoes_forward(width, height, size, mode):
     assert there.dtype == np.float32
     back = geometry.inverse(there)
     assert back.dtype == np.float32
-    # float32 in the network's pixels, seen in the image's.
+    # Rounding of float32 in input pixels, converted to image pixels.
     tolerance = max(width, height, 1) * 2e-6 / min(geometry.scale_x, geometry.scale_y, 1)
     np.testing.assert_allclose(back, boxes, atol=max(tolerance, 1e-3 / geometry.scale_x, 1e-3 / geometry.scale_y))
 
 
 @given(SIDE, SIDE, st.tuples(st.integers(32, 700), st.integers(32, 700)), st.sampled_from(RESIZE_MODES))
-def test_the_whole_image_lands_inside(width, height, size, mode):
+def test_whole_image_is_inside(width, height, size, mode):
     geometry = plan_resize(width, height, size, mode)
     left, top, right, bottom = geometry.forward(np.array([[0, 0, width, height]]))[0]
     valid_h, valid_w = geometry.valid_size
@@ -57,7 +57,7 @@ def test_the_whole_image_lands_inside(width, height, size, mode):
         assert (left, top) == (0, 0)
 
 
-def test_inverse_cuts_on_wish():
+def test_inverse_clips_if_requested():
     geometry = plan_resize(100, 50, (200, 200), "letterbox")
     box = np.array([[-20, 0, 250, 200]], np.float32)
     np.testing.assert_allclose(geometry.inverse(box), [[-10, -25, 125, 75]])
@@ -79,7 +79,7 @@ def test_letterbox_pads_with_the_given_value():
 
 @pytest.mark.parametrize("mode", RESIZE_MODES)
 @pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic", "area"])
-def test_the_image_is_what_opencv_makes(mode, interpolation):
+def test_image_equals_opencv(mode, interpolation):
     image = np.random.default_rng(0).integers(0, 256, (37, 91, 3), np.uint8)
     out, geometry = resize_for_eval(image, (64, 80), mode, interpolation)
     height, width = geometry.valid_size
@@ -89,7 +89,7 @@ def test_the_image_is_what_opencv_makes(mode, interpolation):
     np.testing.assert_array_equal(out[top : top + height, left : left + width], want)
 
 
-def test_writes_into_the_given_array():
+def test_out_array():
     image = np.random.default_rng(0).integers(0, 256, (37, 91, 3), np.uint8)
     slot = np.zeros((3, 64, 80, 3), np.uint8)
     out, _ = resize_for_eval(image, (64, 80), "letterbox", out=slot[1])
@@ -107,7 +107,7 @@ def test_an_image_of_the_right_size_is_copied_unchanged():
         assert not np.shares_memory(out, image)
 
 
-def test_the_rule_of_the_old_zoo():
+def test_old_zoo_interpolation():
     assert choose_interpolation("old_zoo", (10, 10), (20, 20)) == cv2.INTER_CUBIC
     assert choose_interpolation("old_zoo", (20, 20), (10, 10)) == cv2.INTER_NEAREST_EXACT
     assert choose_interpolation("old_zoo", (20, 10), (10, 20)) == cv2.INTER_LINEAR
@@ -115,7 +115,7 @@ def test_the_rule_of_the_old_zoo():
     assert "old_zoo" in INTERPOLATION_NAMES
 
 
-def test_names_that_do_not_exist():
+def test_unknown_names():
     with pytest.raises(UsageError, match="resize mode 'squeeze'"):
         plan_resize(10, 10, (32, 32), "squeeze")
     with pytest.raises(UsageError, match="interpolation 'bicubic'"):
@@ -123,7 +123,7 @@ def test_names_that_do_not_exist():
 
 
 @pytest.mark.parametrize("mode", RESIZE_MODES)
-def test_a_plan_needs_no_image(mode):
+def test_plan_equals_the_geometry_of_the_resize(mode):
     place, canvas = Resize(mode), np.zeros((96, 64, 3), np.uint8)
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
     for width, height in ((80, 60), (33, 100), (64, 96)):

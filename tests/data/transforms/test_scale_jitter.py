@@ -1,4 +1,4 @@
-"""Scale jitter against the whole scaled image, cut out and pasted."""
+"""Scale jitter, compared with scaling the whole image and cropping it."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from msdet.data.transforms.scale_jitter import ScaleJitter
 
 
-def slow(image_size, size, scale, rng):
-    """Scaled size and offset as google/automl draws them: the whole image is scaled, then cut."""
+def reference_window(image_size, size, scale, rng):
+    """Scaled size and offset as in google/automl: the whole image is scaled, then cropped."""
     (height, width), (canvas_h, canvas_w) = image_size, size
     factor = rng.uniform(*scale)
     zoom = factor * min(canvas_h / height, canvas_w / width)
@@ -23,7 +23,7 @@ def slow(image_size, size, scale, rng):
 @given(st.integers(5, 300), st.integers(5, 300), st.integers(0, 10_000))
 def test_boxes_and_geometry(height, width, seed):
     size, scale = (128, 256), (0.1, 2.0)
-    new_h, new_w, top, left = slow((height, width), size, scale, np.random.default_rng(seed))
+    new_h, new_w, top, left = reference_window((height, width), size, scale, np.random.default_rng(seed))
     corners = np.sort(np.random.default_rng(seed + 1).uniform(0, 1, (6, 2, 2)), axis=1)
     boxes = (corners * [width, height]).reshape(6, 4).astype(np.float32)
     canvas = np.zeros((*size, 3), np.uint8)
@@ -34,13 +34,13 @@ def test_boxes_and_geometry(height, width, seed):
         canvas,
         np.random.default_rng(seed),
     )
-    # What is seen lies at the top left, all of it white, and nothing else is.
+    # The visible part is white, at the top left; everything else is padding.
     seen_h, seen_w = min(new_h, size[0]), min(new_w, size[1])
     assert (canvas[:seen_h, :seen_w] == 255).all()
     assert (canvas[seen_h:] == 128).all() and (canvas[:, seen_w:] == 128).all()
     valid_h, valid_w = geometry.valid_size
     assert (min(valid_h, size[0]), min(valid_w, size[1])) == (seen_h, seen_w)
-    # The cut may lie half a source pixel beside the ideal one at either end, on the scale of the canvas.
+    # The crop may differ from the ideal one by half a source pixel at either end, in canvas pixels.
     tolerance = 1.01 * max(new_h / height, new_w / width) + 1.01
     expected = boxes * [new_w / width, new_h / height, new_w / width, new_h / height] - [left, top, left, top]
     expected = np.clip(expected, 0, [size[1], size[0], size[1], size[0]])
@@ -63,7 +63,7 @@ def test_pixels_follow_the_boxes(scale):
     np.testing.assert_allclose(found, box[0], atol=1.5)
 
 
-def test_the_draw_decides_alone():
+def test_result_depends_only_on_the_generator():
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     canvases = [np.empty((64, 64, 3), np.uint8) for _ in range(2)]
     for canvas in canvases:

@@ -1,4 +1,4 @@
-"""SSD's augmentation: colours and crops against slow versions, and what is kept of the boxes."""
+"""SSD augmentation: colours and crops compared with slow references, and the boxes that are kept."""
 
 import numpy as np
 import pytest
@@ -15,16 +15,16 @@ def rng_of(seed=0):
     return np.random.default_rng(seed)
 
 
-def picture(height=30, width=40, seed=0):
+def random_image(height=30, width=40, seed=0):
     return rng_of(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
-def test_colours_of_a_slow_version(probability):
-    """Each change by itself, pixel by pixel, in SSD's order; only the end is rounded and cut to 0..255."""
+def test_colours_match_the_reference(probability):
+    """Applies each change separately, pixel by pixel, in SSD's order; only the result is rounded and clipped."""
     distort = PhotometricDistort(probability)
     for seed in range(8):
-        image = picture(6, 5, seed)
+        image = random_image(6, 5, seed)
         rng = rng_of(seed)
         used = [rng.uniform() < probability for _ in range(4)]
         added, contrast = rng.uniform(-32, 32), rng.uniform(0.5, 1.5)
@@ -43,7 +43,7 @@ def test_colours_of_a_slow_version(probability):
 
 
 def gradient_image(height, width):
-    """Red tells the column, green the row."""
+    """Red encodes the column, green the row."""
     image = np.zeros((height, width, 3), np.uint8)
     image[..., 0] = np.linspace(0, 250, width).round()
     image[..., 1] = np.linspace(0, 250, height).round()[:, None]
@@ -51,8 +51,8 @@ def gradient_image(height, width):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_pixels_and_boxes_of_a_slow_version(seed):
-    """Every canvas pixel shows the image point that the geometry says, or the fill; boxes move with them."""
+def test_pixels_and_boxes_match_the_reference(seed):
+    """Every canvas pixel shows the image point given by the geometry, or the fill; boxes move accordingly."""
     image = gradient_image(200, 300)
     boxes = np.array([[30, 40, 120, 160], [150, 20, 290, 190]], np.float32)
     labels = np.array([3, 5], np.int32)
@@ -63,7 +63,7 @@ def test_pixels_and_boxes_of_a_slow_version(seed):
         for column in range(3, 125, 10):
             x = (column + 0.5 - geometry.pad_x) / geometry.scale_x
             y = (row + 0.5 - geometry.pad_y) / geometry.scale_y
-            # Within a few pixels of the border either may show.
+            # Near the border both are allowed.
             margin = 2 / min(geometry.scale_x, geometry.scale_y) + 1
             if margin < x < 300 - margin and margin < y < 200 - margin:
                 assert abs(int(canvas[row, column, 0]) - x / 300 * 250) < 6 + 2 * margin
@@ -82,7 +82,7 @@ def test_pixels_and_boxes_of_a_slow_version(seed):
         assert not inside or sides.min() <= 1
 
 
-def slow_iou(a, b):
+def reference_iou(a, b):
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     shared = max(width, 0) * max(height, 0)
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
@@ -90,47 +90,47 @@ def slow_iou(a, b):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.1, 0.5, 0.9]))
-def test_a_crop_overlaps_some_box_as_asked_and_keeps_one(seed, least):
+def test_crop_has_the_minimum_iou_and_keeps_a_box(seed, least):
     rng = rng_of(seed)
     start = rng.uniform(0, 60, (3, 2))
     boxes = np.concatenate((start, start + rng.uniform(10, 40, (3, 2))), 1)
-    crop = ExpandCrop(expand_probability=0.0, overlaps=(least,) * 50).draw((100, 110), boxes, rng)
+    crop = ExpandCrop(expand_probability=0.0, overlaps=(least,) * 50).sample_crop((100, 110), boxes, rng)
     if crop.tolist() != [0, 0, 110, 100]:
         width, height = (crop[2] - crop[0]) / 110, (crop[3] - crop[1]) / 100
         assert crop.min() >= 0 and crop[2] <= 110 + 1e-9 and crop[3] <= 100 + 1e-9
         assert 0.3**2 - 1e-9 <= width * height <= 1
         assert 0.5 - 1e-9 <= width / height <= 2 + 1e-9
-        # One of 52 kinds asks for no overlap; nearly all draws are of the others.
-        overlaps = [slow_iou(crop, box) for box in boxes]
+        # One of 52 options has no minimum IoU; nearly all samples are of the others.
+        overlaps = [reference_iou(crop, box) for box in boxes]
         centres = [((b[0] + b[2]) / 2, (b[1] + b[3]) / 2) for b in boxes]
         assert any(crop[0] < x < crop[2] and crop[1] < y < crop[3] for x, y in centres)
         assert max(overlaps) > 0
 
 
-def test_every_kind_of_crop_is_drawn_and_asks_what_it_says():
-    """One kind alone: all crops overlap a box by so much; `any` and `whole` are the other thirds."""
+def test_every_crop_option_is_sampled():
+    """With one minimum IoU, a third of the crops has it; `any` and `whole` are the other thirds."""
     boxes = np.array([[20, 20, 80, 90]], np.float64)
     place = ExpandCrop(expand_probability=0.0, overlaps=(0.5,))
     rng = rng_of()
-    crops = [place.draw((100, 110), boxes, rng) for _ in range(300)]
+    crops = [place.sample_crop((100, 110), boxes, rng) for _ in range(300)]
     whole = sum(crop.tolist() == [0, 0, 110, 100] for crop in crops)
-    tight = sum(slow_iou(crop, boxes[0]) >= 0.5 for crop in crops)
+    tight = sum(reference_iou(crop, boxes[0]) >= 0.5 for crop in crops)
     assert 60 < whole < 150 and 80 < tight < 200
-    assert min(slow_iou(crop, boxes[0]) for crop in crops) < 0.3
+    assert min(reference_iou(crop, boxes[0]) for crop in crops) < 0.3
 
 
-def test_expansion_makes_the_image_smaller_at_a_random_place():
+def test_expansion_shrinks_the_image_to_a_random_position():
     boxes = np.array([[0, 0, 110, 100]], np.float64)
     place = ExpandCrop(expand_probability=1.0, expand_ratio=4.0, overlaps=(1.0,))
     rng = rng_of()
-    seen = [place.draw((100, 110), boxes, rng) for _ in range(300)]
+    seen = [place.sample_crop((100, 110), boxes, rng) for _ in range(300)]
     whole = [rect for rect in seen if rect[0] <= 0 and rect[1] <= 0 and rect[2] >= 110 and rect[3] >= 100]
     ratios = [(rect[2] - rect[0]) / 110 for rect in whole]
     assert len(whole) > 100 and 1 <= min(ratios) < 1.5 and 3 < max(ratios) <= 4
     assert np.std([-rect[0] / (rect[2] - rect[0] - 110) for rect in whole if rect[2] - rect[0] > 115]) > 0.2
 
 
-def test_an_image_without_boxes_is_cropped_within_itself():
+def test_image_without_boxes_is_not_expanded():
     place = ExpandCrop(interpolation="nearest", fill=(1, 2, 255))
     for seed in range(20):
         canvas = np.zeros((32, 32, 3), np.uint8)
@@ -148,7 +148,7 @@ def test_the_same_generator_gives_the_same_sample():
 
 
 def test_boxes_whose_centre_lies_outside_are_dropped():
-    """However much of them is still seen."""
+    """However large the visible part is."""
     rng = rng_of(3)
     dropped_in_sight = 0
     place = ExpandCrop(interpolation="nearest")
@@ -169,12 +169,12 @@ def test_boxes_whose_centre_lies_outside_are_dropped():
     assert dropped_in_sight > 20
 
 
-def test_a_crop_that_overlaps_a_box_shows_its_centre_or_another():
-    """Wide crops over tall boxes overlap without a centre inside; such are drawn again."""
+def test_crop_contains_the_centre_of_a_box():
+    """Wide crops can overlap tall boxes without containing a centre; these are sampled again."""
     boxes = np.array([[0, 0, 110, 8], [0, 92, 110, 100]], np.float64)
     place = ExpandCrop(expand_probability=0.0, overlaps=(0.05,) * 20, scale=(0.3, 0.5))
     rng = rng_of(1)
     for _ in range(200):
-        crop = place.draw((100, 110), boxes, rng)
+        crop = place.sample_crop((100, 110), boxes, rng)
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         assert ((centres > crop[:2]) & (centres < crop[2:])).all(axis=1).any()

@@ -1,4 +1,4 @@
-"""Numbers of a data set, against slow obvious ones."""
+"""Box statistics, compared with slow reference implementations."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from msdet.data.transforms.resize import plan_resize
 from msdet.data.validation.statistics import BoxTable, class_counts
 
 
-def test_numbers_of_a_data_set(many):
+def test_statistics_match_the_reference(many):
     dataset = read_coco(many.ann_file, many.image_dir)
     table = BoxTable.of(dataset)
     expected, sides = {name: [0, 0] for name in dataset.class_names}, []
@@ -23,7 +23,7 @@ def test_numbers_of_a_data_set(many):
     assert not table.duplicates().any()
 
 
-def test_duplicates_are_of_one_image_class_and_box():
+def test_duplicates_have_the_same_image_class_and_box():
     rows, labels = np.array([0, 0, 0, 1, 0, 0]), np.array([1, 1, 2, 1, 1, 1], np.int32)
     boxes = np.tile(np.float32([[1, 2, 3, 4]]), (6, 1))
     boxes[5, 0] = 0
@@ -32,7 +32,7 @@ def test_duplicates_are_of_one_image_class_and_box():
     assert not table.duplicates()[[2, 3, 5]].any()
 
 
-def test_no_boxes(coco):
+def test_dataset_without_boxes(coco):
     coco.add_image(1)
     dataset = read_coco(*coco.write())
     table = BoxTable.of(dataset)

@@ -1,4 +1,4 @@
-"""Each thing that can be wrong with a machine, faked; and one look at the real one."""
+"""Simulated problems of a machine, and the doctor on the real one."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def found(name: str, **changed) -> Check:
     return check
 
 
-def test_a_healthy_machine(capsys):
+def test_healthy_machine(capsys):
     assert main([], HEALTHY) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "training on CPU will work"
@@ -115,17 +115,17 @@ SLOW = "version 2.10.0\nseconds 1.8\n"
             "cannot be imported: ImportError: libx",
             "pip",
         ),
-        ("MindSpore", {"run": answers((-4, ""))}, "cannot be imported: ended with code -4", "pip"),
+        ("MindSpore", {"run": answers((-4, ""))}, "cannot be imported: exit code -4", "pip"),
         (
             "MindSpore",
             {"run": answers((0, FAST.replace("2.10.0", "1.8.1")))},
-            "1.8.1; everything here was tested",
+            "1.8.1; the tested version is",
             "pip",
         ),
         (
             "convolution",
-            {"run": answers((-1, "version 2.10.0\nno answer within 180 s"))},
-            "does not run: no answer",
+            {"run": answers((-1, "version 2.10.0\ntimed out after 180 s"))},
+            "does not run: timed out",
             "pip",
         ),
         ("convolution", {"run": answers((0, SLOW))}, "reference kernel: 0.1 GMAC/s", f"export {ONEDNN_VARIABLE}=AVX2"),
@@ -139,11 +139,11 @@ SLOW = "version 2.10.0\nseconds 1.8\n"
             "convolution",
             {"run": answers((0, SLOW)), "environ": {ONEDNN_VARIABLE: "AVX2"}.get},
             "very slow",
-            "stop other",
+            "close other",
         ),
     ],
 )
-def test_what_training_needs_fails(capsys, name, changed, text, remedy):
+def test_missing_requirement_fails(capsys, name, changed, text, remedy):
     check = found(name, **changed)
     assert (check.level, text in check.text, remedy in check.remedy) == ("FAIL", True, True), check
     assert main(["--quiet"], dataclasses.replace(HEALTHY, **changed)) == 1
@@ -156,7 +156,7 @@ def test_what_training_needs_fails(capsys, name, changed, text, remedy):
         (
             "MindSpore",
             {"run": answers((0, FAST.replace("2.10.0", "2.11.0")))},
-            "2.11.0; everything here was tested",
+            "2.11.0; the tested version is",
             "pip",
         ),
         (
@@ -170,13 +170,13 @@ def test_what_training_needs_fails(capsys, name, changed, text, remedy):
         ("msrun", {"which": lambda _: None}, "not on PATH", "export PATH="),
         ("Ascend", {"davinci": lambda: ["/dev/davinci0"]}, "1 device(s); ASCEND_HOME_PATH is not set", "source "),
         ("Ascend", {"which": lambda name: name}, "no /dev/davinci*; ASCEND_HOME_PATH is not set", "source "),
-        ("GPU", {"which": lambda name: name}, "Some Card; the MindSpore 2.10 wheel serves CUDA 11.1 and 11.6", "CPU"),
+        ("GPU", {"which": lambda name: name}, "Some Card; the MindSpore 2.10 wheel supports CUDA 11.1 and 11.6", "CPU"),
         ("GPU", {"which": lambda name: name, "run": answers(nvidia=(9, ""))}, "nvidia-smi fails", "CPU"),
-        ("resources", {"memory_gb": lambda: 1.5}, "1.5 GB of memory", "stop other"),
-        ("resources", {"disk_gb": lambda: 0.5}, "0.5 GB of disk", "free some space"),
+        ("resources", {"memory_gb": lambda: 1.5}, "1.5 GB of memory", "close other"),
+        ("resources", {"disk_gb": lambda: 0.5}, "0.5 GB of disk", "free disk space"),
     ],
 )
-def test_what_training_does_without_only_warns(name, changed, text, remedy):
+def test_missing_optional_component_warns(name, changed, text, remedy):
     check = found(name, **changed)
     assert (check.level, text in check.text, remedy in check.remedy) == ("warn", True, True), check
     assert main([], dataclasses.replace(HEALTHY, **changed)) == 0
@@ -187,7 +187,7 @@ ASCEND = ("Ascend", "CANN", "te", "hccl", "chip")
 
 
 def ascend(tmp_path, version="Version=8.5.0\n", chip=(0, CHIP), **packages):
-    """A healthy Ascend server; what its CANN, MindSpore and packages answer can be changed."""
+    """A healthy Ascend server; the answers of CANN, MindSpore and packages can be changed."""
     (tmp_path / "compiler").mkdir(exist_ok=True)
     (tmp_path / "compiler" / "version.info").write_text(version)
 
@@ -201,7 +201,7 @@ def ascend(tmp_path, version="Version=8.5.0\n", chip=(0, CHIP), **packages):
     return {"davinci": lambda: ["/dev/davinci0", "/dev/davinci1"], "environ": environ, "run": run}
 
 
-def test_a_healthy_ascend(tmp_path):
+def test_healthy_ascend(tmp_path):
     machine = dataclasses.replace(HEALTHY, **ascend(tmp_path))
     shown = {check.name: check for check in checks(machine)}
     assert [shown[name].level for name in ASCEND] == ["ok"] * 5
@@ -215,21 +215,21 @@ def test_a_healthy_ascend(tmp_path):
     ("changed", "name", "text", "remedy"),
     [
         ({"version": "Version=7.0.1\n"}, "CANN", "7.0.1 in", "accepts: 8.2, 8.3, 8.5, 9.0, 9.1"),
-        ({"version": "nothing\n"}, "CANN", "does not say its version", "8.5"),
+        ({"version": "nothing\n"}, "CANN", "no version found in", "8.5"),
         ({"te": (1, "ModuleNotFoundError: No module named 'te'")}, "te", "No module named 'te'", "set_env.sh"),
         ({"te": (1, "ModuleNotFoundError: No module named 'decorator'")}, "te", "'decorator'", "requirements-ascend"),
-        ({"hccl": (-11, "")}, "hccl", "ended with code -11", "requirements-ascend"),
-        ({"chip": (0, "target CPU\nchip CPU: O0\n")}, "chip", "MindSpore chooses CPU", "set_env.sh"),
+        ({"hccl": (-11, "")}, "hccl", "exit code -11", "requirements-ascend"),
+        ({"chip": (0, "target CPU\nchip CPU: O0\n")}, "chip", "MindSpore selects CPU", "set_env.sh"),
         ({"chip": (1, "RuntimeError: no driver")}, "chip", "RuntimeError: no driver", "set_env.sh"),
     ],
 )
-def test_what_an_ascend_lacks(tmp_path, changed, name, text, remedy):
+def test_incomplete_ascend_warns(tmp_path, changed, name, text, remedy):
     check = found(name, **ascend(tmp_path, **changed))
     assert (check.level, text in check.text, remedy in check.remedy) == ("warn", True, True), check
 
 
-def stepping(losses):
-    """A machine whose devices give these losses; None: the step fails there."""
+def machine_with_losses(losses):
+    """A machine whose devices return these losses; None: the step fails."""
 
     def run(command, _timeout):
         if "msdet.tools.doctor.few_steps" not in command:
@@ -244,21 +244,21 @@ def stepping(losses):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "code", "text"),
+    ("device_losses", "code", "text"),
     [
-        ([4.0, 3.01, 2.0], 0, "ok    step on Ascend: losses 4.0000, 3.0100, 2.0000; they differ by 3.3e-03"),
-        ([4.0, 3.1, 2.0], 1, "FAIL  step on Ascend: losses 4.0000, 3.1000, 2.0000; they differ by 3.3e-02"),
-        ([4.0, float("nan"), 2.0], 1, "they differ by nan from those of the CPU, at most 0.01 is due"),
+        ([4.0, 3.01, 2.0], 0, "2.0000; relative difference to the CPU 3.3e-03"),
+        ([4.0, 3.1, 2.0], 1, "FAIL  step on Ascend: losses 4.0000, 3.1000, 2.0000; relative difference"),
+        ([4.0, float("nan"), 2.0], 1, "relative difference to the CPU nan, at most 0.01 is expected"),
         (None, 1, "FAIL  step on Ascend: RuntimeError: the kernel is missing"),
     ],
 )
-def test_a_step_is_compared_with_the_cpus(capsys, theirs, code, text):
-    assert main(["--device", "Ascend"], stepping({"CPU": [4.0, 3.0, 2.0], "Ascend": theirs})) == code
+def test_step_is_compared_with_the_cpu(capsys, device_losses, code, text):
+    assert main(["--device", "Ascend"], machine_with_losses({"CPU": [4.0, 3.0, 2.0], "Ascend": device_losses})) == code
     shown = capsys.readouterr().out
     assert text in shown and ("training on CPU and Ascend will work" in shown) == (code == 0)
 
 
-def test_the_steps_of_the_comparison_learn(graph_mode):
+def test_comparison_steps_reduce_the_loss(graph_mode):
     losses = losses_on("CPU")
     assert len(losses) == 3 and losses[2] < losses[0]
 

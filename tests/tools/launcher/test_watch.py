@@ -1,4 +1,4 @@
-"""The launcher on small stand-ins for the training: ranks that end well, die, vanish or stand still."""
+"""The launcher with small substitutes for the training: ranks that succeed, fail, vanish or stall."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from msdet.tools.launcher.plan import make_plan
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Four steps; then rank 1 does what MODE says, unless the run is continued, and the others wait for it for ever.
+# Four steps; then rank 1 fails as MODE says, unless the run is resumed, and the others wait for it forever.
 TRAINING = """
 import os, subprocess, sys, time
 rank, mode = os.environ["RANK_ID"], os.environ.get("MODE", "")
@@ -29,14 +29,14 @@ for step in range(40 if mode == "talk" else 4):
     time.sleep(0.02)
     os.utime(os.environ["RANK_HEARTBEAT_FILE"])
     print("step", step, flush=True)
-# Rank 1 lets the other come as far, however late it was started.
+# Rank 1 waits until rank 0 has come this far.
 open(os.environ["RANK_HEARTBEAT_FILE"] + ".done", "w").close()
-other = os.environ["RANK_HEARTBEAT_FILE"].replace("beat_1", "beat_0") + ".done"
+other = os.environ["RANK_HEARTBEAT_FILE"].replace("heartbeat_1", "heartbeat_0") + ".done"
 while not os.path.exists(other):
     time.sleep(0.02)
 if mode and "--resume=auto" not in sys.argv:
     if mode == "leave":
-        # What a process started that is gone belongs to nobody; its own name is on it, so that it is found.
+        # A process whose parent has ended; its command line contains the script, so that the fixture finds it.
         left = f"import time; time.sleep(1000)  # {__file__} {rank}"
         begin = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {left!r}])"
         subprocess.run([sys.executable, "-c", begin])
@@ -55,7 +55,7 @@ if mode and "--resume=auto" not in sys.argv:
 """
 
 
-# What msrun does, without MindSpore's seconds: starts the ranks, each in a session of its own, and waits for all.
+# Like msrun, but without the import of MindSpore: starts the ranks, each in its own session, and waits for all.
 MSRUN = """#!/bin/bash
 while [[ $1 == --* ]]; do [[ $1 == --local_worker_num=* ]] && count=${1#*=}; shift; done
 export RANK_SIZE=$count
@@ -66,14 +66,14 @@ wait
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Runs the stand-in as a training of two ranks; returns the exit code."""
+    """Runs the substitute as a training with two ranks; returns the exit code."""
     script = tmp_path / "training.py"
     script.write_text(TRAINING)
     msrun = tmp_path / "msrun"
     msrun.write_text(MSRUN)
     msrun.chmod(0o755)
-    monkeypatch.setattr(launch_watch, "POLL", 0.05)
-    monkeypatch.setattr(launch_watch, "FAILURE_GRACE", 1.0)
+    monkeypatch.setattr(launch_watch, "POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(launch_watch, "FAILURE_TIMEOUT", 1.0)
 
     def run(mode: str, *options: str, is_real: bool = False) -> int:
         monkeypatch.setenv("MODE", mode)
@@ -85,7 +85,7 @@ def start(tmp_path, monkeypatch):
     yield run
     deadline = time.monotonic() + 20
     while str(script) in subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout:
-        assert time.monotonic() < deadline, "a process was left behind"
+        assert time.monotonic() < deadline, "a process is still running"
         time.sleep(0.1)
 
 
@@ -93,7 +93,7 @@ def log(tmp_path: Path, rank: int) -> str:
     return (tmp_path / f"train_parallel{rank}" / "log.txt").read_text()
 
 
-def test_all_ranks_end_well(start, tmp_path, capfd):
+def test_all_ranks_succeed(start, tmp_path, capfd):
     assert start("") == 0
     shown = capfd.readouterr()
     assert "rank 0 of 2" in shown.out and "rank 1" not in shown.out and not shown.err
@@ -103,55 +103,55 @@ def test_all_ranks_end_well(start, tmp_path, capfd):
 
 
 ENDS = {
-    "die": (1, "rank 1 failed first: it ended with code 1"),
-    "usage": (2, "rank 1 failed first: it ended with code 2"),
-    "kill": (137, "rank 1 failed first: it was ended by SIGKILL"),
+    "die": (1, "rank 1 failed first: it exited with code 1"),
+    "usage": (2, "rank 1 failed first: it exited with code 2"),
+    "kill": (137, "rank 1 failed first: it was killed by SIGKILL"),
     "orphan": (1, "rank 1 failed first: it vanished"),
-    # The fixture waits in vain for what would be left.
-    "leave": (1, "rank 1 failed first: it ended with code 1"),
+    # The fixture checks that no process remains.
+    "leave": (1, "rank 1 failed first: it exited with code 1"),
 }
 
 
 @pytest.mark.parametrize("mode", ENDS)
-def test_a_rank_that_dies_ends_the_job(start, tmp_path, capfd, mode):
+def test_failed_rank_ends_the_job(start, tmp_path, capfd, mode):
     code, reason = ENDS[mode]
     assert start(mode) == code
     message = capfd.readouterr().err
     assert f"{reason}. The end of {tmp_path}/train_parallel1/log.txt:\n" in message and "  step 3\n" in message
 
 
-def test_the_last_thirty_lines_are_shown(start, capfd):
+def test_last_thirty_lines_are_printed(start, capfd):
     assert start("talk") == 1
     lines = capfd.readouterr().err.splitlines()[1:]
     assert len(lines) == 30 and lines[-1] == "  error: broken" and lines[0] == "  step 11"
 
 
-def test_a_rank_that_stands_still_ends_the_job(start, capfd):
+def test_stalled_rank_ends_the_job(start, capfd):
     assert start("stall", "--stall_timeout", "1.5") == 1
     assert "rank 1 failed first: it made no step for 1.5 s" in capfd.readouterr().err
 
 
-def test_a_restart_continues(start, tmp_path, capfd):
+def test_restart_resumes(start, tmp_path, capfd):
     assert start("kill", "--max_restarts", "2") == 0
     shown = capfd.readouterr()
     assert "restart 1 of 2" in shown.err and "restart 2" not in shown.err
     assert shown.out.count("step 3") == 2 and log(tmp_path, 1).count("step 3") == 2
 
 
-def test_a_command_typed_wrongly_is_not_tried_again(start, capfd):
+def test_usage_error_is_not_restarted(start, capfd):
     assert start("usage", "--max_restarts", "2") == 2
     assert "restart" not in capfd.readouterr().err
 
 
-def test_msrun_ranks_are_watched_too(start, tmp_path, capfd):
-    """The real msrun, which sets the ranks' environment."""
+def test_real_msrun(start, tmp_path, capfd):
+    """The real msrun sets the environment of the ranks."""
     assert start("die", is_real=True) == 1
-    assert "rank 1 failed first: it ended with code 1" in capfd.readouterr().err
+    assert "rank 1 failed first: it exited with code 1" in capfd.readouterr().err
     assert "rank 0 of 2" in log(tmp_path, 0)
 
 
-def test_mpirun_ranks_are_watched_too(start, tmp_path, monkeypatch):
-    """A stand-in for Open MPI that starts as many processes and numbers them as it does."""
+def test_mpirun(start, tmp_path, monkeypatch):
+    """A substitute for Open MPI that starts and numbers the processes in the same way."""
     mpirun = tmp_path / "bin" / "mpirun"
     mpirun.parent.mkdir()
     mpirun.write_text(
@@ -171,7 +171,7 @@ def test_mpirun_ranks_are_watched_too(start, tmp_path, monkeypatch):
     monkeypatch.undo()
 
 
-# A training that says what it hears, and then does what MODE says.
+# A training that prints when it is stopped, and then behaves as MODE says.
 PATIENT = """
 import os, signal, subprocess, sys, time
 mode = os.environ.get("MODE", "")
@@ -191,7 +191,7 @@ while not os.path.exists("go"):
 
 
 def launcher(folder, mode="", ignored=()):
-    """A real launcher of one rank, and the process number of its training."""
+    """Starts a real launcher with one rank."""
     script = folder / "training.py"
     script.write_text(PATIENT)
     program = (
@@ -219,13 +219,13 @@ def pid_in(line):
 def wait_until_gone(pid):
     deadline = time.monotonic() + 30
     while launch_watch._is_alive(pid):
-        assert time.monotonic() < deadline, f"process {pid} goes on"
+        assert time.monotonic() < deadline, f"process {pid} is still running"
         time.sleep(0.05)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_the_launcher_passes_a_stop_on(tmp_path, number):
-    """As SIGTERM, to the training; and ends with its own signal's code."""
+def test_stop_signal_is_forwarded(tmp_path, number):
+    """To the training as SIGTERM; the exit code is that of the received signal."""
     process = launcher(tmp_path)
     training = pid_in(process.stdout.readline())
     process.send_signal(number)
@@ -235,19 +235,19 @@ def test_the_launcher_passes_a_stop_on(tmp_path, number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_second_signal_ends_the_wait(tmp_path, number):
+def test_second_signal_ends_the_wait(tmp_path, number):
     process = launcher(tmp_path, "slow")
     training = pid_in(process.stdout.readline())
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "saved\n"
     process.send_signal(number)
-    # Far less than the patience with ranks that save.
-    process.communicate(timeout=launch_watch.STOP_GRACE / 2)
+    # Much less than the time for saving a checkpoint.
+    process.communicate(timeout=launch_watch.STOP_TIMEOUT / 2)
     assert process.returncode == 130
     wait_until_gone(training)
 
 
-def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path):
+def test_hangup_is_ignored_under_nohup(tmp_path):
     process = launcher(tmp_path, ignored=(signal.SIGHUP,))
     process.stdout.readline()
     process.send_signal(signal.SIGHUP)
@@ -256,8 +256,8 @@ def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path):
     assert (process.returncode, rest) == (0, "")
 
 
-def test_what_the_training_has_started_ends_with_it(tmp_path):
-    """A worker that hears no request and has lost its parent."""
+def test_orphaned_workers_are_killed(tmp_path):
+    """A worker that ignores SIGTERM and has lost its parent."""
     process = launcher(tmp_path, "child")
     worker = pid_in(process.stdout.readline())
     process.stdout.readline()
@@ -266,7 +266,7 @@ def test_what_the_training_has_started_ends_with_it(tmp_path):
     wait_until_gone(worker)
 
 
-def test_a_training_does_not_go_on_without_its_launcher(tmp_path):
+def test_training_stops_with_a_killed_launcher(tmp_path):
     process = launcher(tmp_path)
     training = pid_in(process.stdout.readline())
     process.kill()
@@ -275,18 +275,18 @@ def test_a_training_does_not_go_on_without_its_launcher(tmp_path):
     assert (tmp_path / "train" / "log.txt").read_text().endswith("saved\n")
 
 
-def test_a_second_job_in_the_same_place_is_refused_and_the_first_undisturbed(tmp_path):
+def test_second_job_in_the_same_folder_is_rejected(tmp_path):
     first = launcher(tmp_path)
     training = first.stdout.readline()
     second = launcher(tmp_path)
     _, error = second.communicate(timeout=60)
     assert second.returncode == 1
-    assert f"log.txt is the log of a job that is running (process {first.pid} on " in error
+    assert f"log.txt is the log of a running job (process {first.pid} on " in error
     assert "start this one in another folder" in error
     (tmp_path / "go").touch()
     rest, error = first.communicate(timeout=60)
     assert (first.returncode, rest, error) == (0, "", "")
-    # Its log kept its name and its lines; the next job puts it aside.
+    # Its log is unchanged; the next job renames it.
     assert (tmp_path / "train" / "log.txt").read_text() == training
     assert not (tmp_path / "train" / "log.1.txt").exists()
     third = launcher(tmp_path)
@@ -294,23 +294,23 @@ def test_a_second_job_in_the_same_place_is_refused_and_the_first_undisturbed(tmp
     assert third.returncode == 0 and (tmp_path / "train" / "log.1.txt").read_text() == training
 
 
-def test_notes_of_another_job_are_not_believed(start, tmp_path, monkeypatch):
-    """What is left of one whose launcher was killed, and which notes that its ranks have ended well."""
-    notes = tmp_path / "train_parallel0" / "launch"
+def test_status_files_of_another_job_are_ignored(start, tmp_path, monkeypatch):
+    """Status files of a job whose launcher was killed, which say that its ranks have succeeded."""
+    status_folder = tmp_path / "train_parallel0" / "launch"
     make = launch_watch._Attempt.__init__
 
-    def with_foreign_notes(self, plan, *others):
-        for folder in (notes, notes / "attempt_1"):
+    def with_foreign_status(self, plan, *others):
+        for folder in (status_folder, status_folder / "attempt_1"):
             folder.mkdir(parents=True, exist_ok=True)
             for rank in (0, 1):
                 (folder / f"rank_{rank}.json").write_text(f'{{"rank": {rank}, "pids": [1], "exit": 0, "time": 1}}')
         make(self, plan, *others)
 
-    monkeypatch.setattr(launch_watch._Attempt, "__init__", with_foreign_notes)
+    monkeypatch.setattr(launch_watch._Attempt, "__init__", with_foreign_status)
     assert start("die") == 1
 
 
-def test_jobs_of_one_second_have_runs_of_their_own(tmp_path):
+def test_jobs_started_in_the_same_second_have_different_runs(tmp_path):
     program = (
         "from pathlib import Path; from msdet.tools.launcher.plan import make_plan\n"
         f"print(make_plan('run_standalone_train', ['yolov3', 'd', 'w'], Path({str(tmp_path)!r})).entry)"
@@ -322,9 +322,9 @@ def test_jobs_of_one_second_have_runs_of_their_own(tmp_path):
     assert len(entries) == 2
 
 
-def test_what_mindspore_says_of_connections_stays_in_the_log(tmp_path, capsys):
+def test_connection_warnings_are_not_printed(tmp_path, capsys):
     log = tmp_path / "log.txt"
-    follower = launch_watch._Follower(log)
+    follower = launch_watch._LogFollower(log)
     follower.copy()
     noise = "[WARNING] DISTRIBUTED(1,7f): Connection 13\n"
     shown = ""

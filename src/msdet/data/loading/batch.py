@@ -1,4 +1,4 @@
-"""A batch, and how one is made: the same code in the main process and in a worker."""
+"""Batches and how they are made, in the main process as in a worker."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ from msdet.data.dataset import DetectionDataset, ImageDataset
 from msdet.data.images.decode import MAX_IMAGE_PIXELS
 from msdet.data.images.notes import ImageNote, collected_notes
 from msdet.data.loading.order import sample_rng
-from msdet.data.transforms.augment import Labelled
+from msdet.data.transforms.augment import LabelledImage
 from msdet.data.transforms.mosaic import Mosaic
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.data.transforms.resize import Geometry
 from msdet.errors import UsageError, UserError
 
 NO_LABEL = -1
-# Where so many images in a row cannot be used, something else is wrong: a disk that is not there.
-MOST_STAND_INS = 16
+# If this many consecutive images cannot be read, the cause is not the images, for example a disk that is not mounted.
+MAX_REPLACEMENTS = 16
 
 
 @dataclass(kw_only=True)
 class ImageBatch(ABC):
-    """What batches of every task are.
+    """Base class of the batches of all tasks.
 
     Attributes:
-        images: uint8 (N, h, w, 3) RGB. It may be a view of memory that is filled again: valid until the next batch is
-            asked for, so copy what is to be kept.
-        labels: int32, the first axis N; its form is the task's.
-        image_ids: of the N images, as in the annotation file, or the path of a picture in its folder.
-        size: (h, w).
+        images: uint8 (N, h, w, 3) RGB. It may be a view of a reused buffer: valid until the next batch is requested.
+        labels: int32; the first axis is N, the others depend on the task.
+        image_ids: ids of the N images, as in the annotation file, or paths relative to the image folder.
+        size: (h, w) of the images.
         indices: int64 (N,) positions of the images in the dataset.
-        epoch, number: which batch of which epoch this is; the number counts from 0.
+        epoch, number: the epoch, and the number of the batch in it; both count from 0.
     """
 
     images: np.ndarray
@@ -49,12 +48,12 @@ class ImageBatch(ABC):
     @property
     @abstractmethod
     def valid_sizes(self) -> np.ndarray:
-        """int32 (N, 2): height and width that each image covers of its input, from the top left; the rest is
-        padding (right only where no step after the placement moves the pixels)."""
+        """int32 (N, 2): height and width of the part of the input that each image covers, from the top left; the rest
+        is padding. Valid only if no step after the placement moves pixels."""
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
-        """What a training step takes, by name, in its order: `images`, `valid_sizes` and the targets."""
+        """The inputs of a training step by name, in its order: `images`, `valid_sizes` and the targets."""
 
 
 @dataclass(kw_only=True)
@@ -62,10 +61,9 @@ class Batch(ImageBatch):
     """Images and padded ground truth.
 
     Attributes:
-        labels: int32 (N, M), rows without a box are -1.
-        boxes: float32 (N, M, 4) xyxy in pixels of the network's input, rows without a box are 0. Without crowds.
-        geometry: of the N images: how each came into the input, and the way back for boxes (in training without the
-            mirroring).
+        labels: int32 (N, M), padded with -1.
+        boxes: float32 (N, M, 4) xyxy in input pixels, padded with 0. Without crowds.
+        geometry: transform of each of the N images to the input and back (without the flip of training).
     """
 
     boxes: np.ndarray
@@ -87,13 +85,13 @@ class Batch(ImageBatch):
 
 @dataclass(frozen=True, slots=True)
 class BatchTask:
-    """All that decides a batch.
+    """Everything that determines a batch.
 
     Attributes:
-        epoch, number: which batch.
+        epoch, number: of the batch.
         size: (h, w) of its images.
-        indices: int64 (N,) samples.
-        keys: int64 (N,) of their random generators.
+        indices: int64 (N,) positions of the samples in the dataset.
+        keys: int64 (N,) keys of their random generators.
     """
 
     epoch: int
@@ -104,30 +102,33 @@ class BatchTask:
 
 
 @dataclass(slots=True)
-class Targets:
-    """What a batch is besides its pixels: see `Batch`; `cut` counts boxes that `cut_boxes` left out, `bad` says what is
-    wrong with the images that the batch goes without, by their positions in the dataset, and `notes` what is odd about
-    those that it has."""
+class DetectionTargets:
+    """A detection batch without its pixels: see `Batch` and `BatchTargets`."""
 
     boxes: np.ndarray
     labels: np.ndarray
     geometry: list[Geometry]
     cut: int
-    bad: dict[int, str] = field(default_factory=dict)
+    bad_images: dict[int, str] = field(default_factory=dict)
     notes: list[ImageNote] = field(default_factory=list)
 
 
-class TargetsOf(Protocol):
-    """What every task's targets have: `bad` says what is wrong with the images that a batch goes without, by their
-    positions in the dataset, `notes` what is odd about those that it has; `cut` counts boxes that were left out."""
+class BatchTargets(Protocol):
+    """What a worker returns for a batch of any task, besides the pixels.
+
+    Attributes:
+        cut: number of boxes dropped because of `cut_boxes`.
+        bad_images: error messages of images that could not be used, by their positions in the dataset.
+        notes: remarks on images that could be read.
+    """
 
     cut: int
-    bad: dict[int, str]
+    bad_images: dict[int, str]
     notes: list[ImageNote]
 
 
 class BatchMaker(ABC):
-    """Makes the batches of one task; it travels to the workers, and its result depends on the task alone.
+    """Makes the batches of one task. It is pickled for the workers; the result depends only on the `BatchTask`.
 
     Attributes:
         dataset: the samples.
@@ -136,16 +137,16 @@ class BatchMaker(ABC):
     dataset: ImageDataset
 
     @abstractmethod
-    def make(self, task: BatchTask, images: np.ndarray) -> TargetsOf:
-        """Fills `images` uint8 (N, h, w, 3) and returns the targets; see `TargetsOf`.
+    def make(self, task: BatchTask, images: np.ndarray) -> BatchTargets:
+        """Fills `images` uint8 (N, h, w, 3) and returns the targets; see `BatchTargets`.
 
         Raises:
-            UserError: an image of the batch cannot be used, and nothing may take its place.
+            UserError: an image cannot be used and may not be replaced.
         """
 
     @abstractmethod
     def batch(self, task: BatchTask, images: np.ndarray, targets: Any) -> ImageBatch:
-        """Puts a batch together, in the main process."""
+        """Builds a batch from pixels and targets, in the main process."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +155,14 @@ class DetectionBatches(BatchMaker):
 
     Attributes:
         dataset: the samples.
-        pipeline: what happens to each of them.
-        seed: of all randomness; that of a sample comes from (seed, epoch, its number).
-        max_boxes: padded number of boxes M of an image; doubled as often as an image of the batch needs it.
-        cut_boxes: instead keep at most max_boxes of an image, drawn at random, and count the rest.
+        pipeline: the transforms of each sample.
+        seed: the random numbers of a sample come from (seed, epoch, its key).
+        max_boxes: padded number of boxes M per image; doubled until all boxes of the batch fit.
+        cut_boxes: instead keep a random subset of at most max_boxes boxes per image, and count the rest.
         max_image_pixels: larger images are an error.
-        stand_in: what takes the place of an image that cannot be used: `none` (an error), `next` (the sample behind
-            it: training), or `grey` (a grey image of the annotated size, without boxes: evaluation).
-        mosaic: makes of the samples those that the pipeline is given.
+        replacement: of an image that cannot be used: `none` (an error), `next` (the next sample, in training), or
+            `grey` (a grey image of the annotated size without boxes, in evaluation).
+        mosaic: wraps the sample source before the pipeline.
     """
 
     dataset: DetectionDataset
@@ -170,22 +171,22 @@ class DetectionBatches(BatchMaker):
     max_boxes: int
     cut_boxes: bool = False
     max_image_pixels: int = MAX_IMAGE_PIXELS
-    stand_in: str = "none"
+    replacement: str = "none"
     mosaic: Mosaic | None = None
 
     def __post_init__(self) -> None:
         if self.max_boxes < 1:
             raise UsageError(f"max_boxes is {self.max_boxes}: it must be at least 1")
 
-    def make(self, task: BatchTask, images: np.ndarray) -> Targets:
+    def make(self, task: BatchTask, images: np.ndarray) -> DetectionTargets:
         with collected_notes() as notes:
             targets = self._make(task, images)
         targets.notes = notes
         return targets
 
-    def _make(self, task: BatchTask, images: np.ndarray) -> Targets:
+    def _make(self, task: BatchTask, images: np.ndarray) -> DetectionTargets:
         boxes, labels, geometry, cut = [], [], [], 0
-        reader = SampleReader(self.dataset, self.max_image_pixels, self.stand_in)
+        reader = SampleReader(self.dataset, self.max_image_pixels, self.replacement)
         samples = reader if self.mosaic is None else self.mosaic(reader)
         for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True)):
             rng = sample_rng(self.seed, task.epoch, key)
@@ -197,9 +198,9 @@ class DetectionBatches(BatchMaker):
             boxes.append(found)
             labels.append(classes)
             geometry.append(where)
-        return Targets(*pad_targets(boxes, labels, self.max_boxes), geometry, cut, reader.bad)
+        return DetectionTargets(*pad_targets(boxes, labels, self.max_boxes), geometry, cut, reader.bad_images)
 
-    def batch(self, task: BatchTask, images: np.ndarray, targets: Targets) -> Batch:
+    def batch(self, task: BatchTask, images: np.ndarray, targets: DetectionTargets) -> Batch:
         return Batch(
             images=images,
             boxes=targets.boxes,
@@ -214,66 +215,66 @@ class DetectionBatches(BatchMaker):
 
 
 class SampleReader:
-    """Reads samples, or what stands in for those whose image cannot be used; see `DetectionBatches`.
+    """Reads samples, and replaces those whose image cannot be used; see `DetectionBatches`.
 
     Attributes:
-        bad: what is wrong with images that have a stand-in, by their positions.
+        bad_images: error messages of the replaced images, by their positions.
     """
 
-    def __init__(self, dataset: DetectionDataset, max_image_pixels: int, stand_in: str) -> None:
+    def __init__(self, dataset: DetectionDataset, max_image_pixels: int, replacement: str) -> None:
         self.dataset = dataset
         self.max_image_pixels = max_image_pixels
-        self.stand_in = stand_in
-        self.bad: dict[int, str] = {}
+        self.replacement = replacement
+        self.bad_images: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def load(self, index: int, rng: np.random.Generator) -> Labelled:
+    def load(self, index: int, rng: np.random.Generator) -> LabelledImage:
         """Image uint8 (H, W, 3), boxes float32 (n, 4) and labels int32 (n,) of a sample, without crowds.
 
         Raises:
-            UserError: the image cannot be used, and nothing may take its place.
+            UserError: the image cannot be used and may not be replaced.
         """
         del rng
         try:
             return self._read(index)
         except UserError as error:
-            if self.stand_in == "none":
+            if self.replacement == "none":
                 raise
-            self.bad[index] = str(error)
-            if self.stand_in == "grey":
+            self.bad_images[index] = str(error)
+            if self.replacement == "grey":
                 return self._grey(index)
             first = error
         for other in next_samples(index, len(self.dataset)):
             try:
                 return self._read(other)
             except UserError as error:
-                self.bad[other] = str(error)
-        raise UserError(f"{first}; and so are the {MOST_STAND_INS} images behind it") from first
+                self.bad_images[other] = str(error)
+        raise UserError(f"{first}; the {MAX_REPLACEMENTS} images after it cannot be used either") from first
 
-    def _read(self, index: int) -> Labelled:
+    def _read(self, index: int) -> LabelledImage:
         sample = self.dataset.samples[index]
         image = self.dataset.decode(sample, self.max_image_pixels)
         boxes, labels = sample.targets()
-        # Steps may change what they get; the sample's own arrays serve the next epoch.
+        # Transforms may modify the arrays; the sample is used again in the next epoch.
         return image, boxes.copy(), labels.copy()
 
-    def _grey(self, index: int) -> Labelled:
+    def _grey(self, index: int) -> LabelledImage:
         sample = self.dataset.samples[index]
         image = np.full((sample.height or 64, sample.width or 64, 3), 128, np.uint8)
         return image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
 
 
 def next_samples(index: int, count: int) -> Iterator[int]:
-    """The samples that are tried in the place of one that cannot be used, the same in every run."""
-    return (other % count for other in range(index + 1, index + 1 + min(MOST_STAND_INS, count - 1)))
+    """The samples that are tried as replacements of an unusable one, the same in every run."""
+    return (other % count for other in range(index + 1, index + 1 + min(MAX_REPLACEMENTS, count - 1)))
 
 
 def pad_targets(boxes: list[np.ndarray], labels: list[np.ndarray], max_boxes: int) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, M, 4) padded with 0 and labels (N, M) padded with -1, of N lists.
 
-    M is `max_boxes`, doubled until the longest list fits: few different shapes, and no ground truth lost.
+    M is `max_boxes`, doubled until the longest list fits: few distinct shapes, no ground truth lost.
     """
     rows = max_boxes
     while rows < max(map(len, boxes), default=0):

@@ -18,12 +18,12 @@ from msdet.errors import UserError
 
 
 class ClassTransform(Protocol):
-    """From a file to the network's input; it travels to the workers."""
+    """Transforms an image file to the network's input; it is pickled for the workers."""
 
     def __call__(
         self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int, data: bytes | None = None
     ) -> None:
-        """Fills `canvas` uint8 (h, w, 3) RGB; `data` are the bytes of the file, if it has been read.
+        """Fills `canvas` uint8 (h, w, 3) RGB; `data` is the content of the file, if it was read.
 
         Raises:
             UserError: the file cannot be used.
@@ -32,8 +32,8 @@ class ClassTransform(Protocol):
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A transform that decodes and then does what a pipeline says."""
+class PipelineTransform:
+    """Decodes the image and applies a pipeline."""
 
     pipeline: Pipeline
 
@@ -49,7 +49,7 @@ class ClassBatch(ImageBatch):
 
     @property
     def valid_sizes(self) -> np.ndarray:
-        """int32 (N, 2): all of the input; nothing is padded."""
+        """int32 (N, 2): the whole input; there is no padding."""
         return np.tile(np.array([self.size], np.int32), (len(self.images), 1))
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -58,10 +58,10 @@ class ClassBatch(ImageBatch):
 
 @dataclass(slots=True)
 class ClassTargets:
-    """The labels of a batch, and what `TargetsOf` says."""
+    """The labels int32 (N,) of a batch; for the others see `BatchTargets`."""
 
     labels: np.ndarray
-    bad: dict[int, str] = field(default_factory=dict)
+    bad_images: dict[int, str] = field(default_factory=dict)
     cut: int = 0
     notes: list[ImageNote] = field(default_factory=list)
 
@@ -72,44 +72,44 @@ class ClassBatches(BatchMaker):
 
     Attributes:
         dataset: the images.
-        transform: from each file to the input; all its randomness comes from (seed, epoch, the image's number), so that
-            a run is the same for any number of workers and can go on in the middle of an epoch.
-        seed: see there.
-        max_image_pixels, stand_in: see `DetectionBatches`.
+        transform: of each file to the input.
+        seed: the random numbers of an image come from (seed, epoch, its key), so a run is the same for any number of
+            workers and can resume in the middle of an epoch.
+        max_image_pixels, replacement: see `DetectionBatches`.
     """
 
     dataset: ImageFolder
     transform: ClassTransform
     seed: int
     max_image_pixels: int = MAX_IMAGE_PIXELS
-    stand_in: str = "none"
+    replacement: str = "none"
 
     def make(self, task: BatchTask, images: np.ndarray) -> ClassTargets:
-        bad: dict[int, str] = {}
+        bad_images: dict[int, str] = {}
         with collected_notes() as notes:
             indices = [
-                self._fill(images[position], index, key, task.epoch, bad)
+                self._fill(images[position], index, key, task.epoch, bad_images)
                 for position, (index, key) in enumerate(zip(task.indices.tolist(), task.keys.tolist(), strict=True))
             ]
-        return ClassTargets(self.dataset.labels[indices], bad, notes=notes)
+        return ClassTargets(self.dataset.labels[indices], bad_images, notes=notes)
 
-    def _fill(self, canvas: np.ndarray, index: int, key: int, epoch: int, bad: dict[int, str]) -> int:
-        """Fills a canvas with a image or what stands in for it; returns the position of the image it shows."""
-        behind = next_samples(index, len(self.dataset)) if self.stand_in == "next" else ()
-        for candidate in (index, *behind):
+    def _fill(self, canvas: np.ndarray, index: int, key: int, epoch: int, bad_images: dict[int, str]) -> int:
+        """Fills a canvas with an image or its replacement; returns the position of the image used."""
+        replacements = next_samples(index, len(self.dataset)) if self.replacement == "next" else ()
+        for candidate in (index, *replacements):
             rng = sample_rng(self.seed, epoch, key)
             try:
                 path, store = self.dataset[candidate].image_path, self.dataset.store
                 data = None if store is None else store.read(path)
                 self.transform(path, canvas, rng, self.max_image_pixels, data)
             except UserError as error:
-                if self.stand_in == "none":
+                if self.replacement == "none":
                     raise
-                bad[candidate] = str(error)
+                bad_images[candidate] = str(error)
             else:
                 return candidate
-        if self.stand_in == "next":
-            raise UserError(f"{bad[index]}; and so are the images behind it")
+        if self.replacement == "next":
+            raise UserError(f"{bad_images[index]}; the images after it cannot be used either")
         canvas[...] = 128
         return index
 

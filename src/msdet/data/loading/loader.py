@@ -1,4 +1,4 @@
-"""Batches of a dataset, in order, made ahead by worker processes or in this one."""
+"""Iterates over the batches of a dataset; worker processes prefetch them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from types import TracebackType
 import numpy as np
 
 from msdet.data.images.notes import ImageNote
-from msdet.data.loading.batch import BatchMaker, BatchTask, ImageBatch, TargetsOf
-from msdet.data.loading.order import Shard, batch_size_px, epoch_order
+from msdet.data.loading.batch import BatchMaker, BatchTargets, BatchTask, ImageBatch
+from msdet.data.loading.order import Shard, epoch_order, sample_input_size
 from msdet.data.loading.workers import Stopped, WorkerPool, WorkersLost
 from msdet.errors import UsageError, UserError
 
@@ -25,34 +25,35 @@ def _never() -> bool:
 
 
 class BatchLoader:
-    """Makes the batches of each epoch; the same ones for any number of workers.
+    """Yields the batches of each epoch; they do not depend on the number of workers.
 
-    Use it as a context manager, or call `close()`: worker processes stay between epochs.
+    Use it as a context manager, or call `close()`: worker processes persist between epochs.
 
     Args:
-        maker: of the batches of a dataset.
-        batch_size: images of a batch of this rank.
-        sizes: network sizes (h, w). With several, one is drawn every `resize_rate` batches, alike on all ranks.
-        training: shuffled, and equally many whole batches on every rank; otherwise every image exactly once, in the
-            dataset's order, the last batch of a rank smaller.
-        shuffle: takes the place of what `training` says.
-        drop_last: training only: the images of the last incomplete batch wait for another epoch; False repeats images
-            to fill it. A dataset smaller than one batch always repeats.
+        maker: makes the batches.
+        batch_size: images per batch of this rank.
+        sizes: input sizes (h, w). With several, one is sampled every `resize_rate` batches, the same on all ranks.
+        training: shuffled, with the same number of full batches on every rank; otherwise every image exactly once, in
+            the order of the dataset, with a smaller last batch.
+        shuffle: overrides the order that `training` implies.
+        drop_last: training only: drop the last incomplete batch of an epoch; False repeats images to fill it. A dataset
+            smaller than one batch always repeats.
         seed: of order and sizes; not negative.
-        rank, group_size: this process and the number of processes that train together.
-        num_workers: processes that make batches; 0 makes them in this one.
-        prefetch: batches made ahead by each worker.
-        resize_rate: batches of one size in a row.
-        stall_timeout: seconds to wait for a batch before it is an error.
-        is_stopped: asked while a batch is waited for; True ends the epoch early.
+        rank, group_size: rank of this process, and number of ranks.
+        num_workers: number of worker processes; 0 makes the batches in this process.
+        prefetch: batches prefetched per worker.
+        resize_rate: consecutive batches of the same size.
+        stall_timeout: seconds to wait for a batch before an error is raised.
+        is_stopped: polled while waiting for a batch; True ends the epoch early.
 
     Attributes:
         steps_per_epoch: batches of an epoch on this rank.
-        boxes_cut: boxes that `cut_boxes` has left out of the batches given out so far.
-        bad: what is wrong with the images that the epoch, as far as it has run, goes without, by their positions.
+        boxes_cut: number of boxes that `cut_boxes` dropped from the batches yielded so far.
+        bad_images: error messages of the images skipped so far in this epoch, by their positions.
 
     Raises:
-        UserError: the dataset is empty. UsageError: an argument out of its range.
+        UserError: the dataset is empty.
+        UsageError: an argument is out of range.
     """
 
     def __init__(
@@ -87,15 +88,15 @@ class BatchLoader:
         self._shuffle = training if shuffle is None else shuffle
         self._shard = Shard(len(self.dataset), batch_size, rank, group_size, training, drop_last)
         self._maker = maker
-        self.bad: dict[int, str] = {}
-        self._told: dict[str, set[str]] = {}
+        self.bad_images: dict[int, str] = {}
+        self._logged_notes: dict[str, set[str]] = {}
         self._seed, self._resize_rate = seed, resize_rate
         self._num_workers, self._prefetch, self._stall_timeout = num_workers, prefetch, stall_timeout
         self._slot_bytes = batch_size * 3 * max(height * width for height, width in self.sizes)
         self._pool: WorkerPool | None = None
         self._close_pool: weakref.finalize | None = None
         self._is_stopped = is_stopped
-        self._log_shares()
+        self._log_shard()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -103,11 +104,11 @@ class BatchLoader:
         return self._shard.steps
 
     def size_of(self, epoch: int, number: int) -> tuple[int, int]:
-        """Network size (h, w) of a batch, before it is made."""
-        return batch_size_px(self.sizes, self._resize_rate, self._seed, epoch, number)
+        """Input size (h, w) of a batch, known before it is made."""
+        return sample_input_size(self.sizes, self._resize_rate, self._seed, epoch, number)
 
     def start(self) -> None:
-        """Starts the workers, which `epoch` does otherwise: they can wake up while a network is being compiled."""
+        """Starts the workers ahead of `epoch`, so that they start up while the network is being compiled."""
         if self._num_workers:
             self._started_pool()
 
@@ -121,17 +122,17 @@ class BatchLoader:
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[ImageBatch]:
         """The batches of an epoch from `start_batch` on, in order.
 
-        The images of a batch are valid until the next one is asked for. One epoch can run at a time.
+        The images of a batch are valid until the next one is requested. Only one epoch can run at a time.
 
         Raises:
-            UserError: an image cannot be used, when its batch is due; or a worker died or stalled.
+            UserError: an image of the batch cannot be used; or a worker died or stalled.
         """
         order = epoch_order(len(self.dataset), self._seed, epoch, self._shuffle)
         tasks = (self._task(order, epoch, number) for number in range(start_batch, self.steps_per_epoch))
         return self._with_report(self._from_workers(tasks) if self._num_workers else self._in_process(tasks), epoch)
 
     def close(self) -> None:
-        """Ends the workers. The loader can be used again: a new epoch starts new ones."""
+        """Stops the workers. The loader can be used again: a new epoch starts new ones."""
         if self._close_pool is not None:
             self._close_pool()
         self._pool = self._close_pool = None
@@ -145,15 +146,15 @@ class BatchLoader:
         self.close()
 
     def _with_report(self, batches: Iterator[ImageBatch], epoch: int) -> Iterator[ImageBatch]:
-        """Names at the end the images that the epoch went without."""
-        self.bad = {}
+        """Logs the skipped images at the end of the epoch."""
+        self.bad_images = {}
         try:
             yield from batches
         finally:
-            if self.bad:
-                shown = "; ".join(list(self.bad.values())[:_SHOWN])
-                more = f"; and {len(self.bad) - _SHOWN} more" if len(self.bad) > _SHOWN else ""
-                logger.warning("epoch %d went without %d images: %s%s", epoch + 1, len(self.bad), shown, more)
+            if self.bad_images:
+                shown = "; ".join(list(self.bad_images.values())[:_SHOWN])
+                more = f"; and {len(self.bad_images) - _SHOWN} more" if len(self.bad_images) > _SHOWN else ""
+                logger.warning("epoch %d skipped %d images: %s%s", epoch + 1, len(self.bad_images), shown, more)
 
     def _task(self, order: np.ndarray, epoch: int, number: int) -> BatchTask:
         indices, keys = self._shard.batch(order, number)
@@ -169,7 +170,7 @@ class BatchLoader:
     def _from_workers(self, tasks: Iterator[BatchTask]) -> Iterator[ImageBatch]:
         pool = self._started_pool()
         pending: deque[tuple[int, BatchTask]] = deque()
-        held: list[int] = []
+        slots_in_use: list[int] = []
         try:
             while True:
                 self._submit_ahead(pool, tasks, pending)
@@ -178,59 +179,59 @@ class BatchLoader:
                 ticket, task = pending[0]
                 slot, images, targets = pool.collect(ticket, self._is_stopped)
                 pending.popleft()
-                held.append(slot)
+                slots_in_use.append(slot)
                 yield self._finished(task, images, targets)
-                pool.release(held.pop())
+                pool.release(slots_in_use.pop())
         except WorkersLost:
             self.close()
             raise
         except Stopped:
             return
         finally:
-            for slot in held:
+            for slot in slots_in_use:
                 pool.release(slot)
             pool.abandon(ticket for ticket, _ in pending)
 
     def _submit_ahead(
         self, pool: WorkerPool, tasks: Iterator[BatchTask], pending: deque[tuple[int, BatchTask]]
     ) -> None:
-        # Without anything pending the slots may still be busy with an epoch that was given up: then submit waits.
+        # With nothing pending, the slots may still be in use by an abandoned epoch; then `submit` waits.
         while pool.has_free_slot or not pending:
             task = next(tasks, None)
             if task is None:
                 return
             pending.append((pool.submit(task, self._is_stopped), task))
 
-    def _finished(self, task: BatchTask, images: np.ndarray, targets: TargetsOf) -> ImageBatch:
-        self.bad |= targets.bad
+    def _finished(self, task: BatchTask, images: np.ndarray, targets: BatchTargets) -> ImageBatch:
+        self.bad_images |= targets.bad_images
         self.boxes_cut += targets.cut
         self._log_notes(targets.notes)
         return self._maker.batch(task, images, targets)
 
     def _log_notes(self, notes: Sequence[ImageNote]) -> None:
-        """Names images that are read but odd: each once, the first few of a kind."""
+        """Logs remarks on images that could be read: each one once, and the first few of each kind."""
         for note in notes:
-            told = self._told.setdefault(note.kind, set())
-            if len(told) > _SHOWN or note.text in told:
+            logged = self._logged_notes.setdefault(note.kind, set())
+            if len(logged) > _SHOWN or note.text in logged:
                 continue
-            told.add(note.text)
-            if len(told) <= _SHOWN:
+            logged.add(note.text)
+            if len(logged) <= _SHOWN:
                 logger.warning("%s", note.text)
             else:
-                logger.warning("more images have such a fault (%s): msdet check names them all", note.kind)
+                logger.warning("more images have this problem (%s): msdet check lists them all", note.kind)
 
-    def _log_shares(self) -> None:
+    def _log_shard(self) -> None:
         shard = self._shard
         whole = shard.batch_size * shard.group_size
         if shard.training and shard.count < whole:
             logger.warning(
-                "%d images are fewer than one step takes (%d): %d of them repeat in every step",
+                "%d images are fewer than a step needs (%d): %d of them repeat in every step",
                 *(shard.count, whole, shard.repeated),
             )
         elif shard.dropped:
-            logger.info("%d of %d images wait for another epoch: the last step is not full", shard.dropped, shard.count)
+            logger.info("each epoch drops %d of %d images: the last step is incomplete", shard.dropped, shard.count)
         elif shard.repeated:
-            logger.info("%d images repeat in every epoch to fill the last step", shard.repeated)
+            logger.info("%d images repeat in each epoch to fill the last step", shard.repeated)
 
 
 def _check_ranges(**numbers: int) -> None:

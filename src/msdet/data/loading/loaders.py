@@ -1,4 +1,4 @@
-"""A loader for each task."""
+"""Builds the loader of each task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msdet.data.dataset import DetectionDataset
 from msdet.data.formats.imagefolder import ImageFolder
 from msdet.data.images.decode import MAX_IMAGE_PIXELS
 from msdet.data.loading.batch import DetectionBatches
-from msdet.data.loading.class_batch import ClassBatches, ClassTransform, Placed
+from msdet.data.loading.class_batch import ClassBatches, ClassTransform, PipelineTransform
 from msdet.data.loading.loader import BatchLoader
 from msdet.data.transforms.mosaic import Mosaic
 from msdet.data.transforms.pipeline import Pipeline
@@ -34,15 +34,15 @@ def detection_loader(
 
     Args:
         dataset: the samples.
-        pipeline: what happens to each of them.
+        pipeline: the transforms of each sample.
         batch_size, sizes, training, options: see `BatchLoader`.
         seed: of order, sizes and augmentation; not negative.
         max_boxes, cut_boxes, max_image_pixels, mosaic: see `DetectionBatches`.
-        on_bad_image: `error`, or `skip`: in training the sample behind it takes the place of an image that cannot be
-            used, in evaluation a grey image, which is not scored; the end of the epoch names such images.
+        on_bad_image: `error`, or `skip`: an image that cannot be used is replaced by the next sample in training, and
+            by a grey image that is not scored in evaluation; such images are logged at the end of the epoch.
     """
-    stand_in = _stand_in(on_bad_image, training)
-    maker = DetectionBatches(dataset, pipeline, seed, max_boxes, cut_boxes, max_image_pixels, stand_in, mosaic)
+    replacement = _replacement(on_bad_image, training)
+    maker = DetectionBatches(dataset, pipeline, seed, max_boxes, cut_boxes, max_image_pixels, replacement, mosaic)
     return BatchLoader(maker, batch_size, sizes, training=training, seed=seed, **options)
 
 
@@ -62,15 +62,15 @@ def class_loader(
 
     Args:
         dataset: the images.
-        transform: a `ClassTransform`, or a `Pipeline` whose placement brings the image to the input's size.
+        transform: a `ClassTransform`, or a `Pipeline` that is applied to the decoded image.
         batch_size, sizes, training, seed, max_image_pixels, on_bad_image, options: see `detection_loader`.
     """
-    placed = Placed(transform) if isinstance(transform, Pipeline) else transform
-    maker = ClassBatches(dataset, placed, seed, max_image_pixels, _stand_in(on_bad_image, training))
+    placed = PipelineTransform(transform) if isinstance(transform, Pipeline) else transform
+    maker = ClassBatches(dataset, placed, seed, max_image_pixels, _replacement(on_bad_image, training))
     return BatchLoader(maker, batch_size, sizes, training=training, seed=seed, **options)
 
 
-def _stand_in(on_bad_image: str, training: bool) -> str:
+def _replacement(on_bad_image: str, training: bool) -> str:
     if on_bad_image != "skip":
         return "none"
     return "next" if training else "grey"

@@ -1,7 +1,7 @@
-"""Which image goes where: the order of an epoch, the share of a rank, the size of a batch.
+"""The order of an epoch, the shard of a rank and the input size of a batch.
 
-Everything here is a pure function of (seed, epoch, position), so that a run does not depend on the number of workers,
-can start in the middle of an epoch, and is the same on every rank where it has to be.
+Everything here is a pure function of (seed, epoch, position), so a run does not depend on the number of workers, can
+start in the middle of an epoch, and is the same on all ranks where it has to be.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The last word of a seed keeps the three streams apart: (seed, epoch, number, stream).
+# The last word of a seed separates the three random streams: (seed, epoch, number, stream).
 _SAMPLE, _ORDER, _SIZE = 1, 2, 3
 
 
 def sample_rng(seed: int, epoch: int, key: int) -> np.random.Generator:
-    """The generator all randomness of one sample in one epoch comes from."""
+    """The generator of all random numbers of a sample in an epoch."""
     return np.random.Generator(np.random.PCG64([seed, epoch, key, _SAMPLE]))
 
 
 def epoch_order(count: int, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
-    """Sample numbers (count,) in the order of an epoch."""
+    """Sample positions (count,) in the order of an epoch."""
     if not shuffle:
         return np.arange(count)
     return np.random.Generator(np.random.PCG64([seed, epoch, 0, _ORDER])).permutation(count)
 
 
-def batch_size_px(
+def sample_input_size(
     sizes: Sequence[tuple[int, int]], resize_rate: int, seed: int, epoch: int, batch: int
 ) -> tuple[int, int]:
-    """Network size (h, w) of a batch: one of `sizes`, drawn anew every `resize_rate` batches, alike on all ranks."""
+    """Input size (h, w) of a batch: one of `sizes`, sampled every `resize_rate` batches, the same on all ranks."""
     if len(sizes) == 1:
         return sizes[0]
     rng = np.random.Generator(np.random.PCG64([seed, epoch, batch // resize_rate, _SIZE]))
@@ -39,19 +39,19 @@ def batch_size_px(
 
 @dataclass(frozen=True)
 class Shard:
-    """The part of each epoch that falls to one rank.
+    """The shard of a rank in each epoch.
 
-    In training every rank gets the same number of equally large batches. Batch b of all ranks together is the b-th run
-    of group_size * batch_size images of the epoch's order, so the number of ranks does not change which images share a
-    step. The images of an incomplete last step wait for another epoch (`drop_last`), or the order is continued from its
-    beginning. In evaluation no image is lost or repeated: ranks take turns, so their shares differ by one image at
-    most, and the last batch of a rank may be smaller.
+    In training, every rank gets the same number of full batches. Batch b of all ranks together is the b-th chunk of
+    group_size * batch_size images of the epoch's order, so for the same global batch size the images of a step do not
+    depend on the number of ranks. An incomplete last step is dropped (`drop_last`) or filled from the beginning of the
+    order. In evaluation every image appears exactly once: images are distributed round-robin, and the last batch of a
+    rank may be smaller.
 
     Attributes:
         count: images of the dataset.
-        batch_size: images of a rank's batch.
-        rank, group_size: this process and how many there are.
-        training: which of the two rules holds.
+        batch_size: images per batch of a rank.
+        rank, group_size: rank of this process, and number of ranks.
+        training: selects the rule.
         drop_last: training only.
     """
 
@@ -73,16 +73,16 @@ class Shard:
 
     @property
     def dropped(self) -> int:
-        """Images of an epoch that no rank sees."""
+        """Images of an epoch that are dropped."""
         return max(0, self.count - self.steps * self.batch_size * self.group_size) if self.training else 0
 
     @property
     def repeated(self) -> int:
-        """Images of an epoch that are seen once more to fill the last step."""
+        """Images of an epoch that are repeated to fill the last step."""
         return max(0, self.steps * self.batch_size * self.group_size - self.count) if self.training else 0
 
     def positions(self, batch: int) -> np.ndarray:
-        """Positions in the epoch's order, counted on beyond its end, of one batch of this rank."""
+        """Positions in the epoch's order of one batch of this rank; positions beyond the end wrap around."""
         if self.training:
             start = (batch * self.group_size + self.rank) * self.batch_size
             return np.arange(start, start + self.batch_size)
@@ -90,10 +90,10 @@ class Shard:
         return share[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def batch(self, order: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sample numbers of one batch and the keys of their random generators.
+        """Sample positions of one batch and the keys of their random generators.
 
-        The key is the sample's number; where the order is continued from its beginning, the same image comes again
-        under another key, and is augmented in another way.
+        The key is the position of the sample; a sample repeated to fill the last step gets another key, and so another
+        augmentation.
         """
         rounds, within = np.divmod(self.positions(batch), self.count)
         indices = order[within]

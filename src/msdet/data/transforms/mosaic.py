@@ -1,4 +1,4 @@
-"""Mosaic: one training image out of four (Bochkovskiy et al., YOLOv4, 2020, section 3.3)."""
+"""Mosaic augmentation: one training image from four (Bochkovskiy et al., YOLOv4, 2020, section 3.3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from msdet.data.transforms.augment import Labelled, SampleSource, Window
+from msdet.data.transforms.augment import LabelledImage, SampleSource, Window
 from msdet.data.transforms.resize import resize_into, size_of
 
 # Left, top, right, bottom of a tile in the canvas.
@@ -15,17 +15,17 @@ Tile = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Makes of a source of samples one that gives, with probability `p`, a square of four images that meet in a random
-    point, else the image alone.
+    """Wraps a sample source: with probability `p` a sample becomes a square mosaic of four images around a random
+    centre, otherwise it stays a single image.
 
-    Each image is resized, its aspect ratio kept, until it covers its tile; what sticks out, at a random place, is left
-    away. Boxes are cut to what is seen of them. The other three images are drawn from all samples, different ones where
-    there are enough, and any of the four may be without boxes.
+    Each image is resized with its aspect ratio kept until it covers its tile, then cropped at a random position. Boxes
+    are clipped to the visible part. The other three images are sampled from the whole dataset, without repetition if
+    it has at least four; any of the four may have no boxes.
 
     Attributes:
         p: probability of a mosaic.
         side: width and height of the mosaic in pixels.
-        cut: range of the meeting point, as parts of the side.
+        cut: range of the mosaic centre, as a fraction of the side.
         interpolation: of the resize.
         min_side: a box must keep more than this many pixels in width and in height, or it is dropped.
     """
@@ -40,8 +40,8 @@ class Mosaic:
         """The source whose samples are mosaics."""
         return _MosaicSamples(self, samples)
 
-    def make(self, samples: SampleSource, index: int, rng: np.random.Generator) -> Labelled:
-        """Sample `index` alone, or with three others."""
+    def make(self, samples: SampleSource, index: int, rng: np.random.Generator) -> LabelledImage:
+        """Sample `index` alone, or a mosaic of it and three others."""
         if rng.uniform() >= self.p:
             return samples.load(index, rng)
         members = rng.permutation([index, *_others(index, len(samples), rng)])
@@ -56,9 +56,9 @@ class Mosaic:
         return canvas, np.concatenate(found), np.concatenate(classes)
 
     def _fill(
-        self, canvas: np.ndarray, tile: Tile, sample: Labelled, rng: np.random.Generator
+        self, canvas: np.ndarray, tile: Tile, sample: LabelledImage, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws a sample into its tile; returns the boxes that are seen there, in pixels of the canvas, and labels."""
+        """Renders a sample into its tile; returns the visible boxes, in canvas pixels, and their labels."""
         image, boxes, labels = sample
         left, top, right, bottom = tile
         height, width = image.shape[:2]
@@ -66,8 +66,8 @@ class Mosaic:
         window = Window(
             (height, width),
             size_of(canvas),
-            (*_part(width, (right - left) / scale, rng), left, right),
-            (*_part(height, (bottom - top) / scale, rng), top, bottom),
+            (*_random_interval(width, (right - left) / scale, rng), left, right),
+            (*_random_interval(height, (bottom - top) / scale, rng), top, bottom),
         )
         source = image[window.rows[0] : window.rows[1], window.columns[0] : window.columns[1]]
         resize_into(source, canvas[top:bottom, left:right], self.interpolation)
@@ -84,20 +84,20 @@ class _MosaicSamples:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def load(self, index: int, rng: np.random.Generator) -> Labelled:
+    def load(self, index: int, rng: np.random.Generator) -> LabelledImage:
         return self.mosaic.make(self.samples, index, rng)
 
 
 def _others(index: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Three samples besides `index`; of fewer than four in all, some come twice."""
+    """Three samples other than `index`; with repetition if there are fewer than four samples."""
     if count < 4:
         return rng.integers(count, size=3)
-    drawn = rng.choice(count - 1, size=3, replace=False)
-    return drawn + (drawn >= index)
+    sampled = rng.choice(count - 1, size=3, replace=False)
+    return sampled + (sampled >= index)
 
 
-def _part(length: int, wanted: float, rng: np.random.Generator) -> tuple[int, int]:
-    """A random stretch of `wanted` pixels, rounded to whole ones, out of `length`: from, to."""
+def _random_interval(length: int, wanted: float, rng: np.random.Generator) -> tuple[int, int]:
+    """A random interval of `wanted` pixels (rounded) within `length`: start, end."""
     size = min(max(round(wanted), 1), length)
     start = int(rng.integers(length - size + 1))
     return start, start + size

@@ -1,4 +1,4 @@
-"""From one sample to one filled canvas: the steps of `augment.py` in a row."""
+"""Chains the steps of `augment.py`: from a sample to a filled canvas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msdet.data.transforms.augment import (
     ColourJitter,
     Flip,
     JitterCrop,
-    Labelled,
+    LabelledImage,
     Placement,
     Resize,
     Transform,
@@ -23,9 +23,9 @@ class Pipeline:
     """before -> place -> after.
 
     Attributes:
-        place: brings the image to the size of the network's input.
-        before: transforms of the image at its own size.
-        after: transforms of the canvas, which keep its size.
+        place: fits the image to the input size of the network.
+        before: transforms of the image at its original size.
+        after: transforms of the canvas that keep its size.
     """
 
     place: Placement
@@ -33,13 +33,13 @@ class Pipeline:
     after: tuple[Transform, ...] = ()
 
     def __call__(
-        self, sample: Labelled, canvas: np.ndarray, rng: np.random.Generator
+        self, sample: LabelledImage, canvas: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, Geometry]:
-        """Fills `canvas` uint8 (h, w, 3) from a sample, which may be changed on the way.
+        """Fills `canvas` uint8 (h, w, 3) from a sample, which may be modified.
 
         Returns:
-            boxes float32 (n, 4) xyxy px of the canvas, labels int32 (n,), and the geometry of the placement (which
-            tells the way back only where no other step moved the boxes).
+            boxes float32 (n, 4) xyxy px of the canvas, labels int32 (n,), and the geometry of the placement (its
+            inverse is valid only if no other step moves boxes).
         """
         image, boxes, labels = sample
         for step in self.before:
@@ -52,10 +52,10 @@ class Pipeline:
             canvas[...] = image
         return boxes, labels, geometry
 
-    def image(
+    def transform_image(
         self, image: np.ndarray, size: tuple[int, int], rng: np.random.Generator | None = None
     ) -> tuple[np.ndarray, Geometry]:
-        """One image without annotations, uint8 (H, W, 3), in an input of `size` (h, w), and how it came there."""
+        """Transforms an image uint8 (H, W, 3) without annotations to an input of `size` (h, w); also its geometry."""
         canvas = np.zeros((*size, 3), np.uint8)
         nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
         _, _, geometry = self((image, *nothing), canvas, rng or np.random.default_rng(0))
@@ -68,7 +68,7 @@ def plain_pipeline(
     pad_value: int | tuple[int, int, int] = 128,
     flip: float = 0.0,
 ) -> Pipeline:
-    """Resizing alone, as in evaluation; with `flip` > 0 also mirroring with that probability, for training."""
+    """Resize only, as in evaluation; with `flip` > 0 also a horizontal flip with that probability, for training."""
     return Pipeline(place=Resize(mode, interpolation, pad_value), after=(Flip(flip),) if flip > 0 else ())
 
 

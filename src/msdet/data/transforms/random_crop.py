@@ -1,11 +1,10 @@
-"""Augmentation of classifiers by MindSpore's C++ image operators, one picture at a time.
+"""Augmentation of classifiers by MindSpore's C++ image operators, one image at a time.
 
 MindSpore is imported when the first image is augmented: without it, workers of detectors start in a tenth of the time.
 
-The operators are called directly and not as a `mindspore.dataset` pipeline, because a pipeline draws from one generator
-for all pictures in turn: which picture gets which crop then depends on the number of threads, and a run could go on in
-the middle of an epoch only by making all earlier batches again. Here each picture seeds the operators with numbers from
-its own generator.
+The operators are called directly and not as a `mindspore.dataset` pipeline, because a pipeline has one random generator
+for all images: the crop of an image would depend on the number of threads, and resuming in the middle of an epoch would
+require all earlier batches to be made again. Here the operators are seeded from the generator of each image.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ import numpy as np
 from msdet.data.images.decode import decode_image, read_encoded
 from msdet.errors import UserError
 
-# MindSpore decodes just the part of a JPEG that the crop needs; WebP and others it does not decode at all, and it turns
-# no image upright.
+# MindSpore decodes only the part of a JPEG that the crop needs. It does not decode WebP and others, and does not apply
+# the EXIF orientation.
 _DECODED_BY_MINDSPORE = ("jpeg", "png", "bmp")
 
 
 @dataclass(frozen=True)
 class CropFlipColour:
-    """Decodes a random crop of the picture, resizes it to the input, mirrors it and changes its colours.
+    """Random resized crop, horizontal flip and colour jitter, including the decoding.
 
     Attributes:
-        area: range of the crop's area, share of the picture.
+        area: range of the area of the crop, as a fraction of the image.
         aspect: range of its aspect ratio (width / height).
-        flip: probability of a left-right flip.
-        colour: largest change of brightness, contrast and saturation: factors are drawn from 1 - x .. 1 + x.
+        flip: probability of a horizontal flip.
+        colour: ranges of brightness, contrast and saturation: factors are sampled from U(1 - x, 1 + x).
     """
 
     area: tuple[float, float] = (0.08, 1.0)
@@ -43,17 +42,17 @@ class CropFlipColour:
     def __call__(
         self, path: Path, canvas: np.ndarray, rng: np.random.Generator, max_pixels: int, data: bytes | None = None
     ) -> None:
-        """Fills `canvas` uint8 (h, w, 3) RGB; `data` are the bytes of the file, if it has been read.
+        """Fills `canvas` uint8 (h, w, 3) RGB; `data` is the content of the file, if it was read.
 
         Raises:
-            UserError: the file is missing, damaged, or no picture that MindSpore or OpenCV decodes.
+            UserError: the file is missing, damaged, or not an image that MindSpore or OpenCV can decode.
         """
         from mindspore.dataset import vision
 
         encoded, header = read_encoded(path, max_pixels, data)
-        # Operators with one seed would draw the same numbers: small crops would be mirrored, large ones not.
+        # With the same seed, the operators would be correlated: small crops would be flipped, large ones not.
         crop_seed, colour_seed = rng.integers(0, 2**31 - 1, 2).tolist()
-        # Both operators draw the same crop from one seed.
+        # Both operators sample the same crop from the same seed.
         crop, source = vision.RandomCropDecodeResize(canvas.shape[:2], self.area, self.aspect), encoded
         if header.format not in _DECODED_BY_MINDSPORE or header.orientation != 1 or header.bits > 8:
             crop = vision.RandomResizedCrop(canvas.shape[:2], self.area, self.aspect)
@@ -70,7 +69,7 @@ class CropFlipColour:
 
 
 def _seeded(operator: Any, seed: int, value: np.ndarray) -> np.ndarray:
-    """Runs an operator whose generator starts at `seed`; leaves the seed of other pipelines as it was."""
+    """Runs an operator with the given seed, and restores the global seed."""
     from mindspore.dataset import config
 
     before = config.get_seed()

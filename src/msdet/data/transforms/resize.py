@@ -1,4 +1,4 @@
-"""Resizing an image to the network's input, and the exact way back for boxes."""
+"""Resizing an image to the network's input, and the exact inverse transform of boxes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msdet.ops.boxes import clip_boxes
 
 RESIZE_MODES = ("stretch", "letterbox", "letterbox_top_left")
 INTERPOLATIONS = {
-    # The plain INTER_NEAREST samples the corner of a pixel, not its middle, and moves a shrunk image by half a pixel.
+    # INTER_NEAREST samples the corner of a pixel, not its centre, and shifts a shrunk image by half a pixel.
     "nearest": cv2.INTER_NEAREST_EXACT,
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
@@ -23,12 +23,12 @@ INTERPOLATION_NAMES = (*INTERPOLATIONS, "old_zoo")
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How an image came into the network's input: x_net = x * scale_x + pad_x, and the same for y.
+    """Transform from image pixels to input pixels: x_net = x * scale_x + pad_x, and the same for y.
 
     Attributes:
-        orig_w, orig_h: pixels of the image before.
+        orig_w, orig_h: pixels of the original image.
         net_w, net_h: pixels of the network's input.
-        scale_x, scale_y: factors of the resize that was really made (after rounding to whole pixels).
+        scale_x, scale_y: actual factors of the resize, after rounding to whole pixels.
         pad_x, pad_y: pixels to the left and above the image.
     """
 
@@ -42,13 +42,13 @@ class Geometry:
     pad_y: float = 0.0
 
     def forward(self, boxes: np.ndarray) -> np.ndarray:
-        """Takes xyxy boxes (n, 4) from the image's pixels to the network's; float32."""
+        """Transforms xyxy boxes (n, 4) from image pixels to input pixels; float32."""
         scale = np.array([self.scale_x, self.scale_y] * 2)
         pad = np.array([self.pad_x, self.pad_y] * 2)
         return (boxes * scale + pad).astype(np.float32)
 
     def inverse(self, boxes: np.ndarray, clip: bool = False) -> np.ndarray:
-        """Takes xyxy boxes (n, 4) from the network's pixels back to the image's; float32, cut to the image on wish."""
+        """Transforms xyxy boxes (n, 4) from input pixels to image pixels, optionally clipped to the image; float32."""
         scale = np.array([self.scale_x, self.scale_y] * 2)
         pad = np.array([self.pad_x, self.pad_y] * 2)
         back = (boxes - pad) / scale
@@ -67,20 +67,20 @@ def size_of(image: np.ndarray) -> tuple[int, int]:
 
 
 def plan_resize(width: int, height: int, size: tuple[int, int], mode: str) -> Geometry:
-    """Geometry of bringing an image of `width` x `height` pixels into `size` (h, w).
+    """Geometry of resizing an image of `width` x `height` pixels to `size` (h, w).
 
-    Modes: `stretch` fills the input; `letterbox` keeps the aspect ratio and centres; `letterbox_top_left` keeps the
-    aspect ratio and pads to the right and below, with the shorter side cut to whole pixels where the others round, as
-    the published EfficientDets do.
+    Modes: `stretch` ignores the aspect ratio; `letterbox` keeps it and centres the image; `letterbox_top_left` keeps
+    it and pads at the right and bottom, truncating the shorter side to whole pixels (the others round), as the
+    published EfficientDet does.
 
     Raises:
-        UsageError: no such mode.
+        UsageError: unknown mode.
     """
     net_h, net_w = size
     if mode == "stretch":
         return Geometry(width, height, net_w, net_h, net_w / width, net_h / height)
     if mode not in RESIZE_MODES:
-        raise UsageError(f"resize mode {mode!r} does not exist: choose {', '.join(RESIZE_MODES)}")
+        raise UsageError(f"unknown resize mode {mode!r}: choose one of {', '.join(RESIZE_MODES)}")
     scale_x, scale_y = net_w / width, net_h / height
     scale = min(scale_x, scale_y)
     whole = int if mode == "letterbox_top_left" else round
@@ -93,16 +93,16 @@ def plan_resize(width: int, height: int, size: tuple[int, int], mode: str) -> Ge
 def choose_interpolation(name: str, from_size: tuple[int, int], to_size: tuple[int, int]) -> int:
     """OpenCV's flag of a named interpolation for a resize between sizes (h, w).
 
-    `old_zoo` is the rule the published YOLO weights of the old model zoo were evaluated with: cubic when both sides
-    grow, nearest when both shrink, linear otherwise.
+    `old_zoo` is the rule by which the published YOLO weights of the old model zoo were evaluated: cubic if both sides
+    grow, nearest if both shrink, linear otherwise.
 
     Raises:
-        UsageError: no such name.
+        UsageError: unknown name.
     """
     if name in INTERPOLATIONS:
         return INTERPOLATIONS[name]
     if name != "old_zoo":
-        raise UsageError(f"interpolation {name!r} does not exist: choose {', '.join(INTERPOLATION_NAMES)}")
+        raise UsageError(f"unknown interpolation {name!r}: choose one of {', '.join(INTERPOLATION_NAMES)}")
     if to_size[0] > from_size[0] and to_size[1] > from_size[1]:
         return cv2.INTER_CUBIC
     if to_size[0] < from_size[0] and to_size[1] < from_size[1]:
@@ -118,18 +118,18 @@ def resize_for_eval(
     pad_value: int | tuple[int, int, int] = 128,
     out: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Geometry]:
-    """Resizes an image to the network's input without chance.
+    """Resizes an image to the network's input, as evaluation does.
 
     Args:
         image: uint8 (H, W, 3).
         size: (h, w) of the network's input, in pixels.
         mode: one of `RESIZE_MODES`.
         interpolation: one of `INTERPOLATION_NAMES`.
-        pad_value: what letterboxing pads with, one value or one a channel.
-        out: uint8 (h, w, 3) to write into; a new array without it.
+        pad_value: padding value of letterboxing, one for all channels or one per channel.
+        out: uint8 (h, w, 3) to write into; None: a new array.
 
     Returns:
-        The image uint8 (h, w, 3) and the geometry that takes boxes there and back.
+        The image uint8 (h, w, 3) and the geometry that transforms boxes and inverts the transform.
     """
     geometry = plan_resize(image.shape[1], image.shape[0], size, mode)
     canvas = np.empty((*size, 3), np.uint8) if out is None else out

@@ -1,4 +1,4 @@
-"""The checks of all boxes of a split at once, of image files, and names that are nearly right."""
+"""Vectorised checks of all boxes of a split, missing image files, and nearest class names."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from msdet.data.validation.faults import BadBox, Fault
 from msdet.errors import UserError
 from msdet.ops.boxes import xywh_to_xyxy, xyxy_to_xywh
 
-# Sums of hundredths miss the border by less; that is no overhang worth a word.
+# Rounding error of sums of hundredths; a smaller overhang is ignored.
 _ROUNDING = 1e-6
-# A box may stick out of its image by this many pixels: the rounding of corners to hundredths and of sizes to pixels.
+# A box may exceed its image by this many pixels: the rounding of corners to hundredths and of sizes to pixels.
 OVERHANG = 1.0
-# Boxes from 0 to 1 are shares of images that are larger than this, in px.
-_LEAST_SIDE = 16
+# In images larger than this, in px, boxes from 0 to 1 are taken for normalised coordinates.
+_MIN_NORMALISED_SIDE = 16
 # The two boxes of zero height in COCO's own instances_train2014.json and instances_train2017.json, by annotation id
 # (cocodataset/cocoapi#355).
 _KNOWN_DEFECTS = {918: [296.65, 388.33, 1.03, 0.0], 2206849: [9.98, 188.56, 5.54, 0.0]}
 
 
 def known_defect(annotation_id: Any, bbox: Any) -> bool:
-    """True for the two boxes without height that COCO itself published."""
+    """Whether this is one of the two boxes of zero height in the published COCO files."""
     return type(annotation_id) is int and _KNOWN_DEFECTS.get(annotation_id) == bbox
 
 
 def nearest_name(name: str, known: Sequence[str]) -> str | None:
-    """The known name most like `name`, or None if none is near."""
+    """The most similar known name, or None if none is similar."""
     lowered = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
     return lowered[near[0]] if near else None
 
 
 def missing_files(folder: Path, file_names: Sequence[str]) -> list[str]:
-    """The names that are not in a folder; each of its folders is listed once."""
+    """The file names that do not exist in a folder; each subfolder is listed once."""
     there: dict[str, set[str]] = {}
     missing = []
     for file_name in file_names:
@@ -63,15 +63,15 @@ def _listing(folder: Path) -> set[str]:
         return set()
 
 
-class MeasuredBoxes(NamedTuple):
-    """All boxes of a split.
+class BoxCheckResult(NamedTuple):
+    """All boxes of a split after the check.
 
     Attributes:
-        corners: float32 (n, 4) xyxy px, cut to their images.
-        xywh: float64 (n, 4) as their file has them, cut too where they stick out.
-        keep: bool (n,): which are good.
-        clipped: bool (n,): which of those were cut.
-        bad: each of the others.
+        corners: float32 (n, 4) xyxy px, clipped to their images.
+        xywh: float64 (n, 4) as in the file, clipped to their images.
+        keep: bool (n,): which boxes are valid.
+        clipped: bool (n,): which of the valid boxes were clipped.
+        bad: the invalid boxes.
     """
 
     corners: np.ndarray
@@ -88,55 +88,55 @@ class BoxCheck:
     Attributes:
         content: the annotations.
         rows: (n,) position of each annotation's image.
-        sizes: int64 (images, 2) width and height in pixels; 0 if unknown, and then nothing is outside.
+        sizes: int64 (images, 2) width and height in pixels; 0 if unknown, then no box is outside.
     """
 
     content: RawAnnotations
     rows: np.ndarray
     sizes: np.ndarray
 
-    def run(self, on_bad_box: str, report: ReadReport) -> MeasuredBoxes:
-        """As `measure`; fills the report.
+    def run(self, on_bad_box: str, report: ReadReport) -> BoxCheckResult:
+        """Like `check_boxes`; also fills the report.
 
         Raises:
-            UserError: there are bad boxes and `on_bad_box` is not `skip`.
+            UserError: there are invalid boxes and `on_bad_box` is not `skip`.
         """
-        measured = self.measure()
-        if shares := self.shares(measured):
-            raise UserError(f"{self.content.title}: {shares}")
-        report.clipped = int(measured.clipped.sum())
+        result = self.check_boxes()
+        if message := self.describe_normalised(result):
+            raise UserError(f"{self.content.title}: {message}")
+        report.clipped = int(result.clipped.sum())
         problems, known = ProblemList(self.content), ProblemList(self.content)
-        for box in measured.bad:
+        for box in result.bad:
             annotation = self.content.annotations[box.position]
             (known if known_defect(annotation.id, annotation.bbox) else problems).add(box.text, box.position)
         if on_bad_box != "skip":
-            problems.raise_if_any(". Mend the file, or set on_bad_box=skip to leave such boxes out")
+            problems.raise_if_any(". Fix the file, or set on_bad_box=skip to skip such boxes")
         report.skipped = problems.count + known.count
         report.notes = [note.message() for note in (problems, known) if note.count]
-        return measured
+        return result
 
-    def shares(self, measured: MeasuredBoxes) -> str:
-        """A sentence where all boxes look like shares of their images instead of pixels; else empty."""
-        boxes = measured.xywh
+    def describe_normalised(self, result: BoxCheckResult) -> str:
+        """A message if all boxes look normalised to 0..1 instead of being in pixels; otherwise empty."""
+        boxes = result.xywh
         sides = self.sizes[self.rows].min(axis=1, initial=2**31)
-        # A box of less than a pixel in the corner of an image may be one; all of a data set are none.
+        # One box of less than a pixel in the corner of an image is possible; a dataset of only such boxes is not.
         with np.errstate(invalid="ignore"):
             is_small = (boxes[:, :2] + boxes[:, 2:] <= 1.001).all() and (boxes[:, 2:] > 0).all()
-        if len(boxes) and is_small and (sides >= _LEAST_SIDE).all():
+        if len(boxes) and is_small and (sides >= _MIN_NORMALISED_SIDE).all():
             return (
-                f"all {len(boxes)} boxes lie between 0 and 1, as shares of an image do ({self._written(0)}): pixels "
-                "are due. Multiply them by width and height of their images"
+                f"all {len(boxes)} boxes lie between 0 and 1, as normalised coordinates do ({self._box_text(0)}); "
+                "pixels are expected: multiply them by width and height of their images"
             )
         return ""
 
-    def measure(self) -> MeasuredBoxes:
-        """Cuts and judges every box."""
-        xywh = self._numbers()
-        # What is infinite is bad, and told below.
+    def check_boxes(self) -> BoxCheckResult:
+        """Clips and checks every box."""
+        xywh = self._as_array()
+        # Infinite values are reported below.
         with np.errstate(invalid="ignore"):
-            return self._measure(xywh)
+            return self._check(xywh)
 
-    def _measure(self, xywh: np.ndarray) -> MeasuredBoxes:
+    def _check(self, xywh: np.ndarray) -> BoxCheckResult:
         limits = np.tile(self.sizes[self.rows].astype(np.float64), 2)
         limits[limits == 0] = np.inf
         corners = xywh_to_xyxy(xywh)
@@ -152,14 +152,14 @@ class BoxCheck:
             for position in np.flatnonzero(~keep).tolist()
         ]
         exact = np.where(sticks_out[:, None], xyxy_to_xywh(cut), xywh)
-        return MeasuredBoxes(boxes, exact, keep, keep & sticks_out, bad)
+        return BoxCheckResult(boxes, exact, keep, keep & sticks_out, bad)
 
-    def _numbers(self) -> np.ndarray:
-        """All boxes as float64 (n, 4); what is no list of four numbers becomes NaN."""
+    def _as_array(self) -> np.ndarray:
+        """All boxes as float64 (n, 4); NaN where a box is not a list of four numbers."""
         lists = [annotation.bbox for annotation in self.content.annotations]
         try:
             xywh = np.array(lists, dtype=np.float64)
-            # numpy reads the text "12" as the number 12, and true as 1.
+            # numpy would convert the string "12" and the value true to numbers.
             if xywh.shape == (len(lists), 4) and set(map(type, itertools.chain.from_iterable(lists))) <= {int, float}:
                 return xywh
         except (TypeError, ValueError, OverflowError):
@@ -167,12 +167,12 @@ class BoxCheck:
         xywh = np.full((len(lists), 4), np.nan)
         for position, values in enumerate(lists):
             if isinstance(values, list) and len(values) == 4 and all(type(value) in (int, float) for value in values):
-                # A whole number may be too large for any float.
+                # An integer may be too large for a float.
                 with contextlib.suppress(OverflowError):
                     xywh[position] = values
         return xywh
 
-    def _written(self, position: int) -> str:
+    def _box_text(self, position: int) -> str:
         annotation = self.content.annotations[position]
         return annotation.text or f"{annotation.bbox} (left, top, width, height)"
 
@@ -180,12 +180,12 @@ class BoxCheck:
         image = self.content.images[self.rows[position]]
         width, height = self.sizes[self.rows[position]]
         if not finite:
-            fault, what = Fault.NO_NUMBERS, "is not four finite numbers"
+            fault, what = Fault.NOT_NUMERIC, "is not four finite numbers"
         elif (xywh[2:] < 0).any():
             fault, what = Fault.NEGATIVE_SIZE, "has a negative width or height"
         elif (xywh[2:] == 0).any() or overhang <= OVERHANG:
             fault, what = Fault.NO_AREA, "has no area"
         else:
-            fault, what = Fault.OUTSIDE, f"sticks out of its image of {width}x{height} by {overhang:.4g} px"
-        text = f"image {image.id!r} ({image.file_name}): the box {self._written(position)} {what}"
+            fault, what = Fault.OUTSIDE, f"exceeds its image of {width}x{height} by {overhang:.4g} px"
+        text = f"image {image.id!r} ({image.file_name}): the box {self._box_text(position)} {what}"
         return BadBox(position, fault, text)

@@ -1,4 +1,4 @@
-"""The part of a data set's check that costs nothing once the annotations are read; every training begins with it."""
+"""The part of the dataset check that needs only the parsed annotations; it runs before every training."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ if TYPE_CHECKING:
     from msdet.config import Config
     from msdet.data.dataset import DetectionDataset
 
-# A class of fewer boxes is rare; a side of fewer px is lost at the coarsest of the first strides; a share of such boxes
-# that deserves a warning.
-_RARE, _TINY, _TINY_SHARE = 10, 4, 0.05
+# A class with fewer boxes is rare; a box with a side of fewer px is tiny; above the fraction, tiny boxes are a warning.
+_RARE, _TINY, _TINY_FRACTION = 10, 4, 0.05
 
 
 def fast_findings(cfg: Config, dataset: DetectionDataset, split: str) -> list[Finding]:
-    """What the boxes alone tell of a training that will go badly; reading has refused what would train wrongly."""
+    """Findings from the boxes alone; invalid annotations were already rejected when they were read."""
     table = BoxTable.of(dataset)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     name = dataset.ann_file
-    again = int(table.duplicates().sum())
-    if again:
-        found.append(
-            Finding("duplicated box", "warning", f"{name}: {again} boxes are there twice; check --fix drops them")
+    duplicates = int(table.duplicates().sum())
+    if duplicates:
+        findings.append(
+            Finding(
+                "duplicate box", "warning", f"{name}: {duplicates} boxes are duplicates; msdet check --fix removes them"
+            )
         )
     counts = class_counts(dataset, table)
     unused = [f"{cls}" for cls, boxes, _ in counts if not boxes]
     rare = [f"{cls} ({boxes})" for cls, boxes, _ in counts if 0 < boxes < _RARE]
     if unused and split == "train":
-        found.append(
-            Finding("unused class", "warning", f"{name}: {len(unused)} classes have no box: {first_few(unused)}")
+        findings.append(
+            Finding("unused class", "warning", f"{name}: {len(unused)} classes have no boxes: {first_few(unused)}")
         )
     if rare and split == "train":
         text = f"{name}: {len(rare)} classes have fewer than {_RARE} boxes: {first_few(rare)}"
-        found.append(Finding("rare class", "note", text))
+        findings.append(Finding("rare class", "note", text))
     sides = table.sides_at(cfg.testing_size, cfg.resize).min(axis=1, initial=np.inf)
     tiny = int((sides < _TINY).sum())
     if tiny:
-        share = f"{tiny} of {len(sides)} boxes ({tiny / len(sides):.1%})"
-        text = f"{name}: {share} are less than {_TINY} px high or wide at the input size {cfg.testing_size[0]}"
-        severity = "warning" if tiny > len(sides) * _TINY_SHARE else "note"
-        found.append(Finding("box too small at the input size", severity, text))
-    return found
+        fraction = f"{tiny} of {len(sides)} boxes ({tiny / len(sides):.1%})"
+        text = f"{name}: {fraction} are less than {_TINY} px wide or high at the input size {cfg.testing_size[0]}"
+        severity = "warning" if tiny > len(sides) * _TINY_FRACTION else "note"
+        findings.append(Finding("box too small at the input size", severity, text))
+    return findings

@@ -1,4 +1,4 @@
-"""What a check of a data set found."""
+"""The findings of a dataset check."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# What would train wrongly or stop a training; what is worth a look; what is only told.
+# Error: training would fail or be wrong; warning: should be looked at; note: information.
 SEVERITIES = ("error", "warning", "note")
 
 
 @dataclass(slots=True)
 class Finding:
-    """Something found in the data.
+    """One finding of a dataset check.
 
     Attributes:
-        kind: a few words by which reports group findings, e.g. "box outside its image".
+        kind: by which reports group findings, e.g. "box outside its image".
         severity: one of `SEVERITIES`.
         text: one sentence with file, image and box.
-        image: file name of the image, from the image folder; empty if it is about none or several.
-        fix: what a cleaned copy does about it; empty if nothing.
+        image: file name relative to the image folder; empty if the finding is about no image or several.
+        fix: what `--fix` does about it; empty if nothing.
     """
 
     kind: str
@@ -31,14 +31,14 @@ class Finding:
 
 @dataclass
 class SplitReport:
-    """What was found in a split.
+    """The findings and statistics of a split.
 
     Attributes:
         split: "train" or "val".
         source, format: the annotations.
-        findings: in the order of their discovery.
+        findings: in the order in which they were found.
         numbers: counts of images, boxes and the like.
-        classes: for each class its name, boxes and images.
+        classes: name, number of boxes and number of images of each class.
     """
 
     split: str
@@ -49,20 +49,20 @@ class SplitReport:
     classes: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, kind: str, severity: str, text: str, image: str = "", fix: str = "") -> None:
-        """Notes a finding."""
+        """Adds a finding."""
         self.findings.append(Finding(kind, severity, text, image, fix))
 
     def count(self, severity: str) -> int:
-        """Findings of a severity."""
+        """Number of findings of a severity."""
         return sum(finding.severity == severity for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON takes it."""
+        """The report as JSON-compatible values."""
         return asdict(self)
 
 
 def by_kind(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
-    """Findings in groups of one kind, the severe and the frequent first."""
+    """Groups findings by kind, sorted by severity, then by frequency."""
     groups: dict[str, list[Finding]] = {}
     for finding in findings:
         groups.setdefault(finding.kind, []).append(finding)

@@ -1,4 +1,4 @@
-"""A look at every image file of a split: can it be read, how large is it, is it there twice."""
+"""Scans all image files of a split: whether they can be read, their sizes, and digests to find duplicates."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from msdet.data.images.header import ImageHeader
 from msdet.data.images.notes import DAMAGE, ImageNote, collected_notes
 from msdet.errors import UserError
 
-# Images that are decoded again if one of them is damaged.
+# Number of images that are decoded again if one of them is damaged.
 _CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What an image file is.
+class ImageInfo:
+    """Result of the scan of an image file.
 
     Attributes:
-        width, height: pixels of the upright image; 0 where it cannot be read.
-        header: its header; None where it cannot be read.
-        notes: what is odd about it.
-        digest: of its bytes; empty where it cannot be read.
+        width, height: size in px after the EXIF rotation; 0 if it cannot be read.
+        header: None if it cannot be read.
+        notes: remarks on it.
+        digest: hash of the file; empty if it cannot be read.
         error: why it cannot be used; empty if it can.
-        missing: whether there is no such file.
+        missing: whether the file does not exist.
     """
 
     width: int = 0
@@ -41,7 +41,7 @@ class ImageFacts:
     missing: bool = False
 
     def fits(self, width: int, height: int) -> bool:
-        """Whether an annotated size is that of the image, as EXIF turns it or as stored."""
+        """Whether an annotated size is that of the image, with or without the EXIF rotation."""
         stored = None if self.header is None else (self.header.width, self.header.height)
         return (width, height) in ((self.width, self.height), stored)
 
@@ -54,55 +54,56 @@ def scan_images(
     store: ImageStore | None = None,
     workers: int = 2,
     max_pixels: int = MAX_IMAGE_PIXELS,
-) -> Iterator[ImageFacts]:
-    """Facts of the images, in the order of their names; threads share the work, as reading and decoding let go of the
-    interpreter.
+) -> Iterator[ImageInfo]:
+    """Scans images in the order of their names, with threads: reading and decoding release the GIL.
 
     Args:
-        folder: that names start from.
+        folder: of the images.
         names: relative file names.
-        decode: decode each image, which finds damage that its header does not show.
-        store: where they are if they are no files.
-        workers: threads.
+        decode: decode each image, to find damage that the header does not show.
+        store: the source of the images if they are not files.
+        workers: number of threads.
         max_pixels: larger images are an error.
     """
 
-    def look(name: str) -> ImageFacts:
-        return _look(folder / name, decode, store, max_pixels)
+    def scan(name: str) -> ImageInfo:
+        return _scan_image(folder / name, decode, store, max_pixels)
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         for start in range(0, len(names), _CHUNK):
-            some = names[start : start + _CHUNK]
+            chunk = names[start : start + _CHUNK]
             with captured_warnings() as complaints:
-                facts = list(pool.map(look, some))
-            # Which of them libjpeg meant is found by decoding them again one by one: a damaged file is rare.
-            yield from (_judged(look, folder, *pair) for pair in zip(some, facts, strict=True)) if complaints else facts
+                infos = list(pool.map(scan, chunk))
+            # Decode them again one by one to find the file that libjpeg complained about; damage is rare.
+            yield from (
+                (_with_damage(scan, folder, *pair) for pair in zip(chunk, infos, strict=True)) if complaints else infos
+            )
 
 
-def _judged(look: Callable[[str], ImageFacts], folder: Path, name: str, facts: ImageFacts) -> ImageFacts:
-    """The facts of an image among whose neighbours at least one is a damaged JPEG."""
-    if facts.header is None or facts.header.format != "jpeg":
-        return facts
+def _with_damage(scan: Callable[[str], ImageInfo], folder: Path, name: str, info: ImageInfo) -> ImageInfo:
+    """The info of an image, with an error or note if libjpeg complains about it."""
+    if info.header is None or info.header.format != "jpeg":
+        return info
     with captured_warnings() as complaints:
-        look(name)
+        scan(name)
     if not complaints:
-        return facts
-    what = f"image {folder / name} is damaged: libjpeg says {complaints[0]!r}"
-    # Bytes too many are also what careless writers leave; anything else shows in the pixels.
+        return info
+    what = f"image {folder / name} is damaged: libjpeg reports {complaints[0]!r}"
+    # Some encoders write extraneous bytes; any other complaint means wrong pixels.
     if all("extraneous bytes" in complaint for complaint in complaints):
-        return replace(facts, notes=(*facts.notes, ImageNote(DAMAGE, what)))
-    return replace(facts, error=what)
+        return replace(info, notes=(*info.notes, ImageNote(DAMAGE, what)))
+    return replace(info, error=what)
 
 
-def _look(path: Path, decode: bool, store: ImageStore | None, max_pixels: int) -> ImageFacts:
+def _scan_image(path: Path, decode: bool, store: ImageStore | None, max_pixels: int) -> ImageInfo:
     try:
         data = path.read_bytes() if store is None else store.read(path)
     except FileNotFoundError:
-        return ImageFacts(error=f"image {path} is missing", missing=True)
+        return ImageInfo(error=f"image {path} is missing", missing=True)
     except OSError as error:
-        return ImageFacts(error=f"image {path} cannot be read ({error.strerror})")
+        return ImageInfo(error=f"image {path} cannot be read ({error.strerror})")
     except UserError as error:
-        return ImageFacts(error=str(error))
+        return ImageInfo(error=str(error))
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
         with collected_notes() as notes:
@@ -110,5 +111,5 @@ def _look(path: Path, decode: bool, store: ImageStore | None, max_pixels: int) -
             if decode:
                 decode_image(path, data=data, max_pixels=max_pixels)
     except UserError as error:
-        return ImageFacts(error=str(error), digest=digest)
-    return ImageFacts(*header.size, header, tuple(notes), digest)
+        return ImageInfo(error=str(error), digest=digest)
+    return ImageInfo(*header.size, header, tuple(notes), digest)

@@ -1,4 +1,4 @@
-"""Numbers of a checked data set that tell whether a training can go well."""
+"""Box statistics of a dataset, for its check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msdet.data.transforms.resize import plan_resize
 
 @dataclass
 class BoxTable:
-    """All boxes of a data set that training aims at (no crowds), as columns.
+    """All target boxes of a dataset (without crowds), as columns.
 
     Attributes:
         rows: int64 (n,) position of the sample.
@@ -29,7 +29,7 @@ class BoxTable:
 
     @classmethod
     def of(cls, dataset: DetectionDataset) -> BoxTable:
-        """The boxes of a data set."""
+        """Collects the boxes of a dataset."""
         targets = [sample.targets() for sample in dataset.samples]
         counts = [len(boxes) for boxes, _ in targets]
         rows = np.repeat(np.arange(len(targets)), counts)
@@ -39,19 +39,19 @@ class BoxTable:
         return cls(rows, labels, boxes, sizes[rows])
 
     def duplicates(self) -> np.ndarray:
-        """bool (n,): boxes that say again what an earlier one of their image says."""
+        """bool (n,): boxes that repeat an earlier box of the same image and class."""
         keys = np.concatenate([self.rows[:, None], self.labels[:, None], self.boxes], axis=1).astype(np.float64)
         order = np.lexsort(keys.T)
-        again = np.zeros(len(keys), bool)
-        again[order[1:]] = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
-        return again
+        duplicates = np.zeros(len(keys), bool)
+        duplicates[order[1:]] = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
+        return duplicates
 
     def sides_at(self, size: tuple[int, int], mode: str) -> np.ndarray:
         """float32 (n, 2): width and height of each box in px of a network input of `size` (h, w).
 
         Args:
-            size: of the input.
-            mode: of the resize, see `plan_resize`; another one counts as letterbox.
+            size: (h, w) of the input.
+            mode: resize mode, see `plan_resize`; unknown modes are treated as letterbox.
         """
         mode = mode if mode in ("stretch", "letterbox", "letterbox_top_left") else "letterbox"
         codes, size_of = np.unique((self.sizes[:, 0] << 32) + self.sizes[:, 1], return_inverse=True)
@@ -61,7 +61,7 @@ class BoxTable:
 
 
 def class_counts(dataset: DetectionDataset, table: BoxTable) -> list[tuple[str, int, int]]:
-    """Name, boxes and images of each class, in label order, without the holes among the ids."""
+    """Name, number of boxes and number of images of each class, in label order, without unused ids."""
     boxes = np.bincount(table.labels, minlength=len(dataset.class_names))
     pairs = np.unique(np.stack([table.rows, table.labels]), axis=1)
     images = np.bincount(pairs[1].astype(np.int64), minlength=len(dataset.class_names))

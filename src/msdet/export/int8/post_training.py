@@ -34,7 +34,7 @@ def calibration_arrays(cfg: Config, recipe: Recipe, spec: ExportSpec) -> Iterato
     waiting: list[tuple[np.ndarray, Any]] = []
     count = 0
     for frame in media:
-        canvas, geometry = place.image(frame.image, spec.size)
+        canvas, geometry = place.transform_image(frame.image, spec.size)
         waiting.append((canvas, geometry.valid_size))
         count += 1
         if len(waiting) == spec.batch_size:

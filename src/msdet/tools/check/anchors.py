@@ -1,4 +1,4 @@
-"""How well the anchors of a model meet the boxes of a data set, and anchors that would meet them better."""
+"""How well the anchors of a model match the boxes of a dataset, and k-means anchors that match better."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import numpy as np
 if TYPE_CHECKING:
     from msdet.models.recipe import DetectionRecipe
 
-_MOST_BOXES = 5000
+_MAX_BOXES = 5000
 
 
 def anchor_recall(
-    recipe: DetectionRecipe, boxes: np.ndarray, size: tuple[int, int], least_iou: float = 0.5
+    recipe: DetectionRecipe, boxes: np.ndarray, size: tuple[int, int], min_iou: float = 0.5
 ) -> float | None:
-    """Share of boxes that some anchor of the model overlaps by at least an IoU; None for a model without anchors.
+    """Fraction of the boxes that some anchor of the model matches; None for a model without anchors.
 
-    Anchors that a model assigns by width and height alone are compared so, others at their places.
+    Anchors that a model assigns by width and height alone are compared that way, others at their positions.
 
     Args:
-        recipe: of the model.
+        recipe: the model.
         boxes: float32 (n, 4) xyxy in px of the network's input.
         size: (h, w) of the input.
-        least_iou: that counts as a match.
+        min_iou: minimum IoU of a match.
     """
     if not len(boxes):
         return None
-    if len(boxes) > _MOST_BOXES:
-        boxes = boxes[np.random.default_rng(0).permutation(len(boxes))[:_MOST_BOXES]]
+    if len(boxes) > _MAX_BOXES:
+        boxes = boxes[np.random.default_rng(0).permutation(len(boxes))[:_MAX_BOXES]]
     shapes, anchors = recipe.anchor_shapes(), recipe.anchors(size)
     if shapes is not None:
         best = shape_iou(boxes[:, 2:] - boxes[:, :2], shapes).max(axis=1)
@@ -36,11 +36,11 @@ def anchor_recall(
         best = best_iou(boxes, anchors)
     else:
         return None
-    return float((best >= least_iou).mean())
+    return float((best >= min_iou).mean())
 
 
 def shape_iou(shapes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """IoU (n, k) of widths and heights (n, 2) and (k, 2) laid on one centre."""
+    """IoU (n, k) of widths and heights (n, 2) and (k, 2) with a common centre."""
     shared = np.minimum(shapes[:, None], anchors[None]).prod(axis=2)
     return shared / np.maximum(shapes.prod(axis=1)[:, None] + anchors.prod(axis=1)[None] - shared, 1e-9)
 
@@ -48,7 +48,7 @@ def shape_iou(shapes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 def best_iou(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """float32 (n,): largest IoU of each box (n, 4) xyxy with the anchors (A, 4) as centre and size.
 
-    Anchors of one shape stand on a grid, and of those the one nearest to a box's centre overlaps it most; so a box is
+    Anchors of one shape form a grid, and the one nearest to the centre of a box has the largest IoU; so a box is
     compared with one anchor of each shape.
     """
     centre, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
@@ -64,28 +64,28 @@ def best_iou(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 
 
 def _nearest(sorted_values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The value nearest to each wanted one."""
+    """The sorted value nearest to each wanted value."""
     above = np.searchsorted(sorted_values, wanted).clip(0, len(sorted_values) - 1)
     below = (above - 1).clip(0)
     low, high = sorted_values[below], sorted_values[above]
     return np.where(np.abs(wanted - low) <= np.abs(high - wanted), low, high)
 
 
-def suggest_anchors(sides: np.ndarray, count: int, least_iou: float = 0.5, trials: int = 10) -> np.ndarray:
-    """Anchors (count, 2) as width and height, by area: of several k-means under the distance 1 - IoU (YOLO9000,
-    section 2) the one that meets most boxes.
+def suggest_anchors(sides: np.ndarray, count: int, min_iou: float = 0.5, trials: int = 10) -> np.ndarray:
+    """Anchors (count, 2) as width and height, sorted by area: the best of several runs of k-means with the distance
+    1 - IoU (YOLO9000, section 2).
 
     Args:
         sides: (n, 2) widths and heights of the boxes in px of the input.
-        count: how many.
-        least_iou: that counts as a match.
-        trials: runs of k-means, from seeds 0, 1, ...
+        count: number of anchors.
+        min_iou: minimum IoU of a match.
+        trials: number of k-means runs, with seeds 0, 1, ...
     """
     sides = np.asarray(sides, np.float64)
-    if len(sides) > _MOST_BOXES:
-        sides = sides[np.random.default_rng(0).permutation(len(sides))[:_MOST_BOXES]]
+    if len(sides) > _MAX_BOXES:
+        sides = sides[np.random.default_rng(0).permutation(len(sides))[:_MAX_BOXES]]
     found = [_k_means(sides, count, np.random.default_rng(seed)) for seed in range(trials)]
-    best = max(found, key=lambda centres: (shape_iou(sides, centres).max(axis=1) >= least_iou).mean())
+    best = max(found, key=lambda centres: (shape_iou(sides, centres).max(axis=1) >= min_iou).mean())
     return best[np.argsort(best.prod(axis=1))]
 
 

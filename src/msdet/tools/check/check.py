@@ -1,4 +1,4 @@
-"""Checks a data set before a training: files, annotations, classes, splits, and how they meet the model.
+"""Checks a dataset before training: files, annotations, classes, splits, and whether they fit the model.
 
 msdet check --config configs/yolov4.yaml --data_dir DIR [--html FILE] [--json FILE] [--fix OUT]
 """
@@ -17,24 +17,22 @@ from msdet.config import parse_command_line
 from msdet.errors import UsageError
 
 if TYPE_CHECKING:
-    from msdet.tools.check.checked import Checked
+    from msdet.tools.check.checked_split import CheckedSplit
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="msdet check",
-        description="Checks a data set and says what is wrong with it; exits with 1 if something would train wrongly. "
+        description="Checks a dataset and reports its problems; the exit code is 1 if there are errors. "
         "Other flags are keys of the configuration: data_dir, dataset, class_names, ...",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, help="the model that is to be trained")
-    parser.add_argument("--splits", default="train,val", help="which, e.g. train (default: train,val)")
-    parser.add_argument("--quick", action="store_true", help="read the headers of images only, without decoding them")
-    parser.add_argument("--json", default="", metavar="FILE", help="write all findings and numbers")
-    parser.add_argument("--html", default="", metavar="FILE", help="write a page with pictures and plots")
-    parser.add_argument(
-        "--fix", default="", metavar="OUT", help="write cleaned annotations, as COCO files, to a folder"
-    )
+    parser.add_argument("--config", required=True, help="configuration of the model to train")
+    parser.add_argument("--splits", default="train,val", help="splits to check (default: train,val)")
+    parser.add_argument("--quick", action="store_true", help="read only the headers of the images, do not decode them")
+    parser.add_argument("--json", default="", metavar="FILE", help="write all findings and statistics as JSON")
+    parser.add_argument("--html", default="", metavar="FILE", help="write an HTML page with images and plots")
+    parser.add_argument("--fix", default="", metavar="OUT", help="write cleaned annotations to a folder, as COCO files")
     args, keys = parser.parse_known_args(list(argv))
     cfg = parse_command_line(["--config", args.config, *keys], "check")
     splits = [split for split in args.splits.replace(" ", "").split(",") if split]
@@ -47,27 +45,29 @@ def main(argv: Sequence[str]) -> int:
     from msdet.tools.check.folders import check_folders
     from msdet.tools.check.splits import check_detection
 
-    began = time.monotonic()
+    start = time.monotonic()
     if task_of(cfg) == "classify":
         checked = check_folders(cfg, splits, decode=not args.quick)
     else:
         checked = check_detection(cfg, splits, decode=not args.quick)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     reports = [split.report for split in checked]
     sys.stdout.write(check_report.as_text(reports, seconds))
     if args.json:
         check_report.write_json(reports, Path(args.json))
-        sys.stdout.write(f"findings and numbers: {args.json}\n")
+        sys.stdout.write(f"findings and statistics: {args.json}\n")
     if args.html:
-        check_report.write_html(cfg, checked, Path(args.html))
+        from msdet.tools.check.page import write_html
+
+        write_html(cfg, checked, Path(args.html))
         sys.stdout.write(f"page: {args.html}\n")
     if args.fix:
         _fix(checked, Path(args.fix))
     return 1 if any(report.count("error") for report in reports) else 0
 
 
-def _fix(checked: Sequence[Checked], folder: Path) -> None:
-    """Writes the cleaned annotations and what was changed."""
+def _fix(checked: Sequence[CheckedSplit], folder: Path) -> None:
+    """Writes the cleaned annotations and the list of changes."""
     from msdet.data.dataset import DetectionDataset
     from msdet.data.formats.coco.write import coco_of, write_coco
     from msdet.files import atomic_path
@@ -75,11 +75,11 @@ def _fix(checked: Sequence[Checked], folder: Path) -> None:
 
     for split in checked:
         if not isinstance(split.dataset, DetectionDataset):
-            sys.stdout.write(f"{split.report.split}: nothing that could be cleaned\n")
+            sys.stdout.write(f"{split.report.split}: there is nothing to clean\n")
             continue
         path = folder / f"{split.report.split}.json"
         if path.exists():
-            raise UsageError(f"{path} exists already: nothing is written over; choose another folder for --fix")
+            raise UsageError(f"{path} already exists and is not overwritten: choose another folder for --fix")
         write_coco(coco_of(split.dataset), path)
         changes = [f for f in split.report.findings if f.fix]
         lines = [json_text({"change": f.fix, "kind": f.kind, "text": f.text}) for f in changes]

@@ -1,4 +1,4 @@
-"""The doctor's look at Ascend: cards, CANN, its Python packages, the chip, and a training step beside the CPU's."""
+"""Ascend checks of the doctor: devices, CANN, its Python packages, the chip, and a comparison with the CPU."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from msdet.runtime.device import device_traits
 own = device_traits()
 precision = "float16" if own.float16_convolutions else "HF32"
 shapes = "dynamic" if own.dynamic_shapes else "static"
-told = "its status" if own.saturates else "infinite values"
+overflow = "its status" if own.saturates else "infinite values"
 print("target", ms.get_context("device_target"))
-print(f"chip {own.name}: jit_level {own.jit_level}, {precision} convolutions, {shapes} shapes, overflow told by {told}")
+settings = f"jit_level {own.jit_level}, {precision} convolutions, {shapes} shapes"
+print(f"chip {own.name}: {settings}, overflow detected by {overflow}")
 """
-# Seconds: the graph engine compiles for minutes.
+# Seconds; the graph engine compiles for minutes.
 _STEP_LIMIT = 1800.0
-# Largest difference of a loss from the CPU's, as a share of it: float16 has 11 bits of significand, as HF32 has, and a
-# loss adds up hundreds of layers' roundings. Chosen, not measured on a chip.
+# Largest relative difference of a loss from the CPU's: float16 and HF32 have 11 bits of significand, and the rounding
+# errors of hundreds of layers add up. Chosen, not measured on a chip.
 _LOSS_TOLERANCE = 1e-2
 
 
 def ascend_checks(machine: Machine) -> Iterator[Check]:
-    """What is there of an Ascend, and whether MindSpore can use it."""
+    """Checks the Ascend devices and software, and whether MindSpore can use them."""
     cards, home = machine.davinci(), machine.environ("ASCEND_HOME_PATH")
     if not cards and not home and not machine.which("npu-smi"):
         yield Check("Ascend", "ok", "none; not needed")
@@ -43,7 +44,12 @@ def ascend_checks(machine: Machine) -> Iterator[Check]:
     if not home:
         yield Check("Ascend", "warn", f"{text}; ASCEND_HOME_PATH is not set, so CANN is not active", _SET_ENV)
         return
-    yield Check("Ascend", "ok" if cards else "warn", text, "" if cards else "install the driver, or map the cards")
+    yield Check(
+        "Ascend",
+        "ok" if cards else "warn",
+        text,
+        "" if cards else "install the driver, or map the devices",
+    )
     yield _cann(Path(home))
     for package in ("te", "hccl"):
         yield _package(machine, package)
@@ -52,7 +58,7 @@ def ascend_checks(machine: Machine) -> Iterator[Check]:
     if code == 0 and found.get("target") == "Ascend":
         yield Check("chip", "ok", found["chip"])
     else:
-        seen = f"MindSpore chooses {found['target']}" if "target" in found else _last_line(output, code)
+        seen = f"MindSpore selects {found['target']}" if "target" in found else _last_line(output, code)
         yield Check("chip", "warn", seen, _SET_ENV)
 
 
@@ -62,10 +68,12 @@ def _cann(home: Path) -> Check:
     version = re.search(r"(?im)^version\s*=\s*(\S+)", text)
     accepted = ", ".join(_CANN_VERSIONS)
     if not version:
-        return Check("CANN", "warn", f"{home} does not say its version", f"MindSpore 2.10 accepts {accepted}")
+        return Check("CANN", "warn", f"no version found in {home}", f"MindSpore 2.10 accepts {accepted}")
     if ".".join(version[1].split(".")[:2]) in _CANN_VERSIONS:
         return Check("CANN", "ok", f"{version[1]} in {home}")
-    return Check("CANN", "warn", f"{version[1]} in {home}", f"install one that MindSpore 2.10 accepts: {accepted}")
+    return Check(
+        "CANN", "warn", f"{version[1]} in {home}", f"install a version that MindSpore 2.10 accepts: {accepted}"
+    )
 
 
 def _package(machine: Machine, name: str) -> Check:
@@ -73,17 +81,17 @@ def _package(machine: Machine, name: str) -> Check:
     if code == 0:
         return Check(name, "ok", output.strip().splitlines()[-1])
     last = _last_line(output, code)
-    # Its own absence is a matter of the path; that of another package, of what was installed.
+    # A missing package means a wrong path; a missing import of the package has to be installed.
     return Check(name, "warn", f"cannot be imported: {last}", _SET_ENV if f"'{name}'" in last else _PACKAGES)
 
 
 def _last_line(output: str, code: int) -> str:
     lines = output.strip().splitlines()
-    return lines[-1][:200] if lines else f"ended with code {code}"
+    return lines[-1][:200] if lines else f"exit code {code}"
 
 
 def compare_with_cpu(machine: Machine, device: str) -> Iterator[Check]:
-    """Runs the same training steps on a device and on the CPU."""
+    """Runs the same training steps on a device and on the CPU, and compares the losses."""
     losses = {}
     with tempfile.TemporaryDirectory() as folder:
         for target in ("CPU", device):
@@ -95,19 +103,19 @@ def compare_with_cpu(machine: Machine, device: str) -> Iterator[Check]:
                     f"step on {target}",
                     "FAIL",
                     _last_line(output, code),
-                    f"python -m msdet.tools.doctor.few_steps --device_target {target} losses.npy shows all of it",
+                    f"python -m msdet.tools.doctor.few_steps --device_target {target} losses.npy prints all of it",
                 )
                 return
             losses[target] = np.load(file)
-    ours, theirs = losses["CPU"], losses[device]
-    difference = float(np.max(np.abs(theirs - ours) / np.abs(ours)))
-    shown = ", ".join(f"{loss:.4f}" for loss in theirs)
-    text = f"losses {shown}; they differ by {difference:.1e} from those of the CPU"
+    cpu_losses, device_losses = losses["CPU"], losses[device]
+    difference = float(np.max(np.abs(device_losses - cpu_losses) / np.abs(cpu_losses)))
+    shown = ", ".join(f"{loss:.4f}" for loss in device_losses)
+    text = f"losses {shown}; relative difference to the CPU {difference:.1e}"
     if difference <= _LOSS_TOLERANCE:
         yield Check(f"step on {device}", "ok", text)
     else:
-        # NaN is no number and below no limit.
+        # Also reached with NaN.
         yield Check(
-            f"step on {device}", "FAIL", f"{text}, at most {_LOSS_TOLERANCE:g} is due",
-            "try --allow_hf32 0 and --jit_level O0, and report it with the version of CANN",
+            f"step on {device}", "FAIL", f"{text}, at most {_LOSS_TOLERANCE:g} is expected",
+            "try --allow_hf32 0 and --jit_level O0, and report it with the CANN version",
         )  # fmt: skip

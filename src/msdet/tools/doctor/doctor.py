@@ -1,8 +1,8 @@
-"""Checks this machine: msdet doctor [--device Ascend].
+"""Checks the environment: msdet doctor [--device Ascend].
 
-One line a check: `ok`, `warn` (something is missing that training on CPU does without) or `FAIL`, the latter two with
-the command that mends it. The exit code is 1 if a check that training on CPU needs fails, else 0. With --device the
-training step of a narrow network is compiled and run there, too, and compared with that of the CPU.
+Prints one line per check: `ok`, `warn` (not needed for training on CPU) or `FAIL`, the latter two with the command that
+fixes it. The exit code is 1 if a check fails, else 0. With --device, the training step of a small network is also run
+on that device and compared with the CPU.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from msdet.ops.fonts import SCRIPTS, packages_for
 from msdet.tools.doctor.ascend import ascend_checks, compare_with_cpu
 from msdet.tools.doctor.machine import INSTALL, ROOT, Check, Machine
 
-# The version everything here was tested with.
+# The tested version.
 MINDSPORE = "2.10"
 # A 3x3 convolution of 64 channels on two 56x56 maps, in 10^9 multiply-additions.
 _PROBE_GMAC = 2 * 64 * 64 * 9 * 56 * 56 / 1e9
-# oneDNN's reference kernel does 0.1 to 0.2 of them a second, its fast kernels 20 and more on two cores.
+# oneDNN's reference kernel reaches 0.1 to 0.2 GMAC/s, its fast kernels 20 and more on two cores.
 _SLOWEST_GMAC_PER_SECOND = 2.0
 _PROBE = """
 import msdet, time, numpy, mindspore as ms
@@ -44,7 +44,7 @@ print("seconds", best, flush=True)
 
 
 def checks(machine: Machine) -> Iterator[Check]:
-    """All checks in the order of the report, as they are done."""
+    """Runs all checks, in the order of the report."""
     yield _python(machine)
     yield _below(machine, "numpy", 2, "MindSpore 2.10 was built with NumPy 1")
     yield from _mindspore(machine)
@@ -77,7 +77,7 @@ def _below(machine: Machine, module: str, limit: int, why: str, shown: str = "")
     name = shown or module
     try:
         version = machine.version(module)
-    except Exception as error:  # noqa: BLE001 - a broken package may raise anything when imported
+    except Exception as error:  # noqa: BLE001 - a damaged package may raise anything when imported
         return Check(name, "FAIL", _reason(error), INSTALL)
     if int(version.split(".")[0]) >= limit:
         return Check(name, "FAIL", f"{version} is too new: {why}", INSTALL)
@@ -100,11 +100,11 @@ def _reason(error: Exception) -> str:
 
 
 def _mindspore(machine: Machine) -> Iterator[Check]:
-    """MindSpore and its convolution, in a process of its own: a wrong build may end the process that loads it."""
+    """Checks MindSpore and its convolution in a subprocess: a wrong build may crash the process that loads it."""
     code, output = machine.run([sys.executable, "-c", _PROBE], 180)
     found = dict(line.split(" ", 1) for line in output.splitlines() if line.startswith(("version ", "seconds ")))
     version = found.get("version", "")
-    last = output.strip().splitlines()[-1][:200] if output.strip() else f"ended with code {code}"
+    last = output.strip().splitlines()[-1][:200] if output.strip() else f"exit code {code}"
     if not version:
         absent = "No module named 'mindspore'" in output
         yield Check("MindSpore", "FAIL", "not installed" if absent else f"cannot be imported: {last}", INSTALL)
@@ -113,7 +113,7 @@ def _mindspore(machine: Machine) -> Iterator[Check]:
         yield Check("MindSpore", "ok", version)
     else:
         level = "warn" if version.startswith("2.") else "FAIL"
-        yield Check("MindSpore", level, f"{version}; everything here was tested with {MINDSPORE}", INSTALL)
+        yield Check("MindSpore", level, f"{version}; the tested version is {MINDSPORE}", INSTALL)
     if "seconds" not in found:
         yield Check("convolution", "FAIL", f"a 3x3 convolution does not run: {last}", INSTALL)
         return
@@ -129,7 +129,7 @@ def _kernel(machine: Machine, seconds: float) -> Check:
     if setting and setting != "AVX2":
         return Check("convolution", "FAIL", f"oneDNN's reference kernel: {text}", f"unset {msdet.ONEDNN_VARIABLE}")
     if setting == "AVX2":
-        return Check("convolution", "FAIL", f"very slow: {text}", "stop other programs and try again")
+        return Check("convolution", "FAIL", f"very slow: {text}", "close other programs and try again")
     return Check("convolution", "FAIL", f"oneDNN's reference kernel: {text}", f"export {msdet.ONEDNN_VARIABLE}=AVX2")
 
 
@@ -150,42 +150,40 @@ def _gpu(machine: Machine) -> Check:
         return Check("GPU", "ok", "none; not needed")
     code, output = machine.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], 20)
     names = ", ".join(sorted(set(output.strip().splitlines()))) if code == 0 else "nvidia-smi fails"
-    text = (
-        f"{names}; the MindSpore 2.10 wheel serves CUDA 11.1 and 11.6 with cuDNN 8 only, and GPU is no official target"
-    )
+    text = f"{names}; the MindSpore 2.10 wheel supports CUDA 11.1 and 11.6 with cuDNN 8 only, GPU is no official target"
     return Check("GPU", "warn", text, "train with --device_target CPU, or install CUDA 11.6 and cuDNN 8")
 
 
 def _fonts(machine: Machine) -> Check:
-    """Scripts that class names can be drawn in."""
+    """Checks which scripts class names can be drawn in."""
     missing = machine.missing_letters("".join(letter for letter, _ in SCRIPTS.values()))
-    there = ", ".join(name for name, (letter, _) in SCRIPTS.items() if letter not in missing)
-    lacking = [name for name, (letter, _) in SCRIPTS.items() if letter in missing]
-    if not lacking:
-        return Check("fonts", "ok", there)
-    text = f"{there}; none for {', '.join(lacking)} (needed where classes are named so)"
+    covered = ", ".join(name for name, (letter, _) in SCRIPTS.items() if letter not in missing)
+    not_covered = [name for name, (letter, _) in SCRIPTS.items() if letter in missing]
+    if not not_covered:
+        return Check("fonts", "ok", covered)
+    text = f"{covered}; none for {', '.join(not_covered)} (needed for class names in these scripts)"
     packages = " ".join(packages_for(missing))
-    return Check("fonts", "warn", text, f"apt-get install {packages}, or name a font file with --font")
+    return Check("fonts", "warn", text, f"apt-get install {packages}, or pass a font file with --font")
 
 
 def _resources(machine: Machine) -> Check:
     cores, memory, disk = machine.cores(), machine.memory_gb(), machine.disk_gb()
     text = f"{cores} core(s), {memory:.1f} GB of memory and {disk:.1f} GB of disk free ({platform.machine()})"
     if memory < 3:
-        return Check("resources", "warn", text, "stop other programs; the quickstart takes about 3 GB")
+        return Check("resources", "warn", text, "close other programs; the quickstart needs about 3 GB")
     if disk < 2:
-        return Check("resources", "warn", text, f"free some space under {ROOT}; checkpoints take up to 0.5 GB each")
+        return Check("resources", "warn", text, f"free disk space under {ROOT}; checkpoints take up to 0.5 GB each")
     return Check("resources", "ok", text)
 
 
 def main(argv: Sequence[str], machine: Machine | None = None) -> int:
     """Prints the report and returns the exit code."""
-    parser = argparse.ArgumentParser(prog="msdet doctor", description="Checks this machine.")
-    parser.add_argument("--quiet", action="store_true", help="print only what is not ok")
+    parser = argparse.ArgumentParser(prog="msdet doctor", description="Checks the environment.")
+    parser.add_argument("--quiet", action="store_true", help="print only warnings and failures")
     parser.add_argument(
         "--device",
         choices=("Ascend", "GPU"),
-        help="also run a training step there and compare it with that of the CPU: the first thing to do on a new card",
+        help="also run a training step on this device and compare it with the CPU; do this first on a new device",
     )
     args = parser.parse_args(argv)
     quiet, machine = args.quiet, machine or Machine()
@@ -197,7 +195,7 @@ def main(argv: Sequence[str], machine: Machine | None = None) -> int:
             sys.stdout.flush()
     if failed:
         where = args.device or "CPU"
-        sys.stdout.write(f"{failed} check(s) failed: training on {where} will not work until they are mended\n")
+        sys.stdout.write(f"{failed} check(s) failed: training on {where} will not work until they are fixed\n")
     elif not quiet:
         sys.stdout.write(f"training on CPU{f' and {args.device}' if args.device else ''} will work\n")
     return 1 if failed else 0

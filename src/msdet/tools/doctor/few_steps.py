@@ -1,4 +1,4 @@
-"""Three training steps of a narrow YOLOv3 on made-up images, the same on every device: for the doctor.
+"""Three training steps of a small YOLOv3 on random images, identical on every device; used by the doctor.
 
 python -m msdet.tools.doctor.few_steps --device_target Ascend LOSSES.npy
 
@@ -38,7 +38,7 @@ def losses_on(device: str) -> np.ndarray:
     network = recipe.build_network()
     rng = np.random.default_rng(1)
     for parameter in network.trainable_params():
-        # Not from MindSpore's generator, which may differ from device to device.
+        # Do not use MindSpore's generator, which may differ between devices.
         if parameter.ndim > 1:
             bound = 1 / np.sqrt(parameter.size / parameter.shape[0])
             parameter.set_data(Tensor(rng.uniform(-bound, bound, parameter.shape).astype(np.float32)))

@@ -1,4 +1,4 @@
-"""What the doctor asks a machine, and what it says of it."""
+"""Queries of the doctor to the machine, and the result of a check."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Check:
     """The result of one check.
 
     Args:
-        name: what was looked at.
+        name: what was checked.
         level: `ok`, `warn` or `FAIL`.
-        text: what was found.
-        remedy: the command or action that mends it; empty if `ok`.
+        text: the finding.
+        remedy: the command or action that fixes it; empty if `ok`.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Check:
 
 
 def _version(module: str) -> str:
-    """Imports a module and returns its version; whatever the import raises is the caller's."""
+    """Imports a module and returns its version; does not catch import errors."""
     loaded = importlib.import_module(module)
     found = getattr(loaded, "__version__", None)
     return str(found or importlib.metadata.version(module.split(".")[0]))
 
 
 def _with_package() -> dict[str, str]:
-    """An environment in which Python finds this package."""
+    """Environment variables with which Python finds this package."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH")))),
@@ -54,13 +54,13 @@ def _with_package() -> dict[str, str]:
 
 
 def _run(command: Sequence[str], timeout: float) -> tuple[int, str]:
-    """Exit code and output of a command; code -1 and a reason if it could not run or took too long."""
+    """Exit code and output of a command; -1 and the reason if it could not run or timed out."""
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=_with_package(), capture_output=True, text=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired:
-        return -1, f"no answer within {timeout:.0f} s"
+        return -1, f"timed out after {timeout:.0f} s"
     except OSError as error:
         return -1, str(error)
     return done.returncode, done.stdout + done.stderr
@@ -68,7 +68,7 @@ def _run(command: Sequence[str], timeout: float) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the checks ask the machine; tests put other answers in."""
+    """Queries of the checks to the machine; tests replace them."""
 
     python: tuple[int, ...] = field(default_factory=lambda: tuple(sys.version_info[:3]))
     version: Callable[[str], str] = _version
@@ -85,7 +85,7 @@ class Machine:
 
 
 def _memory_gb() -> float:
-    """Memory that is free or can be freed, in 10^9 bytes; infinite where the system does not say."""
+    """Available memory in 10^9 bytes; infinite if the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("MemAvailable"))

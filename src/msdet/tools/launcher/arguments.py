@@ -1,7 +1,7 @@
-"""What the run_*.sh scripts take, for each kind of script and each model.
+"""The positional arguments of the run_*.sh scripts, for each kind of script and each model.
 
-A form is a line of names, those in brackets optional, as the usage prints it. Several forms of one model are told
-apart by the number of arguments and by what a name accepts.
+A signature is a list of names as printed in the usage, optional ones in brackets. The signature is selected by the
+number of arguments and by the values that each name accepts.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from msdet.errors import UsageError
 
 CONFIGS = config_folder()
 
-# RefineDet's seed trained at 0.05 or 0.02, the paper at 0.001 (0.008 with eight times its batch).
-_SEED_RATE = 0.01
+# Learning rates of RefineDet: 0.05 or 0.02 in the old model zoo, 0.001 in the paper (0.008 with 8 times its batch).
+_MIN_SEED_RATE = 0.01
 
-# The main config of a bare model name that is no file name.
+# The config of a model name that is not the name of a config file.
 MAIN_CONFIGS = {
     "efficientdet": "efficientdet_d0",
     "refinedet": "refinedet_vgg16_320",
@@ -34,10 +34,10 @@ class Argument:
     """A positional argument.
 
     Attributes:
-        meaning: for the usage.
-        flag: the flag of the entry script that it becomes; empty: the launcher itself uses it.
-        accepts: regular expression of the whole argument.
-        is_path: counted from the folder of the caller.
+        meaning: description for the usage.
+        flag: flag of the entry script that it sets; empty: used by the launcher itself.
+        accepts: regular expression for the whole argument.
+        is_path: relative to the folder of the caller.
     """
 
     meaning: str
@@ -47,24 +47,24 @@ class Argument:
 
 
 ARGUMENTS = {
-    "DATA_DIR": Argument("folder of the data set", "data_dir", is_path=True),
-    "DATASET": Argument("form of the data: coco, voc, other, imagenet2012, ...", "dataset", r"[A-Za-z]\w*"),
+    "DATA_DIR": Argument("folder of the dataset", "data_dir", is_path=True),
+    "DATASET": Argument("dataset format: coco, voc, other, imagenet2012, ...", "dataset", r"[A-Za-z]\w*"),
     "PRETRAINED_BACKBONE": Argument("checkpoint of the backbone", "pretrained_backbone", is_path=True),
     "RESUME_YOLOV3": Argument("checkpoint of the float network to start from", "pretrained", is_path=True),
     "PRE_TRAINED": Argument("checkpoint to start from", "pretrained", is_path=True),
-    "PRE_TRAINED_EPOCH_SIZE": Argument("epochs that checkpoint was trained for", "pre_trained_epoch_size", r"\d+"),
-    "CHECKPOINT_PATH": Argument("checkpoint to score", "pretrained", is_path=True),
+    "PRE_TRAINED_EPOCH_SIZE": Argument(
+        "epochs for which that checkpoint was trained", "pre_trained_epoch_size", r"\d+"
+    ),
+    "CHECKPOINT_PATH": Argument("checkpoint to evaluate", "pretrained", is_path=True),
     "EPOCH_SIZE": Argument("epochs to train", "max_epoch", r"\d+"),
     "LR": Argument("learning rate after the warm-up", "lr", r"[-+.\deE]+"),
-    "DEVICE_ID": Argument("number of the card, default 0", "", r"\d+"),
+    "DEVICE_ID": Argument("device id, default 0", "", r"\d+"),
     "DEVICE_NUM": Argument("number of processes on this machine", "", r"[1-9]\d*"),
-    "RANK_TABLE_FILE": Argument(
-        "HCCL rank table: the cards to use, and the machines", "", r"(?s).*\.json", is_path=True
-    ),
+    "RANK_TABLE_FILE": Argument("HCCL rank table: the devices and machines to use", "", r"(?s).*\.json", is_path=True),
     "MODEL_FILE": Argument("exported file: .mindir, .onnx, or .om of atc", "pretrained", is_path=True),
-    "DATA_PATH": Argument("folder of the data set, or of its images with ANN_FILE", "", r"(?s).+", is_path=True),
+    "DATA_PATH": Argument("folder of the dataset, or of its images with ANN_FILE", "", r"(?s).+", is_path=True),
     "ANN_FILE": Argument("annotation file of the images", "val_ann_file", r"(?s).*\D.*", is_path=True),
-    "IMAGE_SHAPE": Argument("image_shape.npy, the sides of each image", "image_shape", r"(?s).*\.npy", is_path=True),
+    "IMAGE_SHAPE": Argument("image_shape.npy, the size of each image", "image_shape", r"(?s).*\.npy", is_path=True),
     "IMAGE_ID": Argument("image_id.npy, the id of each image", "image_id", r"(?s).*\.npy", is_path=True),
 }
 
@@ -79,8 +79,8 @@ _CLASSIFIER = {
     "infer": ("MODEL_FILE DATA_PATH [DEVICE_ID]",),
 }
 
-# By the beginning of a config's name; the longest that fits counts, and "" holds what no line of its own says.
-FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+# By prefix of the config name; the longest match is used, "" contains the defaults.
+SIGNATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "": {
         **_YOLOV4,
         "eval": ("DATA_DIR CHECKPOINT_PATH [DEVICE_ID]",),
@@ -121,7 +121,7 @@ FORMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 
 
-# What the old zoo's scripts for one card gave to train.py besides their arguments, by the file in configs/.
+# Additional flags of the old zoo's scripts for one device, by name of the config.
 _STANDALONE_FLAGS: Mapping[str, Mapping[str, str]] = {
     "yolov4": {"training_shape": "416", "warmup_epochs": "4"},
     "yolov3_quant": {"lr": "0.004"},
@@ -133,11 +133,11 @@ class Script:
     """One of the scripts.
 
     Attributes:
-        kind: which forms it has.
+        kind: selects the signatures.
         entry: the entry script that it starts.
-        is_training: the run can be continued from its checkpoints.
-        flags: given to the entry script besides those of the arguments.
-        folder: of the log; followed by the number of the rank or of the card where there can be several.
+        is_training: a failed run can be resumed from its checkpoints.
+        flags: additional flags of the entry script.
+        folder: of the log; the number of the rank or device is appended where there can be several.
     """
 
     kind: str
@@ -161,44 +161,44 @@ SCRIPTS = {
 }
 
 
-def find_config(model: str, start: Path) -> Path:
-    """The config file of MODEL: a path (from `start`), the name of a file in configs/, or a bare model name.
+def find_config(model: str, caller_folder: Path) -> Path:
+    """The config file of MODEL: a path (relative to `caller_folder`), the name of a file in configs/, or a model name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no such config.
     """
     if model.endswith((".yaml", ".yml")) or "/" in model:
-        path = start / model
+        path = caller_folder / model
         if path.is_file():
             return path
-        raise UsageError(f"MODEL {model} is no file (looked from {start})")
+        raise UsageError(f"MODEL {model} is not a file (relative to {caller_folder})")
     for name in (model, MAIN_CONFIGS.get(model, "")):
         path = CONFIGS / f"{name}.yaml"
         if name and path.is_file():
             return path
-    have = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
-    raise UsageError(f"there is no model {model!r}; MODEL is a path to a config, or one of {have}")
+    known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+    raise UsageError(f"there is no model {model!r}; MODEL is a path to a config, or one of {known}")
 
 
 def family_of(config: Path) -> str:
-    """The key of `FORMS` that a config belongs to, by its name or else by the model that it names.
+    """The key of `SIGNATURES` for a config, by its file name or else by its model.
 
     Raises:
-        UsageError: the file is not readable as a config.
+        UsageError: the file cannot be read as a config.
     """
-    return _longest(config.stem) or _longest(model_in(config))
+    return _longest_family(config.stem) or _longest_family(model_in(config))
 
 
 def standalone_flags(config: Path) -> Mapping[str, str]:
-    """What a training on one card is given besides its arguments; nothing where the config is one of the user's own."""
+    """Additional flags of a training on one device; none for a config of the user."""
     return _STANDALONE_FLAGS.get(config.stem, {}) if config.parent == CONFIGS else {}
 
 
 def model_in(config: Path) -> str:
-    """The model that a config names, "" if none; `net` is the old classifiers' word for it.
+    """The model of a config, "" if it has none; old configs of classifiers call it `net`.
 
     Raises:
-        UsageError: the file is not readable as a config.
+        UsageError: the file cannot be read as a config.
     """
     from msdet.config.yaml_file import read_layers
 
@@ -206,38 +206,38 @@ def model_in(config: Path) -> str:
     return str(settings[-1].raw) if settings else ""
 
 
-def for_rate(config: Path, named: Mapping[str, str]) -> tuple[Path, str]:
-    """The config that a learning rate among the arguments belongs to, and a sentence if it is another than was named.
+def config_for_rate(config: Path, named: Mapping[str, str]) -> tuple[Path, str]:
+    """The config for the learning rate among the arguments, and a message if it differs from the named one.
 
-    RefineDet's seed took its rate as an argument. One of that size stands for the seed's recipe, NAME_seed.yaml beside
-    NAME.yaml: with the paper's it diverges.
+    RefineDet's script in the old zoo takes the learning rate as an argument. With rates as high as there, training by
+    the paper's recipe diverges, so the recipe of the old zoo is used: NAME_seed.yaml instead of NAME.yaml.
     """
     try:
         rate = float(named.get("LR") or 0)
-    except ValueError:  # train.py explains what is wrong with it
+    except ValueError:  # train.py reports the invalid value
         return config, ""
     seed = config.with_name(f"{config.stem}_seed.yaml")
-    if rate < _SEED_RATE or not seed.is_file():
+    if rate < _MIN_SEED_RATE or not seed.is_file():
         return config, ""
     return seed, (
-        f"LR {named['LR']} is a rate of the old model zoo: {seed.name} is taken, in which it trains, instead of "
-        f"{config.name}, whose rates are below {_SEED_RATE}"
+        f"LR {named['LR']} is a learning rate of the old model zoo: using {seed.name} instead of {config.name}, which "
+        f"is for rates below {_MIN_SEED_RATE}"
     )
 
 
-def _longest(name: str) -> str:
-    return max((family for family in FORMS if name.startswith(family)), key=len)
+def _longest_family(name: str) -> str:
+    return max((family for family in SIGNATURES if name.startswith(family)), key=len)
 
 
-def forms_of(family: str, kind: str) -> tuple[str, ...]:
-    """The forms of a kind of script for a family."""
-    return FORMS[family].get(kind) or FORMS[""][kind]
+def signatures_of(family: str, kind: str) -> tuple[str, ...]:
+    """The signatures of a kind of script for a family."""
+    return SIGNATURES[family].get(kind) or SIGNATURES[""][kind]
 
 
-def match(arguments: Sequence[str], forms: Sequence[str]) -> dict[str, str] | None:
-    """Name -> argument of the first form that the arguments fit; None if they fit none. An empty one means none."""
-    for form in forms:
-        for names in _expansions(form):
+def match_arguments(arguments: Sequence[str], signatures: Sequence[str]) -> dict[str, str] | None:
+    """Name -> argument of the first matching signature, or None. Every name accepts an empty argument (unset)."""
+    for signature in signatures:
+        for names in _expansions(signature):
             if len(names) == len(arguments) and all(
                 not given or re.fullmatch(ARGUMENTS[name].accepts, given)
                 for name, given in zip(names, arguments, strict=True)
@@ -246,24 +246,24 @@ def match(arguments: Sequence[str], forms: Sequence[str]) -> dict[str, str] | No
     return None
 
 
-def _expansions(form: str) -> Iterator[list[str]]:
-    """The form with all optional names, then with fewer; of two, the later is left out first."""
-    words = form.split()
+def _expansions(signature: str) -> Iterator[list[str]]:
+    """The names of a signature with all optional names, then with fewer; the last ones are dropped first."""
+    words = signature.split()
     optional = [word.startswith("[") for word in words]
     for kept in itertools.product((True, False), repeat=sum(optional)):
-        flags = iter(kept)
-        yield [word.strip("[]") for word, may_go in zip(words, optional, strict=True) if not may_go or next(flags)]
+        keep = iter(kept)
+        yield [word.strip("[]") for word, skippable in zip(words, optional, strict=True) if not skippable or next(keep)]
 
 
-def usage(script: str, model: str, forms: Sequence[str]) -> str:
-    """The lines that a wrong number of arguments is answered with."""
-    names = dict.fromkeys(word.strip("[]") for form in forms for word in form.split())
-    # The seeds of these models found the data set in a file of theirs.
+def usage(script: str, model: str, signatures: Sequence[str]) -> str:
+    """The usage of a script for a model."""
+    names = dict.fromkeys(word.strip("[]") for signature in signatures for word in signature.split())
+    # The old scripts of these models read the dataset folder from their config.
     needs_data = not {"DATA_DIR", "DATA_PATH"} & names.keys()
     flags = "--data_dir DIR [--key value ...]" if needs_data else "[--key value ...]"
-    lines = [f"usage: bash scripts/{script}.sh {model} {form} {flags}" for form in forms]
+    lines = [f"usage: bash scripts/{script}.sh {model} {signature} {flags}" for signature in signatures]
     lines += [f"  {name:<23} {ARGUMENTS[name].meaning}" for name in names]
     if needs_data:
-        lines.append("  --data_dir DIR          folder of the data set (old name: coco_root), if the config has none")
-    lines.append("  --dry_run               print the commands and the environment, and start nothing")
+        lines.append("  --data_dir DIR          folder of the dataset (old name: coco_root), if the config has none")
+    lines.append("  --dry_run               print the commands and the environment without running them")
     return "\n".join(lines)

@@ -1,9 +1,9 @@
-"""What the run_*.sh scripts start: it plans the commands, runs them, watches the ranks and starts them again.
+"""The command behind the run_*.sh scripts: plans the processes, runs and watches them, and restarts failed trainings.
 
     msdet launch NAME MODEL ARGUMENTS... [--dry_run] [options] [--key value ...]
 
-NAME is the script's. Paths count from the folder in LAUNCH_FROM, where the scripts were called. Options are those of
-`launch_options.Options`; what else begins with -- goes to the entry script.
+NAME is the name of the script. Relative paths start from the folder in LAUNCH_FROM, where the script was called. For
+the options see `options.Options`; other flags are passed to the entry script.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"msdet launch NAME MODEL ...; NAME is one of {', '.join(SCRIPTS)}")
     if "--help" in argv or "-h" in argv:
         model = next((word for word in argv[1:] if not word.startswith("-")), "")
-        sys.stdout.write(help_text(argv[0], model, _caller()) + "\n")
+        sys.stdout.write(help_text(argv[0], model, _caller_folder()) + "\n")
         return 0
-    plan = make_plan(argv[0], argv[1:], _caller())
+    plan = make_plan(argv[0], argv[1:], _caller_folder())
     if plan.options.dry_run:
         sys.stdout.write(describe(plan))
         return 0
@@ -37,15 +37,15 @@ def main(argv: Sequence[str]) -> int:
     return run(plan)
 
 
-def _caller() -> Path:
+def _caller_folder() -> Path:
     return Path(os.environ.get("LAUNCH_FROM") or Path.cwd())
 
 
 def describe(plan: Plan) -> str:
-    """The commands of a plan as lines that a shell could run, and where they log."""
-    logs = dict.fromkeys(str(plan.log_of(rank)) for rank in plan.ranks)
+    """The commands of a plan in shell syntax, and their log files."""
+    logs = dict.fromkeys(str(plan.log_path(rank)) for rank in plan.ranks)
     lines = [
-        f"cd {shlex.quote(str(plan.start))}",
+        f"cd {shlex.quote(str(plan.working_folder))}",
         str(plan.command()),
         *([f"# {plan.note}"] if plan.note else []),
         *(f"# log: {log}" for log in logs),

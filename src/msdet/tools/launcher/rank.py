@@ -1,12 +1,13 @@
-"""Runs one rank of a job and notes what becomes of it; the launcher starts it, by itself or through msrun or mpirun.
+"""Runs one rank of a job and records its status; started by the launcher, directly or through msrun or mpirun.
 
-    python src/msdet/tools/launcher/rank.py NOTES LOG SCRIPT [ARGUMENTS ...]
+    python src/msdet/tools/launcher/rank.py STATUS_FOLDER LOG SCRIPT [ARGUMENTS ...]
 
-NOTES is a folder. The rank's number R comes from RANK_ID or Open MPI's variable. The script writes to LOG, where {rank}
-stands for R; NOTES/rank_R.json holds the process numbers and, at the end, exit code and time; NOTES/beat_R is touched
-by the training and evaluation loops as they go on.
+The number R of the rank comes from RANK_ID or the variable of Open MPI. The output of the script goes to LOG, in which
+{rank} stands for R. STATUS_FOLDER/rank_R.json contains the process ids and, at the end, exit code and time;
+STATUS_FOLDER/heartbeat_R is touched by the training and evaluation loops at each step.
 
-It uses the standard library alone and is run as a file, so that it costs nothing beside the process that it watches.
+Needed besides msrun because msrun does not report exit codes per rank, cannot write the log files of the old model zoo,
+and forwards no signals. Uses only the standard library and runs as a file, to cost little memory and start-up time.
 """
 
 from __future__ import annotations
@@ -34,32 +35,32 @@ def rank_number() -> int:
     return 0
 
 
-def end_with_parent() -> None:
-    """Lets this process be asked to end (SIGTERM) when the one that started it is gone, which cannot watch it then."""
-    with suppress(OSError, AttributeError):  # Linux alone has it
+def stop_with_parent() -> None:
+    """Makes the system send SIGTERM to this process when its parent has ended."""
+    with suppress(OSError, AttributeError):  # Linux only
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def main(argv: Sequence[str]) -> int:
-    folder, pattern, *command = argv
+    folder, log_pattern, *command = argv
     command = [sys.executable, *command]
     if os.environ.get("MS_ROLE") == "MS_SCHED":
-        # msrun's scheduler runs the same command line; it joins the ranks and computes nothing.
+        # The scheduler of msrun runs the same command line; it connects the ranks and computes nothing.
         os.execv(command[0], command)
-    end_with_parent()
+    stop_with_parent()
     rank = rank_number()
-    notes = Path(folder)
-    touch_heartbeat = notes / f"beat_{rank}"
-    touch_heartbeat.touch()
-    log = Path(pattern.replace("{rank}", str(rank)))
+    status_file = Path(folder) / f"rank_{rank}.json"
+    heartbeat = Path(folder) / f"heartbeat_{rank}"
+    heartbeat.touch()
+    log = Path(log_pattern.replace("{rank}", str(rank)))
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         child = subprocess.Popen(
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "RANK_HEARTBEAT_FILE": str(touch_heartbeat), "PYTHONUNBUFFERED": "1"},
-            preexec_fn=end_with_parent,
+            env={**os.environ, "RANK_HEARTBEAT_FILE": str(heartbeat), "PYTHONUNBUFFERED": "1"},
+            preexec_fn=stop_with_parent,
         )
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -69,18 +70,18 @@ def main(argv: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, forward)
-    note = {"rank": rank, "pids": [os.getpid(), child.pid], "log": str(log)}
-    write(notes / f"rank_{rank}.json", note)
+    status = {"rank": rank, "pids": [os.getpid(), child.pid], "log": str(log)}
+    write_status(status_file, status)
     code = child.wait()
-    write(notes / f"rank_{rank}.json", {**note, "exit": code, "time": time.time()})
+    write_status(status_file, {**status, "exit": code, "time": time.time()})
     return code if code >= 0 else 128 - code
 
 
-def write(path: Path, note: dict) -> None:
-    """Writes a note that is whole or absent."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(note), encoding="utf-8")
-    beside.replace(path)
+def write_status(path: Path, status: dict) -> None:
+    """Writes a status file atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(status), encoding="utf-8")
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def test_absent_sizes_are_read_from_the_files(coco, absent):
     sample = read_coco(*coco.write()).samples[0]
     assert (sample.width, sample.height) == (80, 40)
     coco.add_box(1, [75, 0, 10, 10])
-    assert "sticks out of its image of 80x40 by 5 px" in message(coco)
+    assert "exceeds its image of 80x40 by 5 px" in message(coco)
 
 
 def test_files_need_not_be_there_for_scoring(coco):
@@ -183,9 +183,9 @@ BAD_BOXES = [
     ([1, 1, 5, 0.0], "has no area"),
     ([1, 1, 1e-9, 5], "has no area"),
     ([1, 1, -3, 5], "negative width or height"),
-    ([60, 1, 6, 5], "sticks out of its image of 64x48 by 2 px"),
+    ([60, 1, 6, 5], "exceeds its image of 64x48 by 2 px"),
     ([-1.5, 1, 6, 5], "by 1.5 px"),
-    ([100, 100, 5, 5], "sticks out"),
+    ([100, 100, 5, 5], "exceeds its image"),
     ([float("nan"), 1, 6, 5], "is not four finite numbers"),
     ([1, 1, float("inf"), 5], "is not four finite numbers"),
     ([1, 2, 3], "is not four finite numbers"),

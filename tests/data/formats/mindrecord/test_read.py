@@ -128,7 +128,7 @@ def test_shards_are_on_the_disk_before_they_have_their_name(files, tmp_path, mon
 
 
 def test_nothing_is_written_over(files, made):
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         write_mindrecord(files, made, "train")
 
 

@@ -1,4 +1,4 @@
-"""What the parts of a check hand to each other."""
+"""The result of the check of one split."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Checked:
-    """A split that was checked.
+class CheckedSplit:
+    """A checked split.
 
     Attributes:
-        report: what was found.
-        dataset: a cleaned copy of it; None where nothing could be read.
-        digests: file name -> digest of each readable image.
+        report: the findings and statistics.
+        dataset: the cleaned dataset; None if it could not be read, and for classifiers.
+        digests: hash of each readable image by file name.
     """
 
     report: SplitReport
