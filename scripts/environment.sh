@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: finds a Python, makes .venv in the repository and installs the pinned requirements into it.
+# Sourced by the other scripts: finds a Python, creates .venv in the repository and installs the pinned requirements.
 #
 #   prepare_environment requirements.txt [requirements-test.txt]     sets $python
 #
-# Where CANN is active (ASCEND_HOME_PATH), requirements-ascend.txt is installed as well.
-# PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made from.
+# If CANN is active (ASCEND_HOME_PATH), requirements-ascend.txt is installed as well.
+# PYTHON=/path/to/python3.11 selects the interpreter for .venv.
 
-# Packages of another installation must not leak into .venv. Those of CANN (te, hccl) are nowhere but in its own folder,
-# and MindSpore needs them on Ascend.
+# Removes other installations from PYTHONPATH, except CANN: its packages (te, hccl), which MindSpore needs on Ascend,
+# exist only in its own folder.
 keep_cann() {
     local entry home entries=() kept=
     IFS=: read -ra entries <<<"${PYTHONPATH:-}"
@@ -63,28 +63,28 @@ make_venv() {
         die "$base has no venv module.
 Install it (Debian, Ubuntu: sudo apt-get install python3-venv) or set PYTHON= to another Python"
     fi
-    say "making .venv with $("$base" --version)"
+    say "creating .venv with $("$base" --version)"
     mkdir -p "$venv"
     : >"$venv/.unfinished"
     "$base" -m venv "$venv"
 }
 
-# A .venv is used again if its Python runs, is of the right version and has pip, and no installation was cut short in it.
-# One that somebody else made is never removed.
+# A .venv is reused if its Python works, has a supported version and pip, and its installation was not interrupted. One
+# that was not created by these scripts is never removed.
 check_venv() {
     [ -e "$venv" ] || return 0
     if [ ! -e "$venv/.unfinished" ] && is_suitable "$venv/bin/python" && "$venv/bin/python" -c 'import pip' 2>/dev/null; then
         return 0
     fi
     if [ ! -e "$venv/.unfinished" ] && [ ! -e "$venv/.requirements.txt" ]; then
-        die "$venv has no working Python 3.11 or 3.12 with pip, and was not made by this script.
+        die "$venv has no working Python 3.11 or 3.12 with pip, and was not created by this script.
 Remove or rename it, then try again"
     fi
-    say "the installation in .venv is broken or was cut short: making it anew"
+    say "the installation in .venv is broken or was interrupted: recreating it"
     rm -rf "$venv"
 }
 
-# What was installed is kept beside it; other requirements are installed over it.
+# .venv contains copies of the installed requirement files; changed requirements are installed again.
 is_installed() {
     local file
     for file in "$@"; do
@@ -92,14 +92,14 @@ is_installed() {
     done
 }
 
-# Runs pip silently but for one line that tells how long it has taken and what it is at.
+# Runs pip with a single progress line: the elapsed time and the current step.
 install() {
     local file log=$venv/install.log start=$SECONDS pid at status=0 arguments=()
     for file in "$@"; do
         arguments+=(-r "$root/$file")
     done
-    say "installing the pinned requirements into .venv; the first time that is a download of about 1 GB and takes minutes"
-    # requirements.txt names the package by the folder that it stands in.
+    say "installing the pinned requirements into .venv; the first time this downloads about 1 GB and takes minutes"
+    # requirements.txt installs this package from the current folder.
     cd "$root" || exit 1
     "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \
         "${arguments[@]}" >"$log" 2>&1 &
@@ -143,6 +143,6 @@ prepare_environment() {
     rm -f "$venv/.unfinished"
     # shellcheck disable=SC2034  # used by the scripts that source this file
     python=$venv/bin/python
-    # A checkout runs its own code, whichever copy of the package is installed.
+    # Use the code of this checkout, whichever copy of the package is installed.
     export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH}
 }

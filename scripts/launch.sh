@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Sourced by the run_*.sh scripts: finds a Python that has MindSpore and hands over to src/msdet/tools/launcher/launch.py, where the
-# arguments of all scripts and models stand in one table.
+# Sourced by the run_*.sh scripts: finds a Python with MindSpore and calls src/msdet/tools/launcher/launch.py, which
+# contains the table of arguments of all scripts and models.
 #
 #   launch NAME "$@"
 #
-# PYTHON=/path/to/python chooses the interpreter; else it is the first that has the packages: that of an active virtual
-# or conda environment, of .venv in the repository, or python3.
+# PYTHON=/path/to/python selects the interpreter; otherwise the first one with the packages is used: that of an active
+# virtual or conda environment, of .venv in the repository, or python3.
 
 root=$(unset CDPATH && cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
-# Looks without importing, since MindSpore takes seconds, and not in the folder of the caller.
+# Does not import the packages, because MindSpore takes seconds, and ignores the current folder.
 has_packages() {
     "$1" -c 'import sys
 from importlib.util import find_spec
@@ -29,11 +29,11 @@ choose_python() {
             fi
             tried+=" $(command -v "$candidate")"
         fi
-        # One that was named is not exchanged for another.
+        # A given PYTHON is not replaced by another.
         if [ -n "${PYTHON:-}" ]; then break; fi
     done
     if [ -n "$tried" ]; then
-        printf 'error: no Python that has MindSpore and PyYAML; tried:%s\n' "$tried" >&2
+        printf 'error: no Python with MindSpore and PyYAML; tried:%s\n' "$tried" >&2
     else
         printf 'error: no Python found%s\n' "${PYTHON:+: PYTHON is $PYTHON}" >&2
     fi
@@ -48,7 +48,7 @@ launch() {
     /*) ;;
     *) python=$PWD/$python ;;
     esac
-    # The package is found from the repository; the paths that were typed count from the folder of the caller.
+    # The package is imported from the repository; typed paths are relative to the folder of the caller.
     export LAUNCH_FROM=$PWD PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH}
     cd "$root" || exit 1
     exec "$python" -m msdet launch "$@"

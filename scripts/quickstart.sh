@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# From a fresh clone to a trained detector: installs into .venv, renders a small dataset, trains a narrow YOLOv3 on the
-# CPU, scores it on held-out images.
+# From a fresh clone to a trained detector: installs into .venv, renders a small dataset, trains a small YOLOv3 on the
+# CPU and evaluates it on the validation images.
 #
 #   bash scripts/quickstart.sh [--data_dir DIR] [train.py's flags]
 #
-# --data_dir DIR trains and scores on your own COCO-format folder instead. PYTHON=/path/to/python3.11 chooses the Python.
+# --data_dir DIR uses your own COCO-format dataset instead. PYTHON=/path/to/python3.11 selects the Python.
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 if [ -n "$data_dir" ] && [ ! -d "$data_dir" ]; then
-    die "--data_dir $data_dir is no folder"
+    die "--data_dir $data_dir is not a folder"
 fi
 
 newest_checkpoint() {
@@ -43,7 +43,7 @@ newest_checkpoint() {
 }
 
 prepare_environment requirements.txt
-(cd "$root" && "$python" -m msdet doctor --quiet) || die "this machine cannot train yet; see above"
+(cd "$root" && "$python" -m msdet doctor --quiet) || die "this machine is not ready for training; see above"
 
 if [ -z "$data_dir" ]; then
     data_dir=$root/outputs/shapes
@@ -55,17 +55,17 @@ begun=$SECONDS
 "$python" "$root/train.py" --config "$root/configs/yolov3_shapes.yaml" --data_dir "$data_dir" --ckpt_path "$output" \
     --device_target CPU ${arguments[@]+"${arguments[@]}"} || {
     status=$?
-    say "training ended early; to continue it, add --resume auto to the same command" >&2
+    say "training ended early; to resume it, add --resume auto to the same command" >&2
     exit "$status"
 }
 trained=$((SECONDS - begun))
 
 checkpoint=$(newest_checkpoint)
-[ -n "$checkpoint" ] || die "training left no checkpoint in $output"
+[ -n "$checkpoint" ] || die "training wrote no checkpoint to $output"
 run=$(unset CDPATH && cd -- "$(dirname -- "$checkpoint")/.." && pwd)
 checkpoint=$run/ckpt_0/$(basename "$checkpoint")
 
-say "scoring the held-out images"
+say "evaluating on the validation images"
 "$python" "$root/eval.py" --config "$run/config.yaml" --pretrained "$checkpoint" --log_path "$run" --draw_images 16
 
 pictures=
@@ -76,4 +76,4 @@ say ""
 say "trained in $((trained / 60)) min $((trained % 60)) s; all files of the run: $run"
 say "  checkpoint      $checkpoint"
 say "  curves          $run/summary/curves.png (and train.csv, TensorBoard events)"
-say "  drawn pictures  ${pictures:-none}"
+say "  drawn images    ${pictures:-none}"

@@ -3,8 +3,8 @@
 #
 #   bash scripts/run_standalone_train_gpu.sh MODEL ARGUMENTS... [--dry_run] [--key value ...]
 #
-# MODEL is the name of a file in configs/ (yolov4) or a path to one; without the right number of arguments the script
-# prints those that the model takes.
+# MODEL is the name of a file in configs/ (yolov4) or a path to one; with a wrong number of arguments the script prints
+# those of the model.
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi
 # shellcheck source=scripts/launch.sh
 . "$(dirname "${BASH_SOURCE[0]}")/launch.sh"

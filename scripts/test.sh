@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes .venv with the test tools, then runs linters, the type checker and the tests.
+# Creates .venv with the test tools, then runs the linters, the type checker and the tests.
 #
 #   bash scripts/test.sh [--slow] [pytest's arguments]
 #
-# --slow adds the tests that take minutes. PYTHON=/path/to/python3.11 chooses the Python that .venv is made from;
-# PYTEST_WORKERS=4 the number of processes (default 2).
+# --slow adds the tests that take minutes. PYTHON=/path/to/python3.11 selects the Python for .venv; PYTEST_WORKERS=4 the
+# number of processes (default 2).
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
@@ -17,13 +17,13 @@ fi
 
 prepare_environment requirements.txt requirements-test.txt
 cd "$root"
-# tests/ascend build stubs of CANN.
+# tests/ascend compiles stubs of CANN.
 if ! command -v g++ >/dev/null 2>&1; then
     if [ "$EUID" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
         say "installing g++ for tests/ascend"
         { apt-get update && apt-get install -y --no-install-recommends g++ binutils; } >/dev/null 2>&1 || true
     fi
-    command -v g++ >/dev/null 2>&1 || say "there is no g++: tests/ascend are skipped (Debian, Ubuntu: sudo apt-get install g++)"
+    command -v g++ >/dev/null 2>&1 || say "there is no g++: tests/ascend is skipped (Debian, Ubuntu: sudo apt-get install g++)"
 fi
 failed=()
 "$python" -m ruff check . || failed+=("ruff check")

@@ -139,7 +139,7 @@ def test_quickstart_with_a_dataset_of_the_user(clone, tmp_path, flag_format):
     assert not [call for call in clone.called() if "msdet.data.synthetic.shapes" in call]
     assert " --data_dir my coco " in clone.called()[2]
     missing = clone.run("scripts/quickstart.sh", "--data_dir", "nowhere")
-    assert missing.returncode == 1 and "--data_dir nowhere is no folder" in missing.stderr
+    assert missing.returncode == 1 and "--data_dir nowhere is not a folder" in missing.stderr
     assert "needs a value" in clone.run("scripts/quickstart.sh", "--data_dir").stderr
 
 
@@ -173,18 +173,18 @@ def test_failed_installation_is_reported_and_repeated(clone):
     assert "no matching distribution" in done.stderr and "install.log" in done.stderr
     clone.install()
     done = clone.run("scripts/quickstart.sh")
-    assert done.returncode == 0 and "making it anew" in done.stdout
+    assert done.returncode == 0 and "recreating it" in done.stdout
 
 
 def test_broken_venv_is_recreated_unless_it_is_the_users(clone):
     assert clone.run("scripts/quickstart.sh").returncode == 0
     (clone.root / ".venv" / "bin" / "python").unlink()
     done = clone.run("scripts/quickstart.sh")
-    assert done.returncode == 0 and "making it anew" in done.stdout
+    assert done.returncode == 0 and "recreating it" in done.stdout
     shutil.rmtree(clone.root / ".venv")
     (clone.root / ".venv" / "precious").mkdir(parents=True)
     done = clone.run("scripts/quickstart.sh")
-    assert done.returncode == 1 and "was not made by this script" in done.stderr
+    assert done.returncode == 1 and "was not created by this script" in done.stderr
     assert (clone.root / ".venv" / "precious").exists()
 
 
@@ -248,7 +248,7 @@ def test_test_script_runs_linters_and_tests(clone, tmp_path, shell):
 
 def test_test_script_installs_a_compiler_or_reports_it(clone):
     done = clone.run("scripts/test.sh")
-    assert done.returncode == 0 and "there is no g++: tests/ascend are skipped" in done.stdout
+    assert done.returncode == 0 and "there is no g++: tests/ascend is skipped" in done.stdout
     apt = clone.bin / "apt-get"
     apt.write_text(f'#!/bin/bash\ncase $1 in install) printf "#!/bin/bash\\n" >"{clone.bin}/g++" ;; esac\n')
     apt.chmod(0o755)

@@ -39,7 +39,7 @@ class ImagelessLoader:
         geometry_of: of the image at a position; None for a classifier, which needs none.
 
     Attributes:
-        bad_images: no image that is not read is broken.
+        bad_images: empty; images that are not read cannot be corrupt.
     """
 
     def __init__(self, image_ids: Sequence[int | str], geometry_of: Callable[[int], Geometry] | None = None) -> None:
