@@ -152,4 +152,4 @@ def test_many_odd_images_are_named_by_the_first_few(tmp_path, caplog):
         list(loader.epoch(0))
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 6
-    assert "msdet check names them all" in said[-1]
+    assert "msdet check lists them all" in said[-1]

@@ -1,11 +1,9 @@
-"""Order of an epoch, shards of ranks and sizes of batches."""
+"""Order of an epoch, shards of ranks and input sizes."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msdet.data.loading.batch import pad_targets
 from msdet.data.loading.order import Shard, epoch_order, sample_input_size, sample_rng
 
 COUNTS = st.tuples(st.integers(1, 60), st.integers(1, 9), st.integers(1, 5))
@@ -89,16 +87,3 @@ def test_sizes_change_every_resize_rate_batches():
     assert set(sizes_of_batches) == set(sizes)
     assert sizes_of_batches != [sample_input_size(sizes, 10, 5, 2, batch) for batch in range(400)]
     assert sample_input_size([(416, 416)], 1, 0, 0, 7) == (416, 416)
-
-
-@pytest.mark.parametrize(("longest", "rows"), [(0, 4), (4, 4), (5, 8), (8, 8), (9, 16), (40, 64)])
-def test_padding_doubles_until_all_fit(longest, rows):
-    lists = [np.ones((longest, 4), np.float32), np.ones((1, 4), np.float32)]
-    labels = [np.zeros(longest, np.int32), np.zeros(1, np.int32)]
-    boxes, classes = pad_targets(lists, labels, 4)
-    assert boxes.shape == (2, rows, 4)
-    assert classes.shape == (2, rows)
-    assert (boxes.dtype, classes.dtype) == (np.float32, np.int32)
-    assert (classes[0] >= 0).sum() == longest
-    assert (classes[1, 1:] == -1).all()
-    assert not boxes[1, 1:].any()

@@ -8,7 +8,7 @@ import pytest
 from msdet.data.formats.coco.layouts import find_split
 from msdet.data.formats.coco.read import read_coco
 from msdet.data.images.decode import decode_image
-from msdet.data.synthetic.render import SHAPE_NAMES, _boxes_and_areas, _leaves_others_visible, render_image
+from msdet.data.synthetic.render import SHAPE_NAMES
 from msdet.data.synthetic.shapes import STAMP, main, render_shapes
 from msdet.errors import UsageError, UserError, run_command
 
@@ -59,35 +59,6 @@ def test_same_seed_renders_the_same_images(shapes, tmp_path):
     more = render_shapes(tmp_path / "more", train=41, val=10, size=128, seed=5)
     assert (more / "train" / "000040.jpg").read_bytes() == (shapes / "train" / "000040.jpg").read_bytes()
     assert (more / "val" / "000001.jpg").read_bytes() != (more / "train" / "000001.jpg").read_bytes()
-
-
-def test_boxes_are_the_visible_extents():
-    object_map = np.full((20, 20), -1)
-    object_map[2:10, 3:12] = 0
-    object_map[5:15, 8:20] = 1
-    boxes, areas = _boxes_and_areas(object_map, 2)
-    assert boxes.tolist() == [[3, 2, 12, 10], [8, 5, 20, 15]]
-    assert areas.tolist() == [8 * 9 - 5 * 4, 10 * 12]
-
-
-def test_shape_hides_at_most_half_of_another():
-    object_map = np.full((20, 20), -1)
-    object_map[0:10, 0:10] = 0
-    assert _leaves_others_visible(np.ones((10, 5), np.float32), object_map, 5, 0, 1)
-    assert not _leaves_others_visible(np.ones((10, 6), np.float32), object_map, 4, 0, 1)
-    assert _leaves_others_visible(np.ones((20, 10), np.float32), object_map, 10, 0, 1)
-
-
-def test_objects_overlap_but_stay_visible():
-    overlaps = 0
-    for seed in range(60):
-        rendered = render_image(np.random.default_rng(seed), 128)
-        assert len(rendered.labels) == len(rendered.boxes) == len(rendered.areas) >= 1
-        assert (rendered.areas > 20).all()
-        low = np.maximum(rendered.boxes[:, None, :2], rendered.boxes[None, :, :2])
-        high = np.minimum(rendered.boxes[:, None, 2:], rendered.boxes[None, :, 2:])
-        overlaps += ((high > low).all(axis=2).sum() - len(rendered.labels)) // 2
-    assert overlaps > 10
 
 
 def test_existing_dataset_is_reused_and_never_overwritten(shapes, tmp_path):

@@ -1,4 +1,4 @@
-"""What an image that cannot be read does to an epoch."""
+"""Batches of detectors: padding, crowds, and images that cannot be read."""
 
 import logging
 
@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from msdet.data.formats.coco.read import read_coco
-from msdet.data.formats.imagefolder import read_image_folder
-from msdet.data.loading.loaders import class_loader, detection_loader
+from msdet.data.loading.batch import pad_targets
+from msdet.data.loading.loaders import detection_loader
 from msdet.data.transforms.pipeline import plain_pipeline
 from msdet.errors import UserError
-from tests.data.conftest import write_image
 
 
 @pytest.fixture
@@ -78,28 +77,29 @@ def test_a_disk_that_is_gone_is_an_error(coco):
         batches(dataset, True)
 
 
-def test_pictures_of_classes_keep_their_labels(tmp_path, caplog):
-    for number, name in enumerate(("cat", "cow", "dog")):
-        write_image(tmp_path / name / "a.jpg", 40, 40, seed=number)
-    dataset = read_image_folder(tmp_path)
-    (tmp_path / "cat" / "a.jpg").write_bytes(b"")
-    for training, label in ((True, 1), (False, 0)):
-        with class_loader(
-            dataset,
-            plain_pipeline(),
-            3,
-            [(32, 32)],
-            training=training,
-            shuffle=False,
-            num_workers=0,
-            on_bad_image="skip",
+@pytest.mark.parametrize(("longest", "rows"), [(0, 4), (4, 4), (5, 8), (8, 8), (9, 16), (40, 64)])
+def test_padding_doubles_until_all_fit(longest, rows):
+    lists = [np.ones((longest, 4), np.float32), np.ones((1, 4), np.float32)]
+    labels = [np.zeros(longest, np.int32), np.zeros(1, np.int32)]
+    boxes, classes = pad_targets(lists, labels, 4)
+    assert boxes.shape == (2, rows, 4)
+    assert classes.shape == (2, rows)
+    assert (boxes.dtype, classes.dtype) == (np.float32, np.int32)
+    assert (classes[0] >= 0).sum() == longest
+    assert (classes[1, 1:] == -1).all()
+    assert not boxes[1, 1:].any()
+
+
+def test_crowds_are_not_targets(coco):
+    coco.add_image(1, boxes=[[1, 1, 9, 9]])
+    coco.add_box(1, [20, 20, 9, 9], iscrowd=1)
+    coco.add_image(2)
+    coco.add_box(2, [20, 20, 9, 9], iscrowd=1)
+    dataset = read_coco(*coco.write())
+    for training in (True, False):
+        with detection_loader(
+            dataset, plain_pipeline(), 2, [(32, 32)], training=training, shuffle=False, num_workers=0, max_boxes=3
         ) as loader:
-            (batch,) = loader.epoch(0)
-        assert batch.labels.tolist() == [label, 1, 2]
-        assert (batch.images[0] == 128).all() != training
-    assert "epoch 1 skipped 1 images" in caplog.text
-    with (
-        pytest.raises(UserError, match="a.jpg is empty"),
-        class_loader(dataset, plain_pipeline(), 3, [(32, 32)], training=True, num_workers=0) as loader,
-    ):
-        list(loader.epoch(0))
+            batch = next(loader.epoch(0))
+            assert (batch.labels >= 0).sum(axis=1).tolist() == [1, 0]
+            assert batch.boxes.shape == (2, 3, 4)
