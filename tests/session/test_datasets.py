@@ -1,7 +1,5 @@
 """From a configuration to datasets: every form of annotations, and the rule of MindRecord folders."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,6 @@ from msdet.data.transforms.random_crop import CropFlipColour
 from msdet.errors import UsageError, UserError
 from msdet.evaluation.coco.truth import ground_truth
 from msdet.models.recipe import get_recipe
-from msdet.runtime import modelarts
 from msdet.runtime.start import Runtime
 from msdet.session.datasets import evaluation_loader, open_dataset, training_loader
 from msdet.tools import create_data
@@ -99,61 +96,6 @@ def test_areas_that_changed_make_mindrecord_files_stale(tmp_path):
     coco.write()
     with pytest.raises(UserError, match="was made from other annotations or classes"):
         open_dataset(config(*flags), "train")
-
-
-@pytest.mark.parametrize("form", ["mindrecord", "coco"])
-def test_create_data(tmp_path, capsys, form):
-    root = formats.write_voc(tmp_path / "voc")
-    arguments = ["--config", CONFIG, "--class_names=", "--num_classes=0", "--data_dir", str(root), "--to", form]
-    flag = "--mindrecord_dir" if form == "mindrecord" else "--output"
-    arguments += [flag, str(tmp_path / "out")]
-    assert create_data.main([*arguments, "--is_modelarts=False"]) == 0
-    assert capsys.readouterr().out.count("3 images, 3 boxes, 0 crowd regions") == 2
-    if form == "mindrecord":
-        again = open_dataset(config(f"--data_dir={tmp_path}/out"), "val")[0]
-    else:
-        flags = [f"--val_ann_file={tmp_path}/out/val.json", f"--val_image_dir={root}"]
-        again = open_dataset(config(*flags), "val")[0]
-    assert fingerprint(again) == fingerprint(open_dataset(config(f"--data_dir={root}"), "val")[0])
-    with pytest.raises(UserError, match="already exists and is not overwritten"):
-        create_data.main(arguments)
-
-
-@pytest.mark.parametrize("place", ["", "/mindrecord"])
-def test_create_data_on_modelarts(tmp_path, capsys, place):
-    """What one job delivers, the next one trains from, whether data_url is that train_url or the folder in it."""
-    formats.write_voc(tmp_path / "bucket" / "data")
-    out = f"{tmp_path}/bucket/out"
-    job = ["--class_names=", "--num_classes=0", "--is_modelarts=True"]
-    flags = [*job, f"--data_url={tmp_path}/bucket/data", f"--train_url={out}"]
-    flags += [f"--data_path={tmp_path}/a", f"--output_path={tmp_path}/b", f"--load_path={tmp_path}/c"]
-    assert create_data.main(["--config", CONFIG, *flags]) == 0
-    found = [path.name for path in Path(out).rglob("*.mindrecord*")]
-    assert len(found) == 32, found
-    ready = modelarts.fetch(config(*job, f"--data_url={out}{place}", f"--data_path={tmp_path}/d", "--dataset=voc"))
-    for split in ("train", "val"):
-        dataset = open_dataset(ready, split)[0]
-        assert dataset.store is not None and len(dataset) == 3
-        assert Path(dataset.ann_file).is_relative_to(tmp_path / "d"), "the first job and its folders are gone"
-
-
-def test_create_data_on_modelarts_writes_where_it_is_delivered(tmp_path):
-    flags = ["--config", CONFIG, "--is_modelarts=True", f"--train_url={tmp_path}/url", f"--output_path={tmp_path}/out"]
-    for typed in (f"--mindrecord_dir={tmp_path}/elsewhere", f"--output={tmp_path}/elsewhere"):
-        with pytest.raises(UsageError, match="elsewhere would not be uploaded to train_url .*omit --output"):
-            create_data.main([*flags, typed])
-
-
-@pytest.mark.parametrize(
-    ("flags", "text"),
-    [
-        (["--splits=both"], "--splits is 'both'; it takes train, val, test"),
-        ([], "the output folder is missing: pass --mindrecord_dir=DIR or --output=DIR"),
-    ],
-)
-def test_create_data_is_told_too_little(tmp_path, flags, text):
-    with pytest.raises(UsageError, match=text):
-        create_data.main(["--config", CONFIG, f"--data_dir={formats.write_voc(tmp_path)}", *flags])
 
 
 def test_folders_of_classes_as_mindrecord(tmp_path, capsys):

@@ -46,3 +46,12 @@ def test_page_opens_in_a_browser(page, tmp_path):
     assert len(np.unique(screenshot_pixels.reshape(-1, 3), axis=0)) > 100
     dump = subprocess.run([*command, "--dump-dom", page.as_uri()], check=True, capture_output=True, timeout=120).stdout
     assert b"Check of" in dump and dump.count(b"<figure>") == 4
+
+
+def test_page_of_unreadable_annotations(tmp_path):
+    folder = valid_dataset(tmp_path / "data")
+    folder.write()
+    folder.ann_file.write_text("{}")
+    assert check.main([*arguments(tmp_path / "data"), "--splits=train", f"--html={tmp_path}/page.html"]) == 1
+    text = (tmp_path / "page.html").read_text()
+    assert "unreadable annotations (1)" in text and "<svg" not in text and "<img" not in text
