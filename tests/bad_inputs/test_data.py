@@ -116,7 +116,7 @@ VOC = [
     voc("a box turned over", "<xmax>30<", "<xmax>2<", "0.xml:1"),
     voc("a box of NaN", "<xmin>5<", "<xmin>nan<", "not four finite numbers"),
     voc("a name that leaves the folder", "", "", "train", "../0", lists="../0\n"),
-    voc("a name without file", "", "", "1.xml, which", "is missing", lists="0\n1\n"),
+    voc("a name without file", "", "", "1.xml, listed in", "is missing", lists="0\n1\n"),
     voc("an empty list", "", "", "lists no images", lists="\n"),
 ]  # fmt: skip
 

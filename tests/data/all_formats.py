@@ -1,5 +1,13 @@
-"""One tiny dataset written in every form of annotations."""
+"""One tiny dataset written in every annotation format."""
 
+import numpy as np
+import pytest
+
+from msdet.data.build_dataset import build_dataset
+from msdet.data.formats.format import SourceOptions
+from msdet.data.open import load_annotations
+from msdet.data.read_options import ReadOptions
+from msdet.errors import UserError
 from tests.data.conftest import write_image
 
 NAMES = ("cat", "hot dog")
@@ -81,3 +89,30 @@ def write_yolo(root, inner="images/train", labels="labels/train", yaml="train: i
     if yaml:
         (root / "data.yaml").write_text(f"{yaml}nc: 2\nnames: [cat, hot dog]\n")
     return root
+
+
+def read(root, split="train", **options):
+    """The dataset of a split, read in the format of `options` or the detected one."""
+    return build_dataset(
+        load_annotations(SourceOptions(str(root), **options), split), ReadOptions(options.get("class_names", ()))
+    )
+
+
+def message(root, split="train", **options):
+    """The message of the error that reading a split raises."""
+    with pytest.raises(UserError) as caught:
+        read(root, split, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def check(dataset, kind):
+    """Checks that a dataset has the images and boxes of `IMAGES`."""
+    assert dataset.format == kind
+    assert dataset.class_names == list(NAMES)
+    assert len(dataset) == 3
+    for sample, (boxes, labels) in zip(dataset.samples, expected(), strict=True):
+        np.testing.assert_allclose(sample.boxes, np.reshape(boxes, (-1, 4)), atol=2e-6)
+        assert sample.labels.tolist() == labels
+        assert sample.image_path.is_file()
+    assert [(sample.width, sample.height) for sample in dataset.samples] == [size for size, _ in IMAGES.values()]

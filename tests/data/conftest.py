@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from msdet.data.formats.coco.read import read_coco
+from msdet.errors import UserError
+
 
 def write_image(path, width, height, seed=0):
     """A JPEG of smooth noise: compressible, and different everywhere."""
@@ -67,3 +70,13 @@ def many(tmp_path_factory):
             folder.add_box(number + 100, [left, top, *side], int(rng.choice([3, 7])))
     folder.write()
     return folder
+
+
+def coco_error(folder, **options):
+    """The message of the error that reading a `CocoFolder` raises."""
+    with pytest.raises(UserError) as caught:
+        read_coco(*folder.write(), **options)
+    text = str(caught.value)
+    assert str(folder.ann_file) in text
+    assert "\n" not in text
+    return text

@@ -1,10 +1,8 @@
-"""A folder a class: reading it, its batches, and what is wrong with some folders."""
+"""Classification datasets with one folder per class: listing, batches, unusable folders."""
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from mindspore.dataset import vision
 
 from msdet.data.formats.imagefolder import check_same_classes, class_folders, read_image_folder
@@ -18,22 +16,22 @@ from msdet.errors import UserError
 EVAL = Pipeline(place=ResizeAndCrop())
 
 
-def make_unique_folder(root, classes=("cat", "dog"), pictures=3, side=40):
-    """Pictures of one colour a class."""
+def make_class_folders(root, classes=("cat", "dog"), images_per_class=3, side=40):
+    """Folders `classes` with images of one colour per class."""
     for k, name in enumerate(classes):
         (root / name).mkdir(parents=True)
-        for i in range(pictures):
-            picture = np.full((side + i, side + 10 * k, 3), (60 * k + 5 * i, 90, 200), np.uint8)
-            cv2.imwrite(str(root / name / f"{i}.{'png' if i % 2 else 'JPEG'}"), picture)
+        for i in range(images_per_class):
+            image = np.full((side + i, side + 10 * k, 3), (60 * k + 5 * i, 90, 200), np.uint8)
+            cv2.imwrite(str(root / name / f"{i}.{'png' if i % 2 else 'JPEG'}"), image)
     return root
 
 
-def none():
+def no_boxes():
     return np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
 
 
 def test_classes_and_files_are_sorted(tmp_path):
-    folder = read_image_folder(make_unique_folder(tmp_path / "train", ("dog", "cat")))
+    folder = read_image_folder(make_class_folders(tmp_path / "train", ("dog", "cat")))
     assert folder.class_names == ["cat", "dog"]
     assert folder.files == ["cat/0.JPEG", "cat/1.png", "cat/2.JPEG", "dog/0.JPEG", "dog/1.png", "dog/2.JPEG"]
     assert folder.labels.tolist() == [0, 0, 0, 1, 1, 1] and folder.labels.dtype == np.int32
@@ -41,14 +39,14 @@ def test_classes_and_files_are_sorted(tmp_path):
     assert (sample.image_id, sample.label, sample.image_path) == ("dog/1.png", 1, tmp_path / "train" / "dog" / "1.png")
 
 
-def test_given_names_decide_the_order(tmp_path):
-    folder = read_image_folder(make_unique_folder(tmp_path / "train"), ["dog", "cat"])
+def test_configured_classes_define_the_labels(tmp_path):
+    folder = read_image_folder(make_class_folders(tmp_path / "train"), ["dog", "cat"])
     assert folder.class_names == ["dog", "cat"] and folder.labels.tolist() == [1, 1, 1, 0, 0, 0]
     assert folder.fingerprint() != read_image_folder(tmp_path / "train").fingerprint()
 
 
-def test_what_is_no_picture_is_no_sample_and_is_counted(tmp_path, caplog):
-    root = make_unique_folder(tmp_path / "train")
+def test_other_files_are_skipped_with_a_warning(tmp_path, caplog):
+    root = make_class_folders(tmp_path / "train")
     (root / "cat" / "notes.txt").write_text("x")
     for name in ("b.GIF", "c.gif"):
         (root / "dog" / name).write_bytes(b"GIF89a")
@@ -60,16 +58,11 @@ def test_what_is_no_picture_is_no_sample_and_is_counted(tmp_path, caplog):
     assert skipped in caplog.text
 
 
-def test_the_kinds_that_the_readme_promises_are_listed():
-    promised = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".ppm"}
-    assert promised <= set(READABLE_SUFFIXES) and ".gif" not in READABLE_SUFFIXES
-
-
 @pytest.mark.parametrize("suffix", READABLE_SUFFIXES)
-def test_every_kind_of_picture_that_is_listed_is_read(tmp_path, suffix, caplog):
-    picture = np.full((40, 60, 3), (30, 90, 200), np.uint8)
+def test_every_readable_format_is_decoded(tmp_path, suffix, caplog):
+    image = np.full((40, 60, 3), (30, 90, 200), np.uint8)
     written = {".jpe": ".jpg", ".jfif": ".jpg"}.get(suffix, suffix)
-    _, data = cv2.imencode(written, picture[:, :, 0] if suffix == ".pgm" else picture)
+    _, data = cv2.imencode(written, image[:, :, 0] if suffix == ".pgm" else image)
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / f"a{suffix.upper()}").write_bytes(data.tobytes())
     folder = read_image_folder(tmp_path)
@@ -79,7 +72,7 @@ def test_every_kind_of_picture_that_is_listed_is_read(tmp_path, suffix, caplog):
     np.testing.assert_allclose(batch[0, 16, 16], (30, 30, 30) if suffix == ".pgm" else (200, 90, 30), atol=4)
 
 
-def test_folders_that_do_not_fit(tmp_path):
+def test_unusable_folders_are_reported(tmp_path):
     with pytest.raises(UserError, match="absent is not a folder"):
         class_folders(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
@@ -88,7 +81,7 @@ def test_folders_that_do_not_fit(tmp_path):
     (tmp_path / "empty" / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"x")
     with pytest.raises(UserError, match="move its 1 images into one folder per class"):
         read_image_folder(tmp_path / "empty")
-    root = make_unique_folder(tmp_path / "train")
+    root = make_class_folders(tmp_path / "train")
     (root / "emu").mkdir()
     with pytest.raises(UserError, match=r"class 'emu' has no images: .*train/emu"):
         read_image_folder(root)
@@ -98,11 +91,11 @@ def test_folders_that_do_not_fit(tmp_path):
         check_same_classes(["a"], ["a", "b"], "val", "train")
 
 
-def test_labels_and_pixels_of_the_batches(tmp_path):
-    folder = read_image_folder(make_unique_folder(tmp_path / "val", pictures=5))
+def test_labels_and_pixels_of_batches(tmp_path):
+    folder = read_image_folder(make_class_folders(tmp_path / "val", images_per_class=5))
     with class_loader(folder, EVAL, 4, [(32, 32)], training=False, num_workers=0) as loader:
         batches = [(b.images.copy(), *list(b.arrays().values())[1:], b.image_ids) for b in loader.epoch(0)]
-    assert [len(batch[0]) for batch in batches] == [4, 4, 2], "no picture is left out"
+    assert [len(batch[0]) for batch in batches] == [4, 4, 2], "no image is skipped"
     assert np.concatenate([batch[2] for batch in batches]).tolist() == [0] * 5 + [1] * 5
     assert sum([batch[3] for batch in batches], []) == folder.files
     for images, valid, labels, ids in batches:
@@ -112,8 +105,8 @@ def test_labels_and_pixels_of_the_batches(tmp_path):
             np.testing.assert_allclose(image[16, 16], (200, 90, 60 * label + 5 * place), atol=3)
 
 
-def test_a_damaged_picture_is_named_when_its_batch_is_due(tmp_path):
-    root = make_unique_folder(tmp_path / "val")
+def test_a_damaged_image_is_reported_when_its_batch_is_read(tmp_path):
+    root = make_class_folders(tmp_path / "val")
     path = root / "dog" / "1.png"
     path.write_bytes(path.read_bytes()[:60])
     folder = read_image_folder(root)
@@ -129,40 +122,7 @@ def test_a_damaged_picture_is_named_when_its_batch_is_due(tmp_path):
         read_encoded(path)[0]
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(8, 150), st.integers(8, 150), st.sampled_from([0, 36, 41, 64]), st.booleans(), st.integers(0, 9))
-def test_the_resize_of_evaluation_is_mindspores_bit_for_bit(height, width, resize, stretch, seed):
-    side = resize or 36
-    # Of longer ones only the middle is resized; see the next test.
-    assume(stretch or side**2 * max(height, width) / min(height, width) < 60 * 32**2)
-    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
-    canvas = np.empty((32, 32, 3), np.uint8)
-    place = ResizeAndCrop("stretch" if stretch else "shortest_side", resize)
-    _, _, geometry = place(image, *none(), canvas, np.random.default_rng(0))
-    expected = vision.CenterCrop(32)(vision.Resize((side, side) if stretch else side)(image))
-    np.testing.assert_array_equal(canvas, expected)
-    # The geometry takes the picture's middle to the canvas's.
-    middle = geometry.forward(np.array([[width / 2, height / 2] * 2], np.float32))
-    np.testing.assert_allclose(middle, 16, atol=1)
-
-
-@pytest.mark.parametrize("shape", [(3, 900), (900, 3), (2, 601), (1, 500)])
-def test_of_a_long_image_the_middle_is_what_the_whole_would_show(shape):
-    coarse = np.random.default_rng(0).integers(0, 256, (1, 30, 3), np.uint8)
-    image = cv2.resize(coarse if shape[0] < shape[1] else coarse.transpose(1, 0, 2), shape[::-1])
-    canvas = np.zeros((32, 32, 3), np.uint8)
-    _, _, geometry = ResizeAndCrop()(image, *none(), canvas, np.random.default_rng(0))
-    new_h, new_w = (36, 36 * shape[1] // shape[0]) if shape[0] < shape[1] else (36 * shape[0] // shape[1], 36)
-    assert new_h * new_w > 64 * 32 * 32, "long enough"
-    whole = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
-    top, left = (new_h - 32) // 2, (new_w - 32) // 2
-    # Half a pixel of the canvas apart at most: as far as neighbours differ.
-    off = np.abs(canvas.astype(int) - whole[top : top + 32, left : left + 32]).max()
-    assert off <= 1 + max(np.abs(np.diff(whole.astype(int), axis=axis)).max() for axis in (0, 1))
-    assert (geometry.pad_x, geometry.pad_y) == (-left, -top)
-
-
-def test_what_file_managers_leave_is_neither_class_nor_picture(tmp_path, caplog):
+def test_hidden_and_system_files_are_ignored(tmp_path, caplog):
     (tmp_path / "cat").mkdir()
     cv2.imwrite(str(tmp_path / "cat" / "a.jpg"), np.zeros((8, 8, 3), np.uint8))
     for name in ("__MACOSX", ".thumbnails", "@eaDir"):
@@ -177,7 +137,7 @@ def test_what_file_managers_leave_is_neither_class_nor_picture(tmp_path, caplog)
     assert "b.HEIC; convert the images among them to JPEG or PNG" in caplog.text
 
 
-def test_real_pictures_are_decoded_and_resized_as_by_mindspore(data_dir):
+def test_real_images_are_decoded_and_resized_as_by_mindspore(data_dir):
     folder = read_image_folder(data_dir / "imagenet_mini" / "val")
     assert len(folder) == len(folder.class_names) == 100
     canvas = np.empty((256, 256, 3), np.uint8)
@@ -185,5 +145,5 @@ def test_real_pictures_are_decoded_and_resized_as_by_mindspore(data_dir):
         path = folder[i].image_path
         image = vision.Decode()(read_encoded(path)[0])
         np.testing.assert_array_equal(decode_image(path), image)
-        ResizeAndCrop()(image, *none(), canvas, np.random.default_rng(0))
+        ResizeAndCrop()(image, *no_boxes(), canvas, np.random.default_rng(0))
         np.testing.assert_array_equal(canvas, vision.CenterCrop(256)(vision.Resize(292)(image)))

@@ -60,13 +60,13 @@ def class_names_in(folders: Iterable[Path]) -> list[str]:
     names = [line.strip() for line in read_lines(path)]
     while names and not names[-1]:
         names.pop()
+    if len(names) > MAX_CLASSES:
+        raise UserError(f"{path} has {len(names)} classes, more than {MAX_CLASSES}")
     for number, name in enumerate(names):
         if not name:
             raise UserError(f"{path}:{number + 1} is empty: the line number of a name is its class number")
         if name in names[:number]:
             raise UserError(f"{path}:{number + 1}: the class {name!r} occurs twice")
-    if len(names) > MAX_CLASSES:
-        raise UserError(f"{path} has {len(names)} classes, more than {MAX_CLASSES}")
     return names
 
 

@@ -58,7 +58,7 @@ def test_one_annotation_file_serves_two_layouts_without_doubt(tmp_path):
 
 
 def test_missing_folder_says_what_was_looked_for(tmp_path):
-    with pytest.raises(UserError, match="no folder") as caught:
+    with pytest.raises(UserError, match="not a folder") as caught:
         find_split(tmp_path / "nowhere", "train")
     for names in LAYOUTS.values():
         assert names["train"][0] in str(caught.value)

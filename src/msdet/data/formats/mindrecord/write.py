@@ -49,7 +49,7 @@ def write_mindrecord(dataset: DetectionDataset, folder: Path, split: str, shards
     """
     final = folder / split
     if final.exists():
-        raise UserError(f"{final} exists already: MindRecord files are never overwritten; remove it first")
+        raise UserError(f"{final} already exists: MindRecord files are never overwritten; remove it first")
     temporary = folder / f".{split}.{unique_number()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
