@@ -127,6 +127,7 @@ def test_the_log_and_the_checkpoints_tell_the_same_scores(world):
     assert progress["best_score"] == pytest.approx(scored[best]["AP"])
 
 
+@pytest.mark.slow
 def test_a_folder_of_curves_serves_several_runs(world):
     assert (
         train(

@@ -42,7 +42,7 @@ def truth(checkpoint, images, valid):
     ("name", "file_format"),
     [
         ("my nets/net 1", "MINDIR"),
-        (os.fsdecode(b"caf\xe9/n\xe9t"), "ONNX"),
+        pytest.param(os.fsdecode(b"caf\xe9/n\xe9t"), "ONNX", marks=pytest.mark.slow),
         pytest.param("模型/网络", "ONNX", marks=pytest.mark.slow),
         pytest.param(os.fsdecode(b"caf\xe9/n\xe9t"), "MINDIR", marks=pytest.mark.slow),
     ],
@@ -60,8 +60,8 @@ def test_a_file_may_have_any_name(checkpoint, tmp_path, name, file_format):
     ("file_format", "detect", "preprocess"),
     [
         ("MINDIR", True, True),
-        ("MINDIR", False, False),
         ("ONNX", False, True),
+        pytest.param("MINDIR", False, False, marks=pytest.mark.slow),
         pytest.param("MINDIR", False, True, marks=pytest.mark.slow),
         pytest.param("ONNX", True, True, marks=pytest.mark.slow),
         pytest.param("ONNX", False, False, marks=pytest.mark.slow),
@@ -95,6 +95,7 @@ def test_any_batch(checkpoint, tmp_path):
         assert len(boxes) == count
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_is_filled_up(checkpoint, tmp_path):
     assert run(checkpoint, tmp_path / "n", "--file_format", "ONNX", "--batch_size", "2") == 0
     images, valid = sample_images(3, (64, 64))

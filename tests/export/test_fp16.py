@@ -186,7 +186,13 @@ def test_plain_rounding_gives_the_same_values():
         np.testing.assert_array_equal(plain(x, scale, zero_point).asnumpy(), cell(x, scale, zero_point).asnumpy())
 
 
-@pytest.mark.parametrize("flags", [("--file_format", "MINDIR"), ("--file_format", "ONNX", "--keep_detect", "False")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(("--file_format", "MINDIR"), marks=pytest.mark.slow),
+        ("--file_format", "ONNX", "--keep_detect", "False"),
+    ],
+)
 def test_an_export_says_what_float16_costs(checkpoint, tmp_path, capsys, flags):
     name = tmp_path / "net"
     own = ["--config", CONFIG, "--num_classes", "0", "--ckpt_file", checkpoint, *FLAGS[:2], "--testing_shape", "64"]

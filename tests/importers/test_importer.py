@@ -38,7 +38,7 @@ def compare(network, image, reference, tolerance=1e-3):
         assert np.linalg.norm(raw.asnumpy() - expected) <= tolerance * np.linalg.norm(expected)
 
 
-def test_darknet_weights_give_darknets_maps(parity, parity_dir, tmp_path, capsys):
+def test_darknet_weights_give_darknets_maps(uncompiled, parity, parity_dir, tmp_path, capsys):
     npz = parity_dir / "yolov3.npz"
     parity.darknet_weights(npz, tmp_path / "yolov3.weights")
     output = tmp_path / "out.ckpt"
@@ -52,7 +52,7 @@ def test_darknet_weights_give_darknets_maps(parity, parity_dir, tmp_path, capsys
     assert "80 classes: taken to be those of the public dataset" in capsys.readouterr().out
 
 
-def test_zoo_checkpoint_gives_the_zoos_maps(parity, parity_dir, tmp_path):
+def test_zoo_checkpoint_gives_the_zoos_maps(uncompiled, parity, parity_dir, tmp_path):
     npz = parity_dir / "zoo_yolov3.npz"
     # As the zoo saved them: under the training wrapper, with the optimiser's state.
     state = {f"yolo_network.{name}": value for name, value in parity.zoo_state_dict(npz).items()}

@@ -117,7 +117,7 @@ def refuse_differing(mine, theirs, longest_side):
         left = np.delete(left, off.argmin(), axis=0)
 
 
-@pytest.mark.parametrize("detect", [True, False])
+@pytest.mark.parametrize("detect", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_results_of_another_program_score_as_evaluation_does(
     detect, checkpoint, files, reference, dataset, tmp_path, capsys
 ):

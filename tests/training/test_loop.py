@@ -30,7 +30,7 @@ from msdet.training.schedules import build_schedule
 from msdet.training.step import StepOptions, TrainStep
 from tests.training.told_layers import Convolved
 
-pytestmark = pytest.mark.usefixtures("graph_mode")
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 class OneLayer(nn.Cell):
@@ -521,7 +521,7 @@ def test_a_data_error_beside_a_running_step_saves_that_step_as_well(tmp_path, ru
     assert load_snapshot(next(checkpoints_in(tmp_path / "ckpt_0"))).progress["step"] == 2
 
 
-def test_told_statistics_go_into_checkpoints_and_back(tmp_path):
+def test_told_statistics_go_into_checkpoints_and_back(tmp_path, graph_mode):
     batch = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
     trainers = []
     for _ in range(2):

@@ -50,6 +50,7 @@ def run(step, batches):
     return [step.run(b, 0.01, ema_decay=0.9).losses for b in batches]
 
 
+@pytest.mark.slow
 def test_all_sizes_share_one_compile_and_the_losses_of_fixed_shapes(monkeypatch):
     compiled = []
     compile_graph = api._cell_graph_executor.compile
@@ -70,7 +71,8 @@ def test_all_sizes_share_one_compile_and_the_losses_of_fixed_shapes(monkeypatch)
     assert sum(compiled) == 3
 
 
-@pytest.mark.parametrize("level", ["O2", pytest.param("O3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["O2", "O3"])
 def test_half_precision_starts_like_float_and_does_not_depend_on_the_loss_scale(level):
     """Only the first loss is compared: batch norm over 2 x 2 maps of two images magnifies rounding from then on."""
     batches = [batch((64, 64), 4, 0)] * 3

@@ -93,7 +93,8 @@ def test_mindir_with_int8_kernels_and_with_fake_quantization(quantized, tmp_path
     assert json.loads(sidecar_path(tmp_path / "small.mindir").read_text())["quantization"] == "int8"
 
 
-@pytest.mark.parametrize("kind", ["fake", pytest.param("int8", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fake", "int8"])
 def test_float16_does_not_destroy_a_file_that_rounds(quantized, tmp_path, kind):
     """Rounding by a sum beyond 65,504 gave no numbers; scores of an untrained network are near another's threshold."""
     assert export(quantized, tmp_path / "n", "--quantize", kind) == 0

@@ -60,7 +60,7 @@ def test_the_number_of_parameters(model, whole, backbone):
     assert len(convolutions(network)) == {"darknet53": 53, "cspdarknet53": 73}[model]
 
 
-def test_parity_with_darknet(parity, parity_dir, tmp_path):
+def test_parity_with_darknet(uncompiled, parity, parity_dir, tmp_path):
     npz = parity_dir / "darknet53.npz"
     parity.darknet_weights(npz, tmp_path / "darknet53.weights")
     network, card = imported(CONFIGS["darknet53"], tmp_path, tmp_path / "darknet53.weights")
@@ -72,7 +72,7 @@ def test_parity_with_darknet(parity, parity_dir, tmp_path):
     assert card["class_names"][7] == "darknet class 7" and len(card["class_names"]) == 1000
 
 
-def test_parity_with_the_old_zoo(parity, parity_dir, tmp_path):
+def test_parity_with_the_old_zoo(uncompiled, parity, parity_dir, tmp_path):
     npz = parity_dir / "zoo_darknet53.npz"
     save_tensors(tmp_path / "zoo.ckpt", parity.zoo_state_dict(npz))
     network, card = imported(CONFIGS["darknet53"], tmp_path, tmp_path / "zoo.ckpt")
@@ -125,7 +125,7 @@ def golden_values(model):
 
 
 @pytest.mark.parametrize("model", BACKBONES)
-def test_own_values(golden_dir, model):
+def test_own_values(uncompiled, golden_dir, model):
     expected = np.load(golden_dir / f"{model}_classifier_tiny.npy")
     np.testing.assert_allclose(golden_values(model), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 

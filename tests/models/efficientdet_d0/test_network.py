@@ -205,7 +205,7 @@ def test_drop_connect_leaves_out_the_share_it_should():
 
 
 @pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
-@pytest.mark.parametrize(("batch", "level"), [(1, "O0"), (3, "O0"), (2, "O3")])
+@pytest.mark.parametrize(("batch", "level"), [(1, "O0"), (3, "O0"), pytest.param(2, "O3", marks=pytest.mark.slow)])
 def test_drop_connect_behind_a_batch_norm(batch, level, mode):
     """Batch norm gives every batch of one image the same means: what is drawn must not depend on them alone."""
     rate, draws = 0.3, 150
@@ -238,6 +238,7 @@ def test_drop_connect_behind_a_batch_norm(batch, level, mode):
     assert abs(np.mean(kept[1:] == kept[:-1]) - (rate**2 + (1 - rate) ** 2)) < deviation
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_image_keeps_its_branches():
     """The whole network, step by step: the share of kept branches, block by block."""
     ms.set_context(mode=ms.PYNATIVE_MODE)

@@ -113,7 +113,7 @@ def test_shapes_of_any_input(uncompiled, config):
     assert boxes.shape == (2, count, 4) and scores.shape == (2, count, 3)
 
 
-@pytest.mark.parametrize("config", [VGG, RESNET])
+@pytest.mark.parametrize("config", [VGG, pytest.param(RESNET, marks=pytest.mark.slow)])
 def test_exports_to_mindir_and_onnx(check_exports, config):
     network, image = filled(tiny_recipe(config).build_network())
 

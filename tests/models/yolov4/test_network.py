@@ -49,7 +49,7 @@ def deviations(network, image, expected):
     ]
 
 
-def test_parity_with_darknet(parity, parity_dir, tmp_path):
+def test_parity_with_darknet(uncompiled, parity, parity_dir, tmp_path):
     npz = parity_dir / "yolov4.npz"
     parity.darknet_weights(npz, tmp_path / "yolov4.weights")
     network, card = imported(tmp_path, tmp_path / "yolov4.weights")
@@ -60,7 +60,7 @@ def test_parity_with_darknet(parity, parity_dir, tmp_path):
     assert card["preprocess"]["mean"] == [0, 0, 0] and card["network"]["activation"] == "mish"
 
 
-def test_parity_with_the_old_zoo(parity, parity_dir, tmp_path, capsys):
+def test_parity_with_the_old_zoo(uncompiled, parity, parity_dir, tmp_path, capsys):
     npz = parity_dir / "zoo_yolov4.npz"
     # As the zoo saved them: under the training wrapper.
     save_tensors(tmp_path / "zoo.ckpt", {f"yolo_network.{k}": v for k, v in parity.zoo_state_dict(npz).items()})
@@ -73,7 +73,7 @@ def test_parity_with_the_old_zoo(parity, parity_dir, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 96)])
-def test_shapes_and_strides(size):
+def test_shapes_and_strides(uncompiled, size):
     maps = tiny().set_train(False)(Tensor(np.zeros((2, 3, *size), np.float32)))
     assert [m.shape for m in maps] == [(2, 24, size[0] // s, size[1] // s) for s in (32, 16, 8)]
 
@@ -95,7 +95,7 @@ def golden_values():
     return np.stack([np.resize(m[:: max(1, len(m) // 64)], 64) for m in maps])
 
 
-def test_own_values(golden_dir):
+def test_own_values(uncompiled, golden_dir):
     values, expected = golden_values(), np.load(golden_dir / "yolov4_tiny.npy")
     assert values.shape == (3, 64)
     np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
