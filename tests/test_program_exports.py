@@ -362,5 +362,5 @@ def test_fix_says_that_masks_are_left_out(tmp_path, capsys):
     coco(lambda content: [a.update(segmentation=[[1, 1, 9, 1, 9, 9]]) for a in content["annotations"]])(export)
     flags = ("--config", "configs/yolov3_shapes.yaml", "--splits", "train", "--num_parallel_workers", 1)
     assert run(check.main, *flags, "--data_dir", export.root, "--fix", tmp_path / "fixed") == 0
-    assert "3 annotations have masks, of which detectors read the boxes alone" in capsys.readouterr().out
+    assert "3 annotations have masks; detectors read only the boxes" in capsys.readouterr().out
     assert '"removed"' in (tmp_path / "fixed" / "train.changes.jsonl").read_text()

@@ -89,6 +89,6 @@ def main(argv: Sequence[str]) -> int:
         print(table)  # noqa: T201 - output of the command
         return 0
     text = with_table(args.write.read_text(encoding="utf-8"), table)
-    with atomic_path(args.write) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with atomic_path(args.write) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return 0

@@ -21,8 +21,8 @@ def test_evaluation_covers_every_image_once(numbers):
     shards, batches = epoch_of(count, batch_size, group_size, training=False)
     seen = np.concatenate([batch for rank in batches for batch in rank] or [[]])
     assert sorted(seen.tolist()) == list(range(count))
-    shares = [sum(map(len, rank)) for rank in batches]
-    assert max(shares) - min(shares) <= 1
+    shard_sizes = [sum(map(len, rank)) for rank in batches]
+    assert max(shard_sizes) - min(shard_sizes) <= 1
     for rank in batches:
         assert all(len(batch) == batch_size for batch in rank[:-1])
         assert all(len(batch) for batch in rank)
@@ -74,8 +74,8 @@ def test_order_depends_on_epoch_and_seed():
 
 
 def test_sample_generators_are_independent():
-    draws = {sample_rng(seed, epoch, key).uniform() for seed in range(4) for epoch in range(4) for key in range(4)}
-    assert len(draws) == 64
+    values = {sample_rng(seed, epoch, key).uniform() for seed in range(4) for epoch in range(4) for key in range(4)}
+    assert len(values) == 64
     assert sample_rng(1, 2, 3).uniform() == sample_rng(1, 2, 3).uniform()
 
 

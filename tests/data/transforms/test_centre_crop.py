@@ -34,7 +34,7 @@ assert grown < 150, grown
 @given(st.integers(8, 150), st.integers(8, 150), st.sampled_from([0, 36, 41, 64]), st.booleans(), st.integers(0, 9))
 def test_resize_equals_that_of_mindspore(height, width, resize, stretch, seed):
     side = resize or 36
-    # Of longer ones only the middle is resized; see the next test.
+    # Of longer images only the centre is resized; see the next test.
     assume(stretch or side**2 * max(height, width) / min(height, width) < 60 * 32**2)
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
     canvas = np.empty((32, 32, 3), np.uint8)
@@ -42,7 +42,7 @@ def test_resize_equals_that_of_mindspore(height, width, resize, stretch, seed):
     _, _, geometry = place(image, *no_boxes(), canvas, np.random.default_rng(0))
     expected = vision.CenterCrop(32)(vision.Resize((side, side) if stretch else side)(image))
     np.testing.assert_array_equal(canvas, expected)
-    # The geometry takes the picture's middle to the canvas's.
+    # The geometry maps the centre of the image to that of the canvas.
     middle = geometry.forward(np.array([[width / 2, height / 2] * 2], np.float32))
     np.testing.assert_allclose(middle, 16, atol=1)
 

@@ -95,8 +95,8 @@ def test_batches_do_not_depend_on_workers_or_start(folder):
     assert len(whole) == 6 and same(whole, batches(folder, 2)), "workers"
     assert same(whole[4:], batches(folder, 0, start=4)), "from the middle of an epoch"
     other = batches(folder, 0, epoch=3)
-    pictures = [dict(zip(batch[2], batch[0], strict=True)) for one in (whole, other) for batch in one]
-    first, second = ({k: v for batch in part for k, v in batch.items()} for part in (pictures[:6], pictures[6:]))
+    images = [dict(zip(batch[2], batch[0], strict=True)) for one in (whole, other) for batch in one]
+    first, second = ({k: v for batch in part for k, v in batch.items()} for part in (images[:6], images[6:]))
     assert first.keys() == second.keys() and all(not np.array_equal(first[k], second[k]) for k in first)
 
 
@@ -115,7 +115,7 @@ def test_formats_that_mindspore_does_not_decode(ramp, tmp_path, suffix):
         np.testing.assert_allclose(crop(tmp_path / f"ramp{suffix}", key, CropFlipColour()), same_crop, atol=1)
 
 
-@pytest.mark.parametrize("content", [b"no picture", b"\xff\xd8\xff\xe0 half a JPEG", b""])
+@pytest.mark.parametrize("content", [b"not an image", b"\xff\xd8\xff\xe0 half a JPEG", b""])
 def test_damaged_image_is_reported(tmp_path, content):
     path = tmp_path / "bad.jpg"
     path.write_bytes(content)

@@ -115,7 +115,7 @@ def test_valid_dataset_has_no_findings(tmp_path):
     valid_dataset(tmp_path / "data").write()
     found, checked = findings(tmp_path / "data")
     assert found == []
-    assert checked.report.numbers["images"] == 3
+    assert checked.report.statistics["images"] == 3
     assert checked.report.classes == [
         {"name": "cat", "boxes": 2, "images": 1},
         {"name": "dog", "boxes": 1, "images": 1},

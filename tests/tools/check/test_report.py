@@ -10,7 +10,7 @@ from msdet.tools.check.report import as_text, format_value, worst_severity, writ
 
 @pytest.fixture
 def report():
-    report = SplitReport("train", "a.json", "coco", numbers={"images": 3, "median": [1.5, 2.0]})
+    report = SplitReport("train", "a.json", "coco", statistics={"images": 3, "median": [1.5, 2.0]})
     for number in range(7):
         report.add("missing image", "error", f"{number}.jpg is missing")
     report.add("rare class", "note", "1 classes are rare")
@@ -29,7 +29,7 @@ def test_text_lists_the_first_findings_of_each_kind(report):
 def test_json_contains_all_findings(report, tmp_path):
     write_json([report], tmp_path / "out.json")
     (split,) = json.loads((tmp_path / "out.json").read_text())["splits"]
-    assert len(split["findings"]) == 8 and split["numbers"]["images"] == 3
+    assert len(split["findings"]) == 8 and split["statistics"]["images"] == 3
 
 
 @pytest.mark.parametrize(

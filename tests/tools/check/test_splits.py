@@ -92,7 +92,7 @@ def test_mindrecord(tmp_path):
     folder = valid_dataset(tmp_path / "data")
     write_mindrecord(read_coco(*folder.write()), tmp_path / "records", "train", shards=2)
     found, checked = findings(tmp_path / "records")
-    assert (found, checked.report.format, checked.report.numbers["boxes"]) == ([], "mindrecord", 3)
+    assert (found, checked.report.format, checked.report.statistics["boxes"]) == ([], "mindrecord", 3)
     path = tmp_path / "records" / "train" / "train.mindrecord0"
     data = bytearray(path.read_bytes())
     _, offset, size, _ = next(place for place in checked.dataset.store.rows.values() if place[0] == 0)

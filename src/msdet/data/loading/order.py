@@ -66,8 +66,8 @@ class Shard:
     def steps(self) -> int:
         """Batches of an epoch on this rank; at least one in training."""
         if not self.training:
-            share = len(range(self.rank, self.count, self.group_size))
-            return -(-share // self.batch_size)
+            shard = len(range(self.rank, self.count, self.group_size))
+            return -(-shard // self.batch_size)
         step = self.batch_size * self.group_size
         return max(1, self.count // step) if self.drop_last else -(-self.count // step)
 
@@ -86,8 +86,8 @@ class Shard:
         if self.training:
             start = (batch * self.group_size + self.rank) * self.batch_size
             return np.arange(start, start + self.batch_size)
-        share = np.arange(self.rank, self.count, self.group_size)
-        return share[batch * self.batch_size : (batch + 1) * self.batch_size]
+        shard = np.arange(self.rank, self.count, self.group_size)
+        return shard[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def batch(self, order: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Sample positions of one batch and the keys of their random generators.

@@ -139,8 +139,8 @@ class ExpandCrop:
         scale = rng.uniform(*self.scale, _TRIALS)
         low = np.maximum(self.aspect[0], scale**2)
         aspect = low + rng.uniform(size=_TRIALS) * np.maximum(np.minimum(self.aspect[1], scale**-2.0) - low, 0)
-        shares = np.minimum(np.stack((scale * aspect**0.5, scale / aspect**0.5), 1), 1)
-        sides = shares * (whole[2:] - whole[:2])
+        fractions = np.minimum(np.stack((scale * aspect**0.5, scale / aspect**0.5), 1), 1)
+        sides = fractions * (whole[2:] - whole[:2])
         start = whole[:2] + rng.uniform(size=(_TRIALS, 2)) * (whole[2:] - whole[:2] - sides)
         return np.concatenate((start, start + sides), 1)
 

@@ -86,12 +86,12 @@ class BoxCheck:
     """Checks all boxes of a split at once.
 
     Attributes:
-        content: the annotations.
+        raw: the annotations.
         rows: (n,) position of each annotation's image.
         sizes: int64 (images, 2) width and height in pixels; 0 if unknown, then no box is outside.
     """
 
-    content: RawAnnotations
+    raw: RawAnnotations
     rows: np.ndarray
     sizes: np.ndarray
 
@@ -103,11 +103,11 @@ class BoxCheck:
         """
         result = self.check_boxes()
         if message := self.describe_normalised(result):
-            raise UserError(f"{self.content.title}: {message}")
+            raise UserError(f"{self.raw.title}: {message}")
         report.clipped = int(result.clipped.sum())
-        problems, known = ProblemList(self.content), ProblemList(self.content)
+        problems, known = ProblemList(self.raw), ProblemList(self.raw)
         for box in result.bad:
-            annotation = self.content.annotations[box.position]
+            annotation = self.raw.annotations[box.position]
             (known if known_defect(annotation.id, annotation.bbox) else problems).add(box.text, box.position)
         if on_bad_box != "skip":
             problems.raise_if_any(". Fix the file, or set on_bad_box=skip to skip such boxes")
@@ -156,7 +156,7 @@ class BoxCheck:
 
     def _as_array(self) -> np.ndarray:
         """All boxes as float64 (n, 4); NaN where a box is not a list of four numbers."""
-        lists = [annotation.bbox for annotation in self.content.annotations]
+        lists = [annotation.bbox for annotation in self.raw.annotations]
         try:
             xywh = np.array(lists, dtype=np.float64)
             # numpy would convert the string "12" and the value true to numbers.
@@ -173,11 +173,11 @@ class BoxCheck:
         return xywh
 
     def _box_text(self, position: int) -> str:
-        annotation = self.content.annotations[position]
+        annotation = self.raw.annotations[position]
         return annotation.text or f"{annotation.bbox} (left, top, width, height)"
 
     def _describe(self, position: int, finite: bool, xywh: np.ndarray, overhang: float) -> BadBox:
-        image = self.content.images[self.rows[position]]
+        image = self.raw.images[self.rows[position]]
         width, height = self.sizes[self.rows[position]]
         if not finite:
             fault, what = Fault.NOT_NUMERIC, "is not four finite numbers"

@@ -37,7 +37,7 @@ class SplitReport:
         split: "train" or "val".
         source, format: the annotations.
         findings: in the order in which they were found.
-        numbers: counts of images, boxes and the like.
+        statistics: counts of images, boxes and the like.
         classes: name, number of boxes and number of images of each class.
     """
 
@@ -45,7 +45,7 @@ class SplitReport:
     source: str
     format: str
     findings: list[Finding] = field(default_factory=list)
-    numbers: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, Any] = field(default_factory=dict)
     classes: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, kind: str, severity: str, text: str, image: str = "", fix: str = "") -> None:

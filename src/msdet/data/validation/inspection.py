@@ -26,27 +26,27 @@ _MIN_REMAINDER = 0.5
 
 
 def inspect_annotations(
-    content: RawAnnotations, class_names: Sequence[str], infos: Mapping[str, ImageInfo], report: SplitReport
+    raw: RawAnnotations, class_names: Sequence[str], infos: Mapping[str, ImageInfo], report: SplitReport
 ) -> RawAnnotations:
     """Adds all problems to `report` and returns a copy of the annotations without them.
 
     Args:
-        content: as parsed; not modified.
+        raw: as parsed; not modified.
         class_names: of the configuration; empty: all classes of the annotations.
         infos: scan result of each image file by name; an image without one is not checked.
         report: receives the findings.
     """
-    return _Inspector(content, class_names, infos, report).run()
+    return _Inspector(raw, class_names, infos, report).run()
 
 
 class _Inspector:
     def __init__(
-        self, content: RawAnnotations, class_names: Sequence[str], infos: Mapping[str, ImageInfo], report: SplitReport
+        self, raw: RawAnnotations, class_names: Sequence[str], infos: Mapping[str, ImageInfo], report: SplitReport
     ) -> None:
-        self.content, self.names, self.infos, self.report = content, list(class_names), infos, report
+        self.raw, self.names, self.infos, self.report = raw, list(class_names), infos, report
 
     def run(self) -> RawAnnotations:
-        for problem in self.content.problems:
+        for problem in self.raw.problems:
             self.report.add(problem.kind, "error", str(problem), fix="removed")
         categories, renamed = self._categories()
         self._first_id = self._first_ids()
@@ -56,7 +56,7 @@ class _Inspector:
         entries = self._boxes(images, kept, rows, sizes)
         # Line numbers and problems of the original file do not apply to the cleaned copy.
         return replace(
-            self.content,
+            self.raw,
             images=images,
             annotations=entries,
             categories=categories,
@@ -68,7 +68,7 @@ class _Inspector:
     def _categories(self) -> tuple[list[Category], dict[int, int]]:
         """Valid categories under the names of the configuration, and a map from old to new ids."""
         valid: list[Category] = []
-        for position, category in enumerate(self.content.categories):
+        for position, category in enumerate(self.raw.categories):
             if type(category.id) is not int or not isinstance(category.name, str) or not category.name.strip():
                 text = f"category {position} needs an integer 'id' and a string 'name'"
                 self._add("malformed category", "error", text, "removed with its boxes")
@@ -85,7 +85,7 @@ class _Inspector:
         return self._known_categories(valid)
 
     def _known_categories(self, valid: list[Category]) -> tuple[list[Category], dict[int, int]]:
-        boxes = Counter(entry.category_id for entry in self.content.annotations if type(entry.category_id) is int)
+        boxes = Counter(entry.category_id for entry in self.raw.annotations if type(entry.category_id) is int)
         result: list[Category] = []
         new_ids: dict[int, int] = {}
         by_name: dict[str, int] = {}
@@ -116,7 +116,7 @@ class _Inspector:
     def _first_ids(self) -> dict[Any, Any]:
         """Maps each further id of a file with several image ids to its first id, which gets all boxes."""
         first_id: dict[Any, Any] = {}
-        for name, ids in shared_files(self.content):
+        for name, ids in shared_files(self.raw):
             usable = [number for number in dict.fromkeys(ids) if type(number) in (int, str)]
             if len(usable) > 1:
                 text = (
@@ -131,7 +131,7 @@ class _Inspector:
         """Valid entries of images that can be read, with their sizes."""
         kept: list[ImageEntry] = []
         seen: set[Any] = set()
-        for position, image in enumerate(self.content.images):
+        for position, image in enumerate(self.raw.images):
             if type(image.id) in (int, str) and image.id in self._first_id:
                 continue
             problem = self._image_problem(position, image, seen)
@@ -160,7 +160,7 @@ class _Inspector:
             text = f"image {image.id!r} has width {image.width!r} and height {image.height!r}"
             return "malformed image entry", "error", text
         if info is not None and image.width and image.height and not info.fits(image.width, image.height):
-            path, annotated = self.content.image_dir / image.file_name, f"{image.width:g}x{image.height:g}"
+            path, annotated = self.raw.image_dir / image.file_name, f"{image.width:g}x{image.height:g}"
             text = f"image {path} has {info.width}x{info.height} pixels, its annotation has {annotated}"
             return "size differs from the annotation", "error", text
         return None
@@ -171,7 +171,7 @@ class _Inspector:
         if info is not None and not (width and height):
             width, height = info.width, info.height
         if info is not None and info.header is not None:
-            path = self.content.image_dir / image.file_name
+            path = self.raw.image_dir / image.file_name
             exif_problem = exif_note(path, info.header, (int(image.width or 0), int(image.height or 0)))
             for note in (*info.notes, *([exif_problem] if exif_problem else ())):
                 self._add(note.kind, "warning", note.text, image=image.file_name)
@@ -185,16 +185,16 @@ class _Inspector:
     ) -> tuple[list[int], list[int]]:
         """Positions of the annotations with valid ids, and the rows of their images."""
         row_of = {image.id: row for row, image in enumerate(images)}
-        known = {image.id for image in self.content.images if type(image.id) in (int, str)}
+        known = {image.id for image in self.raw.images if type(image.id) in (int, str)}
         image_count = dict.fromkeys(known, 0)
-        name_of = {category.id: category.name for category in self.content.categories if type(category.id) is int}
+        name_of = {category.id: category.name for category in self.raw.categories if type(category.id) is int}
         kept, rows, seen = [], [], set()
-        for position, entry in enumerate(self.content.annotations):
+        for position, entry in enumerate(self.raw.annotations):
             found = annotation_problem(entry, image_count, name_of, [], dict.fromkeys(name_of, 0))
             if found:
-                self._add(found.fault.value, "error", f"{self.content.place(position)}: {found.text}", "removed")
+                self._add(found.fault.value, "error", f"{self.raw.place(position)}: {found.text}", "removed")
             elif entry.id in seen:
-                text = f"{self.content.place(position)}: the annotation id {entry.id!r} is used twice"
+                text = f"{self.raw.place(position)}: the annotation id {entry.id!r} is used twice"
                 self._add("duplicate annotation id", "error", text, "gets a new id")
             image_id = entry.image_id if found else self._first_id.get(entry.image_id, entry.image_id)
             if found or image_id not in row_of or entry.category_id not in new_ids:
@@ -208,16 +208,16 @@ class _Inspector:
     def _boxes(self, images: list[ImageEntry], kept: list[int], rows: list[int], sizes: np.ndarray) -> list[BoxEntry]:
         """Valid boxes, clipped to their images, without duplicates and without boxes of which too little remains."""
         subset = replace(
-            self.content,
+            self.raw,
             images=images,
-            annotations=[self.content.annotations[position] for position in kept],
-            places=None if self.content.places is None else [self.content.places[position] for position in kept],
+            annotations=[self.raw.annotations[position] for position in kept],
+            places=None if self.raw.places is None else [self.raw.places[position] for position in kept],
         )
         check = BoxCheck(subset, np.array(rows, np.int64), sizes)
         result = check.check_boxes()
         boxes, xywh, good, clipped, bad = result
         if normalised := check.describe_normalised(result):
-            self._add(NORMALISED_BOXES, "error", f"{self.content.source}: {normalised}")
+            self._add(NORMALISED_BOXES, "error", f"{self.raw.source}: {normalised}")
         cut = set()
         for box in bad:
             good[box.position] = self._report_bad_box(subset, box, images[rows[box.position]], boxes[box.position])

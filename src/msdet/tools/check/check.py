@@ -83,8 +83,8 @@ def _fix(checked: Sequence[CheckedSplit], folder: Path) -> None:
         write_coco(coco_of(split.dataset), path)
         changes = [f for f in split.report.findings if f.fix]
         lines = [json_text({"change": f.fix, "kind": f.kind, "text": f.text}) for f in changes]
-        with atomic_path(path.with_suffix(".changes.jsonl")) as beside:
-            beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        with atomic_path(path.with_suffix(".changes.jsonl")) as temporary:
+            temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         name = split.report.split
         images = f"{len(split.dataset)} images, {split.dataset.report.boxes} boxes"
         sys.stdout.write(

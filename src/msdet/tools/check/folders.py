@@ -56,5 +56,5 @@ def _check_split(cfg: Config, split: str, decode: bool) -> CheckedSplit:
     if rare and split == "train":
         text = f"{dataset.root}: {len(rare)} classes have fewer than {_RARE} images: {', '.join(rare[:5])}"
         report.add("rare class", "note", text)
-    report.numbers = {"images": len(dataset), "classes": len(dataset.class_names)}
+    report.statistics = {"images": len(dataset), "classes": len(dataset.class_names)}
     return CheckedSplit(report, None, digests)

@@ -61,7 +61,7 @@ def _split_content(cfg: Config, checked: CheckedSplit) -> dict[str, Any]:
     report, dataset = checked.report, checked.dataset
     return {
         "report": report,
-        "numbers": {name: format_value(value) for name, value in report.numbers.items()},
+        "statistics": {name: format_value(value) for name, value in report.statistics.items()},
         "groups": [
             {
                 "kind": kind,

@@ -17,7 +17,7 @@ def as_text(reports: Sequence[SplitReport], seconds: float) -> str:
     lines = []
     for report in reports:
         lines.append(f"{report.split}: {report.source}" + (f" ({report.format})" if report.format else ""))
-        lines += [f"  {name}: {format_value(value)}" for name, value in report.numbers.items()]
+        lines += [f"  {name}: {format_value(value)}" for name, value in report.statistics.items()]
         for kind, findings in by_kind(report.findings):
             lines.append(f"  [{worst_severity(findings)}] {kind}: {len(findings)}")
             lines += [f"    {finding.text}" for finding in findings[:_MAX_LISTED]]

@@ -58,28 +58,28 @@ def check_split(cfg: Config, split: str, decode: bool = True) -> CheckedSplit:
     """Checks one split."""
     report = SplitReport(split, cfg.data_dir, "")
     try:
-        content = load_annotations(source_options(cfg, split), split)
+        raw = load_annotations(source_options(cfg, split), split)
     except UserError as error:
         report.add("unreadable annotations", "error", str(error))
         return CheckedSplit(report, None, {})
-    report.source, report.format = str(content.source), content.format
-    if content.store is None:
-        for old, new in resolve_file_names(content).items():
+    report.source, report.format = str(raw.source), raw.format
+    if raw.store is None:
+        for old, new in resolve_file_names(raw).items():
             report.add("file name differs", "warning", f"{old} does not exist; {new} is read instead", new, "renamed")
-    masks = content.json_bytes.count(b'"segmentation"')
+    masks = raw.json_bytes.count(b'"segmentation"')
     if masks:
-        text = f"{content.source}: {masks} annotations have masks; detectors read only the boxes"
+        text = f"{raw.source}: {masks} annotations have masks; detectors read only the boxes"
         report.add("masks", "note", text, fix="removed")
-    names = list(dict.fromkeys(str(image.file_name) for image in content.images if _is_usable_name(image.file_name)))
+    names = list(dict.fromkeys(str(image.file_name) for image in raw.images if _is_usable_name(image.file_name)))
     workers = max(1, cfg.num_parallel_workers)
-    scan = scan_images(content.image_dir, names, decode=decode, store=content.store, workers=workers,
+    scan = scan_images(raw.image_dir, names, decode=decode, store=raw.store, workers=workers,
                        max_pixels=cfg.max_image_pixels)  # fmt: skip
     infos = dict(zip(names, scan, strict=True))
     digests = {name: info.digest for name, info in infos.items() if info.digest}
     find_duplicate_images(digests, report)
-    if content.store is None:
-        find_unlisted_files(content, names, report)
-    cleaned = inspect_annotations(content, cfg.class_names, infos, report)
+    if raw.store is None:
+        find_unlisted_files(raw, names, report)
+    cleaned = inspect_annotations(raw, cfg.class_names, infos, report)
     is_normalised = any(finding.kind == NORMALISED_BOXES for finding in report.findings)
     dataset = None if is_normalised else _build_dataset(cfg, cleaned, report)
     if dataset is not None:
@@ -125,13 +125,13 @@ def find_duplicate_images(digests: Mapping[str, str], report: SplitReport) -> No
             report.add("duplicate image", "warning", text, copies[0])
 
 
-def find_unlisted_files(content: RawAnnotations, names: Sequence[str], report: SplitReport) -> None:
+def find_unlisted_files(raw: RawAnnotations, names: Sequence[str], report: SplitReport) -> None:
     """Reports files in the image folders that are not images, or that no annotation mentions."""
     known = set(names)
     unlisted, others = [], []
     for inner in sorted({name.rpartition("/")[0] for name in names}):
         try:
-            entries = sorted(entry.name for entry in os.scandir(content.image_dir / inner) if entry.is_file())
+            entries = sorted(entry.name for entry in os.scandir(raw.image_dir / inner) if entry.is_file())
         except OSError:
             continue
         paths = [f"{inner}/{name}" if inner else name for name in entries if not is_ignored_name(name)]
@@ -139,12 +139,10 @@ def find_unlisted_files(content: RawAnnotations, names: Sequence[str], report: S
         others += [path for path in paths if not is_image_name(Path(path).name) and path not in known]
     others = [path for path in others if not path.endswith((".xml", ".txt", ".json", ".yaml"))]
     if unlisted:
-        text = f"{content.image_dir}: the annotations do not list {len(unlisted)} images: {first_few(unlisted)}"
+        text = f"{raw.image_dir}: the annotations do not list {len(unlisted)} images: {first_few(unlisted)}"
         report.add("image without an entry", "note", text)
     if others:
-        report.add(
-            "not an image", "note", f"{content.image_dir}: {len(others)} files are not images: {first_few(others)}"
-        )
+        report.add("not an image", "note", f"{raw.image_dir}: {len(others)} files are not images: {first_few(others)}")
 
 
 def _add_statistics(cfg: Config, dataset: DetectionDataset, report: SplitReport) -> None:
@@ -152,7 +150,7 @@ def _add_statistics(cfg: Config, dataset: DetectionDataset, report: SplitReport)
     table = BoxTable.of(dataset)
     counts = class_counts(dataset, table)
     report.classes = [{"name": name, "boxes": boxes, "images": images} for name, boxes, images in counts]
-    report.numbers = {
+    report.statistics = {
         "images": len(dataset),
         "images without boxes": dataset.report.images_without_boxes,
         "boxes": len(table.rows),
@@ -165,7 +163,7 @@ def _add_statistics(cfg: Config, dataset: DetectionDataset, report: SplitReport)
     if not len(table.rows):
         return
     sides = table.sides_at(cfg.testing_size, cfg.resize)
-    report.numbers["median box size at the input, px"] = [round(float(side), 1) for side in np.median(sides, axis=0)]
+    report.statistics["median box size at the input, px"] = [round(float(side), 1) for side in np.median(sides, axis=0)]
     _add_anchor_recall(cfg, table, sides, report)
 
 
@@ -176,7 +174,7 @@ def _add_anchor_recall(cfg: Config, table: BoxTable, sides: np.ndarray, report: 
     recall = anchor_recall(recipe, boxes, cfg.testing_size)
     if recall is None:
         return
-    report.numbers["anchor recall (IoU 0.5)"] = round(recall, 4)
+    report.statistics["anchor recall (IoU 0.5)"] = round(recall, 4)
     suggestion = _better_anchors(recipe.anchor_shapes(), sides, recall, report) if report.split == "train" else ""
     if recall < _MIN_RECALL:
         text = f"the anchors match {recall:.1%} of the boxes at {cfg.testing_size[0]} px (IoU 0.5){suggestion}"
@@ -191,8 +189,8 @@ def _better_anchors(shapes: np.ndarray | None, sides: np.ndarray, recall: float,
     better = float((shape_iou(sides, anchors).max(axis=1) >= 0.5).mean())
     if better <= recall:
         return "; k-means of these boxes finds no better anchors"
-    report.numbers["suggested anchors"] = anchors.tolist()
-    report.numbers["recall of the suggested anchors"] = round(better, 4)
+    report.statistics["suggested anchors"] = anchors.tolist()
+    report.statistics["recall of the suggested anchors"] = round(better, 4)
     pairs = ",".join(f"[{width:g},{height:g}]" for width, height in anchors)
     return f"; --anchors=[{pairs}] would match {better:.1%} (but not fit a checkpoint trained with others)"
 
