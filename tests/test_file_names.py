@@ -24,7 +24,7 @@ from msdet.runtime.start import Runtime, start_logging
 from msdet.session.datasets import open_dataset
 from msdet.tools import browse, create_data
 from msdet.tools.check import check
-from tests.bad_inputs import world
+from tests.bad_inputs import workspace
 from tests.data import all_formats as formats
 from tests.data.conftest import CocoFolder
 from tests.in_process import run
@@ -44,11 +44,11 @@ def move(source, target):
         pytest.skip(f"this file system takes UTF-8 alone: {error}")
 
 
-def picture(path, seed=0):
+def noise_image(path, seed=0):
     """An image file; OpenCV itself cannot write to such a name."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(world.encode(world.picture(seed)))
+        path.write_bytes(workspace.encode(workspace.noise_image(seed)))
     except OSError as error:
         pytest.skip(f"this file system takes UTF-8 alone: {error}")
 
@@ -59,7 +59,7 @@ def yolo(tmp_path):
     root = tmp_path / f"{NAME} data"
     for split in ("train", "val"):
         for seed, name in enumerate((NAME, "b", "c")):
-            picture(root / "images" / split / f"{name}.jpg", seed + len(split))
+            noise_image(root / "images" / split / f"{name}.jpg", seed + len(split))
             (root / "labels" / split).mkdir(parents=True, exist_ok=True)
             (root / "labels" / split / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n1 0.3 0.3 0.4 0.4\n")
     (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [red, blue]\n")
@@ -197,7 +197,7 @@ def predicted(source, output, *flags):
 @pytest.mark.parametrize("source", ["", "*.jpg", f"{NAME}.jpg"])
 def test_pictures_are_predicted(runner, tmp_path, source):
     for seed, name in enumerate(("a", NAME, "z")):
-        picture(tmp_path / NAME / f"{name}.jpg", seed)
+        noise_image(tmp_path / NAME / f"{name}.jpg", seed)
     runner.card = {"class_names": [NAME, "dog"], "num_classes": 2}
     records = predicted(tmp_path / NAME / source, tmp_path / "out" / NAME)
     assert len(records) == (1 if source == f"{NAME}.jpg" else 3)

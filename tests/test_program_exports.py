@@ -161,9 +161,9 @@ CASES = [
          export.images("train", ["éroom", "éstreet"])), says=("2 file names differ from",)),
     refused("a name that may mean two files", lambda export: (coco(file_name=lambda name: f"{name}.JPG")(export),
             export.image("train/Room.jpg")), "1 of 2 images", "are missing"),
-    refused("in another folder", renamed(lambda name: f"{name}.jpg", "train/day"), "day/room.jpg is there"),
+    refused("in another folder", renamed(lambda name: f"{name}.jpg", "train/day"), "day/room.jpg exists"),
     refused("out of the folder", renamed(lambda name: f"../secret/{name}.jpg"), "points outside the image folder"),
-    refused("another suffix", renamed(lambda name: f"{name}.png"), "are missing in", "room.jpg is there"),
+    refused("another suffix", renamed(lambda name: f"{name}.png"), "are missing in", "room.jpg exists"),
     refused("a class without a name", coco(lambda c: c["categories"][0].update(name=" ")), "a string 'name'"),
     # COCO files.
     Case("a file under two ids", coco(twice), says=("room.jpg (1, 7)", "check --fix OUT"),
@@ -218,7 +218,7 @@ CASES = [
          ("images/train/photo.heic", "heic")]), says=("1 label files have no image", "photo.txt")),
     refused("a class that stands twice", yolo(YAML.replace("dog", "cat")), "names has the class 'cat' twice"),
     refused("a list of images that are nowhere", yolo("", [("train.txt", "/nowhere/a.jpg\n")]),
-            "not one of 1 images exists, e.g. /nowhere/a.jpg", flags=LIST),
+            "none of 1 images exists, e.g. /nowhere/a.jpg", flags=LIST),
     refused("a .data file", yolo("", [("obj.data", "train = train.txt\n")]), "is a darknet data file",
             flags=("--train_ann_file", "obj.data")),
     # VOC.
@@ -237,7 +237,7 @@ CASES = [
     Case("latin-1", voc(change=lambda text: ("<?xml version='1.0' encoding='iso-8859-1'?>" + text).encode("latin-1"),
          class_names=("chatté", "ça")), classes=("chatté", "ça")),
     refused("an unknown encoding", voc(change=lambda text: '<?xml version="1.0" encoding="x-unknown"?>' + text),
-            "'x-unknown' is not known: save it as UTF-8"),
+            "'x-unknown' is unknown: save it as UTF-8"),
     refused("another encoding than told", voc(change=lambda text: text.encode("gbk"), class_names=("狗", "犇")),
             "save it as UTF-8"),
     # Lists of boxes.
@@ -357,7 +357,7 @@ def test_polygons_that_could_be_key_points_are_warned_of(tmp_path, caplog):
 
 
 @pytest.mark.usefixtures("at_root")
-def test_fix_says_that_masks_are_left_out(tmp_path, capsys):
+def test_fix_warns_that_masks_are_not_written(tmp_path, capsys):
     export = Export(tmp_path / "export")
     coco(lambda content: [a.update(segmentation=[[1, 1, 9, 1, 9, 9]]) for a in content["annotations"]])(export)
     flags = ("--config", "configs/yolov3_shapes.yaml", "--splits", "train", "--num_parallel_workers", 1)

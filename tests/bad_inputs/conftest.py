@@ -1,17 +1,17 @@
-"""The good world, made once."""
+"""The valid input, written once per session."""
 
 from pathlib import Path
 
 import mindspore as ms
 import pytest
 
-from tests.bad_inputs.world import make_world
+from tests.bad_inputs.workspace import make_workspace
 
 
 @pytest.fixture(scope="session")
 def good(tmp_path_factory):
     ms.set_context(mode=ms.GRAPH_MODE)
-    return make_world(tmp_path_factory.mktemp("good"))
+    return make_workspace(tmp_path_factory.mktemp("good"))
 
 
 @pytest.fixture(autouse=True)

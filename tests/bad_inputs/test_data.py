@@ -1,22 +1,22 @@
-"""Annotations of all forms, and images. Exit code 1, and the file, image and box."""
+"""Invalid annotations of all formats and invalid images: exit code 1, and a message with file, image and box."""
 
 import json
 import shutil
 
 import pytest
 
-from tests.bad_inputs.world import Case, encode, picture, run_case
+from tests.bad_inputs.workspace import Case, encode, noise_image, run_case
 
 
 def coco(name, change, *fragments):
-    return Case(name, "train", (), 1, ("train.json", *fragments), lambda world: world.coco(change))
+    return Case(name, "train", (), 1, ("train.json", *fragments), lambda w: w.coco(change))
 
 
 def raw(name, content, *fragments):
-    def spoil(world):
-        world.write("data/annotations/train.json", content)
+    def modify(workspace):
+        workspace.write("data/annotations/train.json", content)
 
-    return Case(name, "train", (), 1, ("train.json", *fragments), spoil)
+    return Case(name, "train", (), 1, ("train.json", *fragments), modify)
 
 
 def put(where, index, **values):
@@ -76,9 +76,9 @@ COCO = [
     coco("an image that is missing", put("images", 0, file_name="none.jpg"), "1 of 4 images", "none.jpg"),
     Case("a class the configuration lacks", "train", ("--class_names=red,green",), 1, ("'blue'",)),
     Case("another number of classes", "train", ("--num_classes=7",), 1, ("num_classes", "7", "2 categories")),
-    Case("no folder of images", "train", (), 1, ("data/train",), lambda world: shutil.rmtree(world.data / "train")),
+    Case("no folder of images", "train", (), 1, ("data/train",), lambda w: shutil.rmtree(w.data / "train")),
     Case("two forms of annotations", "train", (), 1, ("2 formats",),
-         lambda world: [world.write(f"data/{name}", "") for name in ("Annotations/a.xml", "ImageSets/Main/train.txt")]),
+         lambda w: [w.write(f"data/{name}", "") for name in ("Annotations/a.xml", "ImageSets/Main/train.txt")]),
 ]  # fmt: skip
 
 XML = (
@@ -89,16 +89,16 @@ XML = (
 
 
 def voc(name, old, new, *fragments, lists="0\n"):
-    """A VOC data set of one picture, whose XML file has one thing replaced."""
+    """A VOC dataset of one image, with a replacement in its XML file."""
 
-    def spoil(world):
-        shutil.rmtree(world.data)
+    def modify(workspace):
+        shutil.rmtree(workspace.data)
         for split in ("train", "trainval", "val", "test"):
-            world.write(f"data/ImageSets/Main/{split}.txt", lists)
-        world.write("data/Annotations/0.xml", XML.replace(old, new) if isinstance(new, str) else new)
-        world.write("data/JPEGImages/0.jpg", encode(picture()))
+            workspace.write(f"data/ImageSets/Main/{split}.txt", lists)
+        workspace.write("data/Annotations/0.xml", XML.replace(old, new) if isinstance(new, str) else new)
+        workspace.write("data/JPEGImages/0.jpg", encode(noise_image()))
 
-    return Case(name, "train", (), 1, fragments, spoil)
+    return Case(name, "train", (), 1, fragments, modify)
 
 
 VOC = [
@@ -122,15 +122,15 @@ VOC = [
 
 
 def yolo(name, label, *fragments, yaml="path: .\ntrain: images/train\nval: images/train\nnames: [red, blue]\n"):
-    """A YOLO data set of one picture with this label file."""
+    """A YOLO dataset of one image with this label file."""
 
-    def spoil(world):
-        shutil.rmtree(world.data)
-        world.write("data/data.yaml", yaml)
-        world.write("data/images/train/0.jpg", encode(picture()))
-        world.write("data/labels/train/0.txt", label)
+    def modify(workspace):
+        shutil.rmtree(workspace.data)
+        workspace.write("data/data.yaml", yaml)
+        workspace.write("data/images/train/0.jpg", encode(noise_image()))
+        workspace.write("data/labels/train/0.txt", label)
 
-    return Case(name, "train", (), 1, fragments, spoil)
+    return Case(name, "train", (), 1, fragments, modify)
 
 
 YOLO = [
@@ -153,9 +153,9 @@ YOLO = [
 
 
 def txt(name, line, *fragments):
-    """A list of boxes of one line."""
+    """A list of boxes with one line."""
     flags = ("--train_ann_file={root}/list.txt", "--train_image_dir={root}/data/train")
-    return Case(name, "train", flags, 1, ("list.txt", *fragments), lambda world: world.write("list.txt", line))
+    return Case(name, "train", flags, 1, ("list.txt", *fragments), lambda w: w.write("list.txt", line))
 
 
 TXT = [
@@ -176,7 +176,7 @@ TXT = [
 
 
 def png_of(width, height):
-    """A PNG whose header promises so many pixels."""
+    """A PNG with this size in its header."""
     import struct
     import zlib
 
@@ -189,7 +189,7 @@ def png_of(width, height):
 
 
 def tiff_of(width, height):
-    """A TIFF whose directory promises so many pixels."""
+    """A TIFF with this size in its directory."""
     import struct
 
     tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8),
@@ -199,42 +199,42 @@ def tiff_of(width, height):
 
 
 def image(name, content, *fragments, flags=()):
-    """All four pictures are spoilt alike, so that the first batch meets one; annotations without sizes."""
+    """All four images have this content, so that the first batch contains one; the annotations have no sizes."""
 
-    def spoil(world):
-        world.coco(lambda content: [entry.update(width=None, height=None) for entry in content["images"]])
+    def modify(workspace):
+        workspace.coco(lambda content: [entry.update(width=None, height=None) for entry in content["images"]])
         for i in range(4):
-            world.write(f"data/train/{i}.jpg", content)
+            workspace.write(f"data/train/{i}.jpg", content)
 
-    return Case(name, "train", flags, 1, (".jpg", *fragments), spoil)
+    return Case(name, "train", flags, 1, (".jpg", *fragments), modify)
 
 
-def resized(world):
+def resized(workspace):
     for i in range(4):
-        world.write(f"data/train/{i}.jpg", encode(picture(size=(50, 40))))
+        workspace.write(f"data/train/{i}.jpg", encode(noise_image(size=(50, 40))))
 
 
-def folders(world):
+def folders(workspace):
     for i in range(4):
-        (world.data / f"train/{i}.jpg").unlink()
-        (world.data / f"train/{i}.jpg").mkdir()
+        (workspace.data / f"train/{i}.jpg").unlink()
+        (workspace.data / f"train/{i}.jpg").mkdir()
 
 
-def circle(world):
+def circle(workspace):
     for i in range(4):
-        (world.data / f"train/{i}.jpg").unlink()
-        (world.data / f"train/{i}.jpg").symlink_to(f"{i}.jpg")
+        (workspace.data / f"train/{i}.jpg").unlink()
+        (workspace.data / f"train/{i}.jpg").symlink_to(f"{i}.jpg")
 
 
 IMAGES = [
     image("an empty image", b"", "is empty"),
     image("no image", b"this is no image at all", "not a supported image"),
-    image("half an image", encode(picture())[:400], "truncated"),
+    image("half an image", encode(noise_image())[:400], "truncated"),
     image("the start of a JPEG", b"\xff\xd8\xff", ".jpg"),
-    image("half a PNG", encode(picture(), ".png")[:200], ".jpg"),
+    image("half a PNG", encode(noise_image(), ".png")[:200], ".jpg"),
     image("a decompression bomb", png_of(60_000, 60_000), "60000x60000 pixels", "max_image_pixels=178956970"),
     image("a bomb of another kind", tiff_of(20_000, 20_000), "20000x20000 pixels", "max_image_pixels"),
-    image("more pixels than wanted", encode(picture()), "80x60 pixels", "max_image_pixels=1000",
+    image("more pixels than wanted", encode(noise_image()), "80x60 pixels", "max_image_pixels=1000",
           flags=("--max_image_pixels=1000",)),
     Case("another size than annotated", "train", (), 1, ("40x50 pixels", "its annotation has 80x60"), resized),
     Case("folders in the place of images", "train", (), 1, (".jpg",), folders),
@@ -253,9 +253,9 @@ def test_images(case, good, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("command", ["check", "create_data"])
-def test_the_tools_say_the_same(command, good, tmp_path, capsys):
-    """A bad box ends both with code 1 and its name; nothing is written."""
-    spoil = put("annotations", 0, bbox=[200, 10, 20, 20])
-    case = Case(command, command, (), 1, (), lambda world: world.coco(spoil))
+def test_tools_report_the_same_problems(command, good, tmp_path, capsys):
+    """A bad box ends both commands with exit code 1; nothing is written."""
+    modify = put("annotations", 0, bbox=[200, 10, 20, 20])
+    case = Case(command, command, (), 1, (), lambda w: w.coco(modify))
     run_case(case, good, tmp_path, capsys)
     assert json.loads((tmp_path / "data/annotations/train.json").read_text())["annotations"][0]["bbox"][0] == 200

@@ -11,58 +11,58 @@ import zipfile
 import numpy as np
 import pytest
 
-from tests.bad_inputs.world import Case, run_case
+from tests.bad_inputs.workspace import Case, run_case
 
 
-def spoilt(name, command, spoil, *fragments, flags=(), code=1, bare=False):
-    return Case(name, command, flags, code, fragments, spoil, bare)
+def case(name, command, modify, *fragments, flags=(), code=1, bare=False):
+    return Case(name, command, flags, code, fragments, modify, bare)
 
 
 def edit(**values):
-    return lambda world: world.json("w.json", lambda card: card.update(values))
+    return lambda w: w.json("w.json", lambda card: card.update(values))
 
 
 W = ("--pretrained={root}/w.ckpt",)
 RESUME = ("--resume={root}/out/old/ckpt_0/yolov3-2_8.ckpt",)
 OLD = "out/old/ckpt_0/yolov3-2_8"
 CHECKPOINTS = [
-    *[spoilt(f"{command} without the file", command, lambda world: (world.root / "w.ckpt").unlink(),
+    *[case(f"{command} without the file", command, lambda w: (w.root / "w.ckpt").unlink(),
              "w.ckpt does not exist") for command in ("eval", "test", "export", "predict")],
-    spoilt("an empty checkpoint", "eval", lambda world: world.write("w.ckpt", ""), "w.ckpt", "sha256 differs"),
-    spoilt("a checkpoint of text", "export", lambda world: world.write("w.ckpt", "x" * 9), "w.ckpt", "sha256 differs"),
-    spoilt("half a checkpoint", "predict", lambda world: world.cut("w.ckpt"), "w.ckpt", "sha256 differs"),
-    spoilt("a flipped bit", "eval", lambda world: world.flip("w.ckpt"), "w.ckpt", "sha256 differs"),
-    spoilt("a flipped bit without card", "train",
-           lambda world: (world.flip("w.ckpt"), (world.root / "w.json").unlink()), "no whole MindSpore checkpoint",
+    case("an empty checkpoint", "eval", lambda w: w.write("w.ckpt", ""), "w.ckpt", "sha256 differs"),
+    case("a checkpoint of text", "export", lambda w: w.write("w.ckpt", "x" * 9), "w.ckpt", "sha256 differs"),
+    case("half a checkpoint", "predict", lambda w: w.cut("w.ckpt"), "w.ckpt", "sha256 differs"),
+    case("a flipped bit", "eval", lambda w: w.flip("w.ckpt"), "w.ckpt", "sha256 differs"),
+    case("a flipped bit without card", "train",
+           lambda w: (w.flip("w.ckpt"), (w.root / "w.json").unlink()), "no whole MindSpore checkpoint",
            flags=W),
-    spoilt("no checkpoint, no card", "train",
-           lambda world: (world.write("w.ckpt", b"\x0a\x05hello" * 9), (world.root / "w.json").unlink()),
+    case("no checkpoint, no card", "train",
+           lambda w: (w.write("w.ckpt", b"\x0a\x05hello" * 9), (w.root / "w.json").unlink()),
            "no whole MindSpore checkpoint", flags=W),
-    spoilt("a flipped bit in the card", "eval", lambda world: world.flip("w.json"), "w.json"),
-    spoilt("a card that is no JSON", "eval", lambda world: world.write("w.json", "{"), "w.json:1"),
-    spoilt("a card that is a list", "eval", lambda world: world.write("w.json", "[]"), "w.json holds no JSON object"),
-    spoilt("a card of numbers without end", "eval", lambda world: world.write("w.json", "9" * 5000), "w.json"),
-    spoilt("another model", "train", edit(model="yolov4"), "'yolov4'", "'yolov3'", flags=W),
-    spoilt("an unknown section", "train", edit(network=3), "w.json", "'network'", flags=W),
-    spoilt("other classes", "train", edit(class_names=["cat", "dog"]), "cat, dog", "--filter_weight", flags=W),
-    spoilt("another width", "train", None, "backbone_shape", "w.ckpt", flags=(*W, "--backbone_shape=8,8,8,16,16,16"),
+    case("a flipped bit in the card", "eval", lambda w: w.flip("w.json"), "w.json"),
+    case("a card that is no JSON", "eval", lambda w: w.write("w.json", "{"), "w.json:1"),
+    case("a card that is a list", "eval", lambda w: w.write("w.json", "[]"), "w.json holds no JSON object"),
+    case("a card of numbers without end", "eval", lambda w: w.write("w.json", "9" * 5000), "w.json"),
+    case("another model", "train", edit(model="yolov4"), "'yolov4'", "'yolov3'", flags=W),
+    case("an unknown section", "train", edit(network=3), "w.json", "'network'", flags=W),
+    case("other classes", "train", edit(class_names=["cat", "dog"]), "cat, dog", "--filter_weight", flags=W),
+    case("another width", "train", None, "backbone_shape", "w.ckpt", flags=(*W, "--backbone_shape=8,8,8,16,16,16"),
            code=2),
-    spoilt("another width without card", "train", lambda world: (world.root / "w.json").unlink(),
+    case("another width without card", "train", lambda w: (w.root / "w.json").unlink(),
            "does not fit the network", flags=(*W, "--backbone_shape=8,8,8,16,16,16")),
-    spoilt("no backbone", "train", lambda world: world.write("b.ckpt", (world.root / OLD).with_suffix(".state.ckpt")
+    case("no backbone", "train", lambda w: w.write("b.ckpt", (w.root / OLD).with_suffix(".state.ckpt")
            .read_bytes()), "holds no backbone", flags=("--pretrained_backbone={root}/b.ckpt",)),
-    spoilt("nothing to resume", "train", None, "none.ckpt cannot be continued", "--pretrained",
+    case("nothing to resume", "train", None, "none.ckpt cannot be continued", "--pretrained",
            flags=("--resume={root}/none.ckpt",)),
-    spoilt("weights alone to resume", "train", None, "w.state.json is not beside", flags=("--resume={root}/w.ckpt",)),
-    spoilt("a flipped bit in the state", "train", lambda world: world.flip(f"{OLD}.state.ckpt"),
+    case("weights alone to resume", "train", None, "w.state.json is not beside", flags=("--resume={root}/w.ckpt",)),
+    case("a flipped bit in the state", "train", lambda w: w.flip(f"{OLD}.state.ckpt"),
            "yolov3-2_8.state.ckpt is damaged", flags=RESUME),
-    spoilt("no state", "train", lambda world: (world.root / f"{OLD}.state.ckpt").unlink(),
+    case("no state", "train", lambda w: (w.root / f"{OLD}.state.ckpt").unlink(),
            "yolov3-2_8.state.ckpt is missing", flags=RESUME),
-    spoilt("a flipped bit in the manifest", "train", lambda world: world.flip(f"{OLD}.state.json"),
+    case("a flipped bit in the manifest", "train", lambda w: w.flip(f"{OLD}.state.json"),
            "yolov3-2_8.state.json", flags=RESUME),
-    spoilt("an empty manifest", "train", lambda world: world.write(f"{OLD}.state.json", "{}"),
+    case("an empty manifest", "train", lambda w: w.write(f"{OLD}.state.json", "{}"),
            "yolov3-2_8.state.json", flags=RESUME),
-    spoilt("another setting", "train", None, "was made with another setting", "--resume_force", flags=RESUME),
+    case("another setting", "train", None, "was made with another setting", "--resume_force", flags=RESUME),
 ]  # fmt: skip
 
 
@@ -72,76 +72,76 @@ class Evil:
 
 
 def archive(**members):
-    def spoil(world):
-        with zipfile.ZipFile(world.root / "x", "w") as file:
+    def modify(workspace):
+        with zipfile.ZipFile(workspace.root / "x", "w") as file:
             for name, content in members.items():
                 file.writestr(name.replace("__", "/"), content)
 
-    return spoil
+    return modify
 
 
-def packed(world):
-    with zipfile.ZipFile(world.root / "x", "w", zipfile.ZIP_DEFLATED) as file:
+def packed(workspace):
+    with zipfile.ZipFile(workspace.root / "x", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("archive/data.pkl", pickle.dumps({}) * 100)
 
 
 def content(data):
-    return lambda world: world.write("x", data)
+    return lambda w: w.write("x", data)
 
 
 PICKLE = pickle.dumps({}, protocol=2)
 NUMBERS = np.zeros(1000, "<f4").tobytes()
 WEIGHTS = [
-    spoilt("no file", "weights", None, "cannot be read: No such file"),
-    spoilt("an empty file", "weights", content(b""), "x is empty"),
-    spoilt("a short file", "weights", content(b"abc"), "no darknet file", "3 bytes"),
-    spoilt("an unknown version", "weights", content(struct.pack("<iii", -5, 9, 9) + NUMBERS), "version -5.9.9"),
-    spoilt("half a number", "weights", content(struct.pack("<iiiq", 0, 2, 0, 1) + NUMBERS + b"x"), "cut short"),
-    spoilt("too few numbers", "weights", content(struct.pack("<iiiq", 0, 2, 0, 1) + NUMBERS), "too short", "numbers"),
-    spoilt("too many numbers", "weights", content(struct.pack("<iiiq", 0, 2, 0, 1) + NUMBERS * 1000), "too long"),
-    spoilt("a pickle that runs a command", "weights", content(pickle.dumps(Evil(), protocol=2)), "is refused",
+    case("no file", "weights", None, "cannot be read: No such file"),
+    case("an empty file", "weights", content(b""), "x is empty"),
+    case("a short file", "weights", content(b"abc"), "no darknet file", "3 bytes"),
+    case("an unknown version", "weights", content(struct.pack("<iii", -5, 9, 9) + NUMBERS), "version -5.9.9"),
+    case("half a number", "weights", content(struct.pack("<iiiq", 0, 2, 0, 1) + NUMBERS + b"x"), "cut short"),
+    case("too few numbers", "weights", content(struct.pack("<iiiq", 0, 2, 0, 1) + NUMBERS), "too short", "numbers"),
+    case("too many numbers", "weights", content(struct.pack("<iiiq", 0, 2, 0, 1) + NUMBERS * 1000), "too long"),
+    case("a pickle that runs a command", "weights", content(pickle.dumps(Evil(), protocol=2)), "is refused",
            "posix.system", "Nothing of it was run"),
-    spoilt("a pickle in an archive that runs a command", "weights",
+    case("a pickle in an archive that runs a command", "weights",
            archive(a__data__pkl="", **{"archive/data.pkl": pickle.dumps(Evil(), protocol=2)}), "is refused",
            "posix.system"),
-    spoilt("half a pickle", "weights", content(PICKLE[:-1]), "is refused"),
-    spoilt("a pickle of another thing", "weights", content(PICKLE), "is refused"),
-    spoilt("half an archive", "weights", content(b"PK\x03\x04half"), "no whole PyTorch file"),
-    spoilt("an archive without pickle", "weights", archive(a="b"), "no data.pkl"),
-    spoilt("an archive that leaves its folder", "weights", archive(**{"../../evil": "x"}), "no data.pkl"),
-    spoilt("two pickles", "weights", archive(**{"a/data.pkl": PICKLE, "b/data.pkl": PICKLE}), "data.pkl"),
-    spoilt("a program", "weights", archive(**{"a/data.pkl": PICKLE, "a/code/x.py": ""}), "TorchScript program"),
-    spoilt("a packed archive", "weights", packed, "is compressed"),
-    spoilt("big-endian numbers", "weights", archive(**{"a/data.pkl": PICKLE, "a/byteorder": "big"}), "big-endian"),
-    spoilt("no tensors", "weights", archive(**{"a/data.pkl": PICKLE, "a/byteorder": "little"}), "no dictionary"),
-    spoilt("text as .pth", "weights", lambda world: world.write("x.pth", "text" * 9), "no PyTorch file",
+    case("half a pickle", "weights", content(PICKLE[:-1]), "is refused"),
+    case("a pickle of another thing", "weights", content(PICKLE), "is refused"),
+    case("half an archive", "weights", content(b"PK\x03\x04half"), "no whole PyTorch file"),
+    case("an archive without pickle", "weights", archive(a="b"), "no data.pkl"),
+    case("an archive that leaves its folder", "weights", archive(**{"../../evil": "x"}), "no data.pkl"),
+    case("two pickles", "weights", archive(**{"a/data.pkl": PICKLE, "b/data.pkl": PICKLE}), "data.pkl"),
+    case("a program", "weights", archive(**{"a/data.pkl": PICKLE, "a/code/x.py": ""}), "TorchScript program"),
+    case("a packed archive", "weights", packed, "is compressed"),
+    case("big-endian numbers", "weights", archive(**{"a/data.pkl": PICKLE, "a/byteorder": "big"}), "big-endian"),
+    case("no tensors", "weights", archive(**{"a/data.pkl": PICKLE, "a/byteorder": "little"}), "no dictionary"),
+    case("text as .pth", "weights", lambda w: w.write("x.pth", "text" * 9), "no PyTorch file",
            flags=("--source={root}/x.pth",)),
-    spoilt("text as .safetensors", "weights", lambda world: world.write("x.safetensors", "text" * 9), "safetensors",
+    case("text as .safetensors", "weights", lambda w: w.write("x.safetensors", "text" * 9), "safetensors",
            flags=("--source={root}/x.safetensors",)),
-    spoilt("text as .ckpt", "weights", lambda world: world.write("x.ckpt", "text" * 9), "no whole MindSpore checkpoint",
+    case("text as .ckpt", "weights", lambda w: w.write("x.ckpt", "text" * 9), "no whole MindSpore checkpoint",
            flags=("--source={root}/x.ckpt",)),
-    spoilt("an unknown layout", "weights", content(NUMBERS), "--layout is 'caffe'", flags=("--layout=caffe",), code=2),
+    case("an unknown layout", "weights", content(NUMBERS), "--layout is 'caffe'", flags=("--layout=caffe",), code=2),
 ]  # fmt: skip
 
 
-def exported(name, spoil, *fragments, file="net.onnx", flags=(), command="predict", code=1):
-    return spoilt(name, command, spoil, *fragments, flags=(f"--pretrained={{root}}/{file}", *flags), code=code)
+def exported(name, modify, *fragments, file="net.onnx", flags=(), command="predict", code=1):
+    return case(name, command, modify, *fragments, flags=(f"--pretrained={{root}}/{file}", *flags), code=code)
 
 
 EXPORTS = [
-    *[exported(f"another {kind} file by {command}", lambda world, kind=kind: world.flip(f"net.{kind}"),
+    *[exported(f"another {kind} file by {command}", lambda w, kind=kind: w.flip(f"net.{kind}"),
                f"net.{kind}", "sha256 differs", "Nothing of it was run", file=f"net.{kind}", command=command)
       for kind in ("onnx", "mindir") for command in ("predict", "postprocess")],
-    exported("no exported file", lambda world: (world.root / "net.onnx").unlink(), "net.onnx does not exist"),
-    exported("no sidecar", lambda world: (world.root / "net.onnx.json").unlink(), "net.onnx.json is missing",
+    exported("no exported file", lambda w: (w.root / "net.onnx").unlink(), "net.onnx does not exist"),
+    exported("no sidecar", lambda w: (w.root / "net.onnx.json").unlink(), "net.onnx.json is missing",
              "Copy both files"),
-    exported("a sidecar that is no JSON", lambda world: world.write("net.mindir.json", "{"), "net.mindir.json:1",
+    exported("a sidecar that is no JSON", lambda w: w.write("net.mindir.json", "{"), "net.mindir.json:1",
              file="net.mindir"),
-    exported("a sidecar without form", lambda world: world.json("net.onnx.json", lambda c: c.pop("form")),
+    exported("a sidecar without form", lambda w: w.json("net.onnx.json", lambda c: c.pop("form")),
              "net.onnx.json is no sidecar", "'form'"),
-    exported("a sidecar that is a list", lambda world: world.write("net.onnx.json", "[]"), "no sidecar"),
+    exported("a sidecar that is a list", lambda w: w.write("net.onnx.json", "[]"), "no sidecar"),
     exported("a sidecar of another model",
-             lambda world: world.json("net.onnx.json", lambda c: c["config"].update(model="yolov4")), "'yolov4'"),
+             lambda w: w.json("net.onnx.json", lambda c: c["config"].update(model="yolov4")), "'yolov4'"),
     exported("a file that no runtime reads", None, "net.onnx", "cannot be loaded"),
     exported("a MINDIR that MindSpore does not read", None, "net.mindir", "cannot be loaded", file="net.mindir"),
     exported("another size than exported", None, "was exported for 64 x 64 px", flags=("--testing_shape=96",), code=2),
@@ -163,8 +163,8 @@ def table(**values):
 def ranks(name, text, *fragments):
     """The table of a distributed training, whose commands are only printed."""
     flags = ("run_distribute_train", "yolov4", "{root}/data", "{root}/w.ckpt", "{root}/t.json", "--dry_run")
-    spoil = None if text is None else lambda world: world.write("t.json", text)
-    return Case(name, "launch", flags, 1, ("t.json", *fragments), spoil)
+    modify = None if text is None else lambda w: w.write("t.json", text)
+    return Case(name, "launch", flags, 1, ("t.json", *fragments), modify)
 
 
 RANKS = [
@@ -179,24 +179,24 @@ RANKS = [
     ranks("a rank of text", table(rank_id="first"), "rank"),
     ranks("a device twice", table(device_id="0"), "device"),
     ranks("an address that is none", table(device_ip="here"), "here"),
-    spoilt("merging what is no table", "hccl_tools", lambda world: world.write("t.json", "{}"), "t.json",
+    case("merging what is no table", "hccl_tools", lambda w: w.write("t.json", "{}"), "t.json",
            flags=("--merge", "{root}/t.json", "{root}/t.json")),
-    spoilt("no address of a card", "hccl_tools", None, "--device_ips", flags=("--device_num=[0,8)",)),
+    case("no address of a card", "hccl_tools", None, "--device_ips", flags=("--device_num=[0,8)",)),
 ]  # fmt: skip
 
 
 def zipped(name, make, *fragments):
     """An archive among the data of ModelArts."""
 
-    def spoil(world):
-        (world.root / "bucket").mkdir()
-        make(world.root / "bucket" / "coco.zip")
+    def modify(workspace):
+        (workspace.root / "bucket").mkdir()
+        make(workspace.root / "bucket" / "coco.zip")
         # Fetched already: what is to be fetched is no file that appears.
-        shutil.copy2(world.root / "bucket" / "coco.zip", world.data / "coco.zip")
+        shutil.copy2(workspace.root / "bucket" / "coco.zip", workspace.data / "coco.zip")
 
     flags = ("--enable_modelarts=1", "--data_url={root}/bucket", "--data_path={root}/data",
              "--output_path={root}/out", "--load_path={root}/load")  # fmt: skip
-    return Case(name, "train", flags, 1, ("coco.zip", *fragments), spoil)
+    return Case(name, "train", flags, 1, ("coco.zip", *fragments), modify)
 
 
 def member(name, attributes=0):
@@ -230,32 +230,32 @@ ARCHIVES = [
 
 
 def failed_step(**files):
-    def spoil(world):
+    def modify(workspace):
         for name, data in files.items():
-            world.write(f"step/{name.replace('__', '.')}", data)
+            workspace.write(f"step/{name.replace('__', '.')}", data)
 
-    return spoil
+    return modify
 
 
 REPLAY = [
-    spoilt("no such step", "replay", None, "no folder of a failed step", flags=("{root}/none",)),
-    spoilt("one of several ranks", "replay", lambda world: world.write("step/rank_1/report.json", "{}"),
+    case("no such step", "replay", None, "no folder of a failed step", flags=("{root}/none",)),
+    case("one of several ranks", "replay", lambda w: w.write("step/rank_1/report.json", "{}"),
            "holds rank_1", flags=("{root}/step",)),
-    spoilt("a damaged report", "replay", failed_step(report__json="{"), "report.json:1", flags=("{root}/step",)),
-    spoilt("no batch", "replay", failed_step(report__json="{}"), "is damaged", flags=("{root}/step",)),
-    spoilt("a damaged batch", "replay", failed_step(report__json="{}", batch__npz=b"PK\x03\x04"), "is damaged",
+    case("a damaged report", "replay", failed_step(report__json="{"), "report.json:1", flags=("{root}/step",)),
+    case("no batch", "replay", failed_step(report__json="{}"), "is damaged", flags=("{root}/step",)),
+    case("a damaged batch", "replay", failed_step(report__json="{}", batch__npz=b"PK\x03\x04"), "is damaged",
            flags=("{root}/step",)),
-    spoilt("a batch that is a pickle", "replay",
+    case("a batch that is a pickle", "replay",
            failed_step(report__json="{}", batch__npz=pickle.dumps(Evil(), protocol=2)), "is damaged",
            flags=("{root}/step",)),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("case", [*CHECKPOINTS, *EXPORTS], ids=lambda case: case.name)
-def test_our_own_files(case, good, tmp_path, capsys):
+def test_own_files(case, good, tmp_path, capsys):
     run_case(case, good, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("case", [*WEIGHTS, *RANKS, *ARCHIVES, *REPLAY], ids=lambda case: case.name)
-def test_files_of_others(case, good, tmp_path, capsys):
+def test_files_of_other_programs(case, good, tmp_path, capsys):
     run_case(case, good, tmp_path, capsys)

@@ -1,4 +1,4 @@
-"""Small annotation and weight files that would take the machine if they were believed: refused, in little memory."""
+"""Small annotation and weight files that claim huge sizes are rejected without using much memory."""
 
 import json
 import pickle
@@ -27,7 +27,7 @@ YAML = "train: images\nval: images\n"
 
 
 def nested(levels, width=9):
-    """A YAML text of which each line is `width` times the one before."""
+    """A YAML text in which each alias expands to `width` times the one before."""
     lines = ["a0: &a0 [x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * width)}]" for i in range(1, levels)]
     return "\n".join(lines) + "\n", f"*a{levels - 1}"
@@ -108,7 +108,7 @@ def test_coco(tmp_path, name):
     assert message in limited(READ, tmp_path)
 
 
-def test_nested_marks_of_a_pickle_take_no_time(tmp_path):
+def test_nested_marks_of_a_pickle_take_little_time(tmp_path):
     code = """
 import time
 from msdet.importers.torch_file import read_torch

@@ -1,4 +1,4 @@
-"""Whatever bytes a parser is given: it reads them, or ends in a UserError. Hundreds of examples; 10,000 with --slow."""
+"""Fuzzing: for any bytes a parser succeeds or raises UserError. 150 examples per parser; 10,000 with --slow."""
 
 import functools
 import pickle
@@ -28,7 +28,7 @@ from msdet.importers.darknet_file import read_darknet
 from msdet.importers.torch_file import read_safetensors, read_torch
 from msdet.ops.fonts import drawable
 from tests.bad_inputs.test_data import XML
-from tests.bad_inputs.world import encode, picture
+from tests.bad_inputs.workspace import encode, noise_image
 from tests.importers import torch_files
 
 NUMBERS = st.one_of(st.integers(-9, 999), st.floats(), st.sampled_from(["", "x", "1e999", "0x1", "١", "-0", "1_0"]))
@@ -37,17 +37,17 @@ TEXT = st.text(max_size=60)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """One picture, in the places where the forms look for it."""
+    """One image, in the places where the formats look for it."""
     root = tmp_path_factory.mktemp("parsers")
     for name in ("images/0.jpg", "0.jpg", "labels/none", "xml/none"):
         path = root / name
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(encode(picture()) if name.endswith("jpg") else b"")
+        path.write_bytes(encode(noise_image()) if name.endswith("jpg") else b"")
     return root
 
 
 def survives(request, strategy, parse):
-    """Gives `parse` many examples; it may raise nothing but a UserError."""
+    """Calls `parse` with many examples; it may raise UserError only."""
     many = request.config.getoption("--slow")
     checks = [
         HealthCheck.too_slow,
@@ -67,8 +67,8 @@ def survives(request, strategy, parse):
     check()
 
 
-def spoilt(whole):
-    """Bytes, with some replaced, left out or put in."""
+def mutated(whole):
+    """The bytes `whole` with some of them replaced, deleted or inserted."""
 
     def change(places):
         data = bytearray(whole)
@@ -114,7 +114,7 @@ def test_voc(request, folder):
         part = VocPart(None, folder / "xml", folder / "images")
         build_dataset(load_voc(folder / "xml", folder, [part]), ReadOptions())
 
-    survives(request, st.one_of(spoilt(XML.encode()), shuffled, filled, st.binary(max_size=80)), parse)
+    survives(request, st.one_of(mutated(XML.encode()), shuffled, filled, st.binary(max_size=80)), parse)
 
 
 @pytest.mark.parametrize(("names", "key_points"), [(["red", "blue"], 0), ([], 0), (["red"], 4)])
@@ -130,7 +130,7 @@ def test_yolo_labels(request, folder, names, key_points):
 
 
 def test_lists_of_images(request, folder):
-    """Of YOLO and of VOC: any lines, any encoding."""
+    """Lists of YOLO and VOC, with any lines in any encoding."""
     name = st.sampled_from(
         ["images/0.jpg", "0", "0.jpg", "0 -1", "../x", "data/images/0.jpg", "C:\\a\\0.jpg", "", "\ufeff0"]
     )
@@ -164,7 +164,7 @@ def test_names_of_classes(request, tmp_path):
 
 
 def test_names_of_files(request, folder):
-    """Whatever a name is: what is read lies in the image folder, and is a file."""
+    """For any name, the file that is read exists and is in the image folder."""
     part = st.sampled_from(["images", "IMAGES", "0.jpg", "0.JPG", "..", ".", "", "C:", "a", "%30.jpg", "%2e%2e", "%00"])
     join = st.sampled_from(["/", "\\", "//"])
     path = st.tuples(st.lists(part, max_size=5), join).map(lambda two: two[1].join(two[0]))
@@ -206,7 +206,7 @@ def test_yolo_yaml(request, folder):
     def parse(text):
         read_yaml(write(folder / "data.yaml", text))
 
-    survives(request, st.one_of(spoilt(whole), pairs, TEXT), parse)
+    survives(request, st.one_of(mutated(whole), pairs, TEXT), parse)
 
 
 def test_darknet(request, tmp_path):
@@ -237,14 +237,14 @@ def test_torch(request, tmp_path, save):
             for value in read_torch(write(tmp_path / "x.pth", data)).values():
                 assert value.nbytes <= 10 * len(data) + 1000
         finally:
-            # Nothing that a pickle names is ever looked up.
+            # No module that a pickle names is imported.
             assert not {name for name in set(sys.modules) - before if name.split(".")[0] == "torch"}
 
-    survives(request, spoilt(torch_bytes(save)), parse)
+    survives(request, mutated(torch_bytes(save)), parse)
 
 
 def test_pickles(request, tmp_path):
-    """Programs of the pickle machine: any operations, in any order."""
+    """Pickle programs of any operations in any order."""
     operations = [op.code.encode("latin1") for op in pickletools.opcodes]
     names = [
         b"cos\nsystem\n",
@@ -270,7 +270,7 @@ def test_safetensors(request, tmp_path):
 
     head = b'{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}'
     whole = len(head).to_bytes(8, "little") + head + bytes(12)
-    survives(request, st.one_of(spoilt(whole), st.binary(max_size=80)), parse)
+    survives(request, st.one_of(mutated(whole), st.binary(max_size=80)), parse)
 
 
 def test_configurations(request, tmp_path):
@@ -284,7 +284,7 @@ def test_configurations(request, tmp_path):
     def parse(text):
         load_config(write(tmp_path / "c.yaml", text))
 
-    survives(request, st.one_of(spoilt(whole), pairs, TEXT), parse)
+    survives(request, st.one_of(mutated(whole), pairs, TEXT), parse)
 
 
 def test_flags(request):
@@ -295,7 +295,7 @@ def test_flags(request):
         try:
             load_config("configs/yolov3.yaml", argv)
         except SystemExit as ended:
-            # Texts that happen to ask for help.
+            # The random flags asked for --help.
             assert ended.code == 0
 
     survives(request, words, parse)

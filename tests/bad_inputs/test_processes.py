@@ -1,4 +1,4 @@
-"""One real process a script: the exit code reaches the system, and there is one line on standard error."""
+"""One process per script: the exit code reaches the system, and stderr has one line."""
 
 import subprocess
 import sys

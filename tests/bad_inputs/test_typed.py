@@ -1,18 +1,18 @@
-"""What somebody types: configuration files and command lines. Exit code 2, and the place."""
+"""Invalid configuration files and command lines: exit code 2, and a message with the place."""
 
 import pytest
 
-from tests.bad_inputs.world import Case, run_case
+from tests.bad_inputs.workspace import Case, run_case
 
 
 def config(name, text, *fragments, code=2):
-    """A configuration file, `c.yaml`, of this content; the command names it before its own."""
+    """A configuration file, `c.yaml`, with this content."""
     flags = ("--config={root}/c.yaml",)
-    return Case(name, "train", flags, code, fragments, lambda world: world.write("c.yaml", text), bare=True)
+    return Case(name, "train", flags, code, fragments, lambda w: w.write("c.yaml", text), bare=True)
 
 
-def typed(name, command, *flags, code=2, fragments, spoil=None, bare=False):
-    return Case(name, command, flags, code, fragments, spoil, bare)
+def typed(name, command, *flags, code=2, fragments, modify=None, bare=False):
+    return Case(name, command, flags, code, fragments, modify, bare)
 
 
 M = "model: yolov3\n"
@@ -92,7 +92,7 @@ LINES = [
     typed("nothing to predict on", "predict", "--source=", fragments=("source is empty",)),
     typed("a source that is not there", "predict", "--source={root}/none.jpg", fragments=("none.jpg",)),
     typed("a pattern without match", "predict", "--source={root}/*.bmp", fragments=("matches no image",)),
-    typed("a folder without pictures", "predict", "--source={root}/out", fragments=("contains no image",)),
+    typed("a folder without images", "predict", "--source={root}/out", fragments=("contains no image",)),
     typed("weights of an unknown kind", "predict", "--pretrained={root}/w.h5", fragments=("w.h5", ".ckpt")),
     typed("a runner that runs no such file", "predict", "--runner=onnxruntime", fragments=("does not run .ckpt",)),
     typed("nothing to score", "postprocess", "--pretrained=", fragments=("--pretrained FILE", "--result_path")),

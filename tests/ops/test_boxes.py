@@ -1,4 +1,4 @@
-"""Box helpers against loops over single boxes."""
+"""Box operations against loops over single boxes."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def slow_iou(a, b):
 
 
 @given(box_arrays())
-def test_conversions_return_to_where_they_began(boxes):
+def test_conversions_are_inverse(boxes):
     np.testing.assert_allclose(ops.xywh_to_xyxy(ops.xyxy_to_xywh(boxes)), boxes, atol=1e-9)
     np.testing.assert_allclose(ops.cxcywh_to_xyxy(ops.xyxy_to_cxcywh(boxes)), boxes, atol=1e-9)
 

@@ -1,4 +1,4 @@
-"""Labelled boxes: where they are drawn, in what colour, and that files are whole."""
+"""Labelled boxes: position, colour, and saved files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msdet.errors import UserError
 from msdet.ops.draw import add_captions, class_colour, draw_boxes, save_image, side_by_side
 
 
-def test_a_box_is_where_it_belongs_and_the_picture_is_not_changed():
+def test_position_of_box_and_label():
     image = np.full((640, 640, 3), 127, np.uint8)
     drawn = draw_boxes(image, np.array([[100, 200, 300, 400]]), np.array([2]), ["a", "b", "c"], np.array([0.5]))
     assert (image == 127).all()
@@ -18,12 +18,12 @@ def test_a_box_is_where_it_belongs_and_the_picture_is_not_changed():
     for x, y in ((100, 300), (300, 300), (200, 400)):
         np.testing.assert_array_equal(drawn[y, x], class_colour(2))
     changed = (drawn != 127).any(axis=2)
-    assert not changed[205:395, 105:295].any()  # the inside stays free
-    assert changed[186:199, 100:130].mean() > 0.9  # the label stands above
+    assert not changed[205:395, 105:295].any()  # inside the box nothing is drawn
+    assert changed[186:199, 100:130].mean() > 0.9  # the label is above the box
     assert not changed[:150].any()
 
 
-def test_small_pictures_are_enlarged():
+def test_small_images_are_enlarged():
     drawn = draw_boxes(np.zeros((128, 256, 3), np.uint8), np.array([[10, 60, 50, 100]]), np.array([0]), ["a"])
     assert drawn.shape == (256, 512, 3)
     np.testing.assert_array_equal(drawn[160, 20], class_colour(0))
@@ -42,7 +42,7 @@ def test_nothing_to_draw():
     np.testing.assert_array_equal(draw_boxes(image, np.zeros((0, 4)), np.zeros(0), []), image)
 
 
-def test_colours_are_bright_and_those_of_near_classes_differ():
+def test_colours_are_bright_and_distinct_for_neighbouring_classes():
     colours = np.array([class_colour(label) for label in range(90)], float)
     assert colours.max(axis=1).min() > 200
     near = [np.abs(colours[i] - colours[i + d]).max() for i in range(80) for d in range(1, 8)]
@@ -51,7 +51,7 @@ def test_colours_are_bright_and_those_of_near_classes_differ():
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.JPEG"])
-def test_saved_pictures_are_rgb_and_whole(tmp_path, name):
+def test_images_are_saved_as_rgb(tmp_path, name):
     image = np.zeros((64, 64, 3), np.uint8)
     image[..., 0] = 250
     both = side_by_side(image, image)
@@ -62,7 +62,7 @@ def test_saved_pictures_are_rgb_and_whole(tmp_path, name):
     assert [path.name for path in (tmp_path / "made").iterdir()] == [name]
 
 
-def test_pictures_that_cannot_be_saved(tmp_path):
+def test_images_that_cannot_be_saved(tmp_path):
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(UserError, match=r"\.png, \.jpg"):
         save_image(tmp_path / "a.gif", image)
@@ -71,7 +71,7 @@ def test_pictures_that_cannot_be_saved(tmp_path):
         save_image(tmp_path / "file" / "a.png", image)
 
 
-def test_lines_stand_on_a_bar_below_the_picture():
+def test_captions_are_on_a_bar_below_the_image():
     image = np.full((480, 640, 3), 200, np.uint8)
     drawn = add_captions(image, ["0.900 cat", "0.050 d\xf6g"])
     np.testing.assert_array_equal(drawn[:480], image)

@@ -1,4 +1,4 @@
-"""Names of any script on pictures and charts."""
+"""Text of any script on images and charts."""
 
 import warnings
 from pathlib import Path
@@ -20,7 +20,7 @@ STIX = Path(mpl.get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf"
 
 
 def make_font(path, letters, name):
-    """A font in which each of the letters is a full block."""
+    """A font in which each letter is a filled block."""
     pen = TTGlyphPen(None)
     pen.moveTo((0, 0)), pen.lineTo((0, 800)), pen.lineTo((900, 800)), pen.lineTo((900, 0)), pen.closePath()
     block = pen.glyph()
@@ -40,7 +40,7 @@ def make_font(path, letters, name):
 
 @pytest.fixture(autouse=True)
 def system(monkeypatch):
-    """Puts fonts of a system in; without a call it has none."""
+    """Sets the system fonts; without a call there are none."""
 
     def put(*paths):
         monkeypatch.setattr(fonts, "_system_fonts", lambda: list(paths))
@@ -52,13 +52,13 @@ def system(monkeypatch):
     set_font("")
 
 
-def picture(text, size=20.0):
+def rendered(text, size=20.0):
     canvas = np.zeros((60, 400, 3), np.uint8)
     draw_text(canvas, 10, 40, text, size, (255, 255, 255))
     return canvas
 
 
-def test_each_run_of_letters_has_the_first_font_that_knows_it(tmp_path, system):
+def test_each_run_of_letters_uses_the_first_font_that_has_them(tmp_path, system):
     dogs = make_font(tmp_path / "dogs.ttf", "狗犬", "Dogs")
     other = make_font(tmp_path / "other.ttf", "狗猫", "Other")
     system(dogs, other)
@@ -68,9 +68,9 @@ def test_each_run_of_letters_has_the_first_font_that_knows_it(tmp_path, system):
     assert drawable("狗猫") == "狗猫" and missing_letters(["狗猫", "x"]) == ""
 
 
-def test_letters_that_no_font_has_are_named_once_with_the_package(caplog):
+def test_letters_without_a_font_are_reported_once_with_the_package(caplog):
     assert drawable("猫 cat 狗") == "? cat ?"
-    np.testing.assert_array_equal(picture("猫"), picture("?"))
+    np.testing.assert_array_equal(rendered("猫"), rendered("?"))
     names = ("猫", "狗猫", "개")
     fonts.warn_once(names)
     fonts.warn_once(names)
@@ -79,7 +79,7 @@ def test_letters_that_no_font_has_are_named_once_with_the_package(caplog):
     assert "Debian's fonts-noto-cjk" in record.message and "--font" in record.message
 
 
-def test_a_named_font_comes_first(tmp_path):
+def test_the_font_of_the_user_comes_first(tmp_path):
     set_font(str(STIX))
     assert font_of("a") == STIX
     assert font_of("ط") == DEJAVU
@@ -88,7 +88,7 @@ def test_a_named_font_comes_first(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no font at all", b"\0\1\0\0" + bytes(4)])
-def test_a_named_file_that_is_no_font(tmp_path, content):
+def test_a_file_that_is_not_a_font(tmp_path, content):
     path = tmp_path / "x.ttf"
     if content is not None:
         path.write_bytes(content)
@@ -96,7 +96,7 @@ def test_a_named_file_that_is_no_font(tmp_path, content):
         set_font(str(path))
 
 
-def test_a_broken_font_of_the_system_is_passed_over(tmp_path, system):
+def test_damaged_system_fonts_are_skipped(tmp_path, system):
     broken = tmp_path / "broken.ttf"
     broken.write_bytes(b"no font")
     system(broken, tmp_path / "absent.ttf", make_font(tmp_path / "dogs.ttf", "狗", "Dogs"))
@@ -113,10 +113,10 @@ def test_arabic_is_joined():
     assert joined != sum(text_size(letter, 40)[0] for letter in "قطة")
 
 
-def test_text_is_where_it_belongs_and_cut_at_the_border(tmp_path, system):
+def test_position_of_text_and_clipping_at_the_border(tmp_path, system):
     system(make_font(tmp_path / "dogs.ttf", "狗", "Dogs"))
-    rows, columns = np.nonzero(picture("狗")[..., 0] > 128)
-    # The block is 0.9 em wide and 0.8 high, from the base line on.
+    rows, columns = np.nonzero(rendered("狗")[..., 0] > 128)
+    # The block is 0.9 em wide and 0.8 em high, above the baseline.
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (24, 39, 10, 27)
     for left, base in ((-300, 20), (395, 20), (10, -50), (10, 300), (-5, 5), (390, 58)):
         canvas = np.zeros((60, 400, 3), np.uint8)
@@ -125,7 +125,7 @@ def test_text_is_where_it_belongs_and_cut_at_the_border(tmp_path, system):
         assert set(map(tuple, canvas.reshape(-1, 3).tolist())) <= {(0, 0, 0), (9, 8, 7)} or canvas.max() <= 9
 
 
-def test_charts_are_lettered_in_the_same_fonts(tmp_path, system):
+def test_charts_use_the_same_fonts(tmp_path, system):
     system(make_font(tmp_path / "dogs.ttf", "狗", "Dogs of a test"))
     names = ["狗", "قطة", "a", "猫"]
     before = list(mpl.rcParams["font.family"])

@@ -1,4 +1,4 @@
-"""Suppression against slow obvious versions, and where the compiled code is kept."""
+"""Non-maximum suppression against slow reference versions."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def slow_soft(boxes, scores, labels, threshold, sigma, min_score, limits):
 
 @settings(max_examples=200, deadline=None)
 @given(CANDIDATES, st.sampled_from([0.0, 0.2, 1 / 3, 0.5, 0.7, 1.0]), st.booleans(), LIMITS)
-def test_greedy_and_diou_equal_the_obvious_version(candidates, threshold, distance, limits):
+def test_greedy_and_diou_equal_the_reference(candidates, threshold, distance, limits):
     boxes, scores, labels = arrays(candidates)
     kept = greedy_nms(boxes, scores, labels, threshold, distance=distance, **limits)
     assert kept.tolist() == slow_greedy(boxes, scores, labels, threshold, diou if distance else iou, limits)
@@ -101,7 +101,7 @@ def test_greedy_and_diou_equal_the_obvious_version(candidates, threshold, distan
 
 @settings(max_examples=100, deadline=None)
 @given(CANDIDATES, st.sampled_from([0.0, 0.1, 0.5]), st.sampled_from([0.0, 0.1, 0.4]), LIMITS)
-def test_soft_equals_the_obvious_version(candidates, sigma, min_score, limits):
+def test_soft_equals_the_reference(candidates, sigma, min_score, limits):
     boxes, scores, labels = arrays(candidates)
     kept, decayed = soft_nms(boxes, scores, labels, sigma=sigma, threshold=0.3, min_score=min_score, **limits)
     slow_kept, slow_scores = slow_soft(boxes, scores, labels, 0.3, sigma, min_score, limits)
@@ -130,7 +130,7 @@ def test_there_is_no_extra_pixel():
     assert len(greedy_nms(boxes, scores, labels, 0.33)) == 1
 
 
-def test_diou_spares_boxes_whose_centres_are_apart():
+def test_diou_keeps_boxes_with_distant_centres():
     """IoU 0.6; the centres are 2.5 px apart, the enclosing diagonal is hypot(12.5, 10): DIoU = 0.6 - 6.25 / 256.25."""
     boxes = np.array([[0, 0, 10, 10], [2.5, 0, 12.5, 10]], np.float32)
     scores, labels = np.array([0.9, 0.8], np.float32), np.zeros(2, np.int32)
@@ -141,7 +141,7 @@ def test_diou_spares_boxes_whose_centres_are_apart():
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False) | st.sampled_from([-0.0, 0.0, 0.5])))
-def test_falling_order_is_stable(scores):
+def test_descending_order_is_stable(scores):
     values = np.array(scores, np.float32)
     assert descending_order(values).tolist() == np.argsort(-values, kind="stable").tolist()
 
@@ -159,6 +159,6 @@ def test_wrong_indices_never_reach_compiled_code(labels, index):
         greedy_nms(boxes, [0.5, 0.4], labels, 0.5, box_index=np.array(index))
 
 
-def test_importing_costs_no_numba():
+def test_importing_does_not_import_numba():
     script = "import sys, msdet.ops.nms, msdet.ops.postprocess; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Candidates, limits and suppression of one image against a slow obvious version."""
+"""Post-processing of one image against a slow reference version."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def assert_equal(found, expected, boxes):
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 25), st.integers(1, 6), OPTIONS)
-def test_equals_the_obvious_version(seed, count, classes, options):
+def test_equals_the_reference(seed, count, classes, options):
     boxes, scores = random_image(seed, count, classes, levels=4)
     assert_equal(postprocess(boxes, scores, options), slow_postprocess(boxes, scores, options), boxes)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("nms_type", ["greedy", "diou"])
-def test_equals_the_obvious_version_on_a_large_image(multi_label, nms_type):
+def test_equals_the_reference_on_a_large_image(multi_label, nms_type):
     boxes, scores = random_image(5, 500, 7)
     options = PostprocessOptions(0.8, 0.5, nms_type, max_detections=100, multi_label=multi_label)
     assert_equal(postprocess(boxes, scores, options), slow_postprocess(boxes, scores, options), boxes)
@@ -122,7 +122,7 @@ def test_an_output_that_is_not_finite_is_an_error(value, multi_label):
     bad_boxes[2, 3] = value
     with pytest.raises(UserError, match=r"not finite: box 2 \["):
         postprocess(bad_boxes, scores, options)
-    scores[2] = 0  # no candidate: its box does not matter
+    scores[2] = 0  # its box is not a candidate
     postprocess(bad_boxes, scores, replace(options, score_threshold=0.0))
 
 
@@ -134,7 +134,7 @@ def test_negative_scores_never_pass():
         assert postprocess(boxes, scores, options).labels.tolist() == labels
 
 
-def test_shapes_that_do_not_belong_together():
+def test_mismatched_shapes():
     with pytest.raises(ValueError, match=r"\(K,4\)"):
         postprocess(np.zeros((3, 4)), np.zeros((2, 5)), PostprocessOptions())
 
@@ -142,12 +142,12 @@ def test_shapes_that_do_not_belong_together():
 @pytest.mark.parametrize(
     "wrong", [{"nms_type": "fast"}, {"score_threshold": -0.1}, {"nms_threshold": 1.5}, {"max_detections": -1}]
 )
-def test_options_that_make_no_sense(wrong):
+def test_invalid_options(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         PostprocessOptions(**wrong)
 
 
-def test_warm_up_says_what_it_did(caplog):
+def test_warm_up_is_logged_once(caplog):
     with caplog.at_level(logging.INFO):
         warm_up.cache_clear()
         assert warm_up() > 0
@@ -168,7 +168,7 @@ KEYS = {
 @pytest.mark.parametrize("config", ["yolov3", "yolov4", "efficientdet_d0", "refinedet_vgg16_320"])
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.usefixtures("at_root")
-def test_keys_of_the_configuration_reach_it(config, key):
+def test_options_come_from_the_configuration(config, key):
     name, values = KEYS[key]
     if key not in load_config(f"configs/{config}.yaml").to_dict():
         assert key == "nms_top_k"
@@ -179,7 +179,7 @@ def test_keys_of_the_configuration_reach_it(config, key):
 
 
 def test_only_the_best_candidates_of_a_class_take_part():
-    """Of seven boxes apart from each other, two of a class; of equal scores the first."""
+    """Two of seven separate boxes per class; of equal scores the first."""
     corner = np.arange(7, dtype=np.float32)[:, None] * 20
     boxes = np.concatenate([corner, corner, corner + 10, corner + 10], axis=1)
     scores = np.zeros((7, 2), np.float32)
