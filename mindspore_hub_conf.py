@@ -1,4 +1,4 @@
-"""MindSpore Hub's entry: create_network(name) builds the network of any model.
+"""Entry point of MindSpore Hub: create_network(name) builds the network of any model.
 
 from mindspore_hub_conf import create_network
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# A checkout runs its own code, whether it is installed or not.
+# A checkout uses its own code, whether it is installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
 from msdet.compat.hub_names import HUB_NAMES
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def create_network(name: str, **keys: object) -> nn.Cell:
-    """Builds a network with weights as they are drawn; fill it with mindspore.load_param_into_net.
+    """Builds an untrained network; load weights with mindspore.load_param_into_net.
 
     Args:
-        name: of a file in configs/, or as the old model zoo called it at the hub.
-        keys: configuration keys to change, e.g. `num_classes=20`.
+        name: a file name in configs/ without suffix, or a hub name of the old model zoo.
+        keys: configuration keys to set, e.g. `num_classes=20`.
 
     Raises:
-        UsageError: there is no such model or key, or its number of classes is open.
+        UsageError: the model or a key is unknown, or the number of classes is not defined.
     """
     from msdet.config import load_config
     from msdet.models.recipe import get_recipe
@@ -40,8 +40,8 @@ def create_network(name: str, **keys: object) -> nn.Cell:
     path = configs / f"{stem}.yaml"
     if not path.is_file():
         have = ", ".join(sorted({*HUB_NAMES, *(file.stem for file in configs.glob("*.yaml"))}))
-        raise UsageError(f"there is no network {name!r}; there are {have}")
+        raise UsageError(f"unknown network {name!r}; known are {have}")
     cfg = load_config(path).replace(**keys)
     if not cfg.num_classes:
-        raise UsageError(f"the number of classes of {name} is open: create_network({name!r}, num_classes=N)")
+        raise UsageError(f"the number of classes of {name} is not defined: use create_network({name!r}, num_classes=N)")
     return get_recipe(cfg).build_network()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CLASSES = {"classifier": 1000, "yolov3": 80}
 # Of a network that is only to show that everything runs.
-_NARROW = {"shape": (4, 4, 8, 8, 16, 16), "layers": (1, 1, 1, 1, 1)}
+_NARROW = ((4, 4, 8, 8, 16, 16), (1, 1, 1, 1, 1))
 _RATE, _MOMENTUM, _WEIGHT_DECAY = 0.01, 0.9, 5e-4
 
 
@@ -43,7 +43,7 @@ def build(name: str, narrow: bool) -> nn.Cell:
     from msdet.models.yolov3_quant.network import YoloV3
 
     ms.set_context(mode=ms.GRAPH_MODE)
-    backbone = DarkNet53(**(_NARROW if narrow else {}))
+    backbone = DarkNet53(*(_NARROW if narrow else ()))
     network = Classifier(backbone, CLASSES[name]) if name == "classifier" else YoloV3(backbone, CLASSES[name])
     network.set_train(False)
     return network

@@ -1,4 +1,4 @@
-"""mindspore_hub_conf.py: a network for each name."""
+"""mindspore_hub_conf.py: networks by name."""
 
 import numpy as np
 import pytest
@@ -22,18 +22,18 @@ def test_a_network_by_the_name_of_its_config():
 @pytest.mark.parametrize(
     ("name", "keys", "fragment"),
     [
-        ("yolov5", {}, "there is no network 'yolov5'; there are"),
+        ("yolov5", {}, "unknown network 'yolov5'; known are"),
         ("yolov3", {"num_clases": 3}, "num_clases"),
         ("yolov3_shapes", {}, "num_classes=N"),
     ],
 )
-def test_what_is_refused(name, keys, fragment):
+def test_invalid_arguments(name, keys, fragment):
     with pytest.raises(UsageError, match=fragment):
         hub.create_network(name, **keys)
 
 
 def test_every_model_has_a_name():
-    """The names of the old zoo lead to configs of this repository, and every model can be had by one."""
+    """All names of the old zoo map to configs, and every model has a config."""
     configs = {path.stem for path in config_folder().glob("*.yaml")}
     assert set(HUB_NAMES.values()) <= configs
     assert all(any(stem.startswith(model) for stem in configs) for model in model_table())

@@ -39,7 +39,7 @@ HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 # The package itself sets what must be set before anything is imported.
 SET_UP = "msdet"
 # What models share, and the only model that another one builds on.
-SHARED_BY_MODELS = {"recipe", "detector", "weight_names", "yolo"}
+SHARED_BY_MODELS = {"recipe", "weight_names", "yolo"}
 BACKBONES = {"yolov3_quant": {"darknet53"}, "yolov4": {"darknet53"}, "yolo": {"darknet53"}}
 
 

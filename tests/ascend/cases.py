@@ -1,4 +1,4 @@
-"""What is compiled for Ascend: kinds of graphs, times narrow networks of all models."""
+"""The cases that are compiled for Ascend: kinds of graphs with narrow networks of all models."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Tiny:
-    """A narrow network of a model, with all operators of the full one: it compiles in seconds.
+    """A narrow network of a model with all operators of the full one, which compiles in seconds.
 
     Attributes:
         model: its name in the model table.
         config: file in configs/, without suffix.
-        side: of the input, in px.
+        size: of the square input, in px.
         flags: keys that make the network narrow.
-        images: in a batch.
+        batch_size: number of images.
     """
 
     model: str
     config: str
-    side: int
+    size: int
     flags: tuple[str, ...]
-    images: int = 2
+    batch_size: int = 2
 
 
 _DARKNET = ("--backbone_shape=4,8,8,16,16,16", "--backbone_layers=1,1,1,1,1")
@@ -43,7 +43,7 @@ TINY = {
         128,
         (
             "--backbone_shape=8,4,4,8,8,8,8,16",
-            # The second stage repeats a block: the residual connection is in no single block.
+            # The second stage has two blocks, since only repeated blocks have a residual connection.
             "--backbone_layers=1,2,1,1,1,1,1",
             "--pyramid_channels=8",
             "--pyramid_repeats=1",
@@ -68,29 +68,29 @@ TINY = {
     "cspdarknet53": Tiny("cspdarknet53", "cspdarknet53_imagenet", 64, (*_DARKNET, *_THREE)),
 }
 # At full width, depth and size.
-FULL = {"yolov3_full": Tiny("yolov3", "yolov3", 416, _TWO, images=8)}
+FULL = {"yolov3_full": Tiny("yolov3", "yolov3", 416, _TWO, batch_size=8)}
 NETWORKS = {**TINY, **FULL}
 DETECTORS = tuple(name for name, tiny in TINY.items() if not tiny.model.endswith("darknet53"))
-# The others train at one size.
-OF_SEVERAL_SIZES = ("yolov3", "yolov3_quant", "yolov4")
+# The other networks train at one size.
+MULTI_SCALE = ("yolov3", "yolov3_quant", "yolov4")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One graph, or one run.
+    """One graph or one run.
 
     Attributes:
         kind: one of
-            step: the training step in float32, for one size of images;
-            mixed: in mixed precision, with a moving average, clipping and accumulation;
-            sizes: for several sizes of images and numbers of boxes;
-            predict: network and decoder, as evaluation runs them;
-            export: the exported cell for normalised images; export_uint8: for images as they are;
+            step: the training step in float32, for one image size;
+            mixed: the training step in mixed precision, with moving average, clipping and accumulation;
+            sizes: the training step for several image sizes and numbers of boxes;
+            predict: network and decoder, as in evaluation;
+            export: the exported cell for normalised images; export_uint8: for uint8 images;
             loop: train.py, for an epoch of three steps;
             ranks: the training step of two processes;
-            start: `msdet.runtime.start.start` and a gathering, in the processes that a launcher starts;
-            control: an operator that Ascend has no kernel for.
-        network: key of `NETWORKS`; of the kind start the launcher: direct, msrun or rank_table.
+            start: `msdet.runtime.start.start` and a gather, in the processes started by a launcher;
+            control: an operator without a kernel for Ascend.
+        network: key of `NETWORKS`; for the kind start the launcher: direct, msrun or rank_table.
     """
 
     kind: str
@@ -101,20 +101,20 @@ class Case:
 
 
 CONTROL = Case("control")
-STARTS = tuple(Case("start", launcher) for launcher in ("direct", "msrun", "rank_table"))
+START_CASES = tuple(Case("start", launcher) for launcher in ("direct", "msrun", "rank_table"))
 GRAPHS = (
     *(Case(kind, network) for network in TINY for kind in ("step", "predict")),
-    # Training for int8 rounds in float32.
+    # Quantization-aware training runs in float32.
     *(Case("mixed", network) for network in TINY if network != "yolov3_quant"),
-    *(Case("sizes", network) for network in OF_SEVERAL_SIZES),
+    *(Case("sizes", network) for network in MULTI_SCALE),
     *(Case(kind, network) for network in DETECTORS for kind in ("export", "export_uint8")),
-    # Training for int8 starts from a float checkpoint, so that it has no loop of its own here.
+    # Quantization-aware training needs a float checkpoint to start from, so it is left to the other cases.
     *(Case("loop", network) for network in TINY if network != "yolov3_quant"),
     *(Case("loop", network) for network in FULL),
     Case("ranks", "yolov3"),
 )
 
 
-def models_without_tiny() -> set[str]:
-    """The names in the model table that no entry of `TINY` stands for."""
+def models_without_narrow_network() -> set[str]:
+    """Models of the model table without an entry in `TINY`."""
     return set(model_table()) - {tiny.model for tiny in TINY.values()}

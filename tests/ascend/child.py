@@ -1,9 +1,9 @@
-"""Runs one case in a process that takes the stubs for CANN.
+"""Runs one case in a process that loads the stubs as CANN.
 
 python child.py OUTCOME KIND NETWORK [FLAGS ...]
 
-OUTCOME is a JSON file to write: `refusal`, the exception that ended the case or an empty text, and `facts`, what else
-there is to know. Of several ranks the first writes it.
+OUTCOME is a JSON file to write, with `error`, the exception that ended the case or an empty text, and `facts`, other
+results. With several ranks, the first one writes it.
 """
 
 from __future__ import annotations
@@ -26,45 +26,45 @@ if TYPE_CHECKING:
 
     from msdet.config import Config
 
-# The first step uploads weights and constants; from the second on all are alike.
+# The first step uploads weights and constants; all later ones are alike.
 STEPS = 3
 BOXES = 8
 MIXED = ("--amp_level=O2", "--dynamic_loss_scale=1", "--ema_decay=0.999", "--clip_grad_norm=10", "--accumulate_steps=2")
 
 
 def mark_step() -> None:
-    """What the stubs record from here on belongs to another step."""
+    """Tells the stubs that a new step begins."""
     ctypes.CDLL("libascendcl.so").ascend_stub_mark(b"step")
 
 
 def tiny_config(network: str, *flags: str) -> Config:
-    """Configuration of a narrow network; the device is set up for it, as by the commands."""
+    """Configuration of a narrow network; also sets up the device, as the commands do."""
     from msdet.config import load_config
     from msdet.runtime.start import start
 
     tiny = NETWORKS[network]
-    size = [f"--testing_shape={tiny.side}", f"--training_shape={tiny.side}"]
-    given = [*tiny.flags, *size, "--device_target=Ascend", *flags]
-    cfg = load_config(ROOT / "configs" / f"{tiny.config}.yaml", given)
+    size = [f"--testing_shape={tiny.size}", f"--training_shape={tiny.size}"]
+    flags = [*tiny.flags, *size, "--device_target=Ascend", *flags]
+    cfg = load_config(ROOT / "configs" / f"{tiny.config}.yaml", flags)
     start(cfg)
     return cfg
 
 
-def make_batch(task: str, images: int, side: int, boxes: int) -> list[np.ndarray]:
-    """As `Batch.arrays` orders it: images, valid sizes, and what the criterion takes."""
+def make_batch(task: str, batch_size: int, size: int, boxes: int) -> list[np.ndarray]:
+    """Random images, valid sizes and targets, in the order of `Batch.arrays`."""
     rng = np.random.default_rng(0)
-    arrays = [rng.integers(0, 255, (images, side, side, 3), np.uint8), np.full((images, 2), side, np.int32)]
+    arrays = [rng.integers(0, 255, (batch_size, size, size, 3), np.uint8), np.full((batch_size, 2), size, np.int32)]
     if task == "classify":
-        return [*arrays, np.arange(images, dtype=np.int32)]
-    corners = rng.uniform(0, side / 2, (images, boxes, 2))
-    labels = np.full((images, boxes), -1, np.int32)
+        return [*arrays, np.arange(batch_size, dtype=np.int32)]
+    corners = rng.uniform(0, size / 2, (batch_size, boxes, 2))
+    labels = np.full((batch_size, boxes), -1, np.int32)
     labels[:, :3] = (0, 1, 1)
-    targets = (np.concatenate((corners, corners + side / 3), 2).astype(np.float32), labels, np.float32([side, side]))
+    targets = (np.concatenate((corners, corners + size / 3), 2).astype(np.float32), labels, np.float32([size, size]))
     return [*arrays, *targets]
 
 
-def train(network: str, flags: Sequence[str], sides: Sequence[int], group_size: int = 1) -> None:
-    """Builds the training step as train.py does and calls it for images of each size in turn."""
+def train(network: str, flags: Sequence[str], sizes: Sequence[int], group_size: int = 1) -> None:
+    """Builds the training step as train.py does and calls it with each image size in turn."""
     import mindspore as ms
 
     from msdet.models.recipe import get_recipe
@@ -74,36 +74,36 @@ def train(network: str, flags: Sequence[str], sides: Sequence[int], group_size: 
     recipe = get_recipe(cfg)
     step, _ = build_train_step(cfg, recipe, recipe.build_network(), group_size)
     for number in range(STEPS):
-        for side in sides:
-            batch = make_batch(recipe.task, NETWORKS[network].images, side, BOXES)
+        for size in sizes:
+            batch = make_batch(recipe.task, NETWORKS[network].batch_size, size, BOXES)
             mark_step()
             step.launch(batch, 0.01, number % cfg.accumulate_steps, 0.9, ahead=True).read()
             ms.runtime.synchronize()
 
 
 def run_step(network: str) -> None:
-    train(network, (), [NETWORKS[network].side])
+    train(network, (), [NETWORKS[network].size])
 
 
 def run_ranks(network: str) -> None:
     from msdet.training import all_reduce as over_ranks
 
-    # So that a narrow network has several buckets.
+    # Small enough for several buckets in a narrow network.
     over_ranks._BUCKET_SIZE = 1000
-    train(network, ("--is_distributed=1",), [NETWORKS[network].side], group_size=2)
+    train(network, ("--is_distributed=1",), [NETWORKS[network].size], group_size=2)
 
 
 def run_mixed(network: str) -> None:
-    train(network, MIXED, [NETWORKS[network].side])
+    train(network, MIXED, [NETWORKS[network].size])
 
 
 def run_sizes(network: str) -> None:
-    sides = [NETWORKS[network].side, 2 * NETWORKS[network].side]
-    train(network, ("--training_shape=", f"--multi_scale={sides[0]},{sides[1]}"), sides)
+    sizes = [NETWORKS[network].size, 2 * NETWORKS[network].size]
+    train(network, ("--training_shape=", f"--multi_scale={sizes[0]},{sizes[1]}"), sizes)
 
 
 def call(cell: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
-    """Calls a cell that does not train."""
+    """Calls an inference cell several times."""
     import mindspore as ms
 
     for _ in range(STEPS):
@@ -121,7 +121,7 @@ def run_predict(network: str) -> None:
     cfg = tiny_config(network)
     recipe = get_recipe(cfg)
     parts = recipe.build_preprocess(), recipe.build_network(), recipe.build_decoder()
-    arrays = make_batch("classify", NETWORKS[network].images, cfg.testing_shape, 0)[:2]
+    arrays = make_batch("classify", NETWORKS[network].batch_size, cfg.testing_shape, 0)[:2]
     call(PredictCell(*parts, cfg.testing_size).set_train(False), list(map(Tensor, arrays)))
 
 
@@ -139,7 +139,7 @@ def run_export(network: str, with_preprocess: bool = False) -> None:
 
 
 def run_loop(network: str) -> None:
-    """Runs train.py on a dataset in the working folder, for an epoch of three steps."""
+    """Runs train.py for one epoch of three steps on a dataset in the working folder."""
     from msdet.training.step import TrainStep
     from msdet.training.step_report import Launched, StepNumbers
     from train import main
@@ -151,16 +151,16 @@ def run_loop(network: str) -> None:
         return launch(step, *batch, **options)
 
     def read_anything(launched: Launched) -> StepNumbers:
-        # The stubs compute nothing: what is read is what the memory held.
+        # The stubs compute nothing: the values read are arbitrary.
         return replace(read(launched), is_finite=True, scale=1.0, is_stop_asked=False)
 
     TrainStep.launch, Launched.read = launch_marked, read_anything
     tiny = NETWORKS[network]
-    size = (f"--training_shape={tiny.side}", f"--testing_shape={tiny.side}")
-    once = (f"--per_batch_size={tiny.images}", "--max_epoch=1", "--num_parallel_workers=0")
+    size = (f"--training_shape={tiny.size}", f"--testing_shape={tiny.size}")
+    once = (f"--per_batch_size={tiny.batch_size}", "--max_epoch=1", "--num_parallel_workers=0")
     quiet = ("--run_eval=0", "--progress=off")
     schedule = ("--warmup_epochs=0", "--lr_epochs=", "--log_interval=1")
-    # The dataset has classes of its own.
+    # The classes are those of the dataset.
     data = ("--data_dir=data", "--num_classes=0", "--class_names=")
     config = f"--config={ROOT / 'configs' / tiny.config}.yaml"
     code = main([config, "--device_target=Ascend", *tiny.flags, *size, *once, *quiet, *schedule, *data])
@@ -169,7 +169,7 @@ def run_loop(network: str) -> None:
 
 
 def run_start(flags: Sequence[str]) -> dict[str, Any]:
-    """Starts as train.py does with these flags, and has every rank tell its number to all."""
+    """Starts as train.py does with these flags, and gathers the numbers of all ranks."""
     from msdet.config import parse_command_line
     from msdet.runtime.start import start
 
@@ -193,7 +193,7 @@ def run_control() -> None:
 
 
 def run(kind: str, network: str, flags: Sequence[str]) -> dict[str, Any]:
-    """Runs a case; returns the facts of it."""
+    """Runs a case and returns its facts."""
     if kind == "start":
         return run_start(flags)
     import mindspore as ms
@@ -217,14 +217,14 @@ def run(kind: str, network: str, flags: Sequence[str]) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> int:
     outcome, kind, network, *flags = argv
     facts: dict[str, Any] = {}
-    refusal = ""
+    message = ""
     try:
         facts = run(kind, network, flags)
-    except Exception as error:  # noqa: BLE001 - whatever refuses is what the probe asks for
+    except Exception as error:  # noqa: BLE001 - any exception is a result of the probe
         lines = [line for line in str(error).splitlines() if line.strip("- ")]
-        refusal = f"{type(error).__name__}: {' / '.join(lines)}"
+        message = f"{type(error).__name__}: {' / '.join(lines)}"
     if os.environ.get("RANK_ID", "0") == "0":
-        Path(outcome).write_text(json.dumps({"refusal": refusal, "facts": facts}))
+        Path(outcome).write_text(json.dumps({"error": message, "facts": facts}))
     return 0
 
 

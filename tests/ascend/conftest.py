@@ -1,4 +1,4 @@
-"""The stubs, built once for all workers, and probes, each run once."""
+"""Fixtures: the stubs, built once for all workers, and cached probes."""
 
 import functools
 import os
@@ -8,12 +8,12 @@ import pytest
 
 from tests.ascend.cases import Case
 from tests.ascend.probe import Probe, run_probe
-from tests.ascend.stubs.build import Stubs, build_once, why_not
+from tests.ascend.stubs.build import Stubs, build_once, unsupported_reason
 
 
 @pytest.fixture(scope="session")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
-    reason = why_not()
+    reason = unsupported_reason()
     if reason:
         pytest.skip(reason)
     folder = tmp_path_factory.getbasetemp()
@@ -24,5 +24,5 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
 
 @pytest.fixture(scope="session")
 def probed(stubs: Stubs) -> Callable[[Case, str], Probe]:
-    """A case on a chip -> what MindSpore decided about it."""
+    """Function: case and chip -> what MindSpore decided about it; each combination runs once."""
     return functools.cache(lambda case, chip: run_probe(stubs, case, chip))

@@ -1,4 +1,4 @@
-"""Runs a case for a chip in a process of its own and reads from the record what MindSpore decided."""
+"""Runs a case for a chip in its own process and reads from the record what MindSpore decided."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from tests.ascend.stubs.build import Stubs
 CHILD = Path(__file__).with_name("child.py")
 TIME_LIMIT = 900
 LAUNCHES = ("aclop", "aclnn", "ge", "rt", "hccl")
-# What a graph of GE holds besides operators.
-NO_OPERATORS = {"Data", "RefData", "Const", "Constant", "Identity", "IdentityN", "NoOp"}
-# What MindSpore logs, at the levels that `_environment` asks for.
+# Nodes in a GE graph that are not operators.
+NOT_OPERATORS = {"Data", "RefData", "Const", "Constant", "Identity", "IdentityN", "NoOp"}
+# Messages in the log of MindSpore, at the levels set by `_environment`.
 BACKOFF = re.compile(r"Try to use backoff CPU kernel, node:\s*\S*?([^/\s]+?)-op\d+")
-NO_ADAPTER = re.compile(r"Can't find OpAdapter for (\w+)")
-LACKING = re.compile(r"load symbol (\w+) failed|(\w+) (?:is )?not in \S*libopapi|undefined symbol: (\w+)")
+MISSING_ADAPTER = re.compile(r"Can't find OpAdapter for (\w+)")
+MISSING_SYMBOL = re.compile(r"load symbol (\w+) failed|(\w+) (?:is )?not in \S*libopapi|undefined symbol: (\w+)")
 _DATA_TYPE = r"(?:[fiuc]\d+|bf16|bool|str|unknown)"
-# Operators that take any number of tensors, in the interfaces that have no lists of them.
+# Operators with any number of inputs, in the interfaces that do not pass them as a list.
 MANY_INPUTS = {"AddN", "Concat", "ConcatD", "Pack"}
-# Attributes that are sizes, or say which part of a tensor is meant.
+# Attributes that are sizes or select a part of a tensor.
 SIZES = ("N=", "value=", "begin_mask=", "ellipsis_mask=", "end_mask=", "new_axis_mask=", "shrink_axis_mask=")
 
 
 @dataclass
 class Step:
-    """What one step asks of the device.
+    """Requests of one step to the device.
 
     Attributes:
         launches: number by kind: aclop and aclnn (operators), ge_run (whole graphs), rt (MindSpore's own kernels),
             hccl.
         copies: number by direction: H2D, D2H, D2D, H2H.
         copied_bytes: by direction.
-        waits: number of times that the host waits, by what it waits for: stream, device, event.
-        names: of the launches, in their order.
+        waits: number of waits of the host by what it waits for: stream, device, event.
+        names: of the launches, in order.
     """
 
     launches: Counter[str] = field(default_factory=Counter)
@@ -61,22 +61,22 @@ class Probe:
     """What MindSpore decided about a case.
 
     Attributes:
-        refusal: the exception that ended it, or the end of the output of a process that crashed; else empty.
-        backoffs: operators that are computed by the CPU for want of a kernel, and how many of each.
-        missing_adapters: operators that the graph engine cannot be told of, and how many of each. A fault where that
-            engine runs; elsewhere MindSpore asks too, before it falls back to the CPU.
-        lacking: names that MindSpore looked for in the stubs in vain, and what the stubs recorded as an error.
-        options: that the compiler of operators, the overflow check and the graph engine were given.
-        steps: in their order.
+        error: the exception that ended it, or the end of the output of a crashed process; else empty.
+        backoffs: operators that run on the CPU because there is no kernel, with their number.
+        missing_adapters: operators that cannot be converted for the graph engine, with their number. An error where
+            that engine is used; elsewhere MindSpore tries it before it falls back to the CPU.
+        missing_symbols: symbols that MindSpore did not find in the stubs, and errors recorded by the stubs.
+        options: of the operator compiler, the overflow check and the graph engine.
+        steps: in order.
         signatures: kind, name, data types and attributes of all operators.
-        facts: what the case itself found out.
-        seconds: from start to end.
+        facts: results of the case itself.
+        seconds: duration.
     """
 
-    refusal: str
+    error: str
     backoffs: Mapping[str, int]
     missing_adapters: Mapping[str, int]
-    lacking: tuple[str, ...]
+    missing_symbols: tuple[str, ...]
     options: Mapping[str, str]
     steps: Sequence[Step]
     signatures: frozenset[str]
@@ -88,8 +88,8 @@ def run_probe(stubs: Stubs, case: Case, chip: str, flags: Sequence[str] = ()) ->
     """Runs a case.
 
     Args:
-        stubs: that were built.
-        case: what to run.
+        stubs: the stub libraries.
+        case: the case to run.
         chip: name of the chip, e.g. Ascend910B2.
         flags: of the launcher, for the kind start.
     """
@@ -104,15 +104,13 @@ def run_probe(stubs: Stubs, case: Case, chip: str, flags: Sequence[str] = ()) ->
         code = _run(_command(case, folder, outcome, flags), variables, folder)
         output = "\n".join(path.read_text(errors="replace") for path in sorted(folder.rglob("*.txt")))
         output += "\n".join(path.read_text(errors="replace") for path in sorted(folder.rglob("worker_*.log")))
-        found = (
-            json.loads(outcome.read_text()) if outcome.exists() else {"refusal": _last_words(output, code), "facts": {}}
-        )
+        found = json.loads(outcome.read_text()) if outcome.exists() else {"error": _tail_of(output, code), "facts": {}}
         lines = record.read_text().splitlines()
     return read_probe(lines, output, found, time.monotonic() - began)
 
 
 def make_dataset(folder: Path, network: str) -> None:
-    """Images for three steps: rendered shapes for a detector, folders of noise for a classifier."""
+    """Writes images for three steps: rendered shapes for a detector, folders of noise for a classifier."""
     import cv2
     import numpy as np
 
@@ -120,14 +118,14 @@ def make_dataset(folder: Path, network: str) -> None:
 
     tiny = NETWORKS[network]
     if not tiny.model.endswith("darknet53"):
-        render_shapes(folder, train=3 * tiny.images, val=1, size=tiny.side)
+        render_shapes(folder, train=3 * tiny.batch_size, val=1, size=tiny.size)
         return
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for label in ("a", "b", "c"):
             (folder / split / label).mkdir(parents=True)
             for number in range(2):
-                image = rng.integers(0, 255, (tiny.side, tiny.side, 3), np.uint8)
+                image = rng.integers(0, 255, (tiny.size, tiny.size, 3), np.uint8)
                 cv2.imwrite(str(folder / split / label / f"{number}.png"), image)
 
 
@@ -136,7 +134,7 @@ def _environment(stubs: Stubs, chip: str, record: Path) -> dict[str, str]:
     return {
         **variables,
         "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT), variables["PYTHONPATH"])),
-        # Warnings, and of the plug-in what it falls back to; the other parts would log megabytes.
+        # Warnings, and the fallbacks of the plug-in; other modules would log megabytes at that level.
         "GLOG_v": "2",
         "MS_SUBMODULE_LOG_v": "{DEVICE:1}",
     }
@@ -146,7 +144,7 @@ def _command(case: Case, folder: Path, outcome: Path, flags: Sequence[str]) -> C
     entry = (str(CHILD), str(outcome), case.kind, case.network)
     if case.kind not in ("start", "ranks"):
         return Command((sys.executable, *entry))
-    # The launcher's own plan, with the child in the place of train.py.
+    # The plan of the launcher, with the child instead of train.py.
     arguments = ["yolov3", "data", "weights.ckpt"]
     if case.network == "direct":
         plan = make_plan("run_standalone_train", [*arguments, *flags], folder)
@@ -160,7 +158,7 @@ def _command(case: Case, folder: Path, outcome: Path, flags: Sequence[str]) -> C
 
 
 def write_rank_table(path: Path) -> Path:
-    """A table of two cards of one server."""
+    """Writes a rank table with two devices of one server."""
     devices = [{"device_id": str(i), "device_ip": f"192.168.100.{i + 1}", "rank_id": str(i)} for i in range(2)]
     server = {"server_id": "10.0.0.1", "device": devices, "host_nic_ip": "reserve"}
     path.write_text(json.dumps({"version": "1.0", "server_count": "1", "server_list": [server], "status": "completed"}))
@@ -183,40 +181,40 @@ def _run(command: Command, variables: Mapping[str, str], folder: Path) -> int:
     except subprocess.TimeoutExpired:
         return -signal.SIGKILL
     finally:
-        # With those that it has started.
+        # Including its child processes.
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def _last_words(output: str, code: int) -> str:
+def _tail_of(output: str, code: int) -> str:
     lines = [line for line in output.splitlines() if line and not re.match(r"\[(?:INFO|WARNING)\]", line)]
     return f"exit code {code}: {' / '.join(lines[-8:])}"
 
 
 def read_probe(lines: Iterable[str], output: str, found: Mapping[str, Any], seconds: float) -> Probe:
-    """Puts together what the record, the output of the processes and the case itself say."""
+    """Combines the record, the output of the processes and the outcome of the case."""
     options: dict[str, str] = {}
     signatures: set[str] = set()
     steps: list[Step] = []
-    lacking = {next(filter(None, names)) for names in LACKING.findall(output)}
+    missing_symbols = {next(filter(None, names)) for names in MISSING_SYMBOL.findall(output)}
     for line in lines:
         kind, name, arguments, attributes = line.split("\t")
-        if kind in LAUNCHES and name not in NO_OPERATORS:
+        if kind in LAUNCHES and name not in NOT_OPERATORS:
             signatures.add(signature(kind, name, arguments, attributes))
         if kind == "option":
             options[name] = attributes
         elif kind == "error":
-            lacking.add(f"{name} ({arguments})")
+            missing_symbols.add(f"{name} ({arguments})")
         elif kind == "mark":
             steps.append(Step())
         elif steps:
             _count(steps[-1], kind, name, arguments)
     return Probe(
-        refusal=found["refusal"],
+        error=found["error"],
         backoffs=dict(Counter(BACKOFF.findall(output))),
-        missing_adapters=dict(Counter(NO_ADAPTER.findall(output))),
-        lacking=tuple(sorted(lacking)),
+        missing_adapters=dict(Counter(MISSING_ADAPTER.findall(output))),
+        missing_symbols=tuple(sorted(missing_symbols)),
         options=options,
         steps=steps,
         signatures=frozenset(signatures),
@@ -232,13 +230,13 @@ def _count(step: Step, kind: str, name: str, arguments: str) -> None:
     elif kind == "wait":
         step.waits[name] += 1
     elif kind != "ge":
-        # An operator of an added graph is not launched by itself.
+        # Operators of a graph are not launched on their own.
         step.launches[kind] += 1
         step.names.append(name)
 
 
 def signature(kind: str, name: str, arguments: str, attributes: str) -> str:
-    """A launch without what depends on the size of a network: shapes, values, and lengths of lists."""
+    """A launch without what depends on the size of the network: shapes, values and lengths of lists."""
     text = re.sub(rf"({_DATA_TYPE})\[[^]]*\]", r"\1", arguments)
     # aclnn: i64:2 is a scalar, (1,2) a list of numbers, {f32 f32} one of tensors.
     text = re.sub(rf"({_DATA_TYPE}):\S+", r"\1", text)

@@ -1,4 +1,4 @@
-"""What no graph may ask of an Ascend, and where that is said; and the table of all that graphs ask."""
+"""Operators that no graph may use on Ascend, with sources, and the table of all operators in use."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ CHIPS = ("Ascend910A", "Ascend910B2")
 
 @dataclass(frozen=True)
 class Rule:
-    """Something that is not to be launched.
+    """A forbidden kind of operator.
 
     Attributes:
-        pattern: regular expression that is searched for in a signature.
-        source: why, and where it is said.
+        pattern: regular expression to search for in a signature.
+        source: reason and source.
     """
 
     pattern: str
     source: str
 
 
-# Docstrings are those of MindSpore 2.10.
+# Quotations are from the docstrings of MindSpore 2.10.
 RULES = (
     Rule(
         r"ScatterElements .*reduction=(?!none)",
@@ -41,19 +41,19 @@ RULES = (
     ),
     Rule(
         r"\b(aclnn)?Sort [iu]\d",
-        "CANN, Ascend C, Sort32: the instruction sorts half and float alone; mindspore/ops/_op_impl/aicpu/sort.py "
-        "has integers sorted by the control CPU of the chip",
+        "CANN, Ascend C, Sort32: the instruction sorts only half and float; according to "
+        "mindspore/ops/_op_impl/aicpu/sort.py integers are sorted by the control CPU of the chip",
     ),
     Rule(
         r"\bf64\b",
         'mindspore.ops.L2Normalize and others: "On Ascend, input data type of float64 is currently not supported"',
     ),
-    Rule(r"\bc(64|128)\b", "complex numbers run on the control CPU of the chip: no unit of Ascend computes them"),
+    Rule(r"\bc(64|128)\b", "complex numbers are computed by the control CPU of the chip"),
 )
 
 
-def broken_rules(signatures: Iterable[str]) -> list[str]:
-    """A line for each signature that a rule forbids."""
+def violated_rules(signatures: Iterable[str]) -> list[str]:
+    """One line per forbidden signature."""
     return [
         f"{signature}: {rule.source}"
         for signature in sorted(signatures)
@@ -63,10 +63,10 @@ def broken_rules(signatures: Iterable[str]) -> list[str]:
 
 
 def read_table() -> Mapping[str, frozenset[str]]:
-    """Chip -> the signatures that its graphs may have."""
+    """Chip -> signatures in use."""
     return {chip: frozenset(lines) for chip, lines in json.loads(TABLE.read_text()).items()}
 
 
 def write_table(signatures: Mapping[str, Iterable[str]]) -> None:
-    """Writes what `read_table` reads."""
+    """Writes the table for `read_table`."""
     TABLE.write_text(json.dumps({chip: sorted(lines) for chip, lines in signatures.items()}, indent=1) + "\n")

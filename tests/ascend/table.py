@@ -1,8 +1,8 @@
-"""Writes the table of operators anew, after a change of the graphs or of MindSpore; look at its difference then.
+"""Regenerates the table of operators after a change of the graphs or of MindSpore; review the difference afterwards.
 
 python -m tests.ascend.table
 
-It probes all cases on all chips, for half an hour, and says of each what it is.
+Runs all cases for all chips, which takes half an hour, and prints a line for each.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from pathlib import Path
 from tests.ascend.cases import GRAPHS
 from tests.ascend.probe import run_probe
 from tests.ascend.rules import CHIPS, TABLE, write_table
-from tests.ascend.stubs.build import build, why_not
+from tests.ascend.stubs.build import build, unsupported_reason
 
 
 def main() -> int:
-    reason = why_not()
+    reason = unsupported_reason()
     if reason:
         sys.stderr.write(f"{reason}\n")
         return 1
     signatures: dict[str, set[str]] = {chip: set() for chip in CHIPS}
-    refused = []
+    failed = []
     with tempfile.TemporaryDirectory(prefix="cann_stubs_") as folder:
         stubs = build(Path(folder))
         for case in GRAPHS:
             for chip, found in signatures.items():
                 probe = run_probe(stubs, case, chip)
-                if probe.refusal:
-                    refused.append(f"{case} on {chip} is refused: {probe.refusal}")
+                if probe.error:
+                    failed.append(f"{case} on {chip} failed: {probe.error}")
                 found |= probe.signatures
                 sys.stdout.write(f"{case} on {chip}: {len(probe.signatures)} signatures, {probe.seconds:.0f} s\n")
                 sys.stdout.flush()
-    if refused:
-        # All of them, since another half an hour passes before the next one would show.
-        sys.stderr.write("\n".join([*refused, f"{TABLE.name} was not written"]) + "\n")
+    if failed:
+        # All at once, since every attempt takes half an hour.
+        sys.stderr.write("\n".join([*failed, f"{TABLE.name} was not written"]) + "\n")
         return 1
     write_table(signatures)
     return 0

@@ -1,14 +1,21 @@
-"""All graphs of all models, compiled by MindSpore's own Ascend code: nothing is refused or left to the CPU, and what is
-launched is in the table."""
+"""All graphs of all models compile with the Ascend code of MindSpore, without errors and fallbacks to the CPU, and only
+with operators in the table."""
 
 import pytest
 
-from tests.ascend.bounds import GE_CHIPS, MOST_COPIED, MOST_LAUNCHES, broken_bounds, is_training, runs_whole_graphs
-from tests.ascend.cases import CONTROL, GRAPHS, Case, models_without_tiny
-from tests.ascend.rules import CHIPS, broken_rules, read_table
+from tests.ascend.bounds import (
+    GE_CHIPS,
+    MAX_COPIED_BYTES,
+    MAX_LAUNCHES,
+    exceeded_bounds,
+    is_training,
+    runs_whole_graphs,
+)
+from tests.ascend.cases import CONTROL, GRAPHS, Case, models_without_narrow_network
+from tests.ascend.rules import CHIPS, read_table, violated_rules
 
 SATURATING_CHIPS = ("Ascend910A",)
-# Each kind of graph and each chip once, in minutes; all others with --slow.
+# Each kind of graph and each chip once, which takes minutes; all others with --slow.
 QUICK = {
     (Case("step", "darknet53"), "Ascend910B2"),
     (Case("sizes", "yolov3"), "Ascend910A"),
@@ -27,30 +34,30 @@ def parameters():
 
 
 def test_every_model_of_the_table_is_compiled():
-    assert not models_without_tiny(), "give these a narrow network in tests/ascend/cases.py"
+    assert not models_without_narrow_network(), "add a narrow network to tests/ascend/cases.py"
 
 
 @pytest.mark.parametrize(("case", "chip"), parameters())
 def test_a_graph_is_compiled_for_the_chip(probed, case, chip):
     probe = probed(case, chip)
-    assert not probe.lacking, "the stubs lack these"
-    assert not probe.refusal
-    assert not probe.backoffs, "these are computed by the CPU"
+    assert not probe.missing_symbols, "symbols missing in the stubs"
+    assert not probe.error
+    assert not probe.backoffs, "operators that fall back to the CPU"
     if runs_whole_graphs(case, chip):
-        assert not probe.missing_adapters, "the graph engine does not know these"
+        assert not probe.missing_adapters, "operators unknown to the graph engine"
     assert probe.facts["device"] == "Ascend" and probe.signatures
-    assert not broken_rules(probe.signatures)
-    assert not broken_bounds(case, chip, probe)
-    # Where numbers saturate, the chip's status alone tells an overflow.
-    asks = any("NPUGetFloatStatus" in signature for signature in probe.signatures)
-    assert asks == (is_training(case) and chip in SATURATING_CHIPS)
+    assert not violated_rules(probe.signatures)
+    assert not exceeded_bounds(case, chip, probe)
+    # On chips that saturate, only the status of the chip shows an overflow.
+    reads_status = any("NPUGetFloatStatus" in signature for signature in probe.signatures)
+    assert reads_status == (is_training(case) and chip in SATURATING_CHIPS)
     unknown = sorted(probe.signatures - read_table()[chip])
-    assert not unknown, "look at these, then write the table anew: python -m tests.ascend.table"
+    assert not unknown, "review these operators, then regenerate the table: python -m tests.ascend.table"
 
 
 @pytest.mark.slow
-def test_ranks_add_their_gradients_up_in_buckets_during_the_backward_pass(probed):
-    """And have no other collective in a step: losses and the wish to stop ride on the last."""
+def test_gradients_are_reduced_in_buckets_during_the_backward_pass(probed):
+    """There is no other collective operation in a step: losses and stop requests are part of the last bucket."""
     names = probed(Case("ranks", "yolov3"), "Ascend910B2").steps[-1].names
     sums = [place for place, name in enumerate(names) if name == "AllReduce"]
     gradients = [place for place, name in enumerate(names) if name == "aclnnConvolutionBackward"]
@@ -58,23 +65,23 @@ def test_ranks_add_their_gradients_up_in_buckets_during_the_backward_pass(probed
     assert sums[0] < gradients[-1] < sums[-1]
 
 
-def test_bounds_are_of_cases_that_exist():
-    assert {*MOST_LAUNCHES, *MOST_COPIED} <= set(GRAPHS)
+def test_bounds_refer_to_existing_cases():
+    assert {*MAX_LAUNCHES, *MAX_COPIED_BYTES} <= set(GRAPHS)
 
 
 @pytest.mark.parametrize("chip", CHIPS)
-def test_an_operator_that_ascend_lacks_is_caught(probed, chip):
-    """Without this, a record in which nothing stands would pass for a good one."""
+def test_an_operator_without_kernel_is_detected(probed, chip):
+    """Otherwise an empty record would pass all tests."""
     probe = probed(CONTROL, chip)
     if chip in GE_CHIPS:
-        assert "LSTM" in probe.missing_adapters and probe.refusal
+        assert "LSTM" in probe.missing_adapters and probe.error
     else:
         assert probe.backoffs == {"LSTM": 1}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chip", CHIPS)
-def test_the_table_holds_nothing_old(probed, chip):
+def test_the_table_has_no_outdated_entries(probed, chip):
     seen = {signature for case in GRAPHS for signature in probed(case, chip).signatures}
     assert not sorted(read_table()[chip] - seen)
 
@@ -88,6 +95,6 @@ def test_the_table_holds_nothing_old(probed, chip):
         "aclnn aclnnMul f64 f64 f64",
     ],
 )
-def test_what_the_rules_forbid(signature):
-    (line,) = broken_rules([signature])
+def test_forbidden_operators(signature):
+    (line,) = violated_rules([signature])
     assert line.startswith(f"{signature}: ")

@@ -1,11 +1,11 @@
-"""Classes of weights and of data that number them in another way."""
+"""Cards applied to a configuration, where data and weights number the classes differently."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from msdet.checkpoints.card import apply_card, names_of_outputs
+from msdet.checkpoints.card import apply_card, output_class_names
 from msdet.config import load_config
 from msdet.data.annotations import BoxEntry, Category, ImageEntry, RawAnnotations
 from msdet.data.build_dataset import build_dataset
@@ -26,20 +26,20 @@ def content(tmp_path, categories):
     return RawAnnotations(tmp_path / "val.json", tmp_path, images, boxes, named)
 
 
-def followed(*flags):
+def applied(*flags):
     return apply_card(load_config("configs/efficientdet_d0.yaml", list(flags)), CARD, Path("w.ckpt"), with_classes=True)
 
 
-def test_names_of_outputs():
-    assert names_of_outputs(CARD) == ["cat", "(2 is unused)", "(3 is unused)", "dog"]
-    assert names_of_outputs({**CARD, "label_map": "dense"}) == ["cat", "dog"]
-    assert names_of_outputs({**CARD, "category_ids": [1, 5]}) == []
-    assert names_of_outputs({"label_map": "coco_id_minus_1", "num_classes": 90, "class_names": []}) == []
+def test_output_class_names():
+    assert output_class_names(CARD) == ["cat", "(2 is unused)", "(3 is unused)", "dog"]
+    assert output_class_names({**CARD, "label_map": "dense"}) == ["cat", "dog"]
+    assert output_class_names({**CARD, "category_ids": [1, 5]}) == []
+    assert output_class_names({"label_map": "coco_id_minus_1", "num_classes": 90, "class_names": []}) == []
 
 
-def test_dense_matches_the_classes_of_weights_and_data_by_their_names(tmp_path):
-    """Data that count from 0, in another order: labels are the outputs of the weights, ids those of the data."""
-    cfg = followed("--label_map", "dense", "--num_classes", "0")
+def test_dense_matches_the_classes_of_weights_and_data_by_name(tmp_path):
+    """Data with ids from 0, in another order: labels are outputs of the network, category ids those of the data."""
+    cfg = applied("--label_map", "dense", "--num_classes", "0")
     assert cfg.label_map == "dense"
     options = ReadOptions(cfg.class_names, label_map=cfg.label_map, check_images=False)
     dataset = build_dataset(content(tmp_path, {"dog": 0, "cat": 1}), options)
@@ -49,13 +49,13 @@ def test_dense_matches_the_classes_of_weights_and_data_by_their_names(tmp_path):
     assert len(set(dataset.category_ids)) == 4
 
 
-def test_ids_from_zero_name_the_way(tmp_path):
+def test_the_message_for_ids_from_zero_gives_the_remedy(tmp_path):
     options = ReadOptions(label_map="coco_id_minus_1", num_classes=4, check_images=False)
     with pytest.raises(UserError, match="'dog' has id 0: .* --label_map dense accepts any id .* by name"):
         build_dataset(content(tmp_path, {"dog": 0, "cat": 1}), options)
 
 
-def test_another_numbering_than_the_cards_is_refused_where_names_are_missing():
+def test_another_label_map_than_in_the_card_is_rejected_without_class_names():
     card = {**CARD}
     del card["class_names"]
     cfg = load_config("configs/efficientdet_d0.yaml", ["--label_map", "dense"])

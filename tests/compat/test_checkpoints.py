@@ -159,9 +159,9 @@ def test_what_was_imported_already_is_not_imported_again(tmp_path, capsys):
         network = get_recipe(load_config(f"configs/{config}.yaml", TINY_SHAPE)).build_network()
         save_tensors(tmp_path / "old.ckpt", tensors_of(network))
         assert import_old(tmp_path, config, *TINY_SHAPE) == 1
-        assert "is a checkpoint of this program already: give it to --pretrained" in capsys.readouterr().err
+        assert "already a checkpoint of this program and needs no import: use --pretrained" in capsys.readouterr().err
     assert import_old(tmp_path, "refinedet_vgg16_320") == 1
-    assert "refinedet reads torch files. A checkpoint of this program is given to" in capsys.readouterr().err
+    assert "refinedet imports torch files. Checkpoints of this program need no import" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

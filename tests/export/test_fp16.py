@@ -156,14 +156,14 @@ def test_cells_of_a_large_map_stay_in_their_places(tmp_path):
     assert np.abs(middles[0] - middles[1]).max() < 1
 
 
-@pytest.mark.parametrize("is_plain", [True, False])
-def test_rounding_to_a_grid_holds_only_by_its_operator(tmp_path, is_plain):
+@pytest.mark.parametrize("uses_round", [True, False])
+def test_rounding_to_a_grid_holds_only_by_its_operator(tmp_path, uses_round):
     class Rounded(nn.Cell):
         def __init__(self):
             super().__init__()
             self.snap, self.leaky, self.weights = SnapToGrid(), SnapLeakyToGrid(0.1), WeightQuant()
             for cell in (self.snap, self.leaky, self.weights):
-                cell.is_plain = is_plain
+                cell.uses_round = uses_round
 
         def construct(self, x, scale, zero_point):
             kernel = self.weights(x[:, :, :1, :1])
@@ -174,7 +174,7 @@ def test_rounding_to_a_grid_holds_only_by_its_operator(tmp_path, is_plain):
     ours, found = results(Rounded().set_train(False), x, *grid, tmp_path=tmp_path)
     # Two roundings of one step, and a kernel of one step of 3 / 127, may fall to the next code.
     is_near = np.nan_to_num(np.abs(found[ENFORCED] - ours.asnumpy()), nan=9).max() < 0.07
-    assert is_near == is_plain
+    assert is_near == uses_round
 
 
 def test_plain_rounding_gives_the_same_values():
@@ -182,7 +182,7 @@ def test_plain_rounding_gives_the_same_values():
     scale, zero_point = Tensor([0.02], ms.float32), Tensor([100.0], ms.float32)
     for cell in (SnapToGrid(), SnapLeakyToGrid(0.1)):
         plain = SnapLeakyToGrid(0.1) if isinstance(cell, SnapLeakyToGrid) else SnapToGrid()
-        plain.is_plain = True
+        plain.uses_round = True
         np.testing.assert_array_equal(plain(x, scale, zero_point).asnumpy(), cell(x, scale, zero_point).asnumpy())
 
 

@@ -1,9 +1,8 @@
-"""The importer: public weights through the command, and every file that does not fit."""
+"""`msdet import`: weights of other programs, and files that do not fit."""
 
 import json
 import struct
 
-import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -11,16 +10,13 @@ from mindspore import Tensor
 from msdet.checkpoints.card import apply_card
 from msdet.checkpoints.weights_file import fill_network, load_weights, save_tensors, tensors_of
 from msdet.config import load_config
-from msdet.errors import run_command
 from msdet.importers.command import main
 from msdet.importers.darknet_file import read_darknet
 from msdet.models.recipe import get_recipe
-from msdet.models.yolov3_quant.weight_names import SOURCES, _darknet_layers
+from msdet.models.yolov3_quant.weight_names import SOURCES
+from tests.importers.tiny_yolov3 import CONFIG, darknet_bytes, run, tiny_network
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
-
-CONFIG = "configs/yolov3.yaml"
-TINY = ["--num_classes", "2", "--backbone_shape", "4,4,4,8,8,16", "--backbone_layers", "1,1,1,1,1"]
 
 
 def loaded(path, config=CONFIG):
@@ -38,7 +34,7 @@ def compare(network, image, reference, tolerance=1e-3):
         assert np.linalg.norm(raw.asnumpy() - expected) <= tolerance * np.linalg.norm(expected)
 
 
-def test_darknet_weights_give_darknets_maps(uncompiled, parity, parity_dir, tmp_path, capsys):
+def test_parity_with_darknet(uncompiled, parity, parity_dir, tmp_path, capsys):
     npz = parity_dir / "yolov3.npz"
     parity.darknet_weights(npz, tmp_path / "yolov3.weights")
     output = tmp_path / "out.ckpt"
@@ -49,12 +45,12 @@ def test_darknet_weights_give_darknets_maps(uncompiled, parity, parity_dir, tmp_
     assert card["network"]["activation"] == "leaky"
     assert card["class_names"][:2] == ["person", "bicycle"]
     assert card["category_ids"][-1] == 90
-    assert "80 classes: taken to be those of the public dataset" in capsys.readouterr().out
+    assert "80 classes: assumed to be those of the public dataset" in capsys.readouterr().out
 
 
-def test_zoo_checkpoint_gives_the_zoos_maps(uncompiled, parity, parity_dir, tmp_path):
+def test_parity_with_the_old_zoo(uncompiled, parity, parity_dir, tmp_path):
     npz = parity_dir / "zoo_yolov3.npz"
-    # As the zoo saved them: under the training wrapper, with the optimiser's state.
+    # As saved by the zoo: with the prefix of the training wrapper and the state of the optimiser.
     state = {f"yolo_network.{name}": value for name, value in parity.zoo_state_dict(npz).items()}
     state |= {"moments.yolo_network.feature_map.conv1.0.weight": np.zeros(3, np.float32), "learning_rate": np.zeros(4)}
     save_tensors(tmp_path / "zoo.ckpt", state)
@@ -65,36 +61,8 @@ def test_zoo_checkpoint_gives_the_zoos_maps(uncompiled, parity, parity_dir, tmp_
     assert (card["network"]["activation"], card["network"]["padding"]) == ("relu", "same")
 
 
-def tiny_network():
-    ms.set_seed(3)
-    network = get_recipe(load_config(CONFIG, TINY)).build_network()
-    for p in network.get_parameters():
-        p.set_data(Tensor(np.random.default_rng(p.size).uniform(0.5, 1, p.shape).astype(np.float32)))
-    return network
-
-
-def darknet_bytes(network, minor=2, layers=None):
-    header = struct.pack("<iiiq", 0, minor, 5, 77) if minor >= 2 else struct.pack("<iiii", 0, minor, 0, 77)
-    parts = [header]
-    for layer in list(_darknet_layers(network))[:layers]:
-        if hasattr(layer, "bn"):
-            bn = layer.bn
-            values = (bn.beta, bn.gamma, bn.moving_mean, bn.moving_variance, layer.conv.weight)
-        else:
-            values = (layer.bias, layer.weight)
-        parts += [value.asnumpy().tobytes() for value in values]
-    return b"".join(parts)
-
-
-def run(tmp_path, source, *flags):
-    """Exit code of the command on tiny settings."""
-    return run_command(
-        main, ["--config", CONFIG, *TINY, "--source", str(source), "--output", str(tmp_path / "out.ckpt"), *flags]
-    )
-
-
 @pytest.mark.parametrize("minor", [1, 2])
-def test_both_headers(tmp_path, minor):
+def test_both_versions_of_the_header(tmp_path, minor):
     network = tiny_network()
     (tmp_path / "a.weights").write_bytes(darknet_bytes(network, minor))
     file = read_darknet(tmp_path / "a.weights")
@@ -106,8 +74,8 @@ def test_both_headers(tmp_path, minor):
 
 
 @pytest.mark.parametrize("layers", [12, 20, None])
-def test_the_backbone_alone(tmp_path, capsys, layers, monkeypatch):
-    """Files that end after the backbone, after a later layer, and whole ones."""
+def test_only_the_backbone(tmp_path, capsys, layers, monkeypatch):
+    """Files that end within the backbone, some layers after it, and complete ones."""
     source = type(SOURCES[0])("darknet", SOURCES[0].layers, SOURCES[0].settings, backbone_layers=16)
     recipe = type(get_recipe(load_config(CONFIG)))
     monkeypatch.setattr(recipe, "weight_sources", lambda self: (source,))
@@ -121,7 +89,7 @@ def test_the_backbone_alone(tmp_path, capsys, layers, monkeypatch):
         return
     assert code == 0
     out = capsys.readouterr().out
-    assert ("left out" in out) and ("block32.trunk.0" in out)
+    assert ("skipped, not used by this part" in out) and ("block32.trunk.0" in out)
     tensors, card = load_weights(tmp_path / "out.ckpt")
     assert {name.split(".")[0] for name in tensors} == {"backbone"}
     assert len(tensors) == 5 * 16
@@ -133,11 +101,11 @@ def test_darknet_files_that_do_not_fit(tmp_path, capsys):
     data = darknet_bytes(network)
     cases = {
         data[:-400]: "too short",
-        data + b"\0" * 400: "too long: 100 numbers",
-        data[:-2]: "cut short",
-        struct.pack("<iiiq", 70000, 2, 5, 0) + data[20:]: "no darknet file",
+        data + b"\0" * 400: "too long: 100 values",
+        data[:-2]: "truncated",
+        struct.pack("<iiiq", 70000, 2, 5, 0) + data[20:]: "not a darknet file",
         data[:10]: "less than a header",
-        data[:-4] + np.float32("nan").tobytes(): "not finite, in block8.predict.weight (numbers ",
+        data[:-4] + np.float32("nan").tobytes(): "not finite, in block8.predict.weight (values ",
         b"": "is empty",
     }
     for content, message in cases.items():
@@ -169,34 +137,6 @@ def test_named_files_that_do_not_fit(tmp_path, capsys):
         assert run(tmp_path, tmp_path / "bad.ckpt") == 1
         assert message in capsys.readouterr().err
         assert not (tmp_path / "out.ckpt").exists()
-
-
-@pytest.mark.parametrize(
-    ("flags", "code", "message"),
-    [
-        (["--layout", "none"], 2, "--layout is 'none'; yolov3 knows darknet, zoo"),
-        (["--layout", "zoo"], 2, "--layout zoo is for mindspore files"),
-        (["--partial", "head"], 2, "only 'backbone'"),
-        (["--activation", "relu"], 2, "--activation is relu, but weights of the layout darknet need leaky"),
-        (["--no_such_key", "1"], 2, "no_such_key"),
-    ],
-)
-def test_flags_that_do_not_fit(tmp_path, capsys, flags, code, message):
-    (tmp_path / "a.weights").write_bytes(darknet_bytes(tiny_network()))
-    assert run(tmp_path, tmp_path / "a.weights", *flags) == code
-    assert message in capsys.readouterr().err
-
-
-def test_paths_that_do_not_fit(tmp_path, capsys):
-    (tmp_path / "a.weights").write_bytes(darknet_bytes(tiny_network()))
-    assert run(tmp_path, tmp_path / "absent.weights") == 1
-    assert "absent.weights cannot be read" in capsys.readouterr().err
-    command = ["--config", CONFIG, *TINY, "--source", str(tmp_path / "a.weights"), "--output", str(tmp_path / "x.pth")]
-    assert run_command(main, command) == 2
-    assert "ends in .ckpt" in capsys.readouterr().err
-    (tmp_path / "a.pth").write_bytes(b"neither zip nor pickle")
-    assert run(tmp_path, tmp_path / "a.pth") == 1
-    assert "neither a zip archive nor a pickle" in capsys.readouterr().err
 
 
 def test_the_card_belongs_to_the_file(tmp_path):

@@ -1,8 +1,6 @@
-"""Reading PyTorch's files: what is in them comes out, and nothing of them is ever run."""
+"""PyTorch and safetensors files: tensors are read, damaged and hostile files are refused, nothing is executed."""
 
 import collections
-import importlib.util
-import io
 import json
 import os
 import pickle
@@ -16,12 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msdet.errors import UserError
-from msdet.importers.pickle_data import PickleReader, RefusedPickle
-from msdet.importers.torch_file import _ordered_dict, read_safetensors, read_torch
-
-_spec = importlib.util.spec_from_file_location("torch_files", Path(__file__).with_name("torch_files.py"))
-files = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(files)
+from msdet.importers.torch_file import read_safetensors, read_torch
+from tests.importers import torch_files as files
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.standard_normal((4, 3, 2, 2)).astype(np.float32)
@@ -38,7 +32,7 @@ def save(request):
     return files.save_zip if request.param == "zip" else files.save_legacy
 
 
-def test_tensors_come_back(tmp_path, save):
+def test_tensors_are_read(tmp_path, save):
     state = collections.OrderedDict(
         a=files.tensor("0", KERNEL), n=files.tensor("1", COUNT), h=files.tensor("2", KERNEL.astype(np.float16))
     )
@@ -59,14 +53,14 @@ def test_views_share_a_storage(tmp_path, save):
     np.testing.assert_array_equal(read["tail"], KERNEL.ravel()[40:])
 
 
-def test_a_training_checkpoint_gives_its_weights(tmp_path, save):
+def test_the_weights_of_a_training_checkpoint_are_read(tmp_path, save):
     weights = {"a": files.tensor("0", KERNEL)}
     save(tmp_path / "w.pth", {"epoch": 3, "lr": 0.1, "note": "x", "optimizer": {"lr": [1, 2]}, "state_dict": weights})
     assert list(read_torch(tmp_path / "w.pth")) == ["a"]
 
 
 @pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
-def test_files_that_torch_wrote(golden_dir, name):
+def test_files_written_by_torch(golden_dir, name):
     """Written by torch 2.13: arange(12) as 3 x 4, (1.5, -2) as bfloat16, and a column of the first as a view."""
     read = read_torch(golden_dir / name)
     np.testing.assert_array_equal(read["a.weight"], np.arange(12, dtype=np.float32).reshape(3, 4))
@@ -75,7 +69,7 @@ def test_files_that_torch_wrote(golden_dir, name):
 
 
 class Evil:
-    """What a malicious file would hold: a call."""
+    """A call, as in a malicious file."""
 
     def __init__(self, path):
         self.path = path
@@ -84,13 +78,13 @@ class Evil:
         return os.system, (f"touch {self.path}",)
 
 
-def test_a_malicious_file_is_refused_by_name_and_nothing_runs(tmp_path, save):
+def test_a_malicious_file_is_refused_and_not_executed(tmp_path, save):
     victim = tmp_path / "victim"
     save(tmp_path / "w.pth", {"a": files.tensor("0", KERNEL), "b": Evil(victim)})
     with pytest.raises(UserError, match=r"(posix|nt)\.system"):
         read_torch(tmp_path / "w.pth")
     assert not victim.exists()
-    # The same bytes do harm when they are unpickled: the test is about something.
+    # The file is a real attack: the same bytes execute the command when they are unpickled.
     pickle.loads(pickle.dumps(Evil(victim)))
     assert victim.exists()
 
@@ -106,11 +100,11 @@ def test_a_malicious_file_is_refused_by_name_and_nothing_runs(tmp_path, save):
     ],
     ids=lambda v: str(v)[:20],
 )
-def test_anything_else_is_refused_by_name(tmp_path, value, named):
+def test_other_types_are_refused_by_name(tmp_path, value, named):
     files.save_zip(tmp_path / "w.pth", {"a": files.tensor("0", KERNEL), "b": value})
     with pytest.raises(UserError, match=named) as caught:
         read_torch(tmp_path / "w.pth")
-    assert "Nothing of it was run" in str(caught.value)
+    assert "Nothing in it was executed" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +112,13 @@ def test_anything_else_is_refused_by_name(tmp_path, value, named):
     [
         ((40, (9,), (1,)), "beyond"),
         ((0, (10**6,), (0,)), "more elements"),
-        ((0, (4, -1), (1, 1)), "wrongly"),
-        ((-1, (4,), (1,)), "wrongly"),
-        ((0, (4,), (1, 1)), "wrongly"),
-        ((0, (2.0,), (1,)), "wrongly"),
-        ((0, (1,) * 80, (1,) * 80), "wrongly"),
-        ((0, (0, 10**30), (1, 1)), "wrongly"),
-        ((0, (1, 1), (10**30, 1)), "wrongly"),
+        ((0, (4, -1), (1, 1)), "invalid"),
+        ((-1, (4,), (1,)), "invalid"),
+        ((0, (4,), (1, 1)), "invalid"),
+        ((0, (2.0,), (1,)), "invalid"),
+        ((0, (1,) * 80, (1,) * 80), "invalid"),
+        ((0, (0, 10**30), (1, 1)), "invalid"),
+        ((0, (1, 1), (10**30, 1)), "invalid"),
     ],
 )
 def test_views_outside_their_storage_are_refused(tmp_path, save, view, message):
@@ -133,32 +127,11 @@ def test_views_outside_their_storage_are_refused(tmp_path, save, view, message):
         read_torch(tmp_path / "w.pth")
 
 
-def test_many_tensors_of_one_storage_do_not_fill_the_memory(tmp_path, save):
+def test_many_tensors_of_one_storage_are_refused(tmp_path, save):
     storage = files.Storage("0", np.zeros(4000, np.float32))
     save(tmp_path / "w.pth", {str(i): files.Tensor(storage, 0, (4000,), (1,)) for i in range(200)})
     with pytest.raises(UserError, match="800,000 elements"):
         read_torch(tmp_path / "w.pth")
-
-
-def nested(depth):
-    """The operations for ((((...),),),), which Python cannot hash beyond some depth."""
-    return b")" + b"\x85" * depth
-
-
-@pytest.mark.parametrize(
-    ("program", "message"),
-    [
-        (b"}" + nested(10**6) + b"K\x01s.", "a tuple as a key"),
-        (b"}(" + nested(10**6) + b"K\x01u.", "a tuple as a key"),
-        (b"(" + nested(10**6) + b"K\x01d.", "a tuple as a key"),
-        (b"ccollections\nOrderedDict\n](" + nested(10**6) + b"K\x01\x86e\x85R.", "a tuple as a key"),
-        (nested(10**6) + b"X\x01\0\0\0a\x93.", "other things than text"),
-    ],
-    ids=["item", "items", "dictionary", "ordered dictionary", "name"],
-)
-def test_nested_keys_do_not_end_the_process(program, message):
-    with pytest.raises(RefusedPickle, match=message):
-        PickleReader({"collections.OrderedDict": _ordered_dict}).read(io.BytesIO(b"\x80\x04" + program))
 
 
 def rewritten(path, target, change):
@@ -169,7 +142,7 @@ def rewritten(path, target, change):
                 new.writestr(name, data, compress_type=how)
 
 
-STORED, PACKED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 
 @pytest.mark.parametrize(
@@ -177,13 +150,13 @@ STORED, PACKED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
     [
         (lambda n, d: [(n, d[:-1] if "data/" in n else d, STORED)], "bytes"),
         (lambda n, d: [] if "data/" in n else [(n, d, STORED)], "missing"),
-        (lambda n, d: [(n, d, PACKED)], "compressed"),
+        (lambda n, d: [(n, d, DEFLATED)], "compressed"),
         (lambda n, d: [(n, b"big" if "byteorder" in n else d, STORED)], "big-endian"),
         (
             lambda n, d: [(n, d, STORED), *([("archive/constants.pkl", b"", STORED)] if "version" in n else [])],
             "Script",
         ),
-        (lambda n, d: [(n, d[:20] if n.endswith("pkl") else d, STORED)], "damaged|cut short"),
+        (lambda n, d: [(n, d[:20] if n.endswith("pkl") else d, STORED)], "damaged|truncated"),
         (lambda n, d: [] if n.endswith("pkl") else [(n, d, STORED)], r"no data\.pkl"),
     ],
 )
@@ -195,29 +168,22 @@ def test_damaged_archives(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02.", b"hello world", b"\x80\x02N."])
-def test_files_that_are_none(tmp_path, content):
+def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(UserError, match=r"w\.pth"):
         read_torch(tmp_path / "w.pth")
 
 
-def test_a_file_without_tensors(tmp_path):
-    files.save_zip(tmp_path / "w.pth", {"epoch": 3})
-    with pytest.raises(UserError, match="no dictionary of tensors"):
-        read_torch(tmp_path / "w.pth")
-
-
 @settings(max_examples=300, deadline=None)
 @given(st.data(), st.sampled_from(["zip", "legacy"]))
-def test_a_changed_byte_never_escapes(tmp_path_factory, data, form):
-    """A damaged file ends in arrays or in the error of the reader, whatever byte it was."""
+def test_a_changed_byte_gives_arrays_or_a_user_error(tmp_path_factory, data, layout):
     folder = tmp_path_factory.getbasetemp()
-    good = folder / f"good_{form}.pth"
+    good = folder / f"good_{layout}.pth"
     if not good.exists():
         with pytest.MonkeyPatch.context() as patch:
             files.fake_torch(patch)
-            save_form = files.save_zip if form == "zip" else files.save_legacy
-            save_form(good, {"a": files.tensor("0", KERNEL), "epoch": 3})
+            save_layout = files.save_zip if layout == "zip" else files.save_legacy
+            save_layout(good, {"a": files.tensor("0", KERNEL), "epoch": 3})
     content = bytearray(good.read_bytes())
     place = data.draw(st.integers(0, len(content) - 1))
     content[place] = data.draw(st.integers(0, 255))
@@ -228,24 +194,6 @@ def test_a_changed_byte_never_escapes(tmp_path_factory, data, form):
         assert "changed.pth" in str(error)
     else:
         assert all(isinstance(value, np.ndarray) for value in read.values())
-
-
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner, inner, inner),
-    max_leaves=10,
-)
-
-
-@given(PLAIN, st.integers(0, 5))
-def test_plain_data_of_every_protocol(value, protocol):
-    assert PickleReader({}).read(io.BytesIO(pickle.dumps(value, protocol))) == value
-
-
-def test_calls_need_to_be_known():
-    ordered = pickle.dumps(collections.OrderedDict(x=1))
-    with pytest.raises(RefusedPickle, match=r"collections\.OrderedDict"):
-        PickleReader({}).read(io.BytesIO(ordered))
 
 
 def test_safetensors(tmp_path):
@@ -266,7 +214,7 @@ def safe_file(path, dtype, data, shape):
     return path
 
 
-def test_safetensors_of_bfloat16_are_read_exactly(tmp_path):
+def test_safetensors_of_bfloat16_are_read_without_loss(tmp_path):
     halves = np.arange(2**16, dtype="<u2")
     read = read_safetensors(safe_file(tmp_path / "w.safetensors", "BF16", halves.tobytes(), [256, 256]))["layer.weight"]
     assert read.dtype == np.float32 and read.shape == (256, 256)
@@ -274,41 +222,9 @@ def test_safetensors_of_bfloat16_are_read_exactly(tmp_path):
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("F8_E4M3", 8), ("F8_E5M2", 8), ("F4", 4), ("C64", 64)])
-def test_safetensors_of_other_types_are_refused_by_the_tensors_name(tmp_path, dtype, size):
-    with pytest.raises(UserError, match=rf"layer\.weight is of the type {dtype}"):
+def test_safetensors_of_other_types_are_refused(tmp_path, dtype, size):
+    with pytest.raises(UserError, match=rf"layer\.weight has the type {dtype}"):
         read_safetensors(safe_file(tmp_path / "w.safetensors", dtype, bytes(size), [2, 4]))
-
-
-class CountedStack(list):
-    """A stack that counts the items that were looked at one by one."""
-
-    looked_at = 0
-
-    def __iter__(self):
-        for item in super().__iter__():
-            CountedStack.looked_at += 1
-            yield item
-
-
-def test_many_open_marks_are_looked_through_once():
-    reader, count = PickleReader({}), 3000
-    reader.stack = CountedStack()
-    for name in ["MARK"] * count + ["TUPLE"] * count:
-        reader._follow(name, None)
-    assert CountedStack.looked_at < 10 * count
-    assert len(reader.stack) == 1
-
-
-def test_a_mark_is_popped_as_pickle_does():
-    assert PickleReader({}).read(io.BytesIO(b"K\x01(0.")) == 1
-
-
-def test_calls_that_are_given_one_long_list_again_and_again_are_refused():
-    reader = PickleReader({"collections.OrderedDict": _ordered_dict})
-    pairs = b"](" + b"]".join([b""] + [b"(K\x01K\x02e"] * 1000) + b"e"
-    call = b"ccollections\nOrderedDict\nh\x00\x85R0"
-    with pytest.raises(RefusedPickle, match="again and again"):
-        reader.read(io.BytesIO(pairs + b"q\x00" + call * 1000 + b"."))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +237,7 @@ def test_calls_that_are_given_one_long_list_again_and_again_are_refused():
         ("model_state", "ema_state"),
     ],
 )
-def test_of_several_containers_the_trained_one_is_taken_or_the_one_asked_for(tmp_path, save, usual, average):
+def test_the_trained_container_is_read_by_default_and_any_other_on_request(tmp_path, save, usual, average):
     content = {average: {"a": files.tensor("1", KERNEL + 1)}, usual: {"a": files.tensor("0", KERNEL)}, "epoch": 3}
     save(tmp_path / "w.pth", content)
     others = []
@@ -334,7 +250,7 @@ def test_of_several_containers_the_trained_one_is_taken_or_the_one_asked_for(tmp
         read_torch(tmp_path / "w.pth", "other")
 
 
-def test_containers_in_containers(tmp_path, save, caplog):
+def test_nested_containers(tmp_path, save, caplog):
     content = {"ema": {"module": {"a": files.tensor("1", KERNEL + 1)}, "decay": 0.9}, "epoch": 3,
                "optimizer": {"state": {0: {"step": files.tensor("2", KERNEL)}}},
                "model": {"a": files.tensor("0", KERNEL), "_extra_state": None}}  # fmt: skip
@@ -344,23 +260,23 @@ def test_containers_in_containers(tmp_path, save, caplog):
     np.testing.assert_array_equal(read_torch(tmp_path / "w.pth", others=others)["a"], KERNEL)
     assert others == ["ema.module: a"]
     assert "besides tensors the file holds epoch, optimizer" in caplog.text
-    assert "the file holds ema.module (1 tensors), model (1 tensors): model is taken, --container" in caplog.text
+    assert "the file holds ema.module (1 tensors), model (1 tensors): reading model, --container" in caplog.text
     np.testing.assert_array_equal(read_torch(tmp_path / "w.pth", "ema.module")["a"], KERNEL + 1)
 
 
 @pytest.mark.parametrize("key", ["state_dict", ""])
-def test_averages_of_mmdetection_stand_among_the_weights(tmp_path, save, key):
+def test_averages_of_mmdetection_among_the_weights(tmp_path, save, key):
     tensors = {"neck.ema_conv.a": files.tensor("0", KERNEL), "ema_neck_ema_conv_a": files.tensor("1", KERNEL + 1),
                "ema_other": files.tensor("2", KERNEL + 2)}  # fmt: skip
     save(tmp_path / "w.pth", {key: tensors} if key else tensors)
-    taken = read_torch(tmp_path / "w.pth")
-    assert list(taken) == ["neck.ema_conv.a", "ema_other"]
+    weights = read_torch(tmp_path / "w.pth")
+    assert list(weights) == ["neck.ema_conv.a", "ema_other"]
     averages = read_torch(tmp_path / "w.pth", f"{key}.ema_" if key else "ema_")
     assert list(averages) == ["neck.ema_conv.a"]
     np.testing.assert_array_equal(averages["neck.ema_conv.a"], KERNEL + 1)
 
 
-def test_a_file_without_tensors_says_what_it_holds(tmp_path, save):
+def test_a_file_without_tensors_is_refused(tmp_path, save):
     save(tmp_path / "w.pth", {"epoch": 3, "args": {"lr": 0.1}})
-    with pytest.raises(UserError, match="no dictionary of tensors that is known"):
+    with pytest.raises(UserError, match="no known dictionary of tensors"):
         read_torch(tmp_path / "w.pth")

@@ -1,4 +1,4 @@
-"""Writes files as `torch.save` does, without PyTorch: for tests of the reader."""
+"""Writes files as `torch.save` does, without PyTorch, for tests of the reader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STORAGES = {"f4": "FloatStorage", "f8": "DoubleStorage", "f2": "HalfStorage", "
 
 
 class Storage:
-    """A storage under a key."""
+    """A storage: values under a key."""
 
     def __init__(self, key, array):
         self.key, self.array = key, array
@@ -24,7 +24,7 @@ class Storage:
 
 
 class Tensor:
-    """A whole storage as a tensor, or a view of it."""
+    """A tensor: a view of a storage."""
 
     def __init__(self, storage, offset, shape, strides):
         self.arguments = (storage, offset, shape, strides, False, collections.OrderedDict())
@@ -40,7 +40,7 @@ def tensor(key, array):
 
 
 def fake_torch(monkeypatch):
-    """Modules of the names that torch's pickles mention."""
+    """Provides the modules that pickles of PyTorch refer to."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
 
     def _rebuild_tensor_v2(*arguments):

@@ -1,4 +1,4 @@
-"""IoU, GIoU, DIoU and CIoU of pairs against slow definitions, their gradients against finite differences."""
+"""IoU, GIoU, DIoU and CIoU of pairs against slow reference versions, their gradients against finite differences."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from msdet.layers.iou_loss import IOU_LOSSES, paired_iou
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _operator_by_operator():
-    """Graphs take no lambda that is written within a call."""
+def _pynative():
+    """Graph mode does not accept lambdas defined inside a call."""
     ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
     yield
     ms.set_context(mode=ms.GRAPH_MODE, pynative_synchronize=False)
@@ -23,28 +23,28 @@ def _operator_by_operator():
 
 KINDS = ("iou", *IOU_LOSSES)
 PAIRS = {
-    "the same": ([10, 10, 30, 50], [10, 10, 30, 50]),
+    "identical": ([10, 10, 30, 50], [10, 10, 30, 50]),
     "overlapping": ([10, 10, 30, 50], [20, 15, 60, 40]),
-    "one inside the other": ([10, 10, 50, 50], [20, 25, 30, 40]),
-    "apart in x": ([10, 10, 20, 30], [40, 12, 60, 33]),
-    "apart in both axes": ([10, 10, 20, 20], [60, 70, 90, 95]),
+    "nested": ([10, 10, 50, 50], [20, 25, 30, 40]),
+    "disjoint in x": ([10, 10, 20, 30], [40, 12, 60, 33]),
+    "disjoint in both axes": ([10, 10, 20, 20], [60, 70, 90, 95]),
     "touching": ([10, 10, 20, 20], [20, 10, 30, 20]),
 }
 
 
 def slow(kind, a, b, alpha=None):
-    """The definition for one pair of boxes of some area, in float64; `alpha` replaces CIoU's own."""
+    """The definition for one pair of boxes with area, in float64; `alpha` replaces the one of CIoU."""
     width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
     iou = width * height / union
-    around_w, around_h = max(a[2], b[2]) - min(a[0], b[0]), max(a[3], b[3]) - min(a[1], b[1])
+    enclosing_w, enclosing_h = max(a[2], b[2]) - min(a[0], b[0]), max(a[3], b[3]) - min(a[1], b[1])
     if kind == "giou":
-        return iou - (around_w * around_h - union) / (around_w * around_h)
+        return iou - (enclosing_w * enclosing_h - union) / (enclosing_w * enclosing_h)
     if kind == "iou":
         return iou
     dx, dy = (a[0] + a[2] - b[0] - b[2]) / 2, (a[1] + a[3] - b[1] - b[3]) / 2
-    diou = iou - (dx**2 + dy**2) / (around_w**2 + around_h**2)
+    diou = iou - (dx**2 + dy**2) / (enclosing_w**2 + enclosing_h**2)
     if kind == "diou":
         return diou
     v = 4 / math.pi**2 * (math.atan((a[2] - a[0]) / (a[3] - a[1])) - math.atan((b[2] - b[0]) / (b[3] - b[1]))) ** 2
@@ -56,7 +56,7 @@ def alpha_of(iou, v):
 
 
 def alpha_at(a, b):
-    """CIoU's weight of a pair."""
+    """The weight alpha of CIoU for a pair."""
     v = 4 / math.pi**2 * (math.atan((a[2] - a[0]) / (a[3] - a[1])) - math.atan((b[2] - b[0]) / (b[3] - b[1]))) ** 2
     return alpha_of(slow("iou", a, b), v)
 
@@ -73,8 +73,8 @@ def test_known_pairs(kind, name):
     assert run(kind, [b], [a])[0] == pytest.approx(slow(kind, b, a), abs=1e-6)
 
 
-def test_boxes_apart_in_both_axes_have_no_intersection():
-    """The product of two negative sides is no area: GIoU is -0.844 there, and not the -1 of an overlap cut off."""
+def test_boxes_disjoint_in_both_axes_have_no_intersection():
+    """The product of two negative sides is no area: GIoU is -0.844 here."""
     a, b = [0.1, 0.1, 0.2, 0.2], [0.6, 0.6, 0.9, 0.9]
     assert run("iou", [a], [b])[0] == 0
     assert run("giou", [a], [b])[0] == pytest.approx(-0.84375, abs=1e-5)
@@ -95,9 +95,9 @@ def test_any_boxes(pairs):
 
 
 @pytest.mark.parametrize("kind", IOU_LOSSES)
-@pytest.mark.parametrize("name", [name for name in PAIRS if name not in ("the same", "touching")])
+@pytest.mark.parametrize("name", [name for name in PAIRS if name not in ("identical", "touching")])
 def test_gradient_equals_finite_differences(kind, name):
-    """Where the function has no kink; CIoU's alpha counts as a constant."""
+    """Where the function is differentiable; alpha of CIoU is a constant."""
     a, b = PAIRS[name]
     gradient = ms.grad(lambda x, y: paired_iou(x, y, kind).sum())(
         ms.Tensor(np.array([a], np.float64)), ms.Tensor(np.array([b], np.float64))
@@ -110,7 +110,7 @@ def test_gradient_equals_finite_differences(kind, name):
             moved[i] += sign * step
             values.append(slow(kind, moved, b, alpha))
         assert gradient[i] == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-5, abs=1e-8)
-    assert np.abs(gradient).max() > 1e-4, "boxes that do not meet are drawn together too"
+    assert np.abs(gradient).max() > 1e-4, "disjoint boxes have a gradient too"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""The count of a whole batch: in one process; tests/test_distributed.py has it in two."""
+"""The count over all ranks, in one process; tests/test_distributed.py runs it in two."""
 
 import mindspore as ms
 import numpy as np
@@ -9,12 +9,12 @@ from msdet.layers.shared_count import SharedCount
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0.0, 1.0), (0.5, 1.0), (7.0, 7.0)])
-def test_one_process_keeps_its_count(count, expected):
+def test_the_count_of_one_process(count, expected):
     ms.set_context(mode=ms.GRAPH_MODE)
     assert float(SharedCount()(Tensor(count, ms.float32))) == expected
 
 
-def test_no_gradient_goes_through_it():
+def test_the_count_has_no_gradient():
     ms.set_context(mode=ms.GRAPH_MODE)
     shared = SharedCount()
 
@@ -25,8 +25,8 @@ def test_no_gradient_goes_through_it():
     np.testing.assert_allclose(gradient.asnumpy(), [0.25, 0.25])
 
 
-def test_a_count_of_several_ranks_is_divided_by_their_number(uncompiled, monkeypatch):
-    """Four ranks of which the others count 13: what this rank divides by is a quarter of the count of all."""
+def test_the_total_count_is_divided_by_the_number_of_ranks(uncompiled, monkeypatch):
+    """Four ranks, the other three with a count of 13: this rank divides by a quarter of the total."""
     monkeypatch.setattr("msdet.layers.shared_count.GlobalComm.INITED", True)
     monkeypatch.setattr("msdet.layers.shared_count.get_group_size", lambda: 4)
     monkeypatch.setattr("msdet.layers.shared_count.ops.AllReduce", lambda _: lambda count: count + 13)
@@ -36,5 +36,5 @@ def test_a_count_of_several_ranks_is_divided_by_their_number(uncompiled, monkeyp
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0.0, 1.0), (7.0, 8.0)])
-def test_what_is_added_to_a_count(uncompiled, count, expected):
+def test_added_to_the_count(uncompiled, count, expected):
     assert float(SharedCount(added=1.0)(Tensor(count, ms.float32))) == expected

@@ -1,4 +1,4 @@
-"""Rounding to a grid, its gradient and the ranges it comes from, held against numpy at the edges."""
+"""Fake quantization, its gradient and the observed ranges against numpy, including edge cases."""
 
 import mindspore as ms
 import numpy as np
@@ -7,14 +7,14 @@ from mindspore import Tensor, nn
 
 from msdet.layers.conv import LeakyReLU
 from msdet.quantization.fake_quant import (
-    LEAST_RANGE,
+    MIN_RANGE,
     FakeQuant,
     FakeQuantLeaky,
     RangeObserver,
     SnapLeakyToGrid,
     SnapToGrid,
     WeightQuant,
-    grid_ends,
+    grid_limits,
 )
 
 RNG = np.random.default_rng(3)
@@ -44,7 +44,7 @@ def _mode(request):
 
 
 class Weighted(nn.Cell):
-    """Sum of a cell's output times something, to be differentiated."""
+    """Weighted sum of the output of a cell, to be differentiated."""
 
     def __init__(self, cell):
         super().__init__()
@@ -63,20 +63,20 @@ def scalar(value):
 
 
 def grid_of(low, high, levels=255):
-    """Scale and zero point, in float64."""
+    """Scale and zero point in float64."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = max(high - low, LEAST_RANGE) / levels
+    scale = max(high - low, MIN_RANGE) / levels
     return scale, np.floor(-low / scale + 0.5)
 
 
 def codes_of(x, scale, zero_point, levels=255):
-    """The slow obvious rounding: codes, and whether a value was clipped, which is: lies over half a step outside."""
+    """Reference: codes, whether each value is clipped (over half a step outside the range), and the unrounded codes."""
     exact = x.astype(np.float64) / scale + zero_point
     return np.clip(np.rint(exact), 0, levels), (exact < -0.5) | (exact > levels + 0.5), exact
 
 
 def assert_equal_but_for_ties(ours, theirs, exact, scale):
-    """float32 may take the other neighbour where a value lies halfway between two codes."""
+    """Halfway between two codes, float32 may round to the other one."""
     tie = np.abs(np.abs(exact - np.floor(exact)) - 0.5) < 2e-3
     difference = np.abs(ours - theirs) / scale
     assert difference[~tie].max(initial=0) < 1e-3
@@ -85,7 +85,7 @@ def assert_equal_but_for_ties(ours, theirs, exact, scale):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_values_and_gradient_of_a_grid(bits):
+def test_values_and_gradient(bits):
     cell, levels = SnapToGrid(bits), 2**bits - 1
     slope = ms.grad(Weighted(cell), 0)
     for name, x in TENSORS.items():
@@ -94,12 +94,12 @@ def test_values_and_gradient_of_a_grid(bits):
         out = cell(Tensor(x), scalar(scale), scalar(zero_point)).asnumpy()
         assert_equal_but_for_ties(out, (codes - zero_point) * scale, exact, scale)
         dout = RNG.standard_normal(x.shape).astype(np.float32)
-        # The range covers all values, so that none is clipped.
+        # The range covers all values: none is clipped.
         got = slope(Tensor(x), Tensor(dout), scalar(scale), scalar(zero_point)).asnumpy()
         np.testing.assert_allclose(got, dout, rtol=1e-6, err_msg=name)
 
 
-def test_what_is_clipped_gets_no_gradient():
+def test_clipped_values_have_no_gradient():
     x = np.linspace(-3, 4, 701, dtype=np.float32)
     scale, zero_point = grid_of(-1.0, 2.0)
     codes, clipped, exact = codes_of(x, scale, zero_point)
@@ -112,7 +112,7 @@ def test_what_is_clipped_gets_no_gradient():
 
 
 @pytest.mark.parametrize("slope", [0.1, 0.25])
-def test_leaky_relu_between_two_roundings(slope):
+def test_leaky_relu(slope):
     x = np.linspace(-3, 4, 701, dtype=np.float32)
     scale, zero_point = grid_of(-1.0, 2.0)
     codes, clipped, exact = codes_of(x, scale, zero_point)
@@ -134,11 +134,11 @@ def test_zero_is_on_every_grid():
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-def test_ranges_follow_the_first_image(symmetric):
+def test_ranges_are_moving_averages_over_the_first_image(symmetric):
     observer = RangeObserver(0.9, symmetric)
     observer.set_train()
     for name, x in TENSORS.items():
-        _follow(observer, name, x, symmetric)
+        check_observer(observer, name, x, symmetric)
     observer.set_train(False)
     before = observer.low.asnumpy()
     observer(Tensor(RANDOM * 100))
@@ -153,7 +153,7 @@ def test_later_images_of_a_batch_are_not_observed():
     np.testing.assert_allclose(observer.high.asnumpy(), 3 + 0.5 * RANDOM[0].max(), rtol=1e-5)
 
 
-def _follow(observer, name, x, symmetric):
+def check_observer(observer, name, x, symmetric):
     low, high = -6.0, 6.0
     observer.low.set_data(scalar(low))
     observer.high.set_data(scalar(high))
@@ -167,11 +167,11 @@ def _follow(observer, name, x, symmetric):
         low, high = -max(high, -low), max(high, -low)
     expected = grid_of(low, high)
     np.testing.assert_allclose(scale.asnumpy(), expected[0], rtol=1e-5)
-    # Halfway between two codes float32 may fall to the other side.
+    # Halfway between two codes, float32 may round to the other one.
     assert abs(zero_point.asnumpy().item() - expected[1]) <= 1
 
 
-def test_calibration_adds_up_the_mean_extremes_of_all_images():
+def test_calibration_accumulates_the_mean_extremes_of_all_images():
     observer = RangeObserver(0.9)
     observer.set_train(False)
     observer.is_calibrating = True
@@ -190,23 +190,23 @@ def test_weights(per_channel, symmetric):
     cell = WeightQuant(per_channel, symmetric)
     slope = ms.grad(Weighted(cell), 0)
     for weight in TENSORS.values():
-        _hold_weights(cell, slope, weight, per_channel, symmetric)
+        check_weights(cell, slope, weight, per_channel, symmetric)
 
 
-def _hold_weights(cell, slope, weight, per_channel, symmetric):
+def check_weights(cell, slope, weight, per_channel, symmetric):
     rows = weight.reshape(len(weight) if per_channel else 1, -1).astype(np.float64)
     if symmetric:
-        scale = np.maximum(np.abs(rows).max(1), LEAST_RANGE / 2) / 127
+        scale = np.maximum(np.abs(rows).max(1), MIN_RANGE / 2) / 127
         exact = rows / scale[:, None]
         expected = np.rint(exact) * scale[:, None]
     else:
         low, high = np.minimum(rows.min(1), 0), np.maximum(rows.max(1), 0)
-        scale = np.maximum(high - low, LEAST_RANGE) / 255
+        scale = np.maximum(high - low, MIN_RANGE) / 255
         zero_point = np.floor(-low / scale + 0.5)
         exact = rows / scale[:, None]
         expected = np.rint(exact) * scale[:, None]
         codes = np.rint(exact) + zero_point[:, None]
-        # Nothing has to be clipped: the nearest code of an end of the range is the outermost one, or one beside it.
+        # No clipping: the limits of the range are rounded to the outermost codes, or at most one beyond.
         assert codes.min() >= -1
         assert codes.max() <= 256
     out = cell(Tensor(weight)).asnumpy().reshape(rows.shape)
@@ -215,7 +215,7 @@ def _hold_weights(cell, slope, weight, per_channel, symmetric):
     np.testing.assert_array_equal(slope(Tensor(weight), Tensor(dout)).asnumpy(), dout)
 
 
-def test_not_active_lets_values_through_and_observes():
+def test_inactive_cells_pass_values_and_observe():
     x = Tensor(RANDOM)
     plain, leaky = FakeQuant(0.5), FakeQuantLeaky(LeakyReLU(), 0.5)
     for cell in (plain, leaky):
@@ -228,7 +228,7 @@ def test_not_active_lets_values_through_and_observes():
 
 
 def test_the_range_is_observed_in_a_compiled_training_step():
-    """An update that the compiler thinks nobody waits for would be left out."""
+    """The compiler removes updates that no result depends on."""
 
     class Net(nn.Cell):
         def __init__(self):
@@ -242,14 +242,14 @@ def test_the_range_is_observed_in_a_compiled_training_step():
     network = Net()
     network.set_train()
     step = ms.value_and_grad(network, None, network.trainable_params())
-    # Half as large, so that nothing leaves the range that is still on its way.
+    # Halved, so that nothing exceeds the range, which is still moving.
     _, gradients = step(Tensor(RANDOM / 2))
     np.testing.assert_allclose(network.quant.observer.low.asnumpy(), -3 + RANDOM[0].min() / 2, rtol=1e-5)
     assert len(gradients) == 1
     np.testing.assert_allclose(gradients[0].asnumpy(), RANDOM.sum() / 2, rtol=1e-3)
 
 
-def test_markers_are_the_ends_of_the_grids():
+def test_markers_are_the_limits_of_the_grids():
     cell = FakeQuantLeaky(LeakyReLU(0.1), 0.9)
     cell.observer.low.set_data(scalar(-2))
     cell.observer.high.set_data(scalar(3))
@@ -258,15 +258,15 @@ def test_markers_are_the_ends_of_the_grids():
     assert (scale, before, after) == (pytest.approx(5 / 255), 102, 10)
     assert same == scale
     x = np.linspace(-5, 5, 11, dtype=np.float32).reshape(1, 11)
-    clipped = np.clip(x, *grid_ends(scale, before))
-    expected = np.clip(np.where(clipped > 0, clipped, 0.1 * clipped), *grid_ends(scale, after))
+    clipped = np.clip(x, *grid_limits(scale, before))
+    expected = np.clip(np.where(clipped > 0, clipped, 0.1 * clipped), *grid_limits(scale, after))
     np.testing.assert_allclose(cell(Tensor(x)).asnumpy(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("is_active", [False, True])
 @pytest.mark.parametrize("kind", [FakeQuant, FakeQuantLeaky])
-def test_the_compiler_warns_of_nothing(kind, is_active, capfd):
-    """MindSpore warned once for each observer of a network that a side effect were lost; none was."""
+def test_the_compiler_logs_no_warning(kind, is_active, capfd):
+    """MindSpore used to warn of a lost side effect for each observer."""
     cell = kind(0.9) if kind is FakeQuant else kind(LeakyReLU(0.1), 0.9)
     cell.is_active = is_active
     network = Weighted(cell).set_train()

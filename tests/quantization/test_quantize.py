@@ -1,4 +1,4 @@
-"""Networks turned into those that train for int8: what is replaced, what stays, and batch norm held against numpy."""
+"""Quantization-aware networks: which layers are replaced, which stay, and batch norm against numpy."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ from msdet.quantization.quantize import (
     FakeQuantActivation,
     FakeQuantConv,
     calibrating,
+    enable_fake_quant,
     fake_quants,
     mark_grids,
     quantize,
-    set_active,
     store_int8,
 )
 
-TINY = {"shape": (4, 4, 8, 8, 8, 16), "layers": (1, 1, 1, 1, 1)}
+TINY = {"channels": (4, 4, 8, 8, 8, 16), "layers": (1, 1, 1, 1, 1)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Settings:
 
 @pytest.fixture(autouse=True)
 def _mode():
-    # Nothing here is worth a compile: the cells themselves are held in both modes in test_fake_quant.py.
+    # Saves compiling; the cells themselves are tested in both modes in test_fake_quant.py.
     ms.set_context(mode=ms.PYNATIVE_MODE)
     yield
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -55,23 +55,23 @@ def classifier():
     return Classifier(BACKBONES["darknet53"](**TINY, activation="relu"), 5)
 
 
-def pictures(count=2):
+def images(count=2):
     return Tensor(np.random.default_rng(0).standard_normal((count, 3, 64, 64)).astype(np.float32))
 
 
 def calibrated(network):
     with calibrating(network) as divide:
-        network(pictures())
+        network(images())
         divide(1)
     network.set_train(False)
     return network
 
 
-# Convolutions; additions and concatenations.
+# joins: additions and concatenations.
 @pytest.mark.parametrize(
     ("build", "convolutions", "joins"), [(yolov3, 39, 5 + 2), (yolov4, 74, 5 + 5 + 4), (classifier, 16, 5)]
 )
-def test_every_convolution_activation_and_join_is_rounded(build, convolutions, joins):
+def test_every_convolution_activation_and_join_is_quantized(build, convolutions, joins):
     network = build()
     names = [p.name for p in network.get_parameters()]
     blocks = sum(isinstance(cell, ConvBnAct) for _, cell in network.cells_and_names())
@@ -81,54 +81,54 @@ def test_every_convolution_activation_and_join_is_rounded(build, convolutions, j
     cells = [cell for _, cell in network.cells_and_names()]
     assert sum(isinstance(cell, FakeQuantConv) for cell in cells) == total
     assert not any(isinstance(cell, nn.Conv2d) for cell in cells)
-    rounded = [c for c in cells if isinstance(c, FakeQuantLeaky | FakeQuantActivation)]
-    assert len(rounded) == blocks
+    activations = [c for c in cells if isinstance(c, FakeQuantLeaky | FakeQuantActivation)]
+    assert len(activations) == blocks
     before = sum(isinstance(cell, FakeQuantActivation) and cell.has_before for cell in cells)
     assert len(list(fake_quants(network))) == blocks + before + joins + 1
     assert total == convolutions
-    # Names stay, in their order; ranges are added, and no gradient moves them.
+    # Names and their order stay; ranges are added, without gradient.
     now = [p.name for p in network.get_parameters()]
     assert [name for name in now if ".observer." not in name] == names
     assert {p.name for p in network.trainable_params()} == trainable
     assert len(set(now)) == len(now)
 
 
-def test_a_network_without_blocks_is_refused():
+def test_a_network_without_blocks_is_rejected():
     with pytest.raises(ValueError, match="has no ConvBnAct"):
         quantize(nn.SequentialCell(nn.Conv2d(3, 3, 1)), Settings())
 
 
 @pytest.mark.parametrize("build", [yolov3, yolov4, classifier])
-def test_outputs_stay_near_those_of_float(build):
+def test_outputs_are_close_to_those_in_float(build):
     network = build().set_train(False)
     for cell in (cell for _, cell in network.cells_and_names() if isinstance(cell, nn.Conv2d)):
-        # As drawn, a picture makes no difference behind so many layers.
+        # With the default initialisation the image hardly affects the output of so many layers.
         gain = np.sqrt(2 / np.prod(cell.weight.shape[1:]))
-        drawn = np.random.default_rng(1).standard_normal(cell.weight.shape) * gain
-        cell.weight.set_data(Tensor(drawn.astype(np.float32)))
-    expected = network(pictures())
+        weight = np.random.default_rng(1).standard_normal(cell.weight.shape) * gain
+        cell.weight.set_data(Tensor(weight.astype(np.float32)))
+    expected = network(images())
     calibrated(quantize(network, Settings()))
-    outputs = network(pictures())
+    outputs = network(images())
     pairs = zip(*[(x,) if isinstance(x, Tensor) else x for x in (expected, outputs)], strict=True)
     for mine, other in pairs:
         error = np.linalg.norm(mine.asnumpy() - other.asnumpy()) / np.linalg.norm(mine.asnumpy())
         assert 0 < error < 0.2
-    # Heads are not on a grid.
-    set_active(network, weights=False, activations=False)
-    plain = network(pictures())
+    # Heads are not quantized.
+    enable_fake_quant(network, weights=False, activations=False)
+    plain = network(images())
     first = (plain if isinstance(plain, Tensor) else plain[0]).asnumpy()
     reference = (expected if isinstance(expected, Tensor) else expected[0]).asnumpy()
     np.testing.assert_allclose(first, reference, rtol=1e-3, atol=1e-4)
 
 
-def test_all_weights_get_a_gradient():
+def test_all_weights_have_a_gradient():
     network = quantize(yolov3(), Settings())
     network.set_train()
 
     def loss(x):
         return sum(out.square().mean() for out in network(x))
 
-    _, gradients = ms.value_and_grad(loss, None, network.trainable_params())(pictures())
+    _, gradients = ms.value_and_grad(loss, None, network.trainable_params())(images())
     for parameter, gradient in zip(network.trainable_params(), gradients, strict=True):
         assert np.isfinite(gradient.asnumpy()).all(), parameter.name
         assert np.abs(gradient.asnumpy()).max() > 0, parameter.name
@@ -148,29 +148,29 @@ def test_the_kernel_is_rounded_as_folded_with_batch_norm():
     expected = np.rint(folded / scale) * scale / gain
     conv = FakeQuantConv(block.conv, WeightQuant(per_channel=False), block.bn, None)
     np.testing.assert_allclose(conv.kernel().asnumpy()[[0, 1, 3]], expected[[0, 1, 3]], atol=1e-5)
-    # With a scale for each channel the factor cancels: rounding before or after folding is the same.
+    # With one scale per channel the factor cancels: rounding before and after folding are the same.
     apart = (WeightQuant()(Tensor(folded.astype(np.float32))).asnumpy() / gain)[[0, 1, 3]]
     same = WeightQuant()(Tensor(weight)).asnumpy()[[0, 1, 3]]
     np.testing.assert_allclose(apart, same, atol=np.abs(weight).max() * 1e-5)
 
 
-def test_batch_norm_keeps_the_statistics_of_the_batch():
-    """The form with one convolution: no running statistic stands between a batch and its normalisation."""
+def test_batch_norm_uses_the_statistics_of_the_batch():
+    """With one convolution: running statistics do not take part in the normalisation."""
     network = quantize(nn.SequentialCell(ConvBnAct(3, 4, 3), ConvBnAct(4, 4, 1)), Settings())
-    set_active(network, weights=True, activations=False)
+    enable_fake_quant(network, weights=True, activations=False)
     network.set_train()
     block = network[0]
-    out = block.bn(block.conv(pictures())).asnumpy()
+    out = block.bn(block.conv(images())).asnumpy()
     np.testing.assert_allclose(out.mean((0, 2, 3)), 0, atol=1e-4)
     np.testing.assert_allclose(out.std((0, 2, 3)), 1, atol=1e-3)
 
 
 def test_int8_kernels_compute_the_same():
     network = calibrated(quantize(yolov3(), Settings()))
-    expected = [out.asnumpy() for out in network(pictures())]
+    expected = [out.asnumpy() for out in network(images())]
     weights = {p.name: p.asnumpy() for p in network.get_parameters()}
     store_int8(network)
-    for mine, other in zip(expected, network(pictures()), strict=True):
+    for mine, other in zip(expected, network(images()), strict=True):
         np.testing.assert_allclose(other.asnumpy(), mine, rtol=1e-5, atol=1e-6)
     codes = [p for p in network.get_parameters() if p.name.endswith(".codes")]
     assert len(codes) == 39
@@ -181,30 +181,30 @@ def test_int8_kernels_compute_the_same():
         store_int8(quantize(yolov3(), Settings(per_channel=(False, False))))
 
 
-def test_calibration_leaves_a_network_as_it_found_it():
+def test_calibration_restores_the_state_of_the_network():
     network = quantize(yolov3(), Settings()).set_train()
     statistics = network.backbone.stem.bn.moving_mean.asnumpy()
     with calibrating(network) as divide:
         for _ in range(2):
-            network(pictures())
+            network(images())
         divide(2)
     assert network.training
     assert all(cell.is_active and not cell.observer.is_calibrating for cell in fake_quants(network))
     np.testing.assert_array_equal(network.backbone.stem.bn.moving_mean.asnumpy(), statistics)
     observer = network.backbone.stem.conv.inputs.observer
-    x = pictures().asnumpy().reshape(2, -1)
+    x = images().asnumpy().reshape(2, -1)
     np.testing.assert_allclose(observer.low.asnumpy(), x.min(1).mean(), rtol=1e-5)
     np.testing.assert_allclose(observer.high.asnumpy(), x.max(1).mean(), rtol=1e-5)
 
 
 def test_marked_networks_clip_instead_of_rounding():
     network = calibrated(quantize(yolov3(), Settings()))
-    rounded = network(pictures())[0].asnumpy()
+    rounded = network(images())[0].asnumpy()
     grids = mark_grids(network)
-    # Two for each LeakyReLU, one for the input and each join.
+    # Two per LeakyReLU, one for the input and for each join.
     assert len(grids) == 2 * 36 + 7 + 1
     assert all(scale > 0 and 0 <= zero <= 255 for scale, zero in grids)
-    clipped = network(pictures())[0].asnumpy()
+    clipped = network(images())[0].asnumpy()
     assert 0 < np.linalg.norm(clipped - rounded) / np.linalg.norm(rounded) < 0.1
 
 

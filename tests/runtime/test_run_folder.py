@@ -112,7 +112,7 @@ def test_the_newest_run_of_this_model_is_resumed(tmp_path):
     write_checkpoint(tmp_path / "other", model="yolov4", at=3000)
     folder, manifest = find_run(config(tmp_path, "--resume", "auto"), notes)
     assert manifest == wanted and folder.path == tmp_path / "wanted"
-    assert notes == [f"resume=auto: passed over {tmp_path / 'other'}, a run of yolov4"]
+    assert notes == [f"resume=auto: skipped {tmp_path / 'other'}, a run of yolov4"]
 
 
 def test_without_a_checkpoint_of_this_model_a_new_run_begins(tmp_path):
@@ -120,7 +120,7 @@ def test_without_a_checkpoint_of_this_model_a_new_run_begins(tmp_path):
     write_checkpoint(tmp_path / "other", model="yolov4")
     folder, manifest = find_run(config(tmp_path, "--resume", "auto"), notes)
     assert manifest is None and folder.path.parent == tmp_path and folder.path.name != "other"
-    assert "holds no whole checkpoint of yolov3; training starts anew" in notes[-1]
+    assert "holds no intact checkpoint of yolov3; training starts anew" in notes[-1]
     named, manifest = find_run(config(tmp_path, "--resume", "auto", "--run_name", "new"), notes)
     assert manifest is None and named.path == tmp_path / "new"
 
@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file.* cannot be written: Not a directory"):
         RunFolder(tmp_path / "file" / "run")
-    with pytest.raises(UserError, match="cannot be made: Not a directory"):
+    with pytest.raises(UserError, match="cannot be created: Not a directory"):
         make_unique_folder(tmp_path / "file", "run")
 
 

@@ -30,9 +30,9 @@ def network():
 
 def test_a_cpu_keeps_its_forms():
     cells = network()
-    before = [(type(cell), vars(cell).get("suits_cpu")) for _, cell in cells.cells_and_names()]
+    before = [(type(cell), vars(cell).get("cpu_optimized")) for _, cell in cells.cells_and_names()]
     suit(cells)
-    assert [(type(cell), vars(cell).get("suits_cpu")) for _, cell in cells.cells_and_names()] == before
+    assert [(type(cell), vars(cell).get("cpu_optimized")) for _, cell in cells.cells_and_names()] == before
 
 
 @pytest.mark.parametrize("name", ["GPU", "ascend910"])
@@ -40,7 +40,7 @@ def test_where_graphs_run_whole_only_plain_operators_are_taken(monkeypatch, name
     use(monkeypatch, name, is_single=False)
     cells = network()
     suit(cells)
-    assert not cells[0].activation.suits_cpu and not cells[2].suits_cpu
+    assert not cells[0].activation.cpu_optimized and not cells[2].cpu_optimized
     kinds = {type(cell) for _, cell in cells.cells_and_names()}
     assert not kinds & {AclnnConv, AclnnBatchNorm, AclnnActivation}
 
@@ -88,9 +88,9 @@ def test_the_devices_own_form_computes_the_same(cell, shapes):
     """With its gradient. MindSpore's Mish has a tanh that is 1e-4 off on CPU."""
     inputs = [Tensor(RNG.standard_normal(shape).astype(np.float32)) for shape in shapes]
     results = []
-    for suits_cpu in (True, False):
+    for cpu_optimized in (True, False):
         cell.set_train()
-        cell.suits_cpu = suits_cpu
+        cell.cpu_optimized = cpu_optimized
         weight = Tensor(np.linspace(-1, 1, cell(*inputs).size, dtype=np.float32).reshape(cell(*inputs).shape))
 
         def weighted(*values, weight=weight):

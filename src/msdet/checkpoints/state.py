@@ -1,10 +1,10 @@
-"""The checkpoints of a run: weights with their card, and the state that lets training go on bit for bit.
+"""The checkpoints of a run: weights with their card, and the state needed to resume training bit for bit.
 
-One checkpoint is four files. `NAME-E_S.ckpt` holds the weights to use (the moving averages where the run keeps any) and
-`NAME-E_S.json` their card; `NAME-E_S.state.ckpt` holds what training needs besides, and the manifest,
-`NAME-E_S.state.json`, written last, the step, the configuration, the sha256 of the others and that of its own text. A
-checkpoint counts as whole if the manifest is there and all sums agree. E is the number of finished epochs, S that of
-steps since the start of training.
+A checkpoint is four files. `NAME-E_S.ckpt` holds the weights to use (the moving averages if the run keeps them) and
+`NAME-E_S.json` their card; `NAME-E_S.state.ckpt` holds the other tensors of the training state; the manifest
+`NAME-E_S.state.json`, written last, holds the step, the configuration, the sha256 of the other files and of its own
+text. A checkpoint is intact if the manifest exists and all checksums match. E is the number of finished epochs, S the
+number of steps since the start of training.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 
 _RAW = "raw."
 _PATTERN = re.compile(r"(?P<name>.+)-(?P<epoch>\d+)_(?P<step>\d+)\.state\.json")
-# What `atomic_path` and MindSpore call a file until it is whole.
-_BESIDE = re.compile(r"\..+\.\d+\.(ckpt|json|tmp)")
+# Names of the temporary files of `atomic_path` and MindSpore.
+_TEMPORARY = re.compile(r"\..+\.\d+\.(ckpt|json|tmp)")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a checkpoint holds.
+    """Content of a checkpoint.
 
     Attributes:
-        weights: the network's tensors as training left them.
+        weights: the tensors of the network as trained.
         averages: their moving averages; empty if the run keeps none.
-        state: the training step's tensors (velocity, averages, loss scale, ...).
-        progress: numbers that tell where training stands (epoch, step, step_in_epoch, best score, ...).
+        state: the tensors of the training step (velocity, averages, loss scale, ...).
+        progress: position of the training and its scores (epoch, step, step_in_epoch, best score, ...).
         config: resolved configuration.
         dataset: fingerprint of the training data.
     """
@@ -53,12 +53,12 @@ class Snapshot:
 
 
 class CheckpointFolder:
-    """Writes and prunes the checkpoints of one run; no other process writes to the folder.
+    """Writes and prunes the checkpoints of one run; no other process may write to the folder.
 
     Args:
-        folder: where they lie; made when the first is written.
+        folder: created when the first checkpoint is written.
         name: first part of the file names.
-        keep: how many of the newest stay.
+        keep: number of newest checkpoints to keep.
     """
 
     def __init__(self, folder: Path, name: str, keep: int) -> None:
@@ -69,35 +69,35 @@ class CheckpointFolder:
     def save(
         self, snapshot: Snapshot, card: Mapping[str, Any], is_extra: bool = False, replaces: Path | None = None
     ) -> Path:
-        """Writes one checkpoint, prunes the oldest, and returns the path of the weights.
+        """Writes one checkpoint, removes the oldest ones, and returns the path of the weights.
 
         Args:
-            snapshot: what it holds.
+            snapshot: its content.
             card: of the weights.
-            is_extra: it does not count among the `keep` that stay.
-            replaces: manifest of a checkpoint that is removed once this one is whole.
+            is_extra: do not count it among the `keep` newest.
+            replaces: manifest of a checkpoint to remove once this one is written.
 
         Raises:
-            UserError: the disk is full or the folder cannot be written; older checkpoints stay whole.
+            UserError: the disk is full or the folder cannot be written; older checkpoints stay intact.
         """
         manifest = self.manifest(snapshot.progress["epoch"], snapshot.progress["step"])
         weights, _, state = _parts(manifest)
-        with _explained(self.folder):
+        with _write_errors(self.folder):
             self._remove_leftovers()
-            self._set_later_ones_aside(int(snapshot.progress["step"]))
-            # The state goes first and leaves last: one without a manifest tells of a write or a removal that was cut
-            # short, while weights alone may be all that somebody wanted to keep.
+            self._set_aside_later(int(snapshot.progress["step"]))
+            # The state file is written first and removed last: without a manifest it marks an interrupted write or
+            # removal. Weights alone do not: a user may have kept only these.
             raw = {_RAW + name: value for name, value in snapshot.weights.items()} if snapshot.averages else {}
             save_tensors(state, {**snapshot.state, **raw})
             kind = "moving average" if snapshot.averages else "as trained"
             save_weights(weights, snapshot.averages or snapshot.weights, {**card, "weights": kind})
-            content = {
+            described = {
                 "progress": dict(snapshot.progress),
                 "dataset": snapshot.dataset,
                 "sha256": {path.name: sha256_of(path) for path in _parts(manifest)},
                 "config": dict(snapshot.config),
             }
-            write_checksummed(manifest, content)
+            write_checksummed(manifest, described)
             _aside(manifest).unlink(missing_ok=True)
             if replaces is not None and replaces != manifest:
                 _remove(replaces)
@@ -106,38 +106,38 @@ class CheckpointFolder:
         return weights
 
     def manifest(self, epoch: int, step: int) -> Path:
-        """Path of the manifest of the checkpoint after so many epochs and steps."""
+        """Path of the manifest of the checkpoint after `epoch` epochs and `step` steps."""
         return self.folder / f"{self.name}-{epoch}_{step}.state.json"
 
-    def note(self, manifest: Path, progress: Mapping[str, Any]) -> None:
-        """Adds to the progress of a checkpoint what was learnt about it after it was written.
+    def update_progress(self, manifest: Path, progress: Mapping[str, Any]) -> None:
+        """Adds entries, such as scores, to the progress of a checkpoint that is already written.
 
         Raises:
-            UserError: the folder cannot be written; the checkpoint stays as it was.
+            UserError: the folder cannot be written; the checkpoint is unchanged.
         """
-        content = read_checksummed(manifest, require_checksum=True)
-        write_checksummed(manifest, {**content, "progress": {**content["progress"], **progress}})
+        described = read_checksummed(manifest, require_checksum=True)
+        write_checksummed(manifest, {**described, "progress": {**described["progress"], **progress}})
 
     def _remove_leftovers(self) -> None:
-        """Removes what a process that was killed while it wrote or pruned has left."""
+        """Removes the files that a process left when it was killed while writing or pruning."""
         for path in self.folder.glob(f".{self.name}-*"):
-            if _BESIDE.fullmatch(path.name):
+            if _TEMPORARY.fullmatch(path.name):
                 path.unlink(missing_ok=True)
         for state in self.folder.glob(f"{self.name}-*.state.ckpt"):
             manifest = state.with_suffix(".json")
             if not manifest.exists() and not _aside(manifest).exists():
                 _remove_parts(manifest)
 
-    def _set_later_ones_aside(self, step: int) -> None:
+    def _set_aside_later(self, step: int) -> None:
         """Renames the manifests of checkpoints beyond a step.
 
-        A run goes on from an older one if the later are damaged or if it was told to. Counted among the newest, they
-        would push out the new ones, and the next `--resume=auto` would go on from them.
+        They exist where a run was resumed from an older checkpoint, by request or because later ones are damaged. Being
+        the newest, they would push out the new checkpoints, and the next `--resume=auto` would start from them.
         """
         for manifest in checkpoints_in(self.folder, self.name):
             if _step_of(manifest) > step:
                 manifest.replace(_aside(manifest))
-                log.warning("%s is set aside: this run is at step %d again", manifest.name, step)
+                log.warning("%s is set aside: this run was resumed before it, at step %d", manifest.name, step)
 
 
 def _aside(manifest: Path) -> Path:
@@ -145,7 +145,7 @@ def _aside(manifest: Path) -> Path:
 
 
 def _remove(manifest: Path) -> None:
-    # Without the manifest the rest is no checkpoint, whenever this is interrupted.
+    # The manifest first: without it the other files do not count as a checkpoint, even if this is interrupted.
     manifest.unlink(missing_ok=True)
     _remove_parts(manifest)
 
@@ -156,7 +156,7 @@ def _remove_parts(manifest: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def _write_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -169,26 +169,26 @@ def _step_of(manifest: Path) -> int:
 
 
 def checkpoints_in(folder: Path, name: str | None = None) -> Iterator[Path]:
-    """Manifests of the checkpoints in a folder, those of the most steps first."""
+    """Manifests of the checkpoints in a folder, ordered by descending step."""
     found = [(_step_of(path), path) for path in folder.glob("*.state.json") if _PATTERN.fullmatch(path.name)]
     for _, path in sorted(found, reverse=True):
         if name is None or path.name.startswith(f"{name}-"):
             yield path
 
 
-def newest_whole(folders: list[Path], passed_over: list[str]) -> tuple[Path, Snapshot] | None:
-    """The newest whole checkpoint in some folders; None if there is none.
+def newest_intact(folders: list[Path], notes: list[str]) -> tuple[Path, Snapshot] | None:
+    """Manifest and content of the newest intact checkpoint; None if there is none.
 
     Args:
-        folders: searched in this order; the first that holds a whole checkpoint wins.
-        passed_over: gets a sentence for each checkpoint that is not whole.
+        folders: searched in this order; the first one with an intact checkpoint is used.
+        notes: receives one line per damaged checkpoint that was skipped.
     """
     for folder in folders:
         for manifest in checkpoints_in(folder):
             try:
                 return manifest, load_snapshot(manifest)
             except UserError as error:
-                passed_over.append(f"passed over {manifest}: {error}")
+                notes.append(f"skipped {manifest}: {error}")
     return None
 
 
@@ -196,7 +196,7 @@ def load_snapshot(manifest: Path) -> Snapshot:
     """Reads and verifies one checkpoint.
 
     Args:
-        manifest: the path of any of its four files.
+        manifest: path of any of its four files.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -206,16 +206,16 @@ def load_snapshot(manifest: Path) -> Snapshot:
     kinds = {"sha256": dict, "progress": dict, "config": dict, "dataset": str}
     wrong = next((name for name, kind in kinds.items() if not isinstance(described.get(name), kind)), None)
     if wrong is not None:
-        raise UserError(f"{manifest} does not describe a checkpoint: {wrong!r} is missing or wrong")
+        raise UserError(f"{manifest} does not describe a checkpoint: {wrong!r} is missing or has the wrong type")
     sums = described["sha256"]
     weights, card, state = _parts(manifest)
     for path in (weights, card, state):
         if not path.is_file():
-            raise UserError(f"{path} is missing, without which the checkpoint cannot be continued")
-        with _readable(path):
-            is_whole = sums.get(path.name) == sha256_of(path)
-        if not is_whole:
-            raise UserError(f"{path} is damaged: its sha256 is not the one noted in {manifest.name}")
+            raise UserError(f"{path} is missing; without it the checkpoint cannot be resumed")
+        with _read_errors(path):
+            is_intact = sums.get(path.name) == sha256_of(path)
+        if not is_intact:
+            raise UserError(f"{path} is damaged: its sha256 differs from the one in {manifest.name}")
     tensors = load_tensors(state)
     main = load_tensors(weights)
     raw = {name[len(_RAW) :]: value for name, value in tensors.items() if name.startswith(_RAW)}
@@ -230,7 +230,7 @@ def load_snapshot(manifest: Path) -> Snapshot:
 
 
 def model_of(manifest: Path) -> str | None:
-    """The model that a checkpoint is of, from its manifest alone; None if that is damaged."""
+    """Name of the model of a checkpoint, read from its manifest; None if that is damaged."""
     try:
         config = read_checksummed(manifest, require_checksum=True).get("config")
     except UserError:
@@ -239,7 +239,7 @@ def model_of(manifest: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _read_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -247,10 +247,10 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def manifest_of(path: Path) -> Path:
-    """The manifest that belongs to any file of a checkpoint.
+    """The manifest of the checkpoint that a file belongs to.
 
     Raises:
-        UserError: there is none, so that training cannot go on from this file.
+        UserError: there is none, so training cannot be resumed from this file.
     """
     stem = path.name
     for suffix in (".state.json", ".state.ckpt", ".ckpt", ".json"):
@@ -260,14 +260,14 @@ def manifest_of(path: Path) -> Path:
     manifest = path.with_name(f"{stem}.state.json")
     if not manifest.is_file():
         raise UserError(
-            f"{path} cannot be continued: {manifest.name} is not beside it. "
-            "To start a new training from these weights use --pretrained."
+            f"{path} cannot be resumed: {manifest.name} is missing next to it. "
+            "To start a new training from these weights, use --pretrained."
         )
     return manifest
 
 
 def _parts(manifest: Path) -> tuple[Path, Path, Path]:
-    """Weights, card and state, in the order in which they are removed."""
+    """Paths of weights, card and state, in the order of removal."""
     stem = manifest.name[: -len(".state.json")]
     weights = manifest.with_name(f"{stem}.ckpt")
     return weights, card_path(weights), manifest.with_name(f"{stem}.state.ckpt")

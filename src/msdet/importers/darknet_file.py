@@ -1,4 +1,4 @@
-"""Reads darknet .weights files: a short header, then float32 numbers without names."""
+"""Reads darknet .weights files: a short header followed by float32 values without names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from msdet.errors import UserError
 
-_LARGEST_VERSION = 1000
+_MAX_VERSION = 1000
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class DarknetFile:
     Attributes:
         path: the file.
         version: major, minor, revision of the format.
-        seen: images that darknet had trained on.
-        values: float32 (n,), all layers one after the other.
+        seen: number of images trained on.
+        values: float32 (n,), all layers concatenated.
     """
 
     path: Path
@@ -31,29 +31,29 @@ class DarknetFile:
 
 
 def read_darknet(path: Path) -> DarknetFile:
-    """Reads header and numbers.
+    """Reads header and values.
 
-    The number of images seen takes 8 bytes from format 0.2 on, and 4 before.
+    The number of images seen takes 8 bytes from version 0.2 on, and 4 bytes before.
 
     Raises:
-        UserError: the file is missing, shorter than its header, of an unknown version, or cut inside a number.
+        UserError: the file is missing, shorter than its header, of an unknown version, or truncated within a value.
     """
     data = read_bytes(path)
     if len(data) < 16:
-        raise UserError(f"{path} is no darknet file: it has {len(data)} bytes, less than a header")
+        raise UserError(f"{path} is not a darknet file: it has {len(data)} bytes, less than a header")
     major, minor, revision = struct.unpack_from("<iii", data)
-    if not (0 <= major < _LARGEST_VERSION and 0 <= minor < _LARGEST_VERSION and revision >= 0):
-        raise UserError(f"{path} is no darknet file: its header says version {major}.{minor}.{revision}")
+    if not (0 <= major < _MAX_VERSION and 0 <= minor < _MAX_VERSION and revision >= 0):
+        raise UserError(f"{path} is not a darknet file: its header gives version {major}.{minor}.{revision}")
     is_wide = major * 10 + minor >= 2
     seen_format, start = ("<q", 20) if is_wide else ("<i", 16)
     if len(data) < start or (len(data) - start) % 4:
-        raise UserError(f"{path} is cut short: {len(data)} bytes are no header of {start} and whole float32 numbers")
+        raise UserError(f"{path} is truncated: {len(data)} bytes are not a header of {start} and whole float32 values")
     (seen,) = struct.unpack_from(seen_format, data, 12)
     return DarknetFile(path, (major, minor, revision), seen, np.frombuffer(data, "<f4", offset=start))
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file.
+    """Reads a whole file.
 
     Raises:
         UserError: it cannot be read.

@@ -1,9 +1,17 @@
-"""Reads the data of a pickle without unpickling it.
+"""Reads plain data from a pickle without unpickling it.
 
-Python's pickle is a program, and running one from a stranger means running whatever it says. Here the operations are
-only listed (`pickletools.genops` decodes them and executes nothing) and those that build plain data are followed:
-text, numbers, tuples, lists, dictionaries. A call is followed for a few known names, each of which stands for data of
-its own, and none of them is ever looked up in a module.
+A pickle is a program, and unpickling an untrusted one executes whatever it contains. Here `pickletools.genops` decodes
+the opcodes, which executes nothing, and `PickleReader` interprets those that build plain data: text, numbers, tuples,
+lists, dictionaries. Calls are replaced for a few known names; no name is ever looked up in a module.
+
+A `pickle.Unpickler` with a restricted `find_class` would execute nothing either, but untrusted files still crash it or
+fill the memory, before any method of the subclass is called (measured with CPython 3.11):
+
+- It hashes every dictionary key, and a nested tuple recursively and without limit: 1 MB ending in a key of a million
+  nested tuples is a segmentation fault. A subclass cannot intercept this, nor limit the time of hashing a wide tuple
+  again and again.
+- Its memo is an array of twice the highest index: the 9 bytes `80 02 5d 72 00 e1 f5 05 2e` take 1.5 GB, and up to 64 GB
+  with the highest index.
 """
 
 from __future__ import annotations
@@ -13,10 +21,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-# How much the calls of a pickle may be given for each of its operations. Files of tensors stay below 2; with references
-# to one long list, n operations could hand over n * n items.
-_ITEMS_PER_OPERATION = 16
-_PLAIN = frozenset(
+# Items that calls may receive per opcode. Files of tensors need less than 2; by passing one long list again and again,
+# n opcodes could pass n * n items.
+_ITEMS_PER_OPCODE = 16
+_CONSTANTS = frozenset(
     (
         "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
         "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
@@ -35,22 +43,22 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class RefusedPickle(Exception):
-    """The pickle holds something else than plain data; the message names it."""
+    """The pickle is damaged, or contains something other than plain data; the message names it."""
 
 
 @dataclass(frozen=True)
-class Name:
-    """A name that the pickle mentions, `module.attribute`, as text."""
+class GlobalName:
+    """A name `module.attribute` that the pickle refers to."""
 
     text: str
 
 
 def plain_dict(items: Iterable[tuple[Any, Any]]) -> dict:
-    """A dictionary of (key, value).
+    """A dictionary from pairs (key, value).
 
     Raises:
-        RefusedPickle: a key is something else than text or a number. Python hashes what is nested by going down into
-            it, and nothing stops it before the stack of the process ends.
+        RefusedPickle: a key is neither text nor a number. Hashing a deeply nested tuple overflows the stack of the
+            process.
     """
     result = {}
     for key, value in items:
@@ -61,49 +69,49 @@ def plain_dict(items: Iterable[tuple[Any, Any]]) -> dict:
 
 
 class PickleReader:
-    """Follows one pickle.
+    """Interprets a pickle.
 
     Args:
-        calls: name -> what a call of it with the given arguments stands for. Any other call is refused.
-        names: names that may appear without being called.
-        persistent: what a persistent id (a reference to data outside the pickle) stands for.
+        functions: name -> function to use in its place. Calls of other names are refused.
+        names: names that may be referred to but not called.
+        load_persistent: persistent id (a reference to data outside the pickle) -> object.
     """
 
     def __init__(
         self,
-        calls: Mapping[str, Callable[..., Any]],
+        functions: Mapping[str, Callable[..., Any]],
         names: frozenset[str] = frozenset(),
-        persistent: Callable[[Any], Any] | None = None,
+        load_persistent: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.calls = calls
+        self.functions = functions
         self.names = names
-        self.persistent = persistent
+        self.load_persistent = load_persistent
         self.stack: list[Any] = []
-        # What lies below each mark, so that a mark is found at once however many there are.
+        # The part of the stack below each mark, so that a mark is found without a search.
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-        self.allowance = 0
+        self.budget = 0
 
     def read(self, file: BinaryIO) -> Any:
-        """The object that the pickle at the file's position describes; the position is behind it afterwards.
+        """Reads the pickle at the position of the file, which is moved to its end, and returns its object.
 
         Raises:
-            RefusedPickle: it holds what is not allowed, or is damaged.
+            RefusedPickle: the pickle is damaged or contains something that is not allowed.
         """
         self.stack, self.below, self.memo = [], [], {}
-        self.allowance = 0
+        self.budget = 0
         try:
             for opcode, argument, _ in pickletools.genops(file):
                 if opcode.name == "STOP":
                     return self.stack.pop()
-                self.allowance += _ITEMS_PER_OPERATION
-                self._follow(opcode.name, argument)
+                self.budget += _ITEMS_PER_OPCODE
+                self._interpret(opcode.name, argument)
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise RefusedPickle(f"the pickle is damaged: {error or type(error).__name__}") from error
-        raise RefusedPickle("the pickle is cut short")
+        raise RefusedPickle("the pickle is truncated")
 
-    def _follow(self, name: str, argument: Any) -> None:
-        if name in _PLAIN:
+    def _interpret(self, name: str, argument: Any) -> None:
+        if name in _CONSTANTS:
             self.stack.append(argument)
         elif name in _EMPTY:
             self.stack.append(_EMPTY[name]())
@@ -114,7 +122,7 @@ class PickleReader:
         elif name in _HANDLERS:
             _HANDLERS[name](self, argument)
         else:
-            raise RefusedPickle(f"the pickle uses the operation {name}, which plain tensors do not need")
+            raise RefusedPickle(f"the pickle uses the opcode {name}, which files of tensors do not need")
 
     def _push_tuple(self, count: int) -> None:
         if len(self.stack) < count:
@@ -186,39 +194,44 @@ class PickleReader:
     def _stack_global(self, _: Any) -> None:
         attribute, module = self.stack.pop(), self.stack.pop()
         if not isinstance(attribute, str) or not isinstance(module, str):
-            raise RefusedPickle("the pickle names something by other things than text")
+            raise RefusedPickle("the pickle refers to a name that is not text")
         self._push_name(f"{module}.{attribute}")
 
     def _push_name(self, text: str) -> None:
-        if text not in self.calls and text not in self.names:
-            raise RefusedPickle(f"the file wants to use {text}: only tensors, text, numbers and dictionaries are read")
-        self.stack.append(Name(text))
+        if text not in self.functions and text not in self.names:
+            raise RefusedPickle(f"the file refers to {text}: only tensors, text, numbers and dictionaries are read")
+        self.stack.append(GlobalName(text))
 
     def _reduce(self, _: Any) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, Name) or function.text not in self.calls or not isinstance(arguments, tuple):
-            raise RefusedPickle(f"the file wants to call {getattr(function, 'text', type(function).__name__)}")
-        self._spend(arguments)
-        self.stack.append(self.calls[function.text](*arguments))
+        if (
+            not isinstance(function, GlobalName)
+            or function.text not in self.functions
+            or not isinstance(arguments, tuple)
+        ):
+            raise RefusedPickle(f"the file calls {getattr(function, 'text', type(function).__name__)}")
+        self._charge(arguments)
+        self.stack.append(self.functions[function.text](*arguments))
 
-    def _spend(self, arguments: tuple) -> None:
-        self.allowance -= len(arguments) + sum(len(item) for item in arguments if isinstance(item, list | tuple | dict))
-        if self.allowance < 0:
-            raise RefusedPickle("its calls are given the same long lists again and again")
+    def _charge(self, arguments: tuple) -> None:
+        """Deducts the size of arguments from the budget of the pickle."""
+        self.budget -= len(arguments) + sum(len(item) for item in arguments if isinstance(item, list | tuple | dict))
+        if self.budget < 0:
+            raise RefusedPickle("its calls pass the same long lists again and again")
 
     def _build(self, _: Any) -> None:
-        # The attributes of an ordered dictionary (PyTorch keeps version numbers there) are no tensors: left out.
+        # Attributes of an ordered dictionary, where PyTorch keeps version numbers, are ignored.
         state = self.stack.pop()
         if not isinstance(self.stack[-1], dict) or not isinstance(state, dict):
-            raise RefusedPickle(f"the file wants to set the state of a {type(self.stack[-1]).__name__}")
+            raise RefusedPickle(f"the file sets the state of a {type(self.stack[-1]).__name__}")
 
     def _persistent_id(self, _: Any) -> None:
-        if self.persistent is None:
-            raise RefusedPickle("the pickle refers to data outside of it")
+        if self.load_persistent is None:
+            raise RefusedPickle("the pickle refers to external data")
         identity = self.stack.pop()
         if isinstance(identity, tuple):
-            self._spend(identity)
-        self.stack.append(self.persistent(identity))
+            self._charge(identity)
+        self.stack.append(self.load_persistent(identity))
 
 
 _HANDLERS: Mapping[str, Callable[[PickleReader, Any], None]] = {

@@ -1,4 +1,4 @@
-"""Normalisation of images inside the graph, so that they travel as uint8 and an export can include it."""
+"""Normalisation of images in the graph: batches stay uint8 until then, and an export can include it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mindspore import nn, ops
 
 
 class Normalisation(nn.Cell):
-    """What every cell between uint8 RGB images (N, H, W, 3) and a network (N, 3, H, W) holds.
+    """Base of the cells that turn uint8 RGB images (N, H, W, 3) into the network's input (N, 3, H, W).
 
     Attributes:
-        uses_valid_sizes: whether the second input changes anything; an export has it only then.
+        uses_valid_sizes: whether the result depends on the second input; an exported file has it only then.
 
     Args:
-        mean, std: one value a channel, R, G, B, on the scale 0..1.
+        mean, std: one value per channel, R, G, B, on the scale 0..1.
     """
 
     uses_valid_sizes = False
@@ -35,6 +35,6 @@ class Preprocess(Normalisation):
     """
 
     def construct(self, images: ms.Tensor, valid_sizes: ms.Tensor | None = None) -> ms.Tensor:
-        """Normalises; `valid_sizes` int32 (N, 2) tells height and width that each image covers of its input."""
-        planes = ops.cast(ops.transpose(images, (0, 3, 1, 2)), ms.float32)
-        return planes * self.scale + self.shift
+        """`valid_sizes`, int32 (N, 2), is the height and width of each image within its input; it is not used here."""
+        pixels = ops.cast(ops.transpose(images, (0, 3, 1, 2)), ms.float32)
+        return pixels * self.scale + self.shift

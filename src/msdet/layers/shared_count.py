@@ -1,4 +1,4 @@
-"""What a loss needs to know of the other processes of a distributed training."""
+"""Normalisation of a loss by a count over all ranks of a distributed training."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from mindspore.communication import GlobalComm, get_group_size
 
 
 class SharedCount(nn.Cell):
-    """The count that a loss is divided by, so that the mean over all ranks is the loss of the whole batch.
+    """The count to divide a loss by, such that the mean over all ranks is the loss of the whole batch.
 
-    A rank that divides its sum by its own count gives its images a weight that depends on which images it has. Divided
-    by the count of all ranks over their number, the mean of the ranks' losses, and of their gradients, is the sum of
-    all over the count of all. With one process it is the count itself. Build it after the ranks have joined.
+    If each rank divided by its own count, the weight of an image would depend on the rank that has it. Divided by the
+    total count over the number of ranks, the mean of the losses (and of the gradients) is the total sum over the total
+    count. In one process this is the count itself. Build it after the process group is initialised.
 
     Args:
-        minimum: least count of the whole batch, against division by zero.
-        added: to the count of the whole batch.
+        minimum: lower bound of the count of the whole batch; avoids division by zero.
+        added: added to the count of the whole batch.
     """
 
     def __init__(self, minimum: float = 1.0, added: float = 0.0) -> None:
@@ -28,7 +28,7 @@ class SharedCount(nn.Cell):
             self.all_reduce = ops.AllReduce(ops.ReduceOp.SUM)
 
     def construct(self, count: ms.Tensor) -> ms.Tensor:
-        """float32 scalar -> float32 scalar; no gradient goes through it."""
+        """float32 scalar -> float32 scalar, without gradient."""
         count = ops.stop_gradient(count)
         if self.group_size == 1:
             return ops.maximum(count + self.added, self.minimum)

@@ -1,4 +1,4 @@
-"""What a model package must offer: its recipe."""
+"""The interface of a model package: its recipe."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class Recipe(ABC):
-    """How one model is put together from a resolved configuration (its classes are known).
+    """Builds the parts of one model from a resolved configuration (its classes are known).
 
     Attributes:
         cfg: the configuration.
         task: "detect" or "classify".
-        PREPROCESS_KEYS: keys that say how an image becomes the network's input; they belong to the weights.
-        NETWORK_KEYS: keys that say which network the weights belong to.
-        EXPORT_TOLERANCE: largest relative error of a raw map in an exported ONNX file; other kernels round otherwise,
-            and a deep network magnifies that.
+        PREPROCESS_KEYS: keys of the preprocessing, which belongs to the weights.
+        NETWORK_KEYS: keys of the architecture that the weights belong to.
+        EXPORT_TOLERANCE: maximum relative error of a raw map in an exported ONNX file. Other kernels round differently,
+            and a deep network amplifies that.
     """
 
     PREPROCESS_KEYS: ClassVar[tuple[str, ...]] = ("mean", "std", "resize", "interpolation", "pad_value")
@@ -47,37 +47,37 @@ class Recipe(ABC):
 
     @abstractmethod
     def build_criterion(self) -> nn.Cell:
-        """Cell: (what the network gives, the targets of the batch) -> losses; its attribute `loss_names` names them.
+        """Cell: (output of the network, targets of the batch) -> losses, named by its attribute `loss_names`.
 
-        The targets are the values of `arrays()` of the batch behind images and valid sizes.
+        The targets are those items of the batch's `arrays()` that follow images and valid sizes.
         """
 
     @abstractmethod
     def build_decoder(self) -> nn.Cell:
-        """Cell: (what the network gives, image size (h, w)) -> what is to be known of the images; it is exportable."""
+        """Cell: (output of the network, image size (h, w)) -> predictions; it is exportable."""
 
     @abstractmethod
     def train_pipeline(self) -> Any:
-        """Augmentation of training images: what `training_loader` takes for this task."""
+        """Augmentation of training images, as `training_loader` takes it for this task."""
 
     @abstractmethod
     def eval_pipeline(self) -> Pipeline:
-        """The resize of evaluation, without randomness."""
+        """Deterministic resize of images for evaluation."""
 
     def mosaic(self) -> Mosaic | None:
-        """What makes training images out of several; None: nothing."""
+        """Combines several training images into one; None: not used."""
         return None
 
     def is_class_layer(self, name: str) -> bool:
-        """Whether the shape of a parameter, by its name, depends on the classes: `filter_weight` leaves it out."""
+        """Whether a parameter (by name) depends on the classes; `filter_weight` does not load such parameters."""
         return False
 
     def first_epoch(self) -> int:
-        """Epochs that the weights in `pretrained` were trained for: epochs and schedule are counted on from there."""
+        """Epochs that the weights in `pretrained` were trained for; epochs and schedule continue from there."""
         return 0
 
     def weight_sources(self) -> Sequence[WeightSource]:
-        """Files of other programs that this network can be filled from."""
+        """Weights files of other programs that can be imported into this network."""
         return ()
 
     def build_preprocess(self) -> nn.Cell:
@@ -87,7 +87,7 @@ class Recipe(ABC):
         return Preprocess(self.cfg.mean, self.cfg.std)
 
     def quantized(self, network: nn.Cell) -> nn.Cell:
-        """The network with the roundings of int8 where `quantization_aware` asks for them, else as it is."""
+        """The network with fake quantization if `quantization_aware` is set, else unchanged."""
         if not (isinstance(self.cfg, QuantKeys) and self.cfg.quantization_aware):
             return network
         from msdet.quantization.quantize import quantize
@@ -95,7 +95,7 @@ class Recipe(ABC):
         return quantize(network, self.cfg)
 
     def card(self, category_ids: list[Any]) -> dict[str, Any]:
-        """What is written beside a checkpoint: the keys that rebuild this network and feed it rightly.
+        """Content of the card of a checkpoint: what is needed to rebuild this network and preprocess its input.
 
         Args:
             category_ids: of the annotation file, by label.
@@ -114,7 +114,7 @@ class Recipe(ABC):
 
 
 class DetectionRecipe(Recipe):
-    """A detector. The network gives a tuple of raw maps.
+    """A detector; its network returns a tuple of raw maps.
 
     Criterion: (raw maps, boxes (N, M, 4) xyxy px, labels (N, M) int32, -1 = padding, image size (h, w)) -> losses.
     Decoder: (raw maps, image size (h, w)) -> boxes (N, K, 4) xyxy px of the input, scores (N, K, C).
@@ -126,49 +126,68 @@ class DetectionRecipe(Recipe):
     def train_pipeline(self) -> Pipeline:
         """Augmentation of training images."""
 
-    @abstractmethod
+    def eval_pipeline(self) -> Pipeline:
+        from msdet.data.transforms.pipeline import plain_pipeline
+
+        return plain_pipeline(self.cfg.resize, self.cfg.interpolation, self.cfg.pad_value)
+
     def postprocess_options(self) -> PostprocessOptions:
         """Thresholds and limits of the final detections."""
+        from msdet.ops.postprocess import PostprocessOptions
 
-    def anchor_shapes(self) -> np.ndarray | None:
-        """float64 (k, 2): width and height in px of the anchors that are assigned by these alone; None: there are
-        none."""
+        cfg = self.cfg
+        return PostprocessOptions(
+            score_threshold=cfg.eval_ignore_threshold,
+            nms_threshold=cfg.nms_thresh,
+            nms_type=cfg.nms_type,
+            max_detections=cfg.max_detections,
+            multi_label=cfg.multi_label,
+        )
+
+    def anchor_sizes(self) -> np.ndarray | None:
+        """float64 (k, 2): width and height in px of anchors that are matched by size alone, as in YOLO; else None."""
         return None
 
     def anchors(self, size: tuple[int, int]) -> np.ndarray | None:
-        """float32 (A, 4): centre x, centre y, width, height in px of the anchors that are assigned at their places, for
-        an input of (h, w); None: there are none."""
+        """float32 (A, 4): centre x, centre y, width, height in px of anchors that are matched by IoU at their places.
+
+        Args:
+            size: (h, w) of the input.
+
+        Returns:
+            None if the model has no such anchors.
+        """
         return None
 
     def test_options(self) -> PostprocessOptions:
-        """As `postprocess_options`, for the result file of a test server."""
+        """`postprocess_options` for the result file of a test server."""
         return self.postprocess_options()
 
 
 class ClassificationRecipe(Recipe):
-    """A classifier. The network gives logits (N, C).
+    """A classifier; its network returns logits (N, C).
 
     Criterion: (logits, labels (N,) int32) -> losses. Decoder: (logits, image size (h, w)) -> probabilities (N, C).
-    `train_pipeline` gives a `ClassTransform`, or a `Pipeline` as evaluation has.
+    `train_pipeline` returns a `ClassTransform`, or without augmentation the `Pipeline` of evaluation.
     """
 
     task: ClassVar[str] = "classify"
 
 
 def get_recipe(cfg: Config) -> Any:
-    """The recipe of the model that a configuration names: a `DetectionRecipe` or a `ClassificationRecipe`.
+    """The recipe of the model of a configuration: a `DetectionRecipe` or a `ClassificationRecipe`.
 
     Raises:
-        UsageError: there is no such model.
+        UsageError: the model is unknown.
     """
     return _recipe_class(cfg)(cfg)
 
 
 def task_of(cfg: Config) -> str:
-    """What the model of a configuration does: "detect" or "classify".
+    """Task of the model of a configuration: "detect" or "classify".
 
     Raises:
-        UsageError: there is no such model.
+        UsageError: the model is unknown.
     """
     return _recipe_class(cfg).task
 

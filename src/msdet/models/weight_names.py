@@ -1,4 +1,4 @@
-"""How the files of other programs name and order a network's tensors: what a model's recipe says of each."""
+"""Descriptions of weights files of other programs: names and order of their tensors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DarknetSource:
-    """A darknet .weights file: numbers without names, in the order of the network's cfg.
+    """A darknet .weights file: values without names, in the order of the layers in darknet's cfg.
 
     Attributes:
-        name: what `--layout` calls it.
-        layers: network -> its `ConvBnAct`, `nn.Conv2d` and `nn.Dense` cells in darknet's order, those of the backbone
-            first. A `ConvBnAct` is stored as beta, gamma, mean, variance, kernel; the others as bias, kernel.
-        settings: keys of the configuration that these weights want, such as mean, std, activation.
-        backbone_layers: how many of the layers are the backbone's, for `--partial backbone`.
+        name: its `--layout`.
+        layers: network -> its `ConvBnAct`, `nn.Conv2d` and `nn.Dense` cells in the order of darknet, those of the
+            backbone first. A `ConvBnAct` is stored as beta, gamma, mean, variance, kernel; the others as bias, kernel.
+        settings: configuration that these weights need, such as mean, std, activation.
+        backbone_layers: number of layers of the backbone, for `--partial backbone`.
     """
 
     name: str
@@ -31,26 +31,25 @@ class DarknetSource:
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A file of named tensors: PyTorch's .pth and .safetensors, or MindSpore's .ckpt.
+    """A file of named tensors: .pth or .safetensors of PyTorch, or .ckpt of MindSpore.
 
     Attributes:
-        name: what `--layout` calls it.
-        container: "torch" (.pth, .pt, .safetensors) or "mindspore" (.ckpt).
+        name: its `--layout`.
+        file_format: "torch" (.pth, .pt, .safetensors) or "mindspore" (.ckpt).
         names: network -> {name in the file: parameter of the network}, for every parameter and statistic.
-        dead: regular expressions, matched against the whole name, of tensors that such files hold and no forward pass
-            uses.
-        settings: keys of the configuration that these weights want.
-        convert: parameter of the network -> what to do with the file's tensor before its shape is checked.
-        strip: prefixes of names in the file to be taken off, such as "module.".
+        unused: regular expressions for the full names of tensors in such files that no forward pass uses.
+        settings: configuration that these weights need.
+        convert: parameter of the network -> function applied to the tensor of the file before its shape is checked.
+        prefixes: removed from the names in the file, such as "module.".
     """
 
     name: str
-    container: str
+    file_format: str
     names: Callable[[nn.Cell], Mapping[str, str]]
-    dead: Sequence[str] = ()
+    unused: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     convert: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
-    strip: Sequence[str] = ("module.",)
+    prefixes: Sequence[str] = ("module.",)
 
 
 WeightSource = DarknetSource | NamedSource

@@ -1,15 +1,14 @@
-"""Turns a network of `ConvBnAct` into one that trains with the rounding errors of its int8 version.
+"""Quantization-aware training: inserts fake quantization into a network of `ConvBnAct`.
 
-What is rounded: the input, the kernel of every convolution, the sums of a convolution after batch norm, what the
-activation makes of them, and the results of residual additions and concatenations. The outputs of convolutions without
-batch norm (the heads) stay float.
+Quantized are the input, the kernel of every convolution, the output of every batch norm and activation, and the results
+of residual additions and concatenations. The outputs of convolutions without batch norm (the heads) stay in float.
 
-Batch norm and quantization. An int8 network has batch norm folded into its kernels: what is rounded is w * g with
-g = gamma / sqrt(variance + eps) of each output channel. Folding in training needs a second convolution, to know the
-statistics of the batch. Here the kernel that convolves is round(w * g) / g, with the running variance, and an ordinary
-batch norm follows: one convolution, statistics of the batch, and no jump when these differ from the running ones. With
-a symmetric grid for each output channel (the default) the factor cancels exactly, since the grid grows with it:
-round(w * g) / g = round(w); so it is not even computed.
+Batch norm: an int8 network has batch norm folded into its kernels, so what is rounded is w * g with
+g = gamma / sqrt(variance + eps) per output channel. Folding during training would need a second convolution for the
+statistics of the batch. Instead, the convolution uses the kernel round(w * g) / g, with the running variance, and an
+ordinary batch norm follows: one convolution, batch statistics, and no jump where these differ from the running ones.
+With a symmetric grid per output channel (the default) the factor cancels exactly, since the grid scales with it:
+round(w * g) / g = round(w); it is then not computed.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from msdet.layers.conv import Add, Concat, ConvBnAct, LeakyReLU
-from msdet.quantization.fake_quant import FakeQuant, FakeQuantLeaky, Rounding, WeightQuant
+from msdet.quantization.fake_quant import FakeQuant, FakeQuantLeaky, RoundingCell, WeightQuant
 
-_LEAST_GAIN = 1e-6
+_MIN_GAIN = 1e-6
 
 
 class QuantSettings(Protocol):
-    """The configuration keys that `quantize` looks at; pairs are (weights, activations)."""
+    """The configuration keys that `quantize` uses; pairs are (weights, activations)."""
 
     @property
     def quant_bits(self) -> tuple[int, int]: ...
@@ -44,13 +43,13 @@ class QuantSettings(Protocol):
 
 
 class FakeQuantConv(nn.Cell):
-    """A convolution whose kernel, and if asked for whose input, is rounded.
+    """A convolution with fake quantization of its kernel and optionally of its input.
 
     Args:
-        conv: its parameters are taken over.
-        weights: rounds the kernel.
-        batch_norm: that follows, where the kernel is to be rounded as folded with it; else None.
-        inputs: rounds what comes in; None: that is on a grid already.
+        conv: the convolution to replace; its parameters are reused.
+        weights: fake quantization of the kernel.
+        batch_norm: the batch norm that follows, if the kernel is to be rounded as folded with it; else None.
+        inputs: fake quantization of the input; None: the input is already on a grid.
     """
 
     def __init__(
@@ -72,13 +71,13 @@ class FakeQuantConv(nn.Cell):
         self.is_active = True
 
     def kernel(self) -> Tensor:
-        """The kernel that convolves."""
+        """The kernel that the convolution uses."""
         if not self.is_active:
             return self.weight
         if not self.folds:
             return self.weights(self.weight)
         gain = self.gamma / ops.sqrt(self.variance + self.eps)
-        gain = ops.stop_gradient(ops.select(ops.abs(gain) < _LEAST_GAIN, ops.ones_like(gain) * _LEAST_GAIN, gain))
+        gain = ops.stop_gradient(ops.select(ops.abs(gain) < _MIN_GAIN, ops.ones_like(gain) * _MIN_GAIN, gain))
         gain = ops.reshape(gain, (-1, 1, 1, 1))
         return self.weights(self.weight * gain) / gain
 
@@ -90,8 +89,7 @@ class FakeQuantConv(nn.Cell):
 
 
 class FakeQuantActivation(nn.Cell):
-    """An activation that is not piecewise linear, or that a convolution takes over: rounded before it, if asked for,
-    and after it."""
+    """An activation other than LeakyReLU, with fake quantization after it and optionally before it."""
 
     def __init__(self, before: FakeQuant | None, activation: nn.Cell, after: FakeQuant) -> None:
         super().__init__()
@@ -108,7 +106,7 @@ class FakeQuantActivation(nn.Cell):
 
 
 class FakeQuantJoin(nn.Cell):
-    """An addition or a concatenation whose result is rounded."""
+    """An addition or a concatenation with fake quantization of its result."""
 
     def __init__(self, join: nn.Cell, after: FakeQuant) -> None:
         super().__init__()
@@ -120,19 +118,19 @@ class FakeQuantJoin(nn.Cell):
 
 
 def quantize(network: nn.Cell, cfg: QuantSettings) -> nn.Cell:
-    """Replaces the layers of a network, in place, by those that round; parameters keep names and values.
+    """Replaces the layers of a network, in place, by versions with fake quantization; parameters keep names and values.
 
-    New parameters are the ranges of the activations, `*.low` and `*.high`, which training does not move by gradient.
+    The ranges of the activations, `*.low` and `*.high`, are added as parameters without gradient.
 
     Args:
-        network: built of `ConvBnAct`, `nn.Conv2d`, `Add` and `Concat`; the first convolution takes the images.
+        network: built of `ConvBnAct`, `nn.Conv2d`, `Add` and `Concat`; the first convolution processes the images.
         cfg: see `QuantSettings`; activations are quantized per tensor.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: it has no `ConvBnAct`.
+        ValueError: the network has no `ConvBnAct`.
     """
     blocks = [cell for _, cell in network.cells_and_names() if isinstance(cell, ConvBnAct)]
     if not blocks:
@@ -146,7 +144,7 @@ def quantize(network: nn.Cell, cfg: QuantSettings) -> nn.Cell:
             _replace(parent, name, FakeQuantJoin(cell, _observer(cfg)))
         elif isinstance(parent, ConvBnAct) and name == "activation":
             _replace(parent, name, _quantized_activation(cell, cfg))
-    # A cell that takes over a parameter gives it another name.
+    # A cell renames the parameters that are assigned to it.
     for path, parameter in network.parameters_and_names():
         parameter.name = names.get(id(parameter), path)
     return network
@@ -162,7 +160,7 @@ def _quantized_conv(conv: nn.Conv2d, parent: nn.Cell, cfg: QuantSettings, is_fir
 def _quantized_activation(activation: nn.Cell, cfg: QuantSettings) -> nn.Cell:
     if isinstance(activation, LeakyReLU):
         return FakeQuantLeaky(activation, cfg.observer_decay, cfg.symmetric[1], cfg.quant_bits[1])
-    # A runtime clips the sums of a convolution to the codes of what ReLU gives, without rounding them before.
+    # A runtime fuses ReLU into the convolution: it clips the sums to the output range and does not round them before.
     before = None if isinstance(activation, nn.ReLU) else _observer(cfg)
     return FakeQuantActivation(before, activation, _observer(cfg))
 
@@ -172,7 +170,7 @@ def _observer(cfg: QuantSettings) -> FakeQuant:
 
 
 def _children(network: nn.Cell) -> list[tuple[nn.Cell, str, nn.Cell]]:
-    """(parent, attribute, child) of every cell, as it is before anything is replaced."""
+    """(parent, attribute, child) of every cell, listed before anything is replaced."""
     parents = [cell for _, cell in network.cells_and_names()]
     return [(parent, name, child) for parent in parents for name, child in parent.name_cells().items()]
 
@@ -186,16 +184,16 @@ def _replace(parent: nn.Cell, name: str, cell: nn.Cell) -> None:
 
 
 def fake_quants(network: nn.Cell) -> Iterator[FakeQuant]:
-    """All roundings of activations in a quantized network."""
+    """All fake quantizations of activations in a quantized network."""
     for _, cell in network.cells_and_names():
         if isinstance(cell, FakeQuant):
             yield cell
 
 
-def set_active(network: nn.Cell, weights: bool, activations: bool) -> None:
-    """Turns the rounding of weights and of activations on or off; ranges are observed all the same.
+def enable_fake_quant(network: nn.Cell, weights: bool, activations: bool) -> None:
+    """Turns fake quantization of weights and of activations on or off; ranges are observed in any case.
 
-    A compiled graph does not notice: call it before the first step, or compile anew.
+    Does not affect a compiled graph: call it before the first step, or compile again.
     """
     for _, cell in network.cells_and_names():
         if isinstance(cell, FakeQuantConv):
@@ -206,13 +204,13 @@ def set_active(network: nn.Cell, weights: bool, activations: bool) -> None:
 
 @contextmanager
 def calibrating(network: nn.Cell) -> Iterator[Callable[[int], None]]:
-    """Inside, a quantized network computes in float, with batch norm's running statistics, and adds up its ranges.
+    """Context in which a quantized network computes in float, with running statistics, and accumulates its ranges.
 
-    Gives a function to be called at the end with the number of batches: it makes the sums means.
+    Yields a function to call at the end with the number of batches; it divides the accumulated ranges by it.
     """
     was_training = network.training
     network.set_train(False)
-    set_active(network, weights=False, activations=False)
+    enable_fake_quant(network, weights=False, activations=False)
     observers = [cell.observer for cell in fake_quants(network)]
     for observer in observers:
         observer.is_calibrating = True
@@ -229,34 +227,33 @@ def calibrating(network: nn.Cell) -> Iterator[Callable[[int], None]]:
     finally:
         for observer in observers:
             observer.is_calibrating = False
-        set_active(network, weights=True, activations=True)
+        enable_fake_quant(network, weights=True, activations=True)
         network.set_train(was_training)
 
 
 def mark_grids(network: nn.Cell) -> list[tuple[float, int]]:
-    """Prepares a quantized network for an exporter: kernels stay as they are, activations are clipped to the ends of
-    their grids.
+    """Prepares a quantized network for an exporter: kernels stay in float, activations are clipped to their grids.
 
     Returns:
         Scale and zero point of every grid.
     """
-    set_active(network, weights=False, activations=True)
+    enable_fake_quant(network, weights=False, activations=True)
     return [grid for cell in fake_quants(network) for grid in cell.mark()]
 
 
-def round_plainly(network: nn.Cell) -> nn.Cell:
-    """Has a quantized network round by the operator for it: the same values, and sound in float16 as well."""
+def use_round_operator(network: nn.Cell) -> nn.Cell:
+    """Makes a quantized network round by `ops.round`: the same values, and correct in float16 too."""
     for _, cell in network.cells_and_names():
-        if isinstance(cell, Rounding):
-            cell.is_plain = True
+        if isinstance(cell, RoundingCell):
+            cell.uses_round = True
     return network
 
 
 class Int8Conv(nn.Cell):
-    """A convolution that keeps its kernel as int8 codes, and computes with the kernel they stand for.
+    """A convolution that stores its kernel as int8 codes and dequantizes it to compute.
 
     Args:
-        conv: a `FakeQuantConv` of symmetric weights.
+        conv: a `FakeQuantConv` with symmetric weights.
     """
 
     def __init__(self, conv: FakeQuantConv) -> None:
@@ -283,12 +280,12 @@ def store_int8(network: nn.Cell) -> nn.Cell:
     """Replaces the kernels of a quantized network, in place, by their int8 codes and scales.
 
     Raises:
-        ValueError: its weights are not quantized symmetrically for each channel, in at most 8 bits.
+        ValueError: the weights are not quantized symmetrically, per channel and in at most 8 bits.
     """
     for parent, name, cell in _children(network):
         if isinstance(cell, FakeQuantConv):
             if cell.folds or cell.weights.levels > 127:
-                raise ValueError("kernels are kept as int8 only with symmetric weights of a scale for each channel")
+                raise ValueError("kernels can be stored as int8 only with symmetric weights and one scale per channel")
             _replace(parent, name, Int8Conv(cell))
     for name, parameter in network.parameters_and_names():
         parameter.name = name

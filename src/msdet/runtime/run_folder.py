@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from msdet.checkpoints.state import checkpoints_in, manifest_of, model_of, newest_whole
+from msdet.checkpoints.state import checkpoints_in, manifest_of, model_of, newest_intact
 from msdet.errors import UsageError, UserError
 from msdet.files import make_unique_folder
 from msdet.folder_lock import FolderInUse, FolderLock
@@ -116,11 +116,11 @@ def find_run(cfg: Config, notes: list[str]) -> tuple[RunFolder, Path | None]:
         if not checkpoints:
             continue
         folder = RunFolder(run)
-        found = newest_whole(checkpoints, notes)
+        found = newest_intact(checkpoints, notes)
         if found is not None:
             return folder, found[0]
         folder.close()
-    notes.append(f"resume=auto: {root} holds no whole checkpoint of {cfg.run_name or cfg.model}; training starts anew")
+    notes.append(f"resume=auto: {root} holds no intact checkpoint of {cfg.run_name or cfg.model}; training starts anew")
     return RunFolder(root / name) if cfg.run_name else RunFolder.next_free(root, name), None
 
 
@@ -137,14 +137,14 @@ def _new_run(root: Path, name: str, cfg: Config) -> RunFolder:
 
 
 def _runs_of(model: str, root: Path, notes: list[str]) -> Iterator[Path]:
-    """Folders of runs, those with the newest checkpoint first; runs of another model are passed over."""
+    """Folders of runs, those with the newest checkpoint first; runs of another model are skipped."""
     for run in sorted(root.glob("*/"), key=_newest_state, reverse=True):
         newest = next((path for folder in sorted(run.glob("ckpt_*/")) for path in checkpoints_in(folder)), None)
         trained = model_of(newest) if newest else model
         if trained in (model, None):
             yield run
         else:
-            notes.append(f"resume=auto: passed over {run}, a run of {trained}")
+            notes.append(f"resume=auto: skipped {run}, a run of {trained}")
 
 
 def _newest_state(run: Path) -> float:

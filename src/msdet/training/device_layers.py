@@ -121,8 +121,8 @@ def suit(network: nn.Cell) -> None:
     convolutions = [cell for _, cell in network.cells_and_names() if isinstance(cell, FakeQuantConv) and cell.folds]
     looked_at = {id(conv.variance) for conv in convolutions}
     for _, cell in network.cells_and_names():
-        if hasattr(cell, "suits_cpu"):
-            cell.suits_cpu = False
+        if hasattr(cell, "cpu_optimized"):
+            cell.cpu_optimized = False
             if single and isinstance(cell, LeakyReLU):
                 cell.leaky_relu = AclnnActivation(mint.nn.functional.leaky_relu, cell.slope)
             elif single and isinstance(cell, Mish):

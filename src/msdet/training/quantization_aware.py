@@ -13,7 +13,7 @@ from mindspore import Tensor, nn
 from msdet.checkpoints.weights_file import tensors_of
 from msdet.config.sections.quantization import QuantKeys
 from msdet.errors import UsageError
-from msdet.quantization.quantize import calibrating, set_active
+from msdet.quantization.quantize import calibrating, enable_fake_quant
 from msdet.session.datasets import training_loader
 from msdet.training.loop import Hook
 from msdet.training.start_weights import freeze_batch_norm
@@ -124,7 +124,7 @@ class QuantSchedule(Hook):
 
 
 def _apply(network: nn.Cell, weights: bool, activations: bool, frozen: bool) -> None:
-    set_active(network, weights, activations)
+    enable_fake_quant(network, weights, activations)
     if frozen:
         freeze_batch_norm(network)
 

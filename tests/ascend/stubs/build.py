@@ -1,8 +1,8 @@
-"""Builds the stub libraries for the MindSpore that is installed.
+"""Builds the stub libraries for the installed MindSpore.
 
 python -m tests.ascend.stubs.build FOLDER [CHIP [RECORD]]
 
-builds them and prints the environment, for `eval` in a shell, in which MindSpore takes them for CANN.
+Also prints the environment, for `eval` in a shell, in which MindSpore loads them as CANN.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
-# The libraries of the plug-in that MindSpore opens by itself.
+# The libraries of the plug-in that MindSpore loads.
 ROOTS = ("libmindspore_ascend.so.2", "libmindspore_ge_backend.so", "libhccl_plugin.so")
-# Names of CANN's functions, in C and in its C++ namespace.
+# Names of functions of CANN, in C and in its C++ namespace.
 FUNCTION = r"(?:acl|aclop|aclnn|aclrt|aclmdl|acltdt|aclprof|Hccl|Hcom|hal|rt)[A-Z]\w*|_ZNK?2ge\w+"
-# Names of functions that make operators faster where they exist; all end alike, so that no linker merged them.
+# Names of optional functions that speed up operators; their endings are unique, so no linker merged them.
 CACHE = r"(?:Un)?Init\w+ThreadLocal|PTAGetExecCache|SetPTAHashKey|CanUsePTACache|ReleaseHugeMem"
 PLATFORM = ("Linux", "x86_64")
 
 
 class BuildError(Exception):
-    """The stub libraries cannot be built here; the message says why."""
+    """The stub libraries cannot be built on this machine."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What the plug-in needs of CANN.
+    """Functions and libraries of CANN that the plug-in needs.
 
     Attributes:
-        functions: that it links to, or looks up by name when it runs.
-        libraries: that it links to, or opens when it runs; paths in CANN's folder of libraries.
+        functions: linked, or looked up by name at run time.
+        libraries: linked, or opened at run time; paths in the library folder of CANN.
     """
 
     functions: frozenset[str]
@@ -49,20 +49,20 @@ class Needs:
 
 @dataclass(frozen=True)
 class Stubs:
-    """Stub libraries that were built.
+    """The built stub libraries.
 
     Attributes:
-        folder: takes the place of CANN's.
+        folder: replaces the folder of CANN.
     """
 
     folder: Path
 
     def environment(self, chip: str, record: Path | None = None) -> dict[str, str]:
-        """The variables that must be set before Python starts.
+        """Environment variables to set before Python starts.
 
         Args:
             chip: name of the chip, e.g. Ascend910B2.
-            record: file that the record is appended to.
+            record: file to append the record to.
         """
         latest = self.folder / "latest"
         variables = {
@@ -76,18 +76,17 @@ class Stubs:
         return variables
 
 
-def why_not() -> str:
-    """Why the libraries cannot be built here, or nothing."""
+def unsupported_reason() -> str:
+    """Why the libraries cannot be built on this machine; empty if they can."""
     if (platform.system(), platform.machine()) != PLATFORM:
-        return (
-            f"stubs of CANN are made for {' '.join(PLATFORM)} alone: this is {platform.system()} {platform.machine()}"
-        )
+        machine = f"{platform.system()} {platform.machine()}"
+        return f"stubs of CANN are only available for {' '.join(PLATFORM)}: this is {machine}"
     missing = [tool for tool in ("g++", "nm", "readelf", "strings") if shutil.which(tool) is None]
     return f"stubs of CANN need {', '.join(missing)}: install g++ and binutils" if missing else ""
 
 
 def build_once(folder: Path) -> Stubs:
-    """As `build`; of several processes that call it for one folder the first builds, and the others wait for it."""
+    """`build` for several processes: the first one builds the folder, the others wait for it."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / "complete"
     with (folder / "lock").open("w") as lock:
@@ -99,13 +98,13 @@ def build_once(folder: Path) -> Stubs:
 
 
 def build(folder: Path) -> Stubs:
-    """Builds the libraries, in seconds.
+    """Builds the libraries, which takes seconds.
 
     Raises:
-        BuildError: MindSpore or its Ascend plug-in is not there, or a tool fails.
+        BuildError: MindSpore or its Ascend plug-in is missing, or a tool fails.
     """
     needs = find_needs(find_wheel())
-    # MindSpore looks for the folder named latest among those of its libraries.
+    # MindSpore looks for a folder named latest in the path of its libraries.
     libraries = folder / "latest" / "lib64"
     (libraries / "driver").mkdir(parents=True, exist_ok=True)
     (folder / "latest" / "opp").mkdir(exist_ok=True)
@@ -123,7 +122,7 @@ def build(folder: Path) -> Stubs:
         f"-Wl,-soname,{everything.name}",
         "-lrt",
     )
-    # One library under all names: whichever is opened first, it has what is looked up in any of them.
+    # One library under all names: whichever is opened, it has every function.
     for name in needs.libraries:
         link = libraries / name
         link.unlink(missing_ok=True)
@@ -133,7 +132,7 @@ def build(folder: Path) -> Stubs:
 
 
 def find_wheel() -> Path:
-    """The folder of libraries of the installed MindSpore, which is not imported: that would load the plug-in."""
+    """The library folder of the installed MindSpore, found without importing it, which would load the plug-in."""
     spec = importlib.util.find_spec("mindspore")
     if spec is None or not spec.submodule_search_locations:
         raise BuildError(f"{sys.executable} has no mindspore")
@@ -141,21 +140,21 @@ def find_wheel() -> Path:
 
 
 def find_needs(wheel: Path) -> Needs:
-    """What the plug-in in a folder of libraries needs of CANN."""
+    """Functions and libraries of CANN needed by the plug-in in a library folder."""
     plugin, missing = _plugin(wheel)
     symbols = _run("nm", "-D", *plugin)
     undefined = set(re.findall(rf"^ +U ({FUNCTION})", symbols, re.MULTILINE))
     defined = set(re.findall(rf"^\w+ [A-Za-z] ({FUNCTION})", symbols, re.MULTILINE))
     texts = _run("strings", "-a", *plugin)
     looked_up = set(re.findall(rf"^({FUNCTION}|{CACHE})$", texts, re.MULTILINE))
-    # Of two names of which one ends with the other, the linker keeps the longer.
+    # If one name is the end of another, the linker stores only the longer one.
     looked_up |= {name.removeprefix("Un") for name in looked_up}
     opened = set(re.findall(r"^/?lib64/((?:driver/)?lib\w+\.so)$", texts, re.MULTILINE))
     return Needs(frozenset((undefined - defined) | looked_up), frozenset(missing | opened))
 
 
 def _plugin(wheel: Path) -> tuple[list[Path], set[str]]:
-    """The libraries of the plug-in, and the names of those that they link to and that are nowhere."""
+    """The libraries of the plug-in, and the names of linked libraries that do not exist."""
     own = {file.name: file for file in wheel.rglob("*.so*")}
     waiting = [own.get(name) for name in ROOTS]
     if None in waiting:
@@ -168,18 +167,18 @@ def _plugin(wheel: Path) -> tuple[list[Path], set[str]]:
             continue
         found.append(library)
         for name in re.findall(r"\(NEEDED\).*\[(.+)\]", _run("readelf", "-d", library)):
-            # What all devices share lies beside the folder of plug-ins and knows nothing of CANN.
+            # Libraries shared by all devices are outside of the plug-in folder and do not use CANN.
             if name not in own:
                 foreign.add(name)
             elif "plugin" in own[name].parts:
                 waiting.append(own[name])
-    # The compiler answers with a path where the system has the library, and else with the name.
+    # The compiler prints a path if the system has the library, else the name.
     return found, {name for name in foreign if _run("g++", f"-print-file-name={name}").strip() == name}
 
 
 def generate(functions: Iterable[str]) -> str:
-    """C++ that defines functions: operators as `operators.h` says, others as success. Those written by hand win."""
-    # MindSpore puts the name of an operator's other function together when it runs.
+    """C++ code of functions: operators as in `operators.h`, others return success. Those in .cc files have priority."""
+    # MindSpore composes the name of the other function of an operator at run time.
     operators = {name.removesuffix("GetWorkspaceSize") for name in functions if name.startswith("aclnn")}
     others = sorted(name for name in functions if not name.startswith("aclnn"))
     lines = ['#include "operators.h"', *(f"ACLNN_OPERATOR({name})" for name in sorted(operators))]
@@ -190,9 +189,9 @@ def generate(functions: Iterable[str]) -> str:
 
 
 def _write_python_package(folder: Path) -> None:
-    """The package of CANN whose version a distributed run asks for.
+    """Writes the package of CANN whose version a distributed run checks.
 
-    There must be none called te, its compiler of operators: MindSpore would import from it what only the true one has.
+    There must be no package te, the operator compiler: MindSpore would import contents that only the real one has.
     """
     package = folder / "hccl"
     package.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-// The graph engine (GE), which takes whole graphs on Ascend910A: its operators are told their attributes, types and
-// inputs, a graph is told its inputs and outputs, and a session is given graphs to run. An added graph is recorded
-// operator by operator; a run is recorded and leaves its outputs as they are, except bool ones, as in operators.cc.
+// The graph engine (GE), which runs whole graphs on Ascend910A. Operators receive attributes, types and inputs, a graph
+// receives inputs and outputs, and a session receives graphs to run. An added graph is recorded operator by operator; a
+// run is recorded and does not change its outputs, except bool ones, as in operators.cc.
 //
-// Each class is one shared pointer, as in CANN, where MindSpore copies and destroys it by itself. Operator has a table
-// of virtual functions before it. Nothing is stored in a Session, for which MindSpore allocates 8 bytes.
+// Each class is one shared pointer, as in CANN, since MindSpore's code copies and destroys it. Operator has a vtable
+// pointer before it. A Session stores nothing: MindSpore allocates 8 bytes for it.
 #include <any>
 #include <cstdlib>
 #include <cstring>
@@ -15,7 +15,7 @@
 
 #include "record.h"
 
-// Defined within its class, and to be found by MindSpore although nothing here calls it.
+// Inline in its class; must be emitted for MindSpore although nothing here calls it.
 #define CANN __attribute__((used))
 
 using Options = std::map<std::string, std::string>;
@@ -41,7 +41,7 @@ struct AscendString {
   CANN bool operator<(const AscendString& other) const { return strcmp(GetString(), other.GetString()) < 0; }
 };
 
-// Code in the plug-in fills the table of messages behind this address.
+// The plug-in fills the table of messages at this address.
 struct StatusFactory {
   Options messages;
   char rest[256];
@@ -131,7 +131,7 @@ struct Tensor {
   }
 };
 
-// Of operators' descriptions, which the plug-in makes when it is loaded; it destroys the shared pointer.
+// Descriptions of operators, created by the plug-in when it is loaded; it destroys the shared pointer.
 struct TensorType {
   std::shared_ptr<void> content;
   CANN TensorType(const std::initializer_list<DataType>&) {}
@@ -158,7 +158,7 @@ struct Node;
 using NodePointer = std::shared_ptr<Node>;
 struct Source {
   NodePointer node;
-  std::string output;  // Empty: the only one.
+  std::string output;  // Empty if there is only one.
 };
 
 struct Node {
@@ -169,9 +169,9 @@ struct Node {
   std::string name, type;
   std::map<std::string, Attribute> attributes;
   std::vector<Source> inputs;
-  std::vector<std::pair<std::string, TensorDesc>> outputs;  // In the order in which MindSpore describes them.
-  std::map<std::string, int> dynamic_outputs;               // Name -> how many of it there are.
-  std::vector<NodePointer> neighbours;                      // By an edge of data or control, in either direction.
+  std::vector<std::pair<std::string, TensorDesc>> outputs;  // In the order of their description by MindSpore.
+  std::map<std::string, int> dynamic_outputs;               // Name -> number of outputs.
+  std::vector<NodePointer> neighbours;                      // By data or control edges, in both directions.
 
   const TensorDesc* find_output(const std::string& wanted) const {
     for (auto& [name, desc] : outputs) {
@@ -185,7 +185,7 @@ struct Node {
     }
     outputs.emplace_back(wanted, given);
   }
-  // MindSpore describes no outputs of Identity and IdentityN: output y3 is input x3.
+  // MindSpore does not describe the outputs of Identity and IdentityN: output y3 is input x3.
   std::string text_of_output(const std::string& wanted) const {
     if (auto* desc = find_output(wanted)) return desc->text();
     size_t number = wanted.size() > 1 ? strtoul(wanted.c_str() + 1, nullptr, 10) : 0;
@@ -241,10 +241,10 @@ class Operator {
   CANN void DynamicOutputRegister(const char* name, uint32_t count, const char*, bool) {
     node->dynamic_outputs[name] = count;
   }
-  // MindSpore refuses an output of Split that is not among so many.
+  // MindSpore rejects outputs of Split beyond this number.
   CANN int GetDynamicOutputNum(const std::string& name) const { return node->dynamic_outputs[name]; }
 
-  // MindSpore sorts the inputs of a graph by an attribute: one that was set must be given back.
+  // MindSpore sorts the inputs of a graph by an attribute, so attributes that were set must be returned.
 #define ATTRIBUTE(TYPE, ARGUMENT)                                                                              \
   CANN Operator& SetAttr(const char* name, ARGUMENT value) { return set_attribute<TYPE>(name, value); }         \
   CANN Operator& SetAttr(const std::string& name, ARGUMENT value) { return set_attribute<TYPE>(name, value); }  \
@@ -333,7 +333,7 @@ struct Graph {
     }
     return descs;
   }
-  // Side effects, as assignments, need not lie on the way to an output: edges are followed in both directions.
+  // Side effects such as assignments may not be connected to an output: edges are followed in both directions.
   void record_operators() const {
     std::set<NodePointer> seen;
     std::vector<NodePointer> waiting;
@@ -356,7 +356,7 @@ struct Graph {
     arguments += "->";
     for (auto& [name, desc] : node.outputs) arguments += " " + desc.text();
     for (auto& [name, attribute] : node.attributes) {
-      // What begins so is for MindSpore itself.
+      // Attributes with this prefix are internal to MindSpore.
       if (name[0] != '_') attributes += (attributes.empty() ? "" : " ") + name + "=" + attribute.text;
     }
     record("ge", node.type, arguments, attributes);

@@ -1,5 +1,5 @@
-// Collective communication between the ranks of one machine. AllGather is real, over shared memory: by it the ranks of
-// this project agree on what they do. The others give each rank back its own data, as they move what no kernel computed.
+// Collective communication between the ranks of one machine. AllGather works, over shared memory, since ranks use it to
+// coordinate. All others return the rank's own data, since no kernel has computed any.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,28 +14,28 @@
 namespace {
 
 constexpr int kSuccess = 0, kFailure = 1;
-constexpr size_t kSlotBytes = 1 << 20;  // Of each rank; more is sent in parts. /dev/shm may hold as little as 64 MB.
+constexpr size_t kSlotBytes = 1 << 20;  // Per rank; larger data is sent in parts. /dev/shm may have only 64 MB.
 constexpr size_t kMostRanks = 16;
 
-// A new file is all zeros, and so is an atomic number in it.
-struct Room {
+// A new file is all zeros, and so are the atomic numbers in it.
+struct SharedMemory {
   std::atomic<uint64_t> arrivals;
   char slots[kMostRanks][kSlotBytes];
 };
 
 struct Comm {
   uint32_t size, rank;
-  Room* room;  // Null: a group that has no shared memory, see HcclCreateSubCommConfig.
+  SharedMemory* memory;  // Null: a group without shared memory, see HcclCreateSubCommConfig.
 };
 
-// Waits until all ranks have come here equally often; a rank that never comes is for the time limit of the test.
-void meet(const Comm& comm) {
-  uint64_t mine = comm.room->arrivals++;
+// Barrier: waits until all ranks have called it equally often. A missing rank is left to the time limit of the test.
+void barrier(const Comm& comm) {
+  uint64_t mine = comm.memory->arrivals++;
   uint64_t all = (mine / comm.size + 1) * comm.size;
-  while (comm.room->arrivals < all) usleep(100);
+  while (comm.memory->arrivals < all) usleep(100);
 }
 
-// HCCL numbers data types in an order of its own.
+// HCCL has its own numbering of data types.
 int acl_type(int type) {
   static const int types[] = {2, 6, 3, 1, 0, 9, 10, 4, 7, 8, 11, 27};
   return type >= 0 && type < 12 ? types[type] : -1;
@@ -50,21 +50,21 @@ size_t record_collective(const char* name, uint64_t count, int type) {
 
 extern "C" {
 
-// MindSpore takes what rank 0 gets here to the other ranks; it has room for 4 kB.
+// MindSpore sends the root information of rank 0 to the other ranks; it has a size of 4 kB.
 int HcclGetRootInfo(char* info) {
   static std::atomic<int> number;
   snprintf(info, 64, "/ascend_stub_%d_%d", int(getpid()), number++);
   return kSuccess;
 }
-// Joining waits for all ranks: rank 0 deletes the information as soon as it has joined itself.
+// Initialisation waits for all ranks: rank 0 deletes the information as soon as it is initialised itself.
 int HcclCommInitRootInfo(uint32_t size, const char* info, uint32_t rank, Comm** comm) {
   int file = shm_open(info, O_RDWR | O_CREAT, 0600);
-  if (size > kMostRanks || file < 0 || ftruncate(file, sizeof(Room))) return kFailure;
-  void* room = mmap(nullptr, sizeof(Room), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (size > kMostRanks || file < 0 || ftruncate(file, sizeof(SharedMemory))) return kFailure;
+  void* memory = mmap(nullptr, sizeof(SharedMemory), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   close(file);
-  if (room == MAP_FAILED) return kFailure;
-  *comm = new Comm{size, rank, static_cast<Room*>(room)};
-  meet(**comm);
+  if (memory == MAP_FAILED) return kFailure;
+  *comm = new Comm{size, rank, static_cast<SharedMemory*>(memory)};
+  barrier(**comm);
   shm_unlink(info);
   record("hccl", "join", show(size) + " ranks");
   return kSuccess;
@@ -84,14 +84,14 @@ int HcclAllGather(const char* from, char* to, uint64_t count, int type, const Co
   size_t bytes = record_collective("AllGather", count, type);
   for (size_t done = 0; done < bytes; done += kSlotBytes) {
     size_t part = std::min(kSlotBytes, bytes - done);
-    if (comm->room) {
-      memcpy(comm->room->slots[comm->rank], from + done, part);
-      meet(*comm);
+    if (comm->memory) {
+      memcpy(comm->memory->slots[comm->rank], from + done, part);
+      barrier(*comm);
     }
     for (uint32_t rank = 0; rank < comm->size; rank++) {
-      memcpy(to + rank * bytes + done, comm->room ? comm->room->slots[rank] : from + done, part);
+      memcpy(to + rank * bytes + done, comm->memory ? comm->memory->slots[rank] : from + done, part);
     }
-    if (comm->room) meet(*comm);  // Before the next part overwrites the slots.
+    if (comm->memory) barrier(*comm);  // Before the next part overwrites the slots.
   }
   return kSuccess;
 }
@@ -103,7 +103,7 @@ int HcclReduceScatter(const void* from, void* to, uint64_t count, int type) {
 }
 int HcclBroadcast(void*, uint64_t count, int type) { return record_collective("Broadcast", count, type), kSuccess; }
 int HcclBarrier(const Comm* comm) {
-  if (comm->room) meet(*comm);
+  if (comm->memory) barrier(*comm);
   return record("hccl", "Barrier"), kSuccess;
 }
 

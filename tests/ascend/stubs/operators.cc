@@ -1,8 +1,8 @@
-// Operators that are launched one by one, by either interface of CANN: aclop takes a name, descriptors and attributes,
-// aclnn has functions for each operator. A launch is recorded and computes nothing: an output keeps what its memory
-// held, zeros at first. Only bool outputs are filled, with true: a training whose every gradient "is not finite" stops.
+// Operators launched one by one by the two interfaces of CANN: aclop takes a name, descriptors and attributes, aclnn has
+// functions for each operator. A launch is recorded and computes nothing: outputs keep the content of their memory,
+// initially zeros. Only bool outputs are filled, with true, since a training stops if no gradient "is finite".
 //
-// Nothing is freed, a probe lives for seconds; aclDestroy... are generated.
+// Nothing is freed, since a probe takes only seconds; aclDestroy... are generated.
 #include "operators.h"
 
 #include <algorithm>
@@ -62,8 +62,8 @@ int launch_aclop(const char* name, int inputs, Tensor** in, int outputs, Tensor*
 
 // aclnn ---------------------------------------------------------------------------------------------------------------
 
-// What an aclnn operator may be given besides numbers. All lie in one array that never moves, so that the address of an
-// argument says whether it is one of them.
+// Arguments of aclnn operators other than numbers. All are in one array that never moves, so that the address of an
+// argument shows whether it is one of them.
 struct Object {
   std::string text;
   Tensor tensor;
@@ -112,7 +112,7 @@ std::string show_scalar(const void* value, int type) {
   }
 }
 
-// The last two arguments point to local variables of the caller that are still 0.
+// The last two arguments point to local variables of the caller, which are still 0.
 bool is_result(Word word, const Stack& stack) {
   Word here = reinterpret_cast<Word>(&stack);
   return word > here && word - here < (1u << 20) && word % 8 == 0 && *reinterpret_cast<const Word*>(word) == 0;
@@ -123,7 +123,7 @@ bool is_result(Word word, const Stack& stack) {
 struct Executor {
   const char* name;
   std::string arguments;
-  const Object* output = nullptr;  // The last tensor; as far as outputs are bool, the only one.
+  const Object* output = nullptr;  // The last tensor; operators with bool outputs have only one output.
 };
 
 int plan_operator(const char* name, const Word (&registers)[6], const Stack& stack) {
@@ -173,7 +173,7 @@ int aclUpdateDataBuffer(Buffer* buffer, void* data, size_t bytes) {
 }
 void* aclGetDataBufferAddr(const Buffer* buffer) { return buffer->data; }
 
-// MindSpore sets some attributes twice, and the first value means nothing.
+// MindSpore sets some attributes twice; the first value is ignored.
 Attributes* aclopCreateAttr() { return new Attributes; }
 #define ATTRIBUTE(KIND, VALUE, ...)                                                     \
   int aclopSetAttr##KIND(Attributes* attributes, const char* name, __VA_ARGS__) {       \
@@ -218,7 +218,7 @@ int aclGetViewShape(const Object* object, int64_t** shape, uint64_t* rank) {
   std::copy(own.begin(), own.end(), *shape);
   return kSuccess;
 }
-// An executor that is used again gets other addresses, by the number of the argument or for its tensor.
+// A reused executor gets new addresses, by argument index or by tensor.
 int aclSetTensorAddr(Executor*, size_t, Object* object, void* data) {
   object->tensor.data = data;
   return kSuccess;

@@ -1,13 +1,13 @@
-// How the generated stubs of aclnn operators hand over their arguments.
+// Argument passing of the generated stubs of aclnn operators.
 //
 // An operator is two functions:
 //
-//     aclnnXGetWorkspaceSize(what the operator takes ..., uint64_t* workspace_size, Executor** executor)
+//     aclnnXGetWorkspaceSize(arguments of the operator ..., uint64_t* workspace_size, Executor** executor)
 //     aclnnX(void* workspace, uint64_t workspace_size, Executor* executor, void* stream)
 //
-// The first takes other types for each operator, which are not known here. On x86-64 Linux it does not matter: whole
-// numbers and pointers arrive in six registers and then on the stack, and a structure of this size that is taken by
-// value lies just there. Floating-point arguments arrive in other registers and are not seen.
+// The argument types of the first differ between operators and are not known here. On x86-64 Linux this does not matter:
+// integers and pointers are passed in six registers and then on the stack, which is where a structure of this size passed
+// by value is. Floating-point arguments are passed in other registers and are not visible.
 #pragma once
 #include <cstdint>
 
@@ -20,7 +20,7 @@ struct Executor;
 int plan_operator(const char* name, const Word (&registers)[6], const Stack& stack);
 int launch_operator(const Executor* executor);
 
-// Weak: functions of these names that are written by hand, as aclnnInit, take their places.
+// Weak: functions written by hand, such as aclnnInit, replace them.
 #define ACLNN_OPERATOR(NAME)                                                                                    \
   extern "C" __attribute__((weak)) int NAME##GetWorkspaceSize(Word a, Word b, Word c, Word d, Word e, Word f,    \
                                                               Stack stack) {                                     \

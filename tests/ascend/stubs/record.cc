@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <map>
 
-// Of several ranks the first alone records, and not the scheduler that msrun starts beside them.
+// With several ranks only the first one records, and not the scheduler of msrun.
 static int open_record() {
   const char* path = getenv("ASCEND_STUB_RECORD");
   const char* rank = getenv("RANK_ID");
@@ -22,11 +22,11 @@ void record(const char* kind, const std::string& name, const std::string& argume
   std::string line = std::string(kind) + '\t' + name + '\t' + arguments + '\t' + attributes;
   std::replace(line.begin(), line.end(), '\n', ' ');
   line += '\n';
-  // One write a line: those of several threads do not mix, and a crash loses none.
+  // One write per line: lines of several threads do not mix, and a crash loses none.
   if (write(file, line.data(), line.size()) != ssize_t(line.size())) abort();
 }
 
-// For the Python side, which marks where a step begins.
+// Called from Python to mark the beginning of a step.
 extern "C" void ascend_stub_mark(const char* name) { record("mark", name); }
 
 const DataType& data_type(int number) {

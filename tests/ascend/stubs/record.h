@@ -1,6 +1,6 @@
-// What all stubs share: the record, and what is known of CANN's data types.
+// Shared by all stubs: the record, and the data types of CANN.
 //
-// The stubs are compiled with the std::string of before C++11 (_GLIBCXX_USE_CXX11_ABI=0): it is part of the names of
+// The stubs are compiled with the std::string from before C++11 (_GLIBCXX_USE_CXX11_ABI=0), which is part of the names of
 // CANN's C++ functions and of the layout of their arguments.
 #pragma once
 #include <cstddef>
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-// Appends a line of four fields, parted by tabs, to the file that ASCEND_STUB_RECORD names. See __init__.py.
+// Appends a line of four fields, separated by tabs, to the file ASCEND_STUB_RECORD. See __init__.py.
 void record(const char* kind, const std::string& name, const std::string& arguments = "",
             const std::string& attributes = "");
 
@@ -18,7 +18,7 @@ struct DataType {
   size_t bytes;
 };
 
-// By the number that aclDataType and ge::DataType share.
+// By the value in aclDataType and ge::DataType.
 const DataType& data_type(int number);
 
 std::string show_tensor(int data_type, const std::vector<int64_t>& shape);  // f32[2,3]

@@ -1,6 +1,6 @@
-// The runtime of a device whose memory is the host's and whose streams are empty at all times.
+// The runtime of a device that uses host memory and whose streams are always empty.
 //
-// C functions have no types in their names, so each is declared here with those of its arguments that it looks at.
+// Names of C functions do not include types, so each function is declared only with the arguments it uses.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,7 +14,7 @@ namespace {
 constexpr int kSuccess = 0, kOutOfMemory = 207001, kQueueIsEmpty = 207013;
 constexpr size_t kPage = 4096;
 
-// A block is preceded by a page that holds its size. Pages that nobody writes cost nothing, however large the block.
+// A block is preceded by a page with its size. Pages that are not written take no memory, however large the block.
 int allocate(void** address, size_t size) {
   void* block = mmap(nullptr, kPage + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (block == MAP_FAILED) return kOutOfMemory;
@@ -42,7 +42,7 @@ int wait_for(const char* what) {
   return kSuccess;
 }
 
-// An object of which nothing is asked but an address of its own.
+// An object of which only the address is used.
 void* create() { return new char; }
 
 int create(void** object) {
@@ -94,7 +94,7 @@ int aclrtMemcpyAsync(void* to, size_t, const void* from, size_t size, int direct
   return copy(to, from, size, direction, "async");
 }
 
-// Streams and events. Work is done when it is launched: a stream is complete (0) and an event recorded (1).
+// Streams and events. Work is finished when it is launched: streams are complete (0) and events recorded (1).
 int aclrtCreateContext(void** context) { return create(context); }
 int aclrtGetCurrentContext(void** context) {
   static void* const only = create();
@@ -113,16 +113,16 @@ int aclrtSynchronizeDevice() { return wait_for("device"); }
 int aclrtSynchronizeDeviceWithTimeout() { return wait_for("device"); }
 int aclrtSynchronizeEvent() { return wait_for("event"); }
 
-// A thread of MindSpore waits in a loop for host functions of the stream, which run here when they are launched.
+// A thread of MindSpore polls for host functions of the stream; here they run when they are launched.
 int aclrtLaunchCallback(void (*function)(void*), void* data) { return function(data), kSuccess; }
 int aclrtProcessReport() { return usleep(50'000), kSuccess; }
 
-// Kernels that MindSpore brings itself.
+// MindSpore's own kernels.
 int rtDevBinaryRegister(const void*, void** binary) { return create(binary); }
 int rtKernelLaunch() { return record("rt", "rtKernelLaunch"), kSuccess; }
 int rtLaunch() { return record("rt", "rtLaunch"), kSuccess; }
 
-// Channels for data from the device stay empty; a thread of MindSpore asks each in a loop.
+// Channels for data from the device stay empty; a thread of MindSpore polls each of them.
 void* acltdtCreateChannel() { return create(); }
 void* acltdtCreateChannelWithCapacity() { return create(); }
 void* acltdtCreateDataset() { return create(); }

@@ -1,4 +1,4 @@
-"""The commands with a tiny classifier on a tiny folder of pictures, from training to a detector's backbone."""
+"""The commands with a tiny classifier and a tiny image folder, from training to use as the backbone of a detector."""
 
 import csv
 import json
@@ -32,20 +32,20 @@ NARROW = ["--backbone_shape", "4,4,8,8,8,16", "--backbone_layers", "1,1,1,1,1"]
 CONFIG = ["--config", "configs/darknet53_imagenet.yaml", "--num_parallel_workers", "0", "--progress", "off"]
 
 
-def make_unique_folder(root, classes=CLASSES, pictures=3):
-    """Pictures of one hue a class; the same names in each class, as cameras give them."""
+def make_folder(root, classes=CLASSES, images=3):
+    """Images with one hue per class and the same file names in each class."""
     for k, name in enumerate(classes):
         (root / name).mkdir(parents=True)
-        for i in range(pictures):
-            picture = np.full((70, 80 + 9 * i, 3), (40, 80 * k, 200 - 20 * i), np.uint8)
-            cv2.imwrite(str(root / name / f"img {i}.png"), picture)
+        for i in range(images):
+            pixels = np.full((70, 80 + 9 * i, 3), (40, 80 * k, 200 - 20 * i), np.uint8)
+            cv2.imwrite(str(root / name / f"img {i}.png"), pixels)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    make_unique_folder(folder / "train")
-    make_unique_folder(folder / "val")
+    make_folder(folder / "train")
+    make_folder(folder / "val")
     return folder
 
 
@@ -97,7 +97,7 @@ def result_line(text):
 
 @pytest.fixture(scope="module")
 def scored(dataset, weights, tmp_path_factory):
-    """The folder that eval.py leaves, of nine pictures in batches of four."""
+    """The output folder of eval.py for nine images in batches of four."""
     out = tmp_path_factory.mktemp("eval")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
@@ -108,7 +108,7 @@ def scored(dataset, weights, tmp_path_factory):
     return folder
 
 
-def test_evaluation_counts_every_picture(scored):
+def test_evaluation_counts_every_image(scored):
     result = result_line((scored / "log.txt").read_text())
     scores = json.loads(result.removeprefix("result: ").replace("'", '"'))
     assert list(scores) == ["top_5_accuracy", "top_1_accuracy"] and scores["top_5_accuracy"] == 1.0
@@ -121,13 +121,13 @@ def test_evaluation_counts_every_picture(scored):
         table = list(csv.DictReader(file))
     assert [row["class"] for row in table] == CLASSES and {row["images"] for row in table} == {"3"}
     assert [float(row["top_1_accuracy"]) for row in table] == pytest.approx((np.diag(counts) / 3).tolist())
-    picture = cv2.imread(str(scored / "confusion.png"))
-    assert picture is not None and picture.std() > 10
+    chart = cv2.imread(str(scored / "confusion.png"))
+    assert chart is not None and chart.std() > 10
 
 
 @pytest.fixture(scope="module")
 def files(weights, tmp_path_factory):
-    """The checkpoint as MINDIR and ONNX, each with another batch."""
+    """The checkpoint as MINDIR and ONNX, with different batch sizes."""
     name = tmp_path_factory.mktemp("files") / "net"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
@@ -140,7 +140,7 @@ def files(weights, tmp_path_factory):
 
 
 @pytest.mark.parametrize("runner", ["mindspore", "onnxruntime"])
-def test_an_exported_file_scores_as_the_checkpoint(runner, files, dataset, scored, tmp_path):
+def test_scores_of_an_exported_file_equal_those_of_the_checkpoint(runner, files, dataset, scored, tmp_path):
     flags = ("--data_dir", dataset, "--pretrained", files[runner], "--log_path", tmp_path, "--runner", runner)
     assert run(postprocess.main, *flags) == 0
     (folder,) = tmp_path.iterdir()
@@ -150,8 +150,8 @@ def test_an_exported_file_scores_as_the_checkpoint(runner, files, dataset, score
     assert "atc" in (folder / "atc.sh").read_text()
 
 
-def test_results_of_another_program_score_as_the_checkpoint(files, dataset, scored, tmp_path):
-    """Its inputs as files, its logits as files: the program here is onnxruntime."""
+def test_scores_of_result_files_equal_those_of_the_checkpoint(files, dataset, scored, tmp_path):
+    """Inputs and logits are exchanged as files with another program, here onnxruntime."""
     import onnxruntime
 
     inputs, results = tmp_path / "inputs", tmp_path / "results"
@@ -167,7 +167,7 @@ def test_results_of_another_program_score_as_the_checkpoint(files, dataset, scor
         image = np.fromfile(path, np.float32).reshape(1, 3, 64, 64)
         (probabilities,) = session.run(None, {session.get_inputs()[0].name: image})
         np.log(probabilities).astype(np.float32).tofile(results / f"{path.stem}_0.bin")
-    # The pictures themselves are not read: their folders say what they are.
+    # The images are not read: the classes follow from the folders.
     empty = tmp_path / "empty"
     shutil.copytree(dataset, empty)
     for path in empty.rglob("*.png"):
@@ -177,7 +177,7 @@ def test_results_of_another_program_score_as_the_checkpoint(files, dataset, scor
     assert (folder / "confusion.csv").read_text() == (scored / "confusion.csv").read_text()
 
 
-def test_results_that_do_not_fit(dataset, tmp_path, capsys):
+def test_invalid_result_files(dataset, tmp_path, capsys):
     flags = ("--data_dir", dataset, "--num_classes", 0, "--log_path", tmp_path / "log", "--result_path", tmp_path / "r")
     assert run(postprocess.main, *flags) == 1 and "no files like NAME_0.bin" in capsys.readouterr().err
     (tmp_path / "r").mkdir()
@@ -189,8 +189,8 @@ def test_results_that_do_not_fit(dataset, tmp_path, capsys):
     assert "has 20 bytes; 3 classes in float32 take 12, in float16 6" in capsys.readouterr().err
 
 
-def test_names_of_the_files_of_another_program(tmp_path):
-    make_unique_folder(tmp_path / "val", ["a", "b"], 1)
+def test_names_of_result_files(tmp_path):
+    make_folder(tmp_path / "val", ["a", "b"], 1)
     (tmp_path / "val" / "a" / "only.png").write_bytes(b"x")
     folder = read_image_folder(tmp_path / "val")
     assert result_names(folder.files, folder.root) == ["a_img 0", "only", "b_img 0"]
@@ -200,19 +200,19 @@ def test_names_of_the_files_of_another_program(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mindir", ".ckpt"])
-def test_prediction_names_the_best_classes(suffix, weights, files, dataset, tmp_path):
+def test_prediction(suffix, weights, files, dataset, tmp_path):
     source = weights if suffix == ".ckpt" else files["mindspore"]
     flags = ("--pretrained", source, "--source", dataset / "val" / "bee", "--output", tmp_path, "--testing_shape", 64)
     assert run(prediction.main, *flags) == 0
     records = json.loads((tmp_path / "predictions.json").read_text())
     assert len(records) == 3 == len(list(tmp_path.glob("*.jpg")))
     for record in records:
-        assert sorted(item["class"] for item in record["classes"]) == CLASSES, "five, or as many as there are"
+        assert sorted(item["class"] for item in record["classes"]) == CLASSES, "at most five"
         found = [item["probability"] for item in record["classes"]]
         assert found == sorted(found, reverse=True) and sum(found) == pytest.approx(1, abs=1e-4)
 
 
-def test_going_on_from_weights_counts_their_epochs(dataset, weights, tmp_path):
+def test_epochs_continue_from_pretrained_epoch_num(dataset, weights, tmp_path):
     flags = ("--data_dir", dataset, "--num_classes", 0, *NARROW, "--training_shape", 64, "--per_batch_size", 4,
              "--pre_trained", weights, "--pretrained_epoch_num", 2, "--epoch_num", 3, "--run_eval", 0,
              "--save_checkpoint_path", tmp_path, "--run_name", "r", "--augment", 0, "--mode", "pynative")  # fmt: skip
@@ -224,7 +224,7 @@ def test_going_on_from_weights_counts_their_epochs(dataset, weights, tmp_path):
     assert [row.split(",")[0] for row in rows] == ["5", "6"]
 
 
-# What is wrong with the data, and what the command says of it.
+# Invalid data.
 def no_class(data):
     for name in CLASSES:
         shutil.rmtree(data / "train" / name)
@@ -237,10 +237,10 @@ def empty_class(data):
 
 def differing_classes(data):
     shutil.rmtree(data / "val" / "cow")
-    make_unique_folder(data / "val", ["emu"])
+    make_folder(data / "val", ["emu"])
 
 
-def damaged_picture(data):
+def damaged_image(data):
     path = data / "train" / "bee" / "img 1.png"
     path.write_bytes(path.read_bytes()[:-30])
 
@@ -251,12 +251,12 @@ def damaged_picture(data):
         (no_class, ["train contains no class", "one folder per class"]),
         (empty_class, ["class 'emu' has no images", "train/emu"]),
         (differing_classes, ["val", "1 only in", "emu", "cow"]),
-        (damaged_picture, ["bee/img 1.png", "truncated"]),
+        (damaged_image, ["bee/img 1.png", "truncated"]),
     ],
 )
-def test_data_that_cannot_be_trained_on(damage, fragments, tmp_path, capsys):
+def test_invalid_training_data(damage, fragments, tmp_path, capsys):
     for split in ("train", "val"):
-        make_unique_folder(tmp_path / split)
+        make_folder(tmp_path / split)
     damage(tmp_path)
     flags = ("--data_dir", tmp_path, "--num_classes", 0, *NARROW, "--training_shape", 64, "--per_batch_size", 9,
              "--run_eval", 0, "--ckpt_path", tmp_path / "out", "--mode", "pynative")  # fmt: skip
@@ -267,16 +267,16 @@ def test_data_that_cannot_be_trained_on(damage, fragments, tmp_path, capsys):
 
 
 def test_another_number_of_classes_than_the_folder(dataset, weights, tmp_path, capsys):
-    """The configuration says 1,000; evaluation takes the card's number, and refuses other folders than the card's."""
+    """The configuration has 1,000 classes; evaluation uses those of the card and rejects folders of other classes."""
     assert run(training.main, "--data_dir", dataset, "--ckpt_path", tmp_path) == 1
     assert "num_classes" in (message := capsys.readouterr().err) and "1000" in message and "3 classes" in message
-    make_unique_folder(tmp_path / "val", ["ant", "bee", "dog"])
+    make_folder(tmp_path / "val", ["ant", "bee", "dog"])
     assert run(evaluation.main, "--data_dir", tmp_path, "--pretrained", weights, "--log_path", tmp_path) == 1
     assert "1 only in" in (message := capsys.readouterr().err) and "dog" in message and "cow" in message
 
 
 def backbone_start(config, weights, *flags):
-    """A detector's network as a training starts with it."""
+    """Configuration and network of a detector at the start of a training."""
     cfg = load_config(config, ["--num_classes=2", f"--pretrained_backbone={weights}", *flags])
     cfg = apply_backbone_card(cfg, weights)
     recipe = get_recipe(cfg)
@@ -286,7 +286,7 @@ def backbone_start(config, weights, *flags):
 
 
 def make_classifier(model, path, **keys):
-    """A checkpoint with its card, as a training leaves it."""
+    """A checkpoint with its card, as saved by a training."""
     cfg = load_config(f"configs/{model}_imagenet.yaml", [*NARROW, "--num_classes=3"]).replace(**keys)
     recipe = get_recipe(cfg)
     network = recipe.build_network()
@@ -295,23 +295,23 @@ def make_classifier(model, path, **keys):
 
 
 @pytest.mark.parametrize(("model", "detector"), [("darknet53", "yolov3"), ("cspdarknet53", "yolov4")])
-def test_a_detector_holds_the_tensors_of_its_backbone(model, detector, tmp_path, caplog):
+def test_a_detector_loads_the_tensors_of_its_backbone(model, detector, tmp_path, caplog):
     path = make_classifier(model, tmp_path / "c.ckpt", bn_eps=1e-3)
     with caplog.at_level(logging.INFO):
         cfg, network = backbone_start(f"configs/{detector}.yaml", path)
-    told, own = load_tensors(path), tensors_of(network)
+    saved, own = load_tensors(path), tensors_of(network)
     inside = [name for name in own if name.startswith("backbone.")]
-    assert inside and set(told) - set(inside) == {"fc.weight", "fc.bias"}
+    assert inside and set(saved) - set(inside) == {"fc.weight", "fc.bias"}
     for name in inside:
-        np.testing.assert_array_equal(own[name], told[name], err_msg=name)
+        np.testing.assert_array_equal(own[name], saved[name], err_msg=name)
     assert "left out: fc.weight, fc.bias" in caplog.text
-    # What the configuration leaves open follows the card, and the log says so.
+    # Keys that are not set follow the card, and this is logged.
     assert cfg.bn_eps == 1e-3 and cfg.backbone_shape == (4, 4, 8, 8, 8, 16)
     assert "bn_eps" in caplog.text and "0.001" in caplog.text
 
 
 def test_training_a_detector_from_the_trained_classifier(weights, dataset, tmp_path):
-    """By train.py, with a rate of 0: what it saves still holds the classifier's tensors."""
+    """By train.py with a vanishing learning rate: the saved tensors are still those of the classifier."""
     images = [{"id": i, "file_name": f"{name}/img 0.png", "width": 80, "height": 70} for i, name in enumerate(CLASSES)]
     boxes = [{"id": i + 1, "image_id": i, "category_id": 1, "bbox": [5, 5, 40, 40], "area": 1600, "iscrowd": 0}
              for i in range(3)]  # fmt: skip
@@ -323,11 +323,11 @@ def test_training_a_detector_from_the_trained_classifier(weights, dataset, tmp_p
              "--ckpt_path", tmp_path, "--run_name", "r", "--mode", "pynative", "--num_parallel_workers", "0",
              "--progress", "off"]  # fmt: skip
     assert run_command(training.main, list(map(str, flags))) == 0
-    told, own = load_tensors(weights), load_tensors(tmp_path / "r" / "ckpt_0" / "yolov3-1_1.ckpt")
-    kept = [name for name in told if name.startswith("backbone.") and "moving" not in name]
+    initial, own = load_tensors(weights), load_tensors(tmp_path / "r" / "ckpt_0" / "yolov3-1_1.ckpt")
+    kept = [name for name in initial if name.startswith("backbone.") and "moving" not in name]
     assert kept
     for name in kept:
-        np.testing.assert_array_equal(own[name], told[name], err_msg=name)
+        np.testing.assert_array_equal(own[name], initial[name], err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_training_a_detector_from_the_trained_classifier(weights, dataset, tmp_p
         ({"std": (1.0, 1.0, 1.0)}, "--std=0.229,0.224,0.225"),
     ],
 )
-def test_a_backbone_that_was_made_otherwise_is_refused(keys, flag, tmp_path):
+def test_a_backbone_with_other_settings_is_rejected(keys, flag, tmp_path):
     path = make_classifier("darknet53", tmp_path / "c.ckpt", **keys)
     with pytest.raises(UsageError) as error:
         backbone_start("configs/yolov3.yaml", path, flag)
@@ -350,12 +350,12 @@ def test_a_backbone_that_was_made_otherwise_is_refused(keys, flag, tmp_path):
     assert str(load_config("configs/yolov3.yaml", [flag]).to_dict()[name]) in str(error.value)
 
 
-def test_a_backbone_of_another_network_is_refused(tmp_path):
+def test_the_backbone_of_another_network_is_rejected(tmp_path):
     path = make_classifier("cspdarknet53", tmp_path / "c.ckpt")
     with pytest.raises(UserError, match=r"mish") as error:
         backbone_start("configs/yolov3.yaml", path)
     assert "c.ckpt" in str(error.value) or "c.json" in str(error.value)
-    # Without a card its tensors tell.
+    # Without a card, the tensors do not fit.
     path.with_suffix(".json").unlink()
     flags = [f"--{name[2:]}={value}" for name, value in zip(NARROW[::2], NARROW[1::2], strict=True)]
     with pytest.raises(UserError, match=r"missing: backbone\.stages.*belong to no layer: backbone\.stages"):

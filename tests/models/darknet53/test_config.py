@@ -1,4 +1,4 @@
-"""Keys of the classifiers: the old zoo's configuration and flags have their place, and what contradicts is named."""
+"""Keys of the classifiers: configuration and flags of the old zoo; contradictions are reported."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from msdet.errors import UsageError
 
 CONFIG = "configs/darknet53_imagenet.yaml"
 
-# imagenet_config.yaml as its page prints it, and where each line went.
+# imagenet_config.yaml of the old zoo, and the keys that it sets here.
 IMAGENET_CONFIG = """\
 device_target: "GPU"
 run_distributed: True
@@ -47,7 +47,7 @@ EXPECTED = {
 }  # fmt: skip
 
 
-def test_the_old_zoos_file_is_a_config(tmp_path):
+def test_the_file_of_the_old_zoo_is_a_config(tmp_path):
     (tmp_path / "imagenet_config.yaml").write_text(IMAGENET_CONFIG)
     cfg = parse_command_line(["--config", str(tmp_path / "imagenet_config.yaml")], "train")
     found = cfg.to_dict()
@@ -55,8 +55,8 @@ def test_the_old_zoos_file_is_a_config(tmp_path):
     assert len(EXPECTED) == len(IMAGENET_CONFIG.splitlines()) - 1, "checkpoint_path is pretrained too"
 
 
-def test_the_recipe_is_that_of_the_old_zoos_file():
-    """But for what names a machine or a folder."""
+def test_the_recipe_equals_the_file_of_the_old_zoo():
+    """Except for keys of devices and folders."""
     found = load_config(CONFIG).to_dict()
     places = ("device_target", "is_distributed", "dataset", "ckpt_path", "summary_dir")
     assert {n: found[n] for n in EXPECTED if n not in places} == {n: v for n, v in EXPECTED.items() if n not in places}
@@ -107,7 +107,7 @@ def test_old_flags(script, flags, key, value):
         ("--width 224 --height 256", ["testing_shape"]),
     ],
 )
-def test_what_contradicts_is_named(flags, fragments):
+def test_contradictions_are_reported(flags, fragments):
     script = "export" if "--width" in flags else "train"
     with pytest.raises(UsageError) as error:
         parse_command_line(["--config", CONFIG, *flags.split()], script)

@@ -1,4 +1,4 @@
-"""Smoothed cross-entropy against loops, and its gradient against finite differences."""
+"""Smoothed cross-entropy against a slow reference, and its gradient against finite differences."""
 
 import math
 
@@ -20,7 +20,7 @@ def _pynative():
 
 
 def slow(logits, labels, smoothing):
-    """Class by class."""
+    """Reference, class by class."""
     total = 0.0
     for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
         norm = math.log(sum(math.exp(value - max(row)) for value in row)) + max(row)
@@ -32,7 +32,7 @@ def slow(logits, labels, smoothing):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 5), st.integers(2, 9), st.sampled_from([0.0, 0.1, 0.5]), st.integers(0, 99))
-def test_against_loops(count, classes, smoothing, seed):
+def test_against_the_reference(count, classes, smoothing, seed):
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 4, (count, classes)).astype(np.float32)
     labels = rng.integers(0, classes, count).astype(np.int32)
@@ -40,8 +40,8 @@ def test_against_loops(count, classes, smoothing, seed):
     assert float(loss) == pytest.approx(slow(logits, labels, smoothing), rel=1e-4, abs=1e-5)
 
 
-def test_the_off_value_is_shared_among_the_others():
-    """Published training: of 1,000 classes each other one gets 0.1 / 999."""
+def test_targets_of_smoothed_labels():
+    """As in the published training with 1,000 classes: 0.9 and 0.1 / 999."""
     criterion = SmoothedCrossEntropy(1000, 0.1)
     assert (criterion.on, criterion.off) == pytest.approx((0.9, 0.1 / 999))
     assert criterion.loss_names == ("cross_entropy",)
@@ -61,7 +61,7 @@ def test_gradient():
             assert gradient[i, k] == pytest.approx(expected, abs=1e-4)
 
 
-def test_half_precision_is_widened():
+def test_half_precision_is_converted_to_float32():
     logits = Tensor(np.float16([[60000, 0.0]]))
     (loss,) = SmoothedCrossEntropy(2)(logits, Tensor(np.int32([0])))
     assert loss.dtype == ms.float32 and float(loss) == 0

@@ -1,4 +1,4 @@
-"""Anchors and decoder of EfficientDet against loops."""
+"""Anchors and decoder of EfficientDet against slow references."""
 
 import mindspore as ms
 import numpy as np
@@ -25,7 +25,7 @@ def test_anchors(size):
     np.testing.assert_allclose(make_anchors(*size), slow_anchors(*size), rtol=1e-6)
 
 
-def test_as_many_as_published():
+def test_the_published_number_of_anchors():
     assert len(make_anchors(512, 512)) == 49_104
 
 
@@ -48,7 +48,7 @@ def test_decoding(mode):
     np.testing.assert_allclose(scores.asnumpy(), 1 / (1 + np.exp(-logits)), rtol=1e-5)
 
 
-def test_a_wild_regression_stays_finite():
+def test_a_diverged_regression_stays_finite():
     count = len(make_anchors(128, 128))
     raw = (Tensor(np.full((1, count, 4), 1e4, np.float32)), Tensor(np.zeros((1, count, 1), np.float32)))
     assert np.isfinite(EfficientDetDecoder()(raw, (128, 128))[0].asnumpy()).all()

@@ -1,4 +1,4 @@
-"""train.py, eval.py and export.py with a tiny EfficientDet on a tiny dataset."""
+"""train.py and eval.py with a tiny EfficientDet and a tiny dataset."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ TRAIN = [
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    """Weights of a tiny backbone that no drawing gives, as a checkpoint."""
+    """A checkpoint of a tiny backbone, with weights that no initialisation gives."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         network = get_recipe(load_config(TRAIN[1], TRAIN[2:])).build_network()
@@ -59,14 +59,14 @@ def test_a_run_and_its_card(trained):
     assert card["preprocess"]["resize"] == "letterbox_top_left" and card["network"]["pool_padding"] == "ignore"
     header, *steps = (trained / "summary" / "train.csv").read_text().splitlines()
     assert {"class", "box"} <= set(header.split(",")) and len(steps) == 4
-    # An epoch of two steps from lr_warmup_init to lr, then a cosine by the step whose half period is the other epoch.
+    # One epoch of two steps from lr_warmup_init to lr, then a cosine per step whose half period is the second epoch.
     rates = [float(line.split(",")[header.split(",").index("lr")]) for line in steps]
     cosine = [0.005 * (1 + np.cos(np.pi * step / 2)) for step in (2, 3)]
     np.testing.assert_allclose(rates, [0.002, 0.006, *cosine], rtol=1e-6, atol=1e-9)
 
 
-def test_training_begins_at_the_given_backbone_and_keeps_averages(trained):
-    """Four steps move a weight by less than 0.1; and the checkpoint holds the averages, which lag behind."""
+def test_training_starts_from_the_backbone_and_keeps_averages(trained):
+    """Four steps move a weight by less than 0.1; the checkpoint holds the averages, which move more slowly."""
     saved = load_snapshot(next(checkpoints_in(trained / "ckpt_0")))
     name = "backbone.stem.conv.weight"
     moved = [np.abs(tensors[name] - 0.5).max() for tensors in (saved.averages, saved.weights)]
@@ -77,8 +77,8 @@ def test_training_begins_at_the_given_backbone_and_keeps_averages(trained):
 
 
 @pytest.mark.slow
-def test_a_stopped_training_goes_on_bit_for_bit(dataset, backbone, trained, tmp_path):
-    """Also what drop-connect leaves out is the same."""
+def test_a_training_resumes_bit_for_bit(dataset, backbone, trained, tmp_path):
+    """Drop-connect drops the same branches too."""
     (tmp_path / "part" / "ckpt_0").mkdir(parents=True)
     for path in (trained / "ckpt_0").glob("efficientdet_d0-1_2*"):
         (tmp_path / "part" / "ckpt_0" / path.name).write_bytes(path.read_bytes())
@@ -92,7 +92,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(dataset, backbone, trained, tmp_
         np.testing.assert_array_equal(resumed.weights[name], value, err_msg=name)
 
 
-def test_evaluation_with_the_flags_of_the_seed(dataset, trained, tmp_path, capsys):
+def test_evaluation_with_the_old_flags(dataset, trained, tmp_path, capsys):
     weights = trained / "ckpt_0" / "efficientdet_d0-2_4.ckpt"
     flags = (*DATA, "--num_classes", 5, "--testing_shape", 128, "--coco_root", dataset, "--checkpoint_path", weights,
              "--log_path", tmp_path, "--score_threshold", 0, "--nms_threshold", 0.9)  # fmt: skip
@@ -107,7 +107,7 @@ def test_evaluation_with_the_flags_of_the_seed(dataset, trained, tmp_path, capsy
     boxes = np.array([item["bbox"] for item in found])
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 0] + boxes[:, 2] <= 80.01).all()
     assert (boxes[:, 1] + boxes[:, 3] <= 60.01).all()
-    # The result is there: the network need not run again, unless something is asked otherwise.
+    # Existing results are reused, unless an option differs.
     assert run(evaluation.main, *flags, "--override", "False") == 0
     again = capsys.readouterr().out
     assert "override is off" in again and first.split("reulst")[1][:800] == again.split("reulst")[1][:800]
@@ -118,7 +118,7 @@ def test_evaluation_with_the_flags_of_the_seed(dataset, trained, tmp_path, capsy
 
 @pytest.mark.slow
 def test_weights_of_other_classes(dataset, trained, tmp_path):
-    """The layers that predict classes are drawn anew, all others taken over."""
+    """The layers that predict classes are initialised, all others loaded."""
     weights = trained / "ckpt_0" / "efficientdet_d0-2_4.ckpt"
     flags = ("--data_dir", dataset, "--ckpt_path", tmp_path, "--checkpoint_path", weights, "--max_epoch", 1,
              "--label_map", "dense", "--num_classes", 0, "--filter_weight", 1, "--mode", "pynative")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every documented flag and key of EfficientDet-D0, script by script: what it sets."""
+"""Every documented flag and key of EfficientDet-D0, for each script."""
 
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def test_the_recipe_of_the_seed():
         ("--box_loss=giou", "box_loss"),
     ],
 )
-def test_what_is_refused(flag, fragment):
+def test_invalid_values(flag, fragment):
     overrides = [flag, "--multi_scale=512,640"] if flag == "--training_shape=" else [flag]
     with pytest.raises(UsageError, match=fragment):
         load_config(CONFIG, overrides)

@@ -1,4 +1,4 @@
-"""The seed's ways to name data: TXT lines, MindRecord made once and used from then on, create_data."""
+"""Data for EfficientDet as in the original scripts: TXT lines, MindRecord written once and reused, create_data."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def annotations(dataset):
 
 @pytest.fixture(scope="module")
 def expected(dataset):
-    """What the COCO file says; labels are category id - 1."""
+    """Annotations of the COCO file; labels are category id - 1."""
     found = {f"{i}.jpg": [] for i in range(6)}
     for item in json.loads((dataset / "annotations" / "train.json").read_text())["annotations"]:
         x, y, w, h = item["bbox"]
@@ -41,7 +41,7 @@ def expected(dataset):
 
 @pytest.fixture(scope="module")
 def lines(dataset, expected, tmp_path_factory):
-    """The annotations as lines of the form `train/0.jpg 0,259,401,459,7 ...`."""
+    """The annotations as lines in the format `train/0.jpg 0,259,401,459,7 ...`."""
     path = tmp_path_factory.mktemp("txt") / "train.txt"
     rows = {name: " ".join(",".join(str(int(v)) for v in row) for row in rows) for name, rows in expected.items()}
     path.write_text("".join(f"train/{name} {row}".strip() + "\n" for name, row in rows.items()))
@@ -58,19 +58,19 @@ def test_txt_lines(dataset, expected, lines):
     assert annotations(found) == expected and cfg.num_classes == 90
 
 
-@pytest.mark.parametrize("form", ["coco", "txt"])
-def test_mindrecord_is_made_once_used_and_refused_when_stale(dataset, expected, lines, tmp_path, form):
+@pytest.mark.parametrize("layout", ["coco", "txt"])
+def test_mindrecord_is_written_once_reused_and_rejected_when_outdated(dataset, expected, lines, tmp_path, layout):
     source = (
-        (f"coco_root={dataset}",) if form == "coco" else (f"anno_path={lines}", f"image_dir={dataset}", "dataset=txt")
+        (f"coco_root={dataset}",) if layout == "coco" else (f"anno_path={lines}", f"image_dir={dataset}", "dataset=txt")
     )
     flags = (*source, f"mindrecord_dir={tmp_path}")
     found, cfg = opened(*flags)
     assert annotations(found) == expected
-    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "train").glob("*.mindrecord?")}
-    assert len(made) == 8
+    written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "train").glob("*.mindrecord?")}
+    assert len(written) == 8
     again, _ = opened(*flags)
     assert annotations(again) == expected
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "train").glob("*.mindrecord?")} == made
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "train").glob("*.mindrecord?")} == written
     with training_loader(
         cfg.replace(per_batch_size=3, num_parallel_workers=0),
         again,
@@ -87,7 +87,7 @@ def test_mindrecord_is_made_once_used_and_refused_when_stale(dataset, expected, 
         opened(f"train_ann_file={tmp_path / 'changed.json'}", f"train_image_dir={dataset / 'train'}", flags[-1])
 
 
-def test_create_data_and_training_from_it_alone(dataset, expected, tmp_path):
+def test_create_data_and_training_from_mindrecord_only(dataset, expected, tmp_path):
     flags = ["--config", SEED, "--is_modelarts=False", f"--coco_root={dataset}", f"--mindrecord_dir={tmp_path}"]
     assert run_command(create_data.main, [str(flag) for flag in flags]) == 0
     found, _ = opened(f"mindrecord_dir={tmp_path}")
@@ -95,7 +95,7 @@ def test_create_data_and_training_from_it_alone(dataset, expected, tmp_path):
 
 
 def test_create_data_for_modelarts(dataset, tmp_path):
-    """As the seed's README has it: data_url is the data set, train_url takes the result."""
+    """As in the README of the original: data_url is the dataset, train_url receives the result."""
     local = [f"--{name}={tmp_path / name}" for name in ("data_path", "output_path", "load_path")]
     flags = [
         "--config",

@@ -1,4 +1,4 @@
-"""The loss of EfficientDet against slow loops, another implementation's values, and its own edges."""
+"""The loss of EfficientDet against slow references, values of another implementation, and in edge cases."""
 
 import mindspore as ms
 import numpy as np
@@ -7,8 +7,7 @@ from mindspore import Tensor
 
 from msdet.errors import UsageError
 from msdet.models.efficientdet_d0.anchors import make_anchors
-from msdet.models.efficientdet_d0.loss import EfficientDetCriterion, FocalOfAbsent
-from msdet.models.efficientdet_d0.matching import AnchorGrid
+from msdet.models.efficientdet_d0.loss import EfficientDetCriterion, FocalLossAbsent
 from msdet.ops.boxes import cxcywh_to_xyxy, iou_matrix
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
@@ -35,7 +34,7 @@ def compiled(criterion):
 
 @pytest.fixture(scope="module")
 def port():
-    """The criterion of the port and the seed: what is compiled for one test serves others."""
+    """The criterion with the settings of the PyTorch port, compiled once for several tests."""
     ms.set_context(mode=ms.GRAPH_MODE)
     return compiled(EfficientDetCriterion(CLASSES))
 
@@ -46,7 +45,7 @@ def focal(x, present, gamma):
 
 
 def slow_losses(regression, logits, boxes, labels, size, gamma=2.0, kind="smooth_l1", beta=1 / 9, automl=False):
-    """Anchor by anchor and class by class."""
+    """Reference, anchor by anchor and class by class."""
     anchors = make_anchors(*size).astype(np.float64)
     sums, counts = [], []
     for n in range(len(boxes)):
@@ -82,15 +81,15 @@ def slow_losses(regression, logits, boxes, labels, size, gamma=2.0, kind="smooth
     return (sums / np.maximum(counts, 1)[:, None]).mean(0), counts
 
 
-def drawn(boxes_an_image=(3, 0, 2), size=(128, 128), seed=0):
+def random_case(boxes_per_image=(3, 0, 2), size=(128, 128), seed=0):
     rng = np.random.default_rng(seed)
     count = len(make_anchors(*size))
-    regression = rng.standard_normal((len(boxes_an_image), count, 4)).astype(np.float32) * np.float32(0.3)
-    logits = rng.standard_normal((len(boxes_an_image), count, CLASSES)).astype(np.float32) - 2
-    # More rows than are matched at a time.
-    boxes = np.zeros((len(boxes_an_image), 20, 4), np.float32)
-    labels = np.full((len(boxes_an_image), 20), -1, np.int32)
-    for n, boxes_here in enumerate(boxes_an_image):
+    regression = rng.standard_normal((len(boxes_per_image), count, 4)).astype(np.float32) * np.float32(0.3)
+    logits = rng.standard_normal((len(boxes_per_image), count, CLASSES)).astype(np.float32) - 2
+    # More boxes than are matched at a time.
+    boxes = np.zeros((len(boxes_per_image), 20, 4), np.float32)
+    labels = np.full((len(boxes_per_image), 20), -1, np.int32)
+    for n, boxes_here in enumerate(boxes_per_image):
         rows = rng.permutation(20)[:boxes_here]
         start = rng.uniform(0, 60, (boxes_here, 2))
         boxes[n, rows] = np.concatenate((start, start + rng.uniform(25, 60, (boxes_here, 2))), 1)
@@ -98,28 +97,28 @@ def drawn(boxes_an_image=(3, 0, 2), size=(128, 128), seed=0):
     return regression, logits, boxes, labels, size
 
 
-def test_the_loss_of_the_port_against_loops(port):
-    inputs = drawn()
+def test_the_loss_of_the_port_against_the_reference(port):
+    inputs = random_case()
     expected, counts = slow_losses(*inputs)
     assert counts[0] > 0 and counts[1] == 0 and counts[2] > 0
     np.testing.assert_allclose(port(*inputs)[0], expected, rtol=2e-5)
 
 
-def test_the_loss_of_automl_against_loops():
-    """Also of small boxes, which only their forced anchors learn, and of a batch without any."""
+def test_the_loss_of_automl_against_the_reference():
+    """Including small boxes, which only have forced anchors, and a batch without boxes."""
     options = {"focal_gamma": 1.5, "box_loss": "huber", "box_loss_beta": 0.1, "loss_normalizer": "batch",
                "negative_iou": 0.5, "force_match": True}  # fmt: skip
     run = compiled(EfficientDetCriterion(CLASSES, **options))
-    for boxes_an_image, side in (((3, 0, 2), 1.0), ((3, 0, 2), 0.1), ((0, 0, 0), 1.0)):
-        regression, logits, boxes, labels, size = drawn(boxes_an_image)
+    for boxes_per_image, side in (((3, 0, 2), 1.0), ((3, 0, 2), 0.1), ((0, 0, 0), 1.0)):
+        regression, logits, boxes, labels, size = random_case(boxes_per_image)
         boxes[..., 2:] = boxes[..., :2] + side * (boxes[..., 2:] - boxes[..., :2])
         expected, counts = slow_losses(regression, logits, boxes, labels, size, 1.5, "huber", 0.1, automl=True)
-        assert sum(counts) >= sum(boxes_an_image)
+        assert sum(counts) >= sum(boxes_per_image)
         np.testing.assert_allclose(run(regression, logits, boxes, labels, size)[0], expected, rtol=2e-5)
 
 
 def sum_in_lanes(vector, lanes=8):
-    """Adds up float32 in eight lanes one by one, as PyTorch's norm of a large tensor did on the reference's machine."""
+    """Sums float32 values in eight lanes, as the norm of PyTorch did on the machine of the reference."""
     whole = vector[: len(vector) // lanes * lanes].reshape(-1, lanes)
     return np.cumsum(whole, axis=0, dtype=np.float32)[-1].sum()
 
@@ -135,15 +134,15 @@ def test_parity_of_losses_and_gradients(parity, parity_dir):
     assert losses[0] == pytest.approx(float(reference["eff_cls_loss"][0]), rel=1e-4)
     assert losses[1] == pytest.approx(float(reference["eff_reg_loss"][0]), rel=1e-4)
     assert np.linalg.norm(of_regression) == pytest.approx(float(reference["eff_grad_reg_norm"]), rel=1e-4)
-    # The reference's norm of 13 million float32 is itself 2.7e-4 off by its order of summation, so sum likewise. The
-    # same formulas in PyTorch in float64 give 13.2578823, and in float32 the reference's 13.254321.
+    # The norm of the reference, over 13 million float32 values, has an error of 2.7e-4 from its order of summation, so
+    # that order is used here. The same formulas in PyTorch give 13.2578823 in float64 and 13.254321 in float32.
     norm = np.sqrt(sum_in_lanes(np.square(of_logits.ravel())))
     assert norm == pytest.approx(float(reference["eff_grad_logits_norm"]), rel=1e-4)
     assert np.linalg.norm(of_logits.astype(np.float64)) == pytest.approx(13.2578823, rel=1e-5)
 
 
 def test_gradients_against_finite_differences(port):
-    regression, logits, boxes, labels, size = drawn((2, 1, 0), seed=3)
+    regression, logits, boxes, labels, size = random_case((2, 1, 0), seed=3)
     _, gradients = port(regression, logits, boxes, labels, size)
     norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in gradients))
     values = []
@@ -156,38 +155,24 @@ def test_gradients_against_finite_differences(port):
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
-def test_the_gradient_that_is_written_out(gamma):
+def test_the_explicit_gradient(gamma):
     x = np.linspace(-12, 12, 97)
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    gradient = ms.grad(FocalOfAbsent(0.25, gamma))(Tensor(x.reshape(1, 1, -1).astype(np.float32)))
+    gradient = ms.grad(FocalLossAbsent(0.25, gamma))(Tensor(x.reshape(1, 1, -1).astype(np.float32)))
     ms.set_context(mode=ms.GRAPH_MODE)
     slope = (focal(x + 1e-5, False, gamma) - focal(x - 1e-5, False, gamma)) / 2e-5
     np.testing.assert_allclose(gradient.asnumpy().ravel(), slope, rtol=1e-4, atol=1e-7)
 
 
 def test_extreme_logits_and_images_without_boxes_stay_finite(port):
-    regression, logits, boxes, labels, size = drawn((0, 0, 0))
+    regression, logits, boxes, labels, size = random_case((0, 0, 0))
     for value in (-200.0, 200.0, 0.0):
         logits[...] = value
         losses, gradients = port(regression, logits, boxes, labels, size)
         assert np.isfinite(losses).all() and losses[1] == 0
         assert all(np.isfinite(g).all() for g in gradients)
-    # At 0 the slope of -0.75 p^2 log(1 - p), of the mean of three images.
+    # The slope of -0.75 p^2 log(1 - p) at 0, for the mean of three images.
     np.testing.assert_allclose(gradients[1], 0.75 * 0.25 * (np.log(2) + 0.5) / 3, rtol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(128, 128), (256, 128), (128, 384)])
-def test_the_anchors_of_the_graph(size):
-    class Grid(ms.nn.Cell):
-        def __init__(self):
-            super().__init__()
-            self.grid = AnchorGrid()
-            self.count = len(make_anchors(*size))
-
-        def construct(self, size):
-            return ms.ops.stack(self.grid(size, self.count), 1)
-
-    np.testing.assert_array_equal(Grid()(Tensor(np.float32(size))).asnumpy(), make_anchors(*size))
 
 
 @pytest.mark.parametrize(

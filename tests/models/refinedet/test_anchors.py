@@ -1,4 +1,4 @@
-"""The anchors, and the boxes that two regressions make of them, against slow loops."""
+"""Anchors and decoder of RefineDet against slow references."""
 
 import math
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("graph_mode")
 
 
 @pytest.mark.parametrize(("size", "count"), [((320, 320), 6375), ((512, 512), 16320), ((64, 128), 510)])
-def test_anchors_of_a_slow_loop(size, count):
+def test_anchors(size, count):
     expected = []
     for stride in (8, 16, 32, 64):
         for row in range(size[0] // stride):
@@ -32,7 +32,7 @@ def slow_decode(anchor, loc):
     return x + 0.1 * loc[0] * w, y + 0.1 * loc[1] * h, w * math.exp(0.2 * loc[2]), h * math.exp(0.2 * loc[3])
 
 
-def test_the_cascade_of_a_slow_loop():
+def test_decoding():
     rng = np.random.default_rng(0)
     count = len(make_anchors(64, 64))
     arm_loc, odm_loc = rng.normal(0, 1, (2, 2, count, 4)).astype(np.float32)
@@ -54,7 +54,7 @@ def test_the_cascade_of_a_slow_loop():
     assert 10 < filtered < 2 * count - 10
 
 
-def test_boxes_of_a_network_that_has_only_been_drawn_are_finite():
+def test_a_diverged_regression_stays_finite():
     count = len(make_anchors(64, 64))
     raw = (np.full((1, count, 4), 1e4), np.zeros((1, count, 2)), np.full((1, count, 4), 1e4), np.zeros((1, count, 3)))
     boxes, scores = RefineDetDecoder()(tuple(Tensor(map_.astype(np.float32)) for map_ in raw), (64, 64))

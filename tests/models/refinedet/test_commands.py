@@ -1,4 +1,4 @@
-"""train.py and eval.py with a tiny RefineDet on tiny datasets: VOC, a list of boxes, other classes."""
+"""train.py and eval.py with a tiny RefineDet and tiny datasets: VOC, a list of boxes, other classes."""
 
 import json
 import re
@@ -30,22 +30,21 @@ OBJECT = """<object><name>{}</name><difficult>{}</difficult>
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Six pictures of 80x60 px as VOC annotates them, and as a list of boxes; in each a red and a blue rectangle, in
-    the last none."""
+    """Six images of 80x60 px with VOC annotations and a list of boxes: a red and a blue rectangle, none in the last."""
     folder = tmp_path_factory.mktemp("voc")
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
     rng = np.random.default_rng(0)
     lines = []
     for i in range(6):
-        picture = np.full((60, 80, 3), 90, np.uint8)
+        pixels = np.full((60, 80, 3), 90, np.uint8)
         objects, boxes = "", ""
         for label, (name, colour) in enumerate((("red", (40, 40, 220)), ("blue", (220, 40, 40)))[: 2 if i < 5 else 0]):
             x, y = rng.integers(0, 30, 2).tolist()
-            picture[y : y + 25, x : x + 35] = colour
+            pixels[y : y + 25, x : x + 35] = colour
             objects += OBJECT.format(name, int(i == 0), x + 1, y + 1, x + 35, y + 25)
             boxes += f" {x},{y},{x + 35},{y + 25},{label}"
-        cv2.imwrite(str(folder / "JPEGImages" / f"{i}.jpg"), picture)
+        cv2.imwrite(str(folder / "JPEGImages" / f"{i}.jpg"), pixels)
         (folder / "Annotations" / f"{i}.xml").write_text(
             f"<annotation><filename>{i}.jpg</filename><size><width>80</width><height>60</height><depth>3</depth></size>"
             f"{objects}</annotation>"
@@ -75,7 +74,7 @@ def test_a_run_and_its_card(trained):
     assert {"arm_box", "arm_class", "odm_box", "odm_class"} <= set(header.split(",")) and len(steps) == 4
 
 
-def test_difficult_objects_are_scored_around_but_not_learnt(dataset):
+def test_difficult_objects_are_ignored_in_training(dataset):
     cfg = load_config(SMALL[1], ["--dataset", "voc", "--voc_root", str(dataset)])
     counts = {
         split: sum(len(sample.boxes) for sample in open_dataset(cfg, split)[0].samples) for split in ("train", "val")
@@ -92,11 +91,11 @@ def evaluate(trained, out, capsys, *flags):
     return capsys.readouterr().out, json.loads((folder / "detections.json").read_text())
 
 
-def test_evaluation_by_vocs_rules(dataset, trained, tmp_path, capsys):
+def test_evaluation_by_the_rules_of_voc(dataset, trained, tmp_path, capsys):
     out, found = evaluate(trained, tmp_path, capsys, "--dataset", "voc", "--voc_root", dataset, "--min_score", 0)
     assert "coco eval reulst" in out and "VOC average precision at IoU 0.5" in out
     assert re.search(r"^mAP: [\d.]+", out, re.MULTILINE)
-    # The objects of the first picture are difficult: they are not asked for.
+    # The objects of the first image are difficult and are ignored.
     assert re.search(r"^blue +4 ", out, re.MULTILINE) and re.search(r"^red +4 ", out, re.MULTILINE)
     assert len(np.unique([item["image_id"] for item in found])) == 6
     counts = np.unique([item["image_id"] for item in found], return_counts=True)[1]
@@ -116,7 +115,7 @@ def test_evaluation_on_a_list_of_boxes(dataset, trained, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_weights_of_other_classes(dataset, trained, tmp_path):
-    """The layers that predict classes are drawn anew, all others taken over."""
+    """The layers that predict classes are initialised, all others loaded."""
     weights = trained / "ckpt_0" / "refinedet-2_4.ckpt"
     flags = ("--dataset", "other", "--anno_path", dataset / "list.txt", "--image_dir", dataset, "--class_num", 6,
              "--check_point", tmp_path, "--pre_trained", weights, "--filter_weight", 1, "--mode", "pynative",

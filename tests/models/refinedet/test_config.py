@@ -1,4 +1,4 @@
-"""Every documented flag and key of RefineDet, script by script: what it sets."""
+"""Every documented flag and key of RefineDet, for each script."""
 
 import math
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_using_mode_selects_a_config(mode, others):
     assert (cfg.training_sizes, cfg.testing_size) == (((size, size),), (size, size))
 
 
-def test_using_mode_and_an_own_config_contradict(tmp_path):
+def test_using_mode_contradicts_another_config(tmp_path):
     (tmp_path / "own.yaml").write_text(f"base: {CONFIG}\n")
     with pytest.raises(UsageError, match="using_mode.*own.yaml"):
         parse_command_line(["--config", str(tmp_path / "own.yaml"), f"--using_mode={MODES[1]}"], "train")
@@ -92,7 +92,7 @@ def test_using_mode_and_an_own_config_contradict(tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["--image_shape=[512,512]", "--image_shape=512,512"])
-def test_the_shape_of_the_seed_is_that_of_training_and_evaluation(flag):
+def test_image_shape_sets_the_sizes_of_training_and_evaluation(flag):
     cfg = load_config(CONFIG, [flag])
     assert (cfg.training_sizes, cfg.testing_size) == (((512, 512),), (512, 512))
     with pytest.raises(UsageError, match="image_shape is 512 px, --testing_shape 320"):
@@ -109,7 +109,7 @@ def test_the_recipe_of_the_paper():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_recipe_of_the_seed(mode):
-    """At the seed's rate a step is as long as the paper's, decay included; the schedule has the seed's numbers."""
+    """With the learning rate of the seed, steps and decay are as large as in the paper; the schedule is the seed's."""
     seed, paper = (load_config(CONFIGS / f"{name}.yaml") for name in (f"{mode}_seed", mode))
     assert (seed.max_epoch, seed.per_batch_size, seed.lr, seed.warmup_epochs) == (500, 32, 0.05, 2)
     assert seed.lr * seed.loss_weight == pytest.approx(paper.lr * paper.loss_weight)
@@ -122,7 +122,7 @@ def test_the_recipe_of_the_seed(mode):
         lr_warmup_init=seed.lr_warmup_init,
     )  # fmt: skip
     assert (rate(0, 0), rate(498, 0)) == pytest.approx((0.001, 0.00005))
-    # The seed's own: half a cosine from the end of the warm-up to that of the training.
+    # Schedule of the seed: half a cosine from the end of the warm-up to the end of the training.
     for epoch in (2, 100, 250, 400, 499):
         theirs = 0.05 * (0.001 + 0.999 * (1 + math.cos(math.pi * (epoch - 2) / 498)) / 2)
         assert rate(epoch, 0) == pytest.approx(theirs, abs=0.0005)
@@ -134,18 +134,18 @@ def test_the_recipe_of_the_seed(mode):
         ("--training_shape=300", "multiples of 64"),
         ("--testing_shape=352", "multiples of 64"),
         ("--image_shape=320,512", "square"),
-        ("--class_num=1", "background alone"),
+        ("--class_num=1", "only the background"),
         ("--backbone=resnet50", "backbone"),
         ("--backbone_shape=8,8,8", "backbone_shape.*6"),
         ("--backbone_layers=1,1", "backbone_layers.*5"),
         ("--crop_scale=1,0.3", "minimum, maximum"),
     ],
 )
-def test_what_is_refused(flag, fragment):
+def test_invalid_values(flag, fragment):
     with pytest.raises(UsageError, match=fragment):
         load_config(CONFIG, [flag])
 
 
-def test_two_counts_of_classes_that_contradict():
+def test_contradicting_numbers_of_classes():
     with pytest.raises(UsageError, match="class_num.*81.*num_classes"):
         load_config(CONFIG, ["--class_num=81", "--num_classes=20"])

@@ -1,4 +1,4 @@
-"""RefineDet's criterion: the port's values, a slow loop for both kinds of mining, gradients, batches without boxes."""
+"""The loss of RefineDet: parity, a slow reference for both kinds of mining, gradients, batches without boxes."""
 
 import mindspore as ms
 import numpy as np
@@ -17,7 +17,7 @@ CLASSES = 3
 
 
 class Sum(nn.Cell):
-    """Total and losses of four maps, as separate inputs so that each has a gradient."""
+    """Sum of the losses and the losses, with the maps as separate inputs so that each has a gradient."""
 
     def __init__(self, criterion):
         super().__init__()
@@ -55,7 +55,7 @@ def random_case(seed=0, images=3):
     maps = [rng.normal(0, 0.5, (images, count, 4)), rng.normal((3.5, 0), 1.5, (images, count, 2)),
             rng.normal(0, 0.5, (images, count, 4)), rng.normal(0, 1, (images, count, CLASSES + 1))]  # fmt: skip
     boxes, labels = np.zeros((images, 9, 4)), np.full((images, 9), -1)
-    # The image in the middle has none; padding need not come last.
+    # The second image has none; padding need not come last.
     for image, found in ((0, 9), (2, 4)):
         start = rng.uniform((0, 0), (90, 40), (found, 2))
         boxes[image, -found:] = np.concatenate((start, start + rng.uniform(3, 60, (found, 2))), 1)
@@ -66,7 +66,7 @@ def random_case(seed=0, images=3):
 
 
 def slow_losses(maps, boxes, labels, mine_filtered, theta=0.01, ratio=3):
-    """The definitions, image by image in float64."""
+    """Reference, image by image, in float64."""
     arm_loc, arm_conf, odm_loc, odm_conf = (np.asarray(map_, np.float64) for map_ in maps)
     anchors = make_anchors(*SIZE).astype(np.float64)
     sums, counts = np.zeros(4), np.zeros(2)
@@ -92,8 +92,8 @@ def slow_losses(maps, boxes, labels, mine_filtered, theta=0.01, ratio=3):
                 box = xyxy_to_cxcywh(boxes[n][there][owner[i]])
                 target = np.concatenate(((box[:2] - priors[i, :2]) / (0.1 * priors[i, 2:]),
                                          np.log(box[2:] / priors[i, 2:] + 1e-5) / 0.2))  # fmt: skip
-                away = np.abs(loc[n, i] - target)
-                sums[2 * module] += np.where(away < 1, away**2 / 2, away - 0.5).sum()
+                error = np.abs(loc[n, i] - target)
+                sums[2 * module] += np.where(error < 1, error**2 / 2, error - 0.5).sum()
             sums[2 * module + 1] += entropy[positive].sum() + entropy[negative].sum()
             counts[module] += positive.sum()
     return sums / np.repeat(np.maximum(counts, 1), 2)
@@ -114,15 +114,15 @@ def slow_match(priors, boxes):
 
 
 @pytest.mark.parametrize("mine_filtered", [False, True])
-def test_values_of_a_slow_loop(mine_filtered):
+def test_against_the_reference(mine_filtered):
     maps, boxes, labels = random_case()
     criterion = RefineDetCriterion(CLASSES, SIZE, mine_filtered_anchors=mine_filtered)
     losses, gradients = losses_of(criterion, maps, boxes, labels)
     expected = slow_losses(maps, boxes, labels, mine_filtered)
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
-    # The two kinds of mining differ here, or this would test one of them.
+    # Both kinds of mining must differ here.
     assert abs(slow_losses(maps, boxes, labels, not mine_filtered)[3] / expected[3] - 1) > 1e-3
-    # The refined anchors are given to the second module: what it loses moves nothing in the first.
+    # The refined anchors are constants for the second module: its loss has no gradient in the first.
     alone, _ = losses_of(criterion, [maps[0], maps[1], 0 * maps[2], 0 * maps[3]], boxes, labels)
     np.testing.assert_allclose(alone[:2], losses[:2], rtol=1e-5)
     _, others = losses_of(criterion, [maps[0], maps[1], 0 * maps[2], 0 * maps[3]], boxes, labels)
@@ -137,8 +137,8 @@ def test_a_batch_without_boxes(capfd):
     assert all((gradient == 0).all() for gradient in gradients)
 
 
-def test_strange_boxes_leave_everything_finite():
-    """A box of no area, one beyond the image, and anchors that the first module has blown up."""
+def test_extreme_boxes_and_maps_stay_finite():
+    """A box without area, one outside the image, and diverged anchors of the first module."""
     maps, boxes, labels = random_case()
     boxes[0, 0] = (10, 10, 10, 10)
     boxes[0, 1] = (500, 500, 600, 600)
@@ -149,6 +149,6 @@ def test_strange_boxes_leave_everything_finite():
 
 
 @pytest.mark.parametrize(("arguments", "fragment"), [((0, SIZE), "num_classes"), ((3, (64, 100)), "multiples of 64")])
-def test_what_is_refused(arguments, fragment):
+def test_invalid_arguments(arguments, fragment):
     with pytest.raises(UsageError, match=fragment):
         RefineDetCriterion(*arguments)

@@ -1,4 +1,4 @@
-"""The decoder against loops over cells, with dynamic shapes, and through both export formats."""
+"""The YOLO decoder against a slow reference, with dynamic shapes, and in both export formats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sigmoid(x):
 
 
 def slow_decode(raw_maps, num_classes, scale_x_y):
-    """Boxes and scores a cell at a time, in float64."""
+    """Reference: boxes and scores cell by cell, in float64."""
     boxes, scores = [], []
     for n in range(len(raw_maps[0])):
         boxes.append([])
@@ -46,8 +46,8 @@ def random_maps(rng, batch, height, width, num_classes):
     return tuple(rng.normal(0, 1, shape).astype(np.float32) for shape in shapes)
 
 
-class OfThreeMaps(nn.Cell):
-    """A decoder of maps given one by one, as a deployed network sees it."""
+class DecoderOfThreeMaps(nn.Cell):
+    """A decoder with the maps as separate inputs, as in a deployed network."""
 
     def __init__(self, decoder):
         super().__init__()
@@ -64,28 +64,28 @@ def check(outputs, raw_maps, num_classes, scale_x_y):
 
 
 @pytest.mark.parametrize(("num_classes", "scale_x_y"), [(1, (1, 1, 1)), (3, SCALES)])
-def test_equals_the_loops(num_classes, scale_x_y):
+def test_against_the_reference(num_classes, scale_x_y):
     raw_maps = random_maps(np.random.default_rng(0), 2, 64, 96, num_classes)
     decoder = YoloDecoder(ANCHORS, num_classes, scale_x_y)
     outputs = decoder(tuple(map(ms.Tensor, raw_maps)), (64, 96))
     check([x.asnumpy() for x in outputs], raw_maps, num_classes, scale_x_y)
 
 
-def test_improbable_classes_score_nothing():
+def test_improbable_classes_score_zero():
     raw_maps = random_maps(np.random.default_rng(0), 1, 32, 64, 3)
     tensors = tuple(map(ms.Tensor, raw_maps))
     boxes, scores = (x.asnumpy() for x in YoloDecoder(ANCHORS, 3)(tensors))
-    same, filtered = (x.asnumpy() for x in YoloDecoder(ANCHORS, 3, min_class_probability=0.6)(tensors))
+    unchanged, filtered = (x.asnumpy() for x in YoloDecoder(ANCHORS, 3, min_class_probability=0.6)(tensors))
     probability = np.concatenate(
         [(1 / (1 + np.exp(-raw.reshape(1, 3, 8, -1)[:, :, 5:]))).swapaxes(2, 3).reshape(1, -1, 3) for raw in raw_maps],
         1,
     )
-    np.testing.assert_array_equal(boxes, same)
+    np.testing.assert_array_equal(boxes, unchanged)
     np.testing.assert_array_equal(filtered, scores * (probability > 0.6))
     assert 0 < (filtered > 0).mean() < 1
 
 
-def test_rows_come_map_by_map_anchor_by_anchor():
+def test_rows_are_ordered_by_map_and_anchor():
     raw_maps = tuple(np.zeros((1, 18, 2 * k, 3 * k), np.float32) for k in (1, 2, 4))
     boxes, scores = YoloDecoder(ANCHORS, 1)(tuple(map(ms.Tensor, raw_maps)), (64, 96))
     boxes = boxes.asnumpy()[0]
@@ -101,9 +101,9 @@ def test_rows_come_map_by_map_anchor_by_anchor():
     )
 
 
-def test_one_compile_serves_every_size():
+def test_one_compilation_serves_all_sizes():
     ms.set_context(mode=ms.GRAPH_MODE)
-    decoder = OfThreeMaps(YoloDecoder(ANCHORS, 2, SCALES))
+    decoder = DecoderOfThreeMaps(YoloDecoder(ANCHORS, 2, SCALES))
     decoder.set_inputs(*(ms.Tensor(shape=[None, 21, None, None], dtype=ms.float32) for _ in STRIDES))
     for batch, height, width in ((1, 32, 64), (3, 96, 32)):
         raw_maps = random_maps(np.random.default_rng(height), batch, height, width, 2)
@@ -116,7 +116,7 @@ def test_exports_to_mindir_and_onnx(graph_mode, check_exports):
     def compare(theirs, ours):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
 
-    decoder = OfThreeMaps(YoloDecoder(ANCHORS, 3, SCALES, 0.2)).set_train(False)
+    decoder = DecoderOfThreeMaps(YoloDecoder(ANCHORS, 3, SCALES, 0.2)).set_train(False)
     check_exports(decoder, random_maps(np.random.default_rng(0), 2, 64, 96, 3), compare)
 
 

@@ -1,4 +1,4 @@
-"""Constants of the cells of a YOLO's maps, known when a graph is compiled or computed in it, against loops."""
+"""Constants of the cells of YOLO maps, for static and dynamic shapes, against a slow reference."""
 
 import mindspore as ms
 import numpy as np
@@ -13,7 +13,7 @@ SCALES = (1.05, 1.1, 1.2)
 SIZES = ((2, 3), (4, 6), (8, 12))
 
 
-class OfMaps(nn.Cell):
+class GridOfThreeMaps(nn.Cell):
     def __init__(self):
         super().__init__()
         self.grid = CellGrid(ANCHORS, SCALES)
@@ -24,7 +24,7 @@ class OfMaps(nn.Cell):
 
 @pytest.mark.parametrize("is_dynamic", [False, True], ids=["static", "dynamic"])
 def test_the_constants_of_the_cells(is_dynamic):
-    cells = OfMaps()
+    cells = GridOfThreeMaps()
     if is_dynamic:
         cells.set_inputs(*[Tensor(shape=[None, 1, None, None], dtype=ms.float32)] * 3)
     got = [x.asnumpy() for x in cells(*[Tensor(np.zeros((1, 1, *size), np.float32)) for size in SIZES])]

@@ -1,4 +1,4 @@
-"""YOLOv3's network: its size, an independent implementation, and values of its own."""
+"""The network of YOLOv3: number of parameters, parity with darknet, golden values, gradients."""
 
 import struct
 
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from msdet.layers.conv import ConvBnAct, LeakyReLU, UpsampleNearest2x
+from msdet.layers.conv import ConvBnAct
 from msdet.models.darknet53.network import DarkNet53
 from msdet.models.yolov3_quant.network import YoloV3
 
-TINY = {"shape": (4, 8, 8, 16, 16, 32), "layers": (1, 1, 1, 1, 1)}
+TINY = {"channels": (4, 8, 8, 16, 16, 32), "layers": (1, 1, 1, 1, 1)}
 
 
 def tiny(classes=3, **conv):
@@ -20,7 +20,7 @@ def tiny(classes=3, **conv):
 
 
 def layers_in_darknet_order(network):
-    """Every convolution as darknet's cfg lists them: backbone, then a head and its lateral layer for each stride."""
+    """All convolutions in the order of darknet: backbone, then head and lateral layer for each stride."""
     parts = [network.backbone, network.block32, network.lateral16, network.block16, network.lateral8, network.block8]
     for part in parts:
         for _, cell in part.cells_and_names():
@@ -29,7 +29,7 @@ def layers_in_darknet_order(network):
 
 
 def fill_from_darknet(network, path):
-    """Reads a darknet .weights file the slow, obvious way."""
+    """Reference reader of darknet .weights files."""
     data = path.read_bytes()
     assert struct.unpack_from("<iii", data) == (0, 2, 5)
     values = np.frombuffer(data, np.float32, offset=20)
@@ -73,7 +73,7 @@ def test_shapes_and_strides(size):
 
 
 def golden_values():
-    """64 values of each raw map; tests/golden keeps them, so that the network cannot change unnoticed."""
+    """64 values of each raw map, compared with tests/golden to detect changes of the network."""
     network = tiny(activation="leaky").set_train(False)
     rng = np.random.default_rng(0)
     for p in network.get_parameters():
@@ -87,38 +87,11 @@ def golden_values():
     return np.stack([m[:: max(1, len(m) // 64)][:64] for m in maps])
 
 
-def test_own_values(golden_dir):
+def test_golden_values(golden_dir):
     values = golden_values()
     expected = np.load(golden_dir / "yolov3_tiny.npy")
     assert values.shape == (3, 64)
     np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
-
-
-def test_leaky_relu_is_the_same_function_in_training():
-    x = Tensor(np.linspace(-3, 3, 41, dtype=np.float32))
-    cell = LeakyReLU()
-    expected = np.where(x.asnumpy() > 0, x.asnumpy(), 0.1 * x.asnumpy())
-    for training in (True, False):
-        np.testing.assert_allclose(cell.set_train(training)(x).asnumpy(), expected, rtol=1e-6, atol=1e-7)
-
-
-def test_upsampling_repeats_pixels():
-    x = np.arange(2 * 3 * 2 * 5, dtype=np.float32).reshape(2, 3, 2, 5)
-    np.testing.assert_array_equal(UpsampleNearest2x()(Tensor(x)).asnumpy(), x.repeat(2, 2).repeat(2, 3))
-
-
-def test_same_padding_differs_only_where_it_should():
-    """At stride 2 and an even size, "same" starts its windows one pixel later than symmetric padding does."""
-    rng = np.random.default_rng(0)
-    x = Tensor(rng.standard_normal((1, 2, 8, 8)).astype(np.float32))
-    symmetric, same = (ConvBnAct(2, 3, 3, 2, padding=p).set_train(False) for p in ("symmetric", "same"))
-    same.conv.weight.set_data(symmetric.conv.weight)
-    shifted = Tensor(np.pad(x.asnumpy(), ((0, 0), (0, 0), (0, 2), (0, 2)))[:, :, 1:9, 1:9])
-    expected = symmetric(shifted).asnumpy()
-    result = same(x).asnumpy()
-    # Away from the border the same convolution of the picture moved by one pixel.
-    np.testing.assert_allclose(result[:, :, :-1, :-1][:, :, 1:, 1:], expected[:, :, 1:-1, 1:-1], rtol=1e-5, atol=1e-6)
-    assert np.abs(result - symmetric(x).asnumpy()).max() > 1e-3
 
 
 @pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
@@ -144,7 +117,7 @@ def test_gradient_of_a_tiny_network(mode):
     weights = ms.ParameterTuple(network.trainable_params())
     gradients = ms.value_and_grad(loss, None, weights)(image)[1]
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    # Along the gradient itself, where the slope is large against the rounding of a float32 loss.
+    # Along the gradient itself, where the slope is large compared with the rounding errors of a float32 loss.
     norm = np.sqrt(sum(float((g.asnumpy().astype(np.float64) ** 2).sum()) for g in gradients))
     directions = [g.asnumpy() / norm for g in gradients]
     analytic = sum(
@@ -161,7 +134,7 @@ def test_gradient_of_a_tiny_network(mode):
     assert abs(numeric - analytic) <= 1e-2 * max(abs(numeric), 1)
 
 
-def test_the_compiler_warns_of_nothing(graph_mode, capfd):
-    """It did of a map of the last head that nothing uses, as of a side effect that were lost."""
+def test_the_compiler_logs_no_warning(graph_mode, capfd):
+    """It used to warn of a lost side effect, for the unused map of the last head."""
     tiny().set_train()(Tensor(np.zeros((1, 3, 64, 64), np.float32)))
     assert "[WARNING]" not in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""train.py, eval.py and test.py with a tiny YOLOv4 on a tiny dataset."""
+"""train.py, eval.py and test.py with a tiny YOLOv4 and a tiny dataset."""
 
 import contextlib
 import csv
@@ -34,21 +34,21 @@ _spec.loader.exec_module(testing)
 
 
 def make_dataset(folder, names):
-    """Six pictures with rectangles, the last without; train and val alike, and listed without boxes for the test."""
+    """Six images of rectangles, the last one without; train and val are equal, test has no annotations."""
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for split in ("train", "val", "test"):
         (folder / split).mkdir(parents=True)
     for i in range(6):
-        picture = np.full((60, 80, 3), 90, np.uint8)
+        pixels = np.full((60, 80, 3), 90, np.uint8)
         for k in range(min(5 - i, len(names))):
             x, y = rng.integers(0, 40, 2).tolist()
-            picture[y : y + 20, x : x + 30] = (200, 60 * k, 40)
+            pixels[y : y + 20, x : x + 30] = (200, 60 * k, 40)
             annotations.append({"id": len(annotations) + 1, "image_id": i, "category_id": k + 3,
                                 "bbox": [x, y, 30, 20], "area": 600, "iscrowd": 0})  # fmt: skip
         images.append({"id": i, "file_name": f"{i}.jpg", "width": 80, "height": 60})
         for split in ("train", "val", "test"):
-            cv2.imwrite(str(folder / split / f"{i}.jpg"), picture)
+            cv2.imwrite(str(folder / split / f"{i}.jpg"), pixels)
     categories = [{"id": k + 3, "name": name} for k, name in enumerate(names)]
     (folder / "annotations").mkdir()
     for split in ("train", "val"):
@@ -66,7 +66,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory):
-    """Two epochs of two steps with mosaics, evaluated after the second."""
+    """Two epochs of two steps with mosaics, evaluated after the second one."""
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
@@ -87,7 +87,7 @@ def test_training_with_mosaics_evaluates_and_keeps_the_best(trained):
     assert card["class_names"] == ["red", "blue"] and card["network"]["scale_x_y"] == [1.2, 1.1, 1.05]
 
 
-def test_evaluation_with_pictures_and_thresholds(dataset, trained, tmp_path, capsys):
+def test_evaluation_with_images_and_thresholds(dataset, trained, tmp_path, capsys):
     weights = trained / "ckpt_0" / "yolov4-best.ckpt"
     flags = ("--data_dir", dataset, "--pretrained", weights, "--log_path", tmp_path, "--testing_shape", 96,
              "--per_batch_size", 4, "--result_view", 1, "--recommend_threshold", 1)  # fmt: skip
@@ -125,7 +125,7 @@ def test_test_dev(dataset, trained, tmp_path, monkeypatch):
 
 
 def test_test_dev_on_modelarts(dataset, trained, tmp_path, capsys):
-    """The results are where the message says; a threshold above every score leaves no detections."""
+    """The results are where the message says; no score reaches the threshold, so there are no detections."""
     url, weights = tmp_path / "url", trained / "ckpt_0" / "yolov4-best.ckpt"
     job = ("--is_modelarts", "True", "--data_url", dataset, "--data_path", tmp_path / "data",
            "--output_path", tmp_path / "out", "--train_url", url)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every documented flag of YOLOv4, script by script: what it sets."""
+"""Every documented flag of YOLOv4, for each script."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from msdet.errors import UsageError
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "yolov4.yaml"
 
-# The parameters of train.py that the old zoo's description lists.
+# The parameters of train.py listed in the description of the old zoo.
 PARAMETERS = [
     "device_target", "data_dir", "per_batch_size", "pretrained_backbone", "resume_yolov4", "lr_scheduler",
     "lr", "lr_epochs", "lr_gamma", "eta_min", "T_max", "max_epoch", "warmup_epochs", "weight_decay",
@@ -152,8 +152,8 @@ def test_the_recipe():
     assert (cfg.testing_size, cfg.nms_type, cfg.nms_thresh, cfg.test_nms_thresh) == ((608, 608), "diou", 0.6, 0.6)
 
 
-def test_a_key_keeps_its_meaning_in_a_file(tmp_path):
-    """A file serves all scripts: there nms_thresh is that of eval.py, also when test.py reads it."""
+def test_keys_in_a_file_mean_the_same_for_all_scripts(tmp_path):
+    """nms_thresh in a file is that of eval.py, even when test.py reads it."""
     path = tmp_path / "a.yaml"
     path.write_text("model: yolov4\nnms_thresh: 0.3\nper_batch_size: 5\n")
     cfg = load_config(path, [], "test")
@@ -172,6 +172,6 @@ def test_a_key_keeps_its_meaning_in_a_file(tmp_path):
         ("--mosaic_probability=2", "mosaic_probability"),
     ],
 )
-def test_what_is_refused(flag, fragment):
+def test_invalid_values(flag, fragment):
     with pytest.raises(UsageError, match=fragment):
         load_config(CONFIG, [flag])

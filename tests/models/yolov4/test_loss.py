@@ -1,4 +1,4 @@
-"""The loss of YOLOv4 against slow loops over images, boxes, anchors and cells, and against finite differences."""
+"""The loss of YOLOv4 against a slow reference and its gradient against finite differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msdet.models.yolov4.loss import YoloV4Criterion
 
 ms.set_context(pynative_synchronize=True)
 
-# Small enough that boxes of an image of 64 px meet all three maps.
+# Small enough that boxes in an image of 64 px use all three maps.
 ANCHORS = [(4, 5), (7, 4), (8, 9), (12, 14), (20, 11), (18, 25), (30, 28), (26, 50), (55, 40)]
 STRIDES = (32, 16, 8)
 SCALES = (1.2, 1.1, 1.05)  # strides 8, 16, 32
@@ -40,8 +40,8 @@ def iou(a, b):
 
 def giou(a, b):
     intersection, union = areas(a, b)
-    around = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
-    return intersection / union - (around - union) / around
+    enclosing = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
+    return intersection / union - (enclosing - union) / enclosing
 
 
 def diou(a, b):
@@ -59,7 +59,7 @@ SIMILARITY = {"giou": giou, "diou": diou, "ciou": ciou}
 
 
 def assign(boxes, labels, rows, columns):
-    """(map, anchor, row, column) -> the box that wins it, and the boxes of each map; rows, columns of stride 32."""
+    """(map, anchor, row, column) -> the box assigned to it, and the boxes of each map; rows, columns at stride 32."""
     slots, of_map = {}, {0: [], 1: [], 2: []}
     for box, label in zip(boxes, labels, strict=True):
         width, height = box[2] - box[0], box[3] - box[1]
@@ -87,7 +87,7 @@ def decode(raw, anchor, i, row, column):
 
 
 def slow_losses(raw_maps, boxes, labels, kind="ciou", threshold=0.7, smoothing=0.0, factors=(1, 1, 1)):
-    """box, confidence, class: the definition, a cell at a time, in float64."""
+    """Reference: box, confidence, class, cell by cell, in float64."""
     total = np.zeros(3)
     _, _, rows, columns = raw_maps[0].shape
     for n in range(len(boxes)):
@@ -111,8 +111,8 @@ def slow_losses(raw_maps, boxes, labels, kind="ciou", threshold=0.7, smoothing=0
     return total / len(boxes)
 
 
-def a_case(seed, batch=2, count=6, height=64, width=96, dtype=np.float32):
-    """Maps, boxes log-uniform from 3 px to the whole image, some padding between them."""
+def random_case(seed, batch=2, count=6, height=64, width=96, dtype=np.float32):
+    """Maps and boxes, from 3 px to the whole image, log-uniform, with some padding between them."""
     rng = np.random.default_rng(seed)
     raw_maps = tuple(
         rng.normal(0, 1, (batch, 3 * (5 + CLASSES), height // s, width // s)).astype(dtype) for s in STRIDES
@@ -132,22 +132,22 @@ def run(criterion, raw_maps, boxes, labels):
 
 
 @pytest.mark.parametrize(("kind", "smoothing", "threshold"), [("ciou", 0.0, 0.7), ("giou", 0.1, 0.4), ("diou", 0, 0.3)])
-def test_random_cases_equal_the_loops(uncompiled, kind, smoothing, threshold):
+def test_random_cases_against_the_reference(uncompiled, kind, smoothing, threshold):
     criterion = YoloV4Criterion(ANCHORS, CLASSES, threshold, smoothing, SCALES, kind)
     ignored = 0
     for seed, shape in enumerate([(2, 6, 64, 96), (1, 1, 32, 32), (2, 20, 64, 64)]):
-        raw_maps, boxes, labels = a_case(seed, *shape)
+        raw_maps, boxes, labels = random_case(seed, *shape)
         expected = slow_losses(raw_maps, boxes, labels, kind, threshold, smoothing)
         ignored += expected[1] != slow_losses(raw_maps, boxes, labels, kind, 2.0, smoothing)[1]
         np.testing.assert_allclose(run(criterion, raw_maps, boxes, labels), expected, rtol=1e-4)
-    assert ignored or threshold == 0.7, "no case met the ignore mask"
+    assert ignored or threshold == 0.7, "the ignore mask had no effect in any case"
 
 
 CORNERS = {
     "no boxes": ([[0, 0, 0, 0]], [-1]),
     "padding before a box": ([[0, 0, 0, 0], [10, 10, 25, 22]], [-1, 2]),
-    "the same box twice": ([[30, 30, 62, 63], [30, 30, 62, 63]], [1, 1]),
-    "two boxes on the same places": ([[10, 10, 19, 18], [11, 9, 20, 17]], [0, 2]),
+    "identical boxes": ([[30, 30, 62, 63], [30, 30, 62, 63]], [1, 1]),
+    "two boxes at the same places": ([[10, 10, 19, 18], [11, 9, 20, 17]], [0, 2]),
     "fits many anchors": ([[20, 20, 36, 36]], [0]),
     "centre on the border": ([[60, 60, 68, 68], [28, 28, 36, 36]], [0, 1]),
     "whole image": ([[0, 0, 64, 64]], [2]),
@@ -157,28 +157,28 @@ CORNERS = {
 
 
 @pytest.mark.parametrize("name", CORNERS)
-def test_corner_cases_equal_the_loops(uncompiled, name):
+def test_corner_cases_against_the_reference(uncompiled, name):
     boxes, labels = np.array([CORNERS[name][0]], np.float32), np.array([CORNERS[name][1]], np.int32)
-    raw_maps, _, _ = a_case(3, 1, 1, 64, 64)
+    raw_maps, _, _ = random_case(3, 1, 1, 64, 64)
     losses = run(YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES), raw_maps, boxes, labels)
     np.testing.assert_allclose(losses, slow_losses(raw_maps, boxes, labels), rtol=1e-4)
     assert np.isfinite(losses).all()
 
 
-def test_coefficients_are_real_numbers(uncompiled):
-    raw_maps, boxes, labels = a_case(1)
+def test_coefficients(uncompiled):
+    raw_maps, boxes, labels = random_case(1)
     plain = run(YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES), raw_maps, boxes, labels)
     halves = YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES, coefficients=(0.07, 0.5, 1.25))
     np.testing.assert_allclose(run(halves, raw_maps, boxes, labels), plain * [0.007, 0.5, 1.25], rtol=1e-5)
-    alike = YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES, map_coefficients=(2, 2, 2))
-    np.testing.assert_allclose(run(alike, raw_maps, boxes, labels), 2 * plain, rtol=1e-5)
+    equal = YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES, map_coefficients=(2, 2, 2))
+    np.testing.assert_allclose(run(equal, raw_maps, boxes, labels), 2 * plain, rtol=1e-5)
     by_map = YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES, map_coefficients=(0.25, 1.5, 0.4))
     expected = slow_losses(raw_maps, boxes, labels, factors=(0.25, 1.5, 0.4))
     np.testing.assert_allclose(run(by_map, raw_maps, boxes, labels), expected, rtol=1e-4)
 
 
 class Total(nn.Cell):
-    """The sum of the losses, of maps given one by one."""
+    """The sum of the losses, with the maps as separate inputs."""
 
     def __init__(self, criterion):
         super().__init__()
@@ -199,9 +199,9 @@ class LossAndGradient(nn.Cell):
 
 
 def test_gradient_equals_finite_differences_in_float64(graph_mode):
-    """With GIoU, all of which has a gradient; CIoU's constant alpha is tested with its own definition."""
+    """With GIoU, which has no constant part; that of CIoU is tested in test_iou_loss.py."""
     criterion = YoloV4Criterion(ANCHORS, CLASSES, 0.5, 0.1, SCALES, "giou")
-    raw_maps, boxes, labels = a_case(5, 1, 5, 64, 64, np.float64)
+    raw_maps, boxes, labels = random_case(5, 1, 5, 64, 64, np.float64)
     rest = (ms.Tensor(boxes), ms.Tensor(labels))
     value, gradients = LossAndGradient(criterion)(*map(ms.Tensor, raw_maps), *rest)
     assert value.dtype == ms.float64
@@ -219,7 +219,7 @@ def test_gradient_equals_finite_differences_in_float64(graph_mode):
             assert gradient.flat[position] == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-4, abs=1e-6)
 
 
-def test_one_compile_serves_every_size(graph_mode):
+def test_one_compilation_serves_all_sizes(graph_mode):
     cell = LossAndGradient(YoloV4Criterion(ANCHORS, CLASSES, 0.5, 0.0, SCALES))
     cell.set_inputs(
         *(ms.Tensor(shape=[None, 3 * (5 + CLASSES), None, None], dtype=ms.float32) for _ in STRIDES),
@@ -227,7 +227,7 @@ def test_one_compile_serves_every_size(graph_mode):
         ms.Tensor(shape=[None, None], dtype=ms.int32),
     )
     for seed, shape in enumerate([(2, 5, 64, 96), (1, 1, 96, 32)]):
-        raw_maps, boxes, labels = a_case(seed, *shape)
+        raw_maps, boxes, labels = random_case(seed, *shape)
         value, _ = cell(*map(ms.Tensor, (*raw_maps, boxes, labels)))
         np.testing.assert_allclose(
             value.asnumpy(), slow_losses(raw_maps, boxes, labels, threshold=0.5).sum(), rtol=1e-4
@@ -236,7 +236,7 @@ def test_one_compile_serves_every_size(graph_mode):
 
 
 def test_extreme_maps_give_finite_losses_and_gradients(uncompiled):
-    raw_maps, boxes, labels = a_case(0, 1, 5, 32, 32)
+    raw_maps, boxes, labels = random_case(0, 1, 5, 32, 32)
     for kind in SIMILARITY:
         total = Total(YoloV4Criterion(ANCHORS, CLASSES, scale_x_y=SCALES, iou_loss=kind))
         arguments = [ms.Tensor(x) for x in (*(raw * 300 for raw in raw_maps), boxes, labels)]

@@ -1,6 +1,4 @@
-"""YOLOv4's network: its size, independent implementations, values of its own, gradients and exports."""
-
-import struct
+"""The network of YOLOv4: number of parameters, parity, golden values, gradients and exports."""
 
 import mindspore as ms
 import numpy as np
@@ -10,20 +8,16 @@ from mindspore import Tensor
 from msdet.checkpoints.card import apply_card
 from msdet.checkpoints.weights_file import fill_network, load_weights, save_tensors
 from msdet.config import load_config
-from msdet.errors import run_command
 from msdet.importers.command import main as import_main
-from msdet.layers.conv import Mish, MishByTanh
 from msdet.models.darknet53.network import CspDarkNet53
 from msdet.models.recipe import get_recipe
 from msdet.models.yolov4.loss import YoloV4Criterion
 from msdet.models.yolov4.network import SpatialPyramid, YoloV4
-from msdet.models.yolov4.weight_names import SOURCES
-from msdet.training.start_weights import fill_backbone
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
 
 CONFIG = "configs/yolov4.yaml"
-TINY = {"shape": (4, 8, 8, 16, 16, 32), "layers": (1, 1, 1, 1, 1)}
+TINY = {"channels": (4, 8, 8, 16, 16, 32), "layers": (1, 1, 1, 1, 1)}
 
 
 def tiny(classes=3, **conv):
@@ -32,7 +26,7 @@ def tiny(classes=3, **conv):
 
 
 def imported(tmp_path, source, *flags):
-    """The network that the importer makes of a file, and its card."""
+    """The network imported from a file, and its card."""
     output = tmp_path / "out.ckpt"
     assert import_main(["--config", CONFIG, "--source", str(source), "--output", str(output), "--quiet", *flags]) == 0
     tensors, card = load_weights(output)
@@ -62,14 +56,14 @@ def test_parity_with_darknet(uncompiled, parity, parity_dir, tmp_path):
 
 def test_parity_with_the_old_zoo(uncompiled, parity, parity_dir, tmp_path, capsys):
     npz = parity_dir / "zoo_yolov4.npz"
-    # As the zoo saved them: under the training wrapper.
+    # As saved by the zoo: with the prefix of the training wrapper.
     save_tensors(tmp_path / "zoo.ckpt", {f"yolo_network.{k}": v for k, v in parity.zoo_state_dict(npz).items()})
     network, card = imported(tmp_path, tmp_path / "zoo.ckpt")
     reference = np.load(npz)
     assert max(deviations(network, parity.zoo_input(npz), [reference[f"head{i}"] for i in range(3)])) <= 5e-3
     assert (card["network"]["activation"], card["network"]["padding"]) == ("mish_tanh", "same")
-    left_out = capsys.readouterr().out
-    assert "feature_map.backblock0.conv5.0.weight" in left_out and "feature_map.backblock0.conv6.bias" in left_out
+    report = capsys.readouterr().out
+    assert "feature_map.backblock0.conv5.0.weight" in report and "feature_map.backblock0.conv6.bias" in report
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 96)])
@@ -89,20 +83,20 @@ def filled(network):
 
 
 def golden_values():
-    """64 values of each raw map; tests/golden keeps them, so that the network cannot change unnoticed."""
+    """64 values of each raw map, compared with tests/golden to detect changes of the network."""
     network, image = filled(tiny().set_train(False))
     maps = [m.asnumpy().ravel() for m in network(Tensor(image))]
     return np.stack([np.resize(m[:: max(1, len(m) // 64)], 64) for m in maps])
 
 
-def test_own_values(uncompiled, golden_dir):
+def test_golden_values(uncompiled, golden_dir):
     values, expected = golden_values(), np.load(golden_dir / "yolov4_tiny.npy")
     assert values.shape == (3, 64)
     np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
 def slow_pool(x, size):
-    """Maxima over windows that are cut off at the border."""
+    """Maxima over windows that are cropped at the border."""
     out, half = np.empty_like(x), size // 2
     for row, column in np.ndindex(x.shape[2:]):
         window = x[:, :, max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1]
@@ -117,29 +111,10 @@ def test_the_pyramid_pools_negative_values_too():
         np.testing.assert_array_equal(pool(Tensor(x)).asnumpy(), slow_pool(x, size))
 
 
-@pytest.mark.parametrize(("cell", "tolerance"), [(Mish, 2e-6), (MishByTanh, 1e-3)])
-def test_mish(cell, tolerance):
-    x = np.concatenate([np.linspace(-30, 30, 3001), [-1e4, -100, 100, 1e4]]).astype(np.float32)
-    wide = x.astype(np.float64)
-    expected = wide * np.tanh(np.log1p(np.exp(-np.abs(wide))) + np.maximum(wide, 0))
-    layer = cell()
-    np.testing.assert_allclose(layer(Tensor(x)).asnumpy(), expected, rtol=tolerance, atol=tolerance)
-    halves = Tensor(x[np.abs(x) < 1000].astype(np.float16))
-    assert np.isfinite(layer(halves).asnumpy()).all()
-    step = 1e-5
-    slope = [v * np.tanh(np.log1p(np.exp(-np.abs(v))) + np.maximum(v, 0)) for v in (wide + step, wide - step)]
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    gradient = ms.grad(lambda x: layer(x).sum())(Tensor(x)).asnumpy()
-    expected = (slope[0] - slope[1]) / (2 * step)
-    np.testing.assert_allclose(gradient, expected, atol=max(tolerance, 1e-5) * 2)
-    gradient = ms.grad(lambda x: layer(x).sum())(halves).asnumpy()
-    np.testing.assert_allclose(gradient, expected[np.abs(x) < 1000], atol=1e-2)
-
-
 def test_gradient_of_a_tiny_network():
     """Finite difference along the gradient, all weights, float32, in training mode (batch statistics)."""
     anchors = load_config(CONFIG).anchors
-    # The large eps tames the gradient, which grows from batch norm to batch norm, for float32.
+    # The large eps limits the gradient, which grows with each batch norm, to what float32 can resolve.
     network, criterion = tiny(bn_eps=0.1).set_train(), YoloV4Criterion(anchors, 3, iou_loss="giou")
     rng = np.random.default_rng(0)
     image = Tensor(rng.standard_normal((2, 3, 64, 64)).astype(np.float32))
@@ -172,35 +147,7 @@ def test_exports_to_mindir_and_onnx(check_exports):
     check_exports(network, [image], compare)
 
 
-def test_conv_137_fills_the_backbone(tmp_path, capsys):
-    """yolov4.conv.137 ends after 137 sections of the cfg, 92 of them convolutions: 72 of the backbone, 20 behind it."""
-    narrow = ["--num_classes", "2", "--backbone_shape", "4,4,4,4,4,8"]
-    network = get_recipe(load_config(CONFIG, narrow)).build_network()
-    rng = np.random.default_rng(0)
-    with (tmp_path / "yolov4.conv.137").open("wb") as file:
-        file.write(struct.pack("<iiiq", 0, 2, 5, 0))
-        for layer in SOURCES[0].layers(network)[:92]:
-            bn = layer.bn
-            for p in (bn.beta, bn.gamma, bn.moving_mean, bn.moving_variance, layer.conv.weight):
-                p.set_data(Tensor(rng.standard_normal(p.shape).astype(np.float32)))
-                file.write(p.asnumpy().tobytes())
-    command = ["--config", CONFIG, "--source", str(tmp_path / "yolov4.conv.137"), *narrow, "--output"]
-    assert run_command(import_main, [*command, str(tmp_path / "whole.ckpt")]) == 1
-    assert "--partial backbone" in capsys.readouterr().err
-    assert run_command(import_main, [*command, str(tmp_path / "b.ckpt"), "--partial", "backbone"]) == 0
-    assert "block8.trunk.4" in capsys.readouterr().out, "what lies behind the backbone is told"
-    tensors, card = load_weights(tmp_path / "b.ckpt")
-    assert card["part"] == "backbone"
-    own = {p.name: p.asnumpy() for p in network.backbone.get_parameters()}
-    assert tensors.keys() == own.keys()
-    assert all(np.array_equal(tensors[name], value) for name, value in own.items())
-    # It is what a training's --pretrained_backbone takes.
-    fresh = get_recipe(load_config(CONFIG, narrow)).build_network()
-    fill_backbone(fresh, tmp_path / "b.ckpt")
-    assert all(np.array_equal(p.asnumpy(), own[p.name]) for p in fresh.backbone.get_parameters())
-
-
-def test_the_compiler_warns_of_nothing(capfd):
-    """It did of a map of the last head that nothing uses, as of a side effect that were lost."""
+def test_the_compiler_logs_no_warning(capfd):
+    """It used to warn of a lost side effect, for the unused map of the last head."""
     tiny().set_train()(Tensor(np.zeros((1, 3, 64, 64), np.float32)))
     assert "[WARNING]" not in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""YOLOv4 put together: thresholds, several classes a box, any input size, mosaics, files of both formats."""
+"""The recipe of YOLOv4: thresholds, several classes per box, any input size, mosaics, criterion."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def recipe_of(*flags, script="eval"):
     return get_recipe(load_config(CONFIG, [*NARROW, *flags], script))
 
 
-def test_thresholds_are_honoured():
+def test_thresholds():
     options = recipe_of().postprocess_options()
     assert (options.nms_type, options.nms_threshold, options.score_threshold) == ("diou", 0.6, 0.001)
     options = recipe_of("--nms_thresh=0.4", "--nms_type=greedy", "--eval_ignore_threshold=0.1").postprocess_options()
@@ -31,8 +31,8 @@ def test_thresholds_are_honoured():
     assert (recipe.postprocess_options().nms_threshold, recipe.postprocess_options().score_threshold) == (0.6, 0.001)
 
 
-def test_a_box_may_have_several_classes():
-    """Objectness 1; of three classes two are above 0.2 in one cell. Everywhere else there is nothing."""
+def test_several_classes_per_box():
+    """One cell with an objectness of 1 and two of three classes above 0.2; no object elsewhere."""
     maps = [np.full((1, 24, size, size), -20, np.float32) for size in (2, 4, 8)]
     maps[0][0, :4, 1, 1] = 0
     maps[0][0, 4:8, 1, 1] = [20, 2, 1, -2]
@@ -43,7 +43,7 @@ def test_a_box_may_have_several_classes():
         found[multi] = postprocess(boxes.asnumpy()[0], scores.asnumpy()[0], recipe.postprocess_options())
     assert found[False].labels.tolist() == [0] and found[True].labels.tolist() == [0, 1]
     assert recipe_of("--multi_label=1", "--multi_label_thresh=0.8").build_decoder().min_class_probability == 0.8
-    # scale_x_y does not move the middle of a cell; the anchor of stride 32 is the seventh.
+    # scale_x_y does not move the centre of a cell; the first anchor of stride 32 is the seventh.
     np.testing.assert_allclose(found[False].boxes[0], [48 - 71, 48 - 55, 48 + 71, 48 + 55], atol=1e-3)
 
 
@@ -67,25 +67,25 @@ def test_any_testing_shape():
         boxes, scores = predict(images, Tensor(np.int32([[size, size]])))
         cells = 3 * sum((size // stride) ** 2 for stride in (8, 16, 32))
         assert boxes.shape == (1, cells, 4) and scores.shape == (1, cells, 3)
-        # The largest anchor is as large at every size.
+        # The size of the largest anchor does not depend on the input size.
         assert np.ptp(boxes.asnumpy()[0, :, ::2], axis=1).max() > 300
 
 
-def test_untrained_networks_expect_nothing():
+def test_biases_of_an_untrained_network_match_the_priors():
     network = recipe_of().build_network()
     for block in (network.block8, network.block16, network.block32):
         bias = block.predict.bias.asnumpy().reshape(3, 8)
         assert (np.abs(bias[:, 4:] - np.log(0.01 / 0.99)) < 1).all() and (np.abs(bias[:, :4]) < 1).all()
 
 
-def test_mosaics_are_a_key():
+def test_the_key_of_mosaics():
     assert recipe_of(script="train").mosaic() is None
     recipe = recipe_of("--mosaic=1", "--mosaic_probability=0.7", script="train")
     assert recipe.mosaic() == Mosaic(0.7) and len(recipe.train_pipeline().after) == 2
     assert recipe_of("--mosaic=1", "--augment=0", script="train").mosaic() == Mosaic(0.5)
 
 
-def test_the_criterion_follows_the_keys():
+def test_the_keys_of_the_criterion():
     criterion = recipe_of(
         "--iou_loss=diou", "--bbox_class_loss_coff=7,0.5,2", "--detect_head_loss_coff=1,0.5,0.25", "--label_smooth=1",
         "--ignore_threshold=0.6", script="train",

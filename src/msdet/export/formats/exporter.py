@@ -14,7 +14,7 @@ from msdet.config.sections.quantization import QuantKeys
 from msdet.errors import UsageError
 from msdet.export.spec import DeployCell, ExportSpec
 from msdet.export.verify import Int8Report
-from msdet.quantization.quantize import round_plainly, store_int8
+from msdet.quantization.quantize import store_int8, use_round_operator
 
 if TYPE_CHECKING:
     from msdet.config import Config
@@ -131,6 +131,6 @@ def cell_to_write(prepared: Prepared, spec: ExportSpec, kind: str) -> nn.Cell:
     """
     network = prepared.network
     if kind != "float":
-        network = round_plainly(prepared.copy())
+        network = use_round_operator(prepared.copy())
         network = (store_int8(network) if kind == "int8" else network).set_train(False)
     return DeployCell(prepared.recipe, network, spec)

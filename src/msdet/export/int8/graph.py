@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msdet.errors import UserError
-from msdet.quantization.fake_quant import LEAST_RANGE, grid_ends
+from msdet.quantization.fake_quant import MIN_RANGE, grid_limits
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -41,7 +41,7 @@ class Grid:
     def covering(cls, low: float, high: float) -> Grid:
         """The grid of a range; the range is widened to hold 0."""
         low, high = min(low, 0.0), max(high, 0.0)
-        scale = max(high - low, LEAST_RANGE) / 255
+        scale = max(high - low, MIN_RANGE) / 255
         return cls(scale, int(np.clip(np.floor(-low / scale + 0.5), 0, 255)))
 
 
@@ -61,7 +61,7 @@ class WeightRule:
         """
         rows = np.abs(weight.reshape(len(weight), -1))
         greatest = rows.max(1) if self.per_channel else np.full(len(weight), rows.max())
-        scale = np.maximum(greatest, LEAST_RANGE / 2) / self.levels
+        scale = np.maximum(greatest, MIN_RANGE / 2) / self.levels
         scale = np.maximum(scale, least_scale if self.per_channel else least_scale.max()).astype(np.float32)
         shape = (-1,) + (1,) * (weight.ndim - 1)
         codes = np.clip(np.rint(weight / scale.reshape(shape)), -self.levels, self.levels).astype(np.int8)
@@ -182,7 +182,7 @@ def extract_grids(model: ModelProto, grids: Sequence[tuple[float, int]], levels:
         UserError: the graph holds other clips than were marked.
     """
     graph = Graph(model)
-    known = {tuple(np.float32(end) for end in grid_ends(*grid, levels)): Grid(*grid) for grid in grids}
+    known = {tuple(np.float32(end) for end in grid_limits(*grid, levels)): Grid(*grid) for grid in grids}
     found: dict[str, Grid] = {}
     clips = []
     for node in graph.proto.node:

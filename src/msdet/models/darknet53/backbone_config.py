@@ -1,4 +1,4 @@
-"""Keys of the backbones DarkNet53 and CSPDarkNet53, for the classifiers and the YOLOs."""
+"""Configuration keys of the backbones DarkNet53 and CSPDarkNet53, used by the classifiers and the YOLOs."""
 
 from __future__ import annotations
 

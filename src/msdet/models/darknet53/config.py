@@ -1,4 +1,4 @@
-"""Keys of the classifiers DarkNet53 and CSPDarkNet53."""
+"""Configuration keys of the classifiers DarkNet53 and CSPDarkNet53."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from msdet.models.darknet53.backbone_config import DarkNetKeys
 class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
     """DarkNet53"""
 
-    # Keys of all models with other defaults or choices.
+    # Common keys with other defaults or choices.
     dataset: str = key(
         "imagefolder",
         "dataset format: imagefolder (train/ and val/ with one folder per class; old names imagenet2012 and imagenet), "
@@ -55,12 +55,12 @@ class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
         choices=("xavier", "fan_in"),
     )
     pretrained_epoch_num: int = key(
-        0, "epochs that the weights in pretrained were trained for: epochs and schedule go on from there", minimum=0
+        0, "epochs that the weights in pretrained were trained for; epochs and schedule continue from there", minimum=0
     )
     image_size: tuple[int, ...] = key(
         (), "old name: (height, width) in px, sets training_shape and testing_shape", minimum=32, maximum=4096
     )
-    parameter_server: bool = key(False, "old name; only False is taken: MindSpore 2.x trains by all-reduce")
+    parameter_server: bool = key(False, "old name; only False is accepted: MindSpore 2.x trains by all-reduce")
 
     UNUSED: ClassVar[tuple[str, ...]] = (
         "training_interpolation", "jitter", "jitter_scale", "hue", "saturation", "value",
@@ -77,7 +77,7 @@ class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
 
     @property
     def resize_px(self) -> int:
-        """px that evaluation resizes the shortest side, or both sides, to."""
+        """Size in px to which evaluation resizes the shortest side, or both sides."""
         return self.eval_resize or self.testing_shape * 8 // 7
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -85,7 +85,7 @@ class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
         if self.resize_px < self.testing_shape:
             yield (
                 "eval_resize",
-                f"is {self.eval_resize}, less than testing_shape {self.testing_shape} that is cut from it",
+                f"is {self.eval_resize}, less than testing_shape {self.testing_shape}, which is cropped from it",
             )
         if not self.training_shape:
             yield "training_shape", "is empty; a classifier is trained at one size"

@@ -1,4 +1,4 @@
-"""The criterion of the classifiers."""
+"""Loss and decoder of the classifiers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mindspore import nn, ops
 
 
 class SmoothedCrossEntropy(nn.Cell):
-    """Cross-entropy against smoothed labels (Szegedy et al., 2016), the mean over the batch.
+    """Cross-entropy with label smoothing (Szegedy et al., 2016), averaged over the batch.
 
-    The true class has the target 1 - smoothing, each of the others smoothing / (C - 1).
+    The target is 1 - smoothing for the true class and smoothing / (C - 1) for each of the others.
 
     Args:
         num_classes: C, at least 2.
@@ -36,7 +36,7 @@ class SmoothedCrossEntropy(nn.Cell):
 
 
 class Probabilities(nn.Cell):
-    """Logits (N, C) -> probabilities (N, C) float32; takes the size of the image too, as every decoder does."""
+    """Logits (N, C) -> probabilities (N, C) float32; the image size, an argument of all decoders, is not used."""
 
     def __init__(self) -> None:
         super().__init__()

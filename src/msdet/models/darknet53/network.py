@@ -10,18 +10,17 @@ import mindspore as ms
 from mindspore import nn
 from mindspore.common.initializer import TruncatedNormal, XavierUniform, initializer
 
-from msdet.layers.conv import ActivatedOptions, Add, Concat, ConvBnAct, SpatialMean
+from msdet.layers.conv import Add, Concat, ConvActOptions, ConvBnAct, SpatialMean
 
-# Of both networks: channels of the stem and of the five stages, and residual units in each stage.
-SHAPE = (32, 64, 128, 256, 512, 1024)
+# Of both networks: channels of the stem and of the five stages; residual units per stage.
+CHANNELS = (32, 64, 128, 256, 512, 1024)
 LAYERS = (1, 2, 8, 8, 4)
 
 
 class ResidualUnit(nn.Cell):
-    """1x1 to `hidden` channels, 3x3 back, plus the input; no activation after the sum. (N, C, H, W) -> the same
-    shape."""
+    """1x1 convolution to `hidden` channels, 3x3 back, plus the input; no activation after the sum; shape kept."""
 
-    def __init__(self, channels: int, hidden: int, **conv: Unpack[ActivatedOptions]) -> None:
+    def __init__(self, channels: int, hidden: int, **conv: Unpack[ConvActOptions]) -> None:
         super().__init__()
         self.reduce = ConvBnAct(channels, hidden, 1, **conv)
         self.expand = ConvBnAct(hidden, channels, 3, **conv)
@@ -32,25 +31,25 @@ class ResidualUnit(nn.Cell):
 
 
 class CrossStage(nn.Cell):
-    """A stage of CSPDarkNet53: halves the map, then only one of two branches runs through the residual units.
+    """A stage of CSPDarkNet53: halves the map; then one of two branches passes through the residual units.
 
     Shape: (N, in, H, W) -> (N, out, H / 2, W / 2).
 
     Args:
         in_channels, out_channels: of the stage.
-        units: residual units.
-        is_first: the first stage keeps its full width in both branches and halves it inside its unit; the others halve
+        units: number of residual units.
+        is_first: the first stage keeps its full width in both branches and halves it within its unit; the others halve
             it in both branches.
         conv: see `ConvBnAct`.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, units: int, is_first: bool, **conv: Unpack[ActivatedOptions]
+        self, in_channels: int, out_channels: int, units: int, is_first: bool, **conv: Unpack[ConvActOptions]
     ) -> None:
         super().__init__()
         width = out_channels if is_first else out_channels // 2
         hidden = out_channels // 2
-        # In the order in which darknet stores them.
+        # In the order of darknet's weights files.
         self.downsample = ConvBnAct(in_channels, out_channels, 3, stride=2, **conv)
         self.shortcut = ConvBnAct(out_channels, width, 1, **conv)
         self.main = ConvBnAct(out_channels, width, 1, **conv)
@@ -66,9 +65,9 @@ class CrossStage(nn.Cell):
 
 
 def _residual_stage(
-    in_channels: int, out_channels: int, units: int, is_first: bool, **conv: Unpack[ActivatedOptions]
+    in_channels: int, out_channels: int, units: int, is_first: bool, **conv: Unpack[ConvActOptions]
 ) -> nn.Cell:
-    """A stage of DarkNet53, where the first is like the others."""
+    """A stage of DarkNet53; the first one is not different."""
     del is_first
     return nn.SequentialCell(
         ConvBnAct(in_channels, out_channels, 3, stride=2, **conv),
@@ -80,28 +79,28 @@ class _DarkNet(nn.Cell):
     """A 3x3 convolution and five stages, each of which halves the map.
 
     Args:
-        shape: channels of the stem and of the five stages.
-        layers: residual units in each stage.
+        channels: of the stem and of the five stages.
+        layers: residual units per stage.
         activation, padding, bn_momentum, bn_eps: see `ConvBnAct`.
 
-    Returns (from construct): of images (N, 3, H, W), H and W multiples of 32, the maps of strides 8, 16 and 32, with
-    shape[3], shape[4] and shape[5] channels.
+    Shape: images (N, 3, H, W), H and W multiples of 32 -> maps of strides 8, 16 and 32, with channels[3], channels[4]
+    and channels[5] channels.
     """
 
     stage: ClassVar = staticmethod(_residual_stage)
 
     def __init__(
-        self, shape: Sequence[int] = SHAPE, layers: Sequence[int] = LAYERS, **conv: Unpack[ActivatedOptions]
+        self, channels: Sequence[int] = CHANNELS, layers: Sequence[int] = LAYERS, **conv: Unpack[ConvActOptions]
     ) -> None:
         super().__init__()
-        self.stem = ConvBnAct(3, shape[0], 3, **conv)
+        self.stem = ConvBnAct(3, channels[0], 3, **conv)
         self.stages = nn.CellList(
             [
                 self.stage(before, after, units, is_first=i == 0, **conv)
-                for i, (before, after, units) in enumerate(zip(shape[:-1], shape[1:], layers, strict=True))
+                for i, (before, after, units) in enumerate(zip(channels[:-1], channels[1:], layers, strict=True))
             ]
         )
-        self.out_channels = tuple(shape[3:])
+        self.out_channels = tuple(channels[3:])
 
     def construct(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         x = self.stem(x)
@@ -114,15 +113,15 @@ class _DarkNet(nn.Cell):
 
 
 class DarkNet53(_DarkNet):
-    """The 52 convolutions of DarkNet53 before its classifier; arguments and maps as `_DarkNet`.
+    """The 52 convolutions of DarkNet53 before its classifier; see `_DarkNet`.
 
-    Darknet's weights need `activation="leaky"` and `padding="symmetric"`; those of MindSpore's old model zoo "relu" and
+    Weights of darknet need `activation="leaky"` and `padding="symmetric"`, those of the old MindSpore zoo "relu" and
     "same".
     """
 
 
 class CspDarkNet53(_DarkNet):
-    """The 72 convolutions of CSPDarkNet53 before its classifier; arguments and maps as `_DarkNet`.
+    """The 72 convolutions of CSPDarkNet53 before its classifier; see `_DarkNet`.
 
     Published weights need `activation="mish"`.
     """
@@ -134,13 +133,13 @@ BACKBONES = {"darknet53": DarkNet53, "cspdarknet53": CspDarkNet53}
 
 
 class Classifier(nn.Cell):
-    """A backbone, the mean over its last map, and one dense layer.
+    """A backbone, global average pooling of its last map, and one dense layer.
 
-    Shape: images (N, 3, H, W), H and W multiples of 32 -> logits (N, num_classes), float32 or as the backbone computes.
+    Shape: images (N, 3, H, W), H and W multiples of 32 -> logits (N, num_classes), in the precision of the backbone.
 
     Args:
-        backbone: gives a tuple of maps, of which the last counts.
-        num_classes: outputs.
+        backbone: returns a tuple of maps; the last one is used.
+        num_classes: number of outputs.
     """
 
     def __init__(self, backbone: _DarkNet, num_classes: int) -> None:
@@ -153,8 +152,8 @@ class Classifier(nn.Cell):
         return self.fc(self.mean(self.backbone(x)[-1]))
 
 
-def draw_xavier(network: nn.Cell) -> None:
-    """Draws all kernels from Xavier's uniform distribution (Glorot & Bengio, 2010), as the published DarkNet53 did."""
+def init_xavier(network: nn.Cell) -> None:
+    """Initialises all kernels by Xavier uniform (Glorot & Bengio, 2010), as the published DarkNet53."""
     for _, cell in network.cells_and_names():
         if isinstance(cell, nn.Conv2d):
             cell.weight.set_data(initializer(XavierUniform(), cell.weight.shape, cell.weight.dtype))

@@ -1,4 +1,4 @@
-"""The classifiers DarkNet53 and CSPDarkNet53 put together."""
+"""Recipe of the classifiers DarkNet53 and CSPDarkNet53."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from msdet.data.transforms.pipeline import Pipeline
 from msdet.data.transforms.random_crop import CropFlipColour
 from msdet.models.darknet53.config import DarkNet53Config
 from msdet.models.darknet53.loss import Probabilities, SmoothedCrossEntropy
-from msdet.models.darknet53.network import BACKBONES, Classifier, draw_xavier
+from msdet.models.darknet53.network import BACKBONES, Classifier, init_xavier
 from msdet.models.darknet53.weight_names import classifier_sources
 from msdet.models.recipe import ClassificationRecipe
 from msdet.models.weight_names import WeightSource
 
-# The old zoo's evaluation of its own weights.
+# Resize mode of the old zoo in the evaluation of its weights.
 _ZOO_RESIZE = {"darknet53": "shortest_side", "cspdarknet53": "stretch"}
 
 
 class Recipe(ClassificationRecipe):
-    """DarkNet53 or CSPDarkNet53, as the key `model` says; see `ClassificationRecipe`."""
+    """DarkNet53 or CSPDarkNet53, depending on the key `model`."""
 
     PREPROCESS_KEYS: ClassVar[tuple[str, ...]] = ("mean", "std", "resize", "eval_resize", "interpolation")
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = (
@@ -43,7 +43,7 @@ class Recipe(ClassificationRecipe):
             bn_eps=cfg.bn_eps,
         )
         if cfg.weight_init == "xavier":
-            draw_xavier(backbone)
+            init_xavier(backbone)
         return self.quantized(Classifier(backbone, cfg.num_classes))
 
     def build_criterion(self) -> nn.Cell:
@@ -73,7 +73,7 @@ class Recipe(ClassificationRecipe):
         return Pipeline(place=ResizeAndCrop(self.cfg.resize, self.cfg.eval_resize, self.cfg.interpolation))
 
     def card(self, category_ids: list[Any]) -> dict[str, Any]:
-        """As of every recipe, without what only detectors have, and with the resize in px."""
+        """The card without the entries of detectors, and with the resize in px."""
         card = super().card(category_ids)
         del card["category_ids"], card["label_map"]
         card["preprocess"] |= {"resize_px": self.cfg.resize_px, "crop_px": self.cfg.testing_shape}

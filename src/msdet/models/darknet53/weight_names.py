@@ -1,4 +1,4 @@
-"""How other programs order and name the tensors of DarkNet53 and CSPDarkNet53."""
+"""Names and order of the tensors of DarkNet53 and CSPDarkNet53 in files of other programs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from msdet.layers.conv import ConvBnAct
 from msdet.models.darknet53.network import Classifier, CspDarkNet53, DarkNet53
 from msdet.models.weight_names import DarknetSource, NamedSource, WeightSource
 
-# Preprocessing and layers that darknet's own weights want: RGB in 0..1.
+# Preprocessing and layers that weights of darknet need: RGB in 0..1.
 DARKNET_SETTINGS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "padding": "symmetric", "bn_eps": 1e-5}
 
-# The old zoo numbers the convolutions of a stage outside its residual units in this order.
+# Order in which the old zoo numbers the convolutions of a stage that are outside its residual units.
 _STAGE = ("downsample", "main", "after", "shortcut", "merge")
 _STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 def convolutions(cell: nn.Cell) -> list[nn.Cell]:
-    """The `ConvBnAct`, and the convolutions and dense layers with bias, in the order in which a network was written;
-    for both backbones that is darknet's order."""
+    """All `ConvBnAct`, and all convolutions and dense layers with bias, in the order of definition.
+
+    For both backbones this is the order of darknet.
+    """
     return [
         part
         for _, part in cell.cells_and_names()
@@ -39,8 +41,8 @@ def zoo_darknet53(backbone: DarkNet53, source: str = "", target: str = "backbone
     """Names of DarkNet53: (in the old model zoo, here).
 
     Args:
-        backbone: tells the number of units of each stage.
-        source, target: prefixes of both sides.
+        backbone: defines the number of units of each stage.
+        source, target: prefixes of the names there and here.
     """
     yield from zoo_conv(f"{source}conv0", f"{target}stem")
     for number, stage in enumerate(backbone.stages):
@@ -53,9 +55,9 @@ def zoo_darknet53(backbone: DarkNet53, source: str = "", target: str = "backbone
 
 
 def zoo_cspdarknet53(backbone: CspDarkNet53, source: str, target: str = "backbone.") -> Iterator[tuple[str, str]]:
-    """Names of CSPDarkNet53: (in the old model zoo, here); prefixes of both sides.
+    """Names of CSPDarkNet53: (in the old model zoo, here); arguments as in `zoo_darknet53`.
 
-    The one unit of the first stage has no list of its own there: its convolutions are counted with the others.
+    The single unit of the first stage has no list of its own there: its convolutions are numbered with the others.
     """
     yield from zoo_conv(f"{source}conv0", f"{target}stem")
     first = ("downsample", "main", "units.0.reduce", "units.0.expand", "after", "shortcut", "merge")
@@ -81,7 +83,7 @@ def _cspdarknet53_names(network: Classifier) -> dict[str, str]:
     return {**names, **{f"head.fc.{name}": f"fc.{name}" for name in ("weight", "bias")}}
 
 
-# model -> convolutions of the backbone, activation of darknet's and of the old zoo's weights, names of the latter.
+# model -> convolutions of the backbone, activation in darknet and in the old zoo, names in the old zoo.
 _OF_MODEL = {
     "darknet53": (52, "leaky", "relu", _darknet53_names),
     "cspdarknet53": (72, "mish", "mish_tanh", _cspdarknet53_names),
@@ -89,30 +91,29 @@ _OF_MODEL = {
 
 
 def classifier_sources(model: str, resize: str, class_names: Sequence[str], num_classes: int) -> list[WeightSource]:
-    """What a classifier can be filled from: darknet's .weights (whole, or a backbone's `conv.N`) and the old zoo's
-    .ckpt.
+    """Weight sources of a classifier: .weights or `conv.N` (only the backbone) of darknet, .ckpt of the old zoo.
 
-    Neither file names its classes. The zoo numbered them by the sorted names of their folders, which is what an open
-    list of names stands for; darknet by its own list (data/imagenet.labels.list), which is not sorted: unless the user
-    gives it, the classes get names that no folder has, so that nothing is scored in the wrong order.
+    Neither file names its classes. The zoo sorts them by the names of their folders, which is also the meaning of an
+    empty list of names. Darknet uses its own, unsorted list (data/imagenet.labels.list): unless the user gives the
+    names, the classes get placeholder names that no folder has, so that nothing is scored in the wrong order.
 
     Args:
         model: "darknet53" or "cspdarknet53".
-        resize: of the evaluation that these weights are known to have had.
+        resize: resize mode of the old zoo's evaluation.
         class_names: given by the user.
-        num_classes: outputs.
+        num_classes: number of outputs.
     """
     layers, darknet_activation, zoo_activation, names = _OF_MODEL[model]
     darknet = {**DARKNET_SETTINGS, "activation": darknet_activation, "interpolation": "linear"}
-    # Darknet's own evaluation: the shortest side to the 256 px of the network's input.
+    # Evaluation in darknet: the shortest side is resized to the 256 px of the input.
     darknet |= {"resize": "shortest_side", "eval_resize": 256}
     if not class_names:
         darknet["class_names"] = tuple(f"darknet class {i}" for i in range(num_classes))
     zoo = {"activation": zoo_activation, "padding": "same", "bn_eps": 1e-5, "resize": resize,
            "interpolation": "linear"}  # fmt: skip
-    # DarkNet53 stands there by itself, or as the backbone that a head follows.
-    strip = ("module.", "network.", "backbone.", "head.") if model == "darknet53" else ("module.",)
+    # In the zoo, DarkNet53 is a network of its own or a backbone followed by a head.
+    prefixes = ("module.", "network.", "backbone.", "head.") if model == "darknet53" else ("module.",)
     return [
         DarknetSource("darknet", convolutions, darknet, layers),
-        NamedSource("zoo", "mindspore", names, settings=zoo, strip=strip),
+        NamedSource("zoo", "mindspore", names, settings=zoo, prefixes=prefixes),
     ]

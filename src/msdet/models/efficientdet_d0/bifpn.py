@@ -15,11 +15,13 @@ _FUSION_EPS = 1e-4
 
 
 class WeightedMean(Float32Cell):
-    """ "Fast normalised fusion" (Tan et al., 2020, section 3.3): maps of one shape, weighted by relu(w) / (sum of
-    relu(w) + 1e-4). In float32: the gradient of a weight is a sum over a whole map."""
+    """Mean of maps of equal shape, weighted by relu(w) / (sum of relu(w) + 1e-4).
+
+    "Fast normalised fusion" (Tan et al., 2020, section 3.3). In float32: the gradient of a weight is a sum over a map.
+    """
 
     def construct(self, weights: ms.Tensor, maps: tuple) -> ms.Tensor:
-        """Args: weights (k,) before the relu; k maps."""
+        """Args: weights: (k,), before the relu; maps: k maps."""
         weights = ops.relu(weights)
         weights = weights / (ops.reduce_sum(weights) + _FUSION_EPS)
         mixed = maps[0] * weights[0]
@@ -29,12 +31,12 @@ class WeightedMean(Float32Cell):
 
 
 class Fusion(nn.Cell):
-    """A node of the pyramid: maps of one shape (N, C, h, w) -> their `WeightedMean`, swish, convolution, batch norm.
+    """A node of the pyramid: `WeightedMean` of maps of equal shape (N, C, h, w), swish, convolution, batch norm.
 
     Args:
         inputs: number of maps.
         channels: C.
-        norm: bn_momentum and bn_eps.
+        bn_momentum, bn_eps: of the batch norm.
     """
 
     def __init__(self, inputs: int, channels: int, bn_momentum: float = 0.99, bn_eps: float = 1e-3) -> None:
@@ -50,8 +52,9 @@ class Fusion(nn.Cell):
 
 
 class PyramidInput(nn.Cell):
-    """Backbone maps of strides 8, 16, 32 -> the five maps that go down the first pyramid, P3 to P7, and the P4 and P5
-    that go up it, which have convolutions of their own.
+    """Backbone maps of strides 8, 16, 32 -> inputs of the first pyramid layer.
+
+    These are P3 to P7 for the top-down path, and P4 and P5, by convolutions of their own, for the bottom-up path.
 
     Args:
         in_channels: of the three maps.
@@ -80,7 +83,7 @@ class PyramidInput(nn.Cell):
 
 
 class BiFpnLayer(nn.Cell):
-    """One pass down and up the pyramid: P3 to P7 (N, C, h, w), each half the size of the one before -> the same shapes.
+    """One top-down and bottom-up pass: P3 to P7 (N, C, h, w), each half the size of the one before -> the same shapes.
 
     Args:
         channels: C.
@@ -102,7 +105,7 @@ class BiFpnLayer(nn.Cell):
         self.pool = HalvingPool(pool_padding)
 
     def construct(self, down: tuple, up: tuple) -> tuple:
-        """`down`: P3 to P7; `up`: the P4 and P5 that are used on the way up, after the first layer the same."""
+        """`down`: P3 to P7; `up`: P4 and P5 of the bottom-up path, the same except in the first layer."""
         p3, p4, p5, p6, p7 = down
         p6_down = self.p6_down(p6, self.upsample(p7))
         p5_down = self.p5_down(p5, self.upsample(p6_down))
@@ -121,7 +124,7 @@ class BiFpn(nn.Cell):
     Args:
         in_channels: of the three maps.
         channels: of the pyramid.
-        repeats: how often it is passed down and up.
+        repeats: number of layers.
         pool_padding: see `HalvingPool`.
         norm: bn_momentum and bn_eps.
     """

@@ -1,4 +1,4 @@
-"""Keys of EfficientDet-D0."""
+"""Configuration keys of EfficientDet-D0."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msdet.config import Config, key
 class EfficientDetConfig(Config):
     """EfficientDet-D0"""
 
-    # Keys of all models with other defaults: those of the network as it was published.
+    # Common keys with other defaults: those of the published network.
     training_shape: str = key("512", "fixed training size in px, a multiple of 128")
     testing_shape: int = key(512, "square input size in px at evaluation", minimum=128, maximum=4096)
     resize: str = key("letterbox_top_left", "resize mode", choices=("letterbox_top_left",))
@@ -75,7 +75,11 @@ class EfficientDetConfig(Config):
         choices=("image", "batch"),
     )
     compound_coef: int = key(
-        0, "the seed's flag for the size of the network: D0 it is", minimum=0, maximum=0, affects_training=False
+        0,
+        "size of the network, a flag of the original script; only 0 (D0) is accepted",
+        minimum=0,
+        maximum=0,
+        affects_training=False,
     )
 
     SIZE_MULTIPLE: ClassVar[int] = 128

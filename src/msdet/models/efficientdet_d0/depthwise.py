@@ -7,11 +7,11 @@ from mindspore import nn, ops
 
 
 class DepthwiseConv(nn.Conv2d):
-    """`nn.Conv2d` with a filter a channel, "same" padding and no bias: (N, C, H, W) -> (N, C, H / stride, W / stride).
+    """Depthwise `nn.Conv2d`, "same" padding, no bias: (N, C, H, W) -> (N, C, H / stride, W / stride).
 
-    Same parameter, same result. In training on a CPU the gradient of the weights is computed as a convolution of the
-    input with the gradient of the output, one group for each image and channel: with the library's own kernel the whole
-    step of such a layer takes up to ten times as long there (`python -m benchmarks.depthwise`).
+    Same parameter and result as `nn.Conv2d`. In training on CPU, the gradient of the weights is computed as a
+    convolution of the input with the gradient of the output, one group per image and channel: with the kernel of the
+    library, a step of such a layer takes up to ten times as long (`python -m benchmarks.depthwise`).
 
     Args:
         channels: C.
@@ -25,19 +25,19 @@ class DepthwiseConv(nn.Conv2d):
         self.product = DepthwiseProduct(channels, kernel_size, stride)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        # In half precision the gradient would come out in it too, as no other layer's does.
+        # In half precision the gradient would be in half precision too, unlike that of all other layers.
         if self.training and self.has_fast_gradient and x.dtype == ms.float32:
             return self.product(x, self.weight)
         return self.conv2d(x, self.weight)
 
 
 class DepthwiseProduct(nn.Cell):
-    """The convolution itself, of an input (N, C, H, W) and weights (C, 1, k, k); arguments as `DepthwiseConv`."""
+    """The convolution of an input (N, C, H, W) with weights (C, 1, k, k); arguments as in `DepthwiseConv`."""
 
     def __init__(self, channels: int, kernel_size: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        # What "same" means for even sizes: at stride 2 the odd pixel lies to the right and below.
+        # "same" for even sizes: at stride 2 the odd pixel of padding is at the right and bottom.
         before, after = (kernel_size - stride) // 2, (kernel_size - stride + 1) // 2
         self.margin = (before, after, before, after)
         options = {"pad_mode": "same", "stride": stride, "group": channels}
@@ -56,6 +56,6 @@ class DepthwiseProduct(nn.Cell):
         correlate = ops.Conv2D(
             n * c, (rows, columns), pad_mode="pad", pad=self.margin, dilation=self.stride, group=n * c
         )
-        of_images = ops.reshape(correlate(planes, kernels), (n, *weight.shape))
-        total = ops.cast(ops.reduce_sum(ops.cast(of_images, ms.float32), 0), weight.dtype)
+        per_image = ops.reshape(correlate(planes, kernels), (n, *weight.shape))
+        total = ops.cast(ops.reduce_sum(ops.cast(per_image, ms.float32), 0), weight.dtype)
         return self.backward(dout, weight, x.shape), total

@@ -1,4 +1,4 @@
-"""Small layers of EfficientDet, in forms that train on CPU, run in graph mode and export."""
+"""Basic layers of EfficientDet; all of them train on CPU, run in graph mode and export."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import mindspore as ms
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
-from msdet.layers.conv import draw
+from msdet.layers.conv import init_conv
 from msdet.models.efficientdet_d0.depthwise import DepthwiseConv
 
 
 class Swish(nn.Cell):
     """x * sigmoid(x), shape kept (Ramachandran et al., 2017).
 
-    In training it is the library's operator, which keeps less for the gradient; in inference it is spelled out, since
-    the exporters do not know that operator.
+    In training the operator of the library is used, which stores less for the gradient; in inference it is written out,
+    since the exporters do not support that operator.
     """
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
@@ -28,12 +28,12 @@ class Swish(nn.Cell):
 class ConvNorm(nn.Cell):
     """Convolution, batch norm: (N, C, H, W) -> (N, out_channels, H / stride, W / stride), no activation.
 
-    Padding is TensorFlow's "same": at stride 2 and an even size the odd pixel lies to the right and below.
+    Padding is the "same" of TensorFlow: at stride 2 and an even size the odd pixel is at the right and bottom.
 
     Args:
         in_channels, out_channels, kernel_size, stride: of the convolution.
-        is_depthwise: a filter a channel, with in_channels = out_channels and without bias.
-        has_bias: the bias is redundant before a batch norm, but published weights hold it.
+        is_depthwise: depthwise convolution, with in_channels = out_channels and without bias.
+        has_bias: redundant before a batch norm, but present in published weights.
         bn_momentum: moving = bn_momentum * moving + (1 - bn_momentum) * batch.
         bn_eps: added to the variance.
     """
@@ -54,7 +54,7 @@ class ConvNorm(nn.Cell):
             self.conv = DepthwiseConv(in_channels, kernel_size, stride)
         else:
             self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="same", has_bias=has_bias)
-        draw_by_fan_out(self.conv)
+        init_fan_out(self.conv)
         self.bn = nn.BatchNorm2d(out_channels, eps=bn_eps, momentum=bn_momentum)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
@@ -68,8 +68,8 @@ class SeparableConv(nn.Cell):
         super().__init__()
         self.depthwise = DepthwiseConv(in_channels, 3)
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, has_bias=True)
-        draw_by_fan_in(self.depthwise)
-        draw_by_fan_in(self.pointwise)
+        init_fan_in(self.depthwise)
+        init_fan_in(self.pointwise)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         return self.pointwise(self.depthwise(x))
@@ -79,8 +79,8 @@ class HalvingPool(nn.Cell):
     """Maximum over 3x3 windows at stride 2, "same" padding: (N, C, H, W) -> (N, C, H / 2, W / 2), H and W even.
 
     Args:
-        padding: what a window meets outside the map, to the right and below: `ignore`, as TensorFlow; or `zero`, as
-            zylo117's PyTorch port, where a window of negative values at the border gives 0.
+        padding: at the right and bottom: `ignore` as in TensorFlow, or `zero` as in the PyTorch port of zylo117, where
+            a window of negative values at the border gives 0.
     """
 
     def __init__(self, padding: str = "ignore") -> None:
@@ -93,13 +93,13 @@ class HalvingPool(nn.Cell):
         return self.pool(self.pad(x)) if self.is_zero else self.pool(x)
 
 
-def draw_by_fan_out(conv: nn.Conv2d) -> None:
-    """Draws the weight from N(0, 2 / fan out), fan out = kernel area * output channels / groups; the bias becomes 0."""
+def init_fan_out(conv: nn.Conv2d) -> None:
+    """Initialises the weight from N(0, 2 / fan out), fan out = kernel area * output channels / groups; bias 0."""
     out_channels, _, height, width = conv.weight.shape
-    draw(conv, Normal(math.sqrt(2 * conv.group / (height * width * out_channels))))
+    init_conv(conv, Normal(math.sqrt(2 * conv.group / (height * width * out_channels))))
 
 
-def draw_by_fan_in(conv: nn.Conv2d) -> None:
-    """Draws the weight from N(0, 1 / fan in), fan in = kernel area * input channels of a group; the bias becomes 0."""
+def init_fan_in(conv: nn.Conv2d) -> None:
+    """Initialises the weight from N(0, 1 / fan in), fan in = kernel area * input channels of a group; bias 0."""
     _, channels, height, width = conv.weight.shape
-    draw(conv, Normal(math.sqrt(1 / (height * width * channels))))
+    init_conv(conv, Normal(math.sqrt(1 / (height * width * channels))))

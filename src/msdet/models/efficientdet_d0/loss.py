@@ -14,24 +14,24 @@ NORMALIZERS = ("image", "batch")
 
 
 def softplus(x: ms.Tensor) -> ms.Tensor:
-    """log(1 + e^x), elementwise and without overflow; its gradient is sigmoid(x), at x = 0 too."""
+    """log(1 + e^x), elementwise, without overflow; the gradient is sigmoid(x), at x = 0 too."""
     magnitude = ops.abs(x)
     return 0.5 * (x + magnitude) + ops.log1p(ops.exp(-magnitude))
 
 
-def focal_of_absent(logits: ms.Tensor, alpha: float, gamma: float) -> ms.Tensor:
-    """Focal loss where the class is absent, elementwise: (1 - alpha) p^gamma (-log(1 - p)), p = sigmoid(logits).
+def focal_loss_absent(logits: ms.Tensor, alpha: float, gamma: float) -> ms.Tensor:
+    """Focal loss of absent classes, elementwise: (1 - alpha) p^gamma (-log(1 - p)), p = sigmoid(logits).
 
-    Lin et al., Focal Loss, 2017, equation 5; p is never formed, so that no probability is rounded to 0 or 1.
+    Lin et al., Focal Loss, 2017, equation 5; computed from log p, so that no probability is rounded to 0 or 1.
     """
     loss = softplus(logits)
     return (1 - alpha) * ops.exp(gamma * (logits - loss)) * loss
 
 
-class FocalOfAbsent(nn.Cell):
-    """`focal_of_absent`, summed over the classes: logits (N, A, C) -> (N, A).
+class FocalLossAbsent(nn.Cell):
+    """`focal_loss_absent` summed over the classes: logits (N, A, C) -> (N, A).
 
-    Its gradient is written out, so that nothing but the logits is kept for it: they are the largest map by far.
+    The gradient is written out so that only the logits, by far the largest map, are stored for it.
 
     Args:
         alpha, gamma: of the focal loss.
@@ -42,7 +42,7 @@ class FocalOfAbsent(nn.Cell):
         self.alpha, self.gamma = alpha, gamma
 
     def construct(self, logits: ms.Tensor) -> ms.Tensor:
-        return ops.reduce_sum(focal_of_absent(logits, self.alpha, self.gamma), 2)
+        return ops.reduce_sum(focal_loss_absent(logits, self.alpha, self.gamma), 2)
 
     def bprop(self, logits: ms.Tensor, out: ms.Tensor, dout: ms.Tensor) -> tuple[ms.Tensor]:
         """d/dx = (1 - alpha) p^gamma (gamma (1 - p) (-log(1 - p)) + p)."""
@@ -53,8 +53,8 @@ class FocalOfAbsent(nn.Cell):
         return (slope * ops.broadcast_to(ops.expand_dims((1 - self.alpha) * dout, 2), slope.shape),)
 
 
-def focal_of_present(logits: ms.Tensor, alpha: float, gamma: float) -> ms.Tensor:
-    """Focal loss where the class is present, elementwise: alpha (1 - p)^gamma (-log p), p = sigmoid(logits)."""
+def focal_loss_present(logits: ms.Tensor, alpha: float, gamma: float) -> ms.Tensor:
+    """Focal loss of present classes, elementwise: alpha (1 - p)^gamma (-log p), p = sigmoid(logits)."""
     loss = softplus(-logits)
     return alpha * ops.exp(gamma * (-logits - loss)) * loss
 
@@ -62,22 +62,23 @@ def focal_of_present(logits: ms.Tensor, alpha: float, gamma: float) -> ms.Tensor
 class EfficientDetCriterion(nn.Cell):
     """Raw maps and padded ground truth -> losses "class", "box".
 
-    An anchor takes the ground truth that it overlaps most: with an IoU from `positive_iou` on it is positive, below
-    `negative_iou` negative, in between it is ignored. With `force_match`, as in google/automl, the anchor that a ground
-    truth overlaps most is positive for it whatever the IoU; of several ground truths with the same anchor the first has
-    it. Without it, as in the published PyTorch port, a ground truth that no anchor overlaps enough is not learnt.
+    Each anchor is matched to the ground truth with the highest IoU: it is positive if the IoU is at least
+    `positive_iou`, negative if it is below `negative_iou`, and ignored in between. With `force_match`, as in
+    google/automl, the best anchor of each ground truth is positive regardless of the IoU; if several ground truths
+    share it, the first one is used. Without it, as in the published PyTorch port, a ground truth without an anchor of
+    sufficient IoU is not learnt.
 
-    Both losses are divided by the number of positive anchors (and the box loss by 4 besides, the numbers of a box):
-    `image` by those of each image, at least 1, then averaged over the batch, as the published PyTorch port and the old
-    model zoo do; `batch` by those of the whole batch over all ranks plus 1, as google/automl does, where an image with
-    many objects weighs more than one with few.
+    Both losses are divided by the number of positive anchors (and the box loss also by 4, the values of a box). With
+    `image` this is the number of each image, at least 1, and the result is averaged over the batch, as in the published
+    PyTorch port and the old model zoo. With `batch` it is the number of the whole batch over all ranks plus 1, as in
+    google/automl, where images with many objects have a larger weight.
 
     Args:
         num_classes: C, object classes.
         focal_alpha, focal_gamma: of the focal loss.
-        box_loss: smooth_l1, d^2 / (2 beta) up to d = beta, then d - beta / 2; or huber, which is beta times that.
-        box_loss_beta: beta, in the units of the regression.
-        box_loss_weight: factor of the box loss.
+        box_loss: smooth_l1: d^2 / (2 beta) up to d = beta, then d - beta / 2; huber: beta times that.
+        box_loss_beta: beta, in units of the regression.
+        box_loss_weight: weight of the box loss.
         positive_iou, negative_iou, force_match: see above.
         loss_normalizer: image or batch.
 
@@ -108,7 +109,7 @@ class EfficientDetCriterion(nn.Cell):
         self.box_factor = box_loss_weight * (box_loss_beta if box_loss == "huber" else 1) / 4
         self.positive_iou, self.negative_iou = positive_iou, negative_iou
         self.is_per_image = loss_normalizer == "image"
-        self.focal_of_absent = FocalOfAbsent(focal_alpha, focal_gamma)
+        self.absent_loss = FocalLossAbsent(focal_alpha, focal_gamma)
         self.grid = AnchorGrid()
         self.match = Matcher(force_match)
         self.shared_count = SharedCount(added=1.0)
@@ -119,7 +120,7 @@ class EfficientDetCriterion(nn.Cell):
         """Computes the losses.
 
         Args:
-            raw_maps: regression (N, A, 4), classification logits (N, A, C); float16 is widened to float32.
+            raw_maps: regression (N, A, 4), classification logits (N, A, C); float16 is converted to float32.
             boxes: (N, M, 4) xyxy in pixels of the network input; M >= 1.
             labels: int32 (N, M), 0 .. C - 1, or -1 for padding.
             image_size: (height, width) of the network input in pixels.
@@ -132,39 +133,39 @@ class EfficientDetCriterion(nn.Cell):
         anchors = self.grid(image_size, regression.shape[1])
         iou, box, label, is_forced = self.match(anchors, ops.cast(boxes, ms.float32), labels)
         positive = ops.cast(ops.logical_or(iou >= self.positive_iou, is_forced), ms.float32)
-        asked = ops.maximum(positive, ops.cast(iou < self.negative_iou, ms.float32))
-        count = ops.reduce_sum(positive, 1)
-        class_loss = self._class_losses(logits, label, positive, asked)
+        counts = ops.maximum(positive, ops.cast(iou < self.negative_iou, ms.float32))
+        number = ops.reduce_sum(positive, 1)
+        class_loss = self._class_losses(logits, label, positive, counts)
         box_loss = self.box_factor * self._box_losses(regression, anchors, box, positive)
         if self.is_per_image:
-            count = ops.maximum(count, 1)
-            return ops.reduce_mean(class_loss / count), ops.reduce_mean(box_loss / count)
-        total = self.shared_count(ops.reduce_sum(count))
+            number = ops.maximum(number, 1)
+            return ops.reduce_mean(class_loss / number), ops.reduce_mean(box_loss / number)
+        total = self.shared_count(ops.reduce_sum(number))
         return ops.reduce_sum(class_loss) / total, ops.reduce_sum(box_loss) / total
 
-    def _class_losses(self, logits: ms.Tensor, label: ms.Tensor, positive: ms.Tensor, asked: ms.Tensor) -> ms.Tensor:
-        """(N,) sums: every class as absent, and at the positive anchors the difference for the one that is there."""
-        absent = self.focal_of_absent(logits) * asked
+    def _class_losses(self, logits: ms.Tensor, label: ms.Tensor, positive: ms.Tensor, counts: ms.Tensor) -> ms.Tensor:
+        """Sum per image, (N,): all classes as absent, corrected at positive anchors for the class that is present."""
+        absent = self.absent_loss(logits) * counts
         own = ops.squeeze(ops.gather_elements(logits, 2, ops.expand_dims(ops.maximum(label, 0), 2)), 2)
-        change = focal_of_present(own, self.alpha, self.gamma) - focal_of_absent(own, self.alpha, self.gamma)
-        return ops.reduce_sum(absent + change * positive, 1)
+        correction = focal_loss_present(own, self.alpha, self.gamma) - focal_loss_absent(own, self.alpha, self.gamma)
+        return ops.reduce_sum(absent + correction * positive, 1)
 
     def _box_losses(self, regression: ms.Tensor, anchors: tuple, box: ms.Tensor, positive: ms.Tensor) -> ms.Tensor:
-        """(N,) sums over the positive anchors and the four numbers of a box."""
-        x, y, w, h = [ops.broadcast_to(side, positive.shape) for side in anchors]
+        """Sum per image, (N,), over the positive anchors and the four values of a box."""
+        x, y, w, h = [ops.broadcast_to(column, positive.shape) for column in anchors]
         width, height = box[..., 2] - box[..., 0], box[..., 3] - box[..., 1]
         target = ops.stack(
             (
                 (box[..., 1] + 0.5 * height - y) / h,
                 (box[..., 0] + 0.5 * width - x) / w,
-                # The published trainings take a box as at least one pixel high and wide.
+                # The published trainings treat boxes as at least one pixel high and wide.
                 ops.log(ops.maximum(height, 1) / h),
                 ops.log(ops.maximum(width, 1) / w),
             ),
             2,
         )
-        away = ops.abs(regression - ops.stop_gradient(target))
-        loss = ops.where(away <= self.beta, (0.5 / self.beta) * ops.square(away), away - 0.5 * self.beta)
+        error = ops.abs(regression - ops.stop_gradient(target))
+        loss = ops.where(error <= self.beta, (0.5 / self.beta) * ops.square(error), error - 0.5 * self.beta)
         return ops.reduce_sum(ops.reduce_sum(loss, 2) * positive, 1)
 
 

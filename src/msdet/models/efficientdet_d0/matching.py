@@ -1,4 +1,4 @@
-"""The assignment of ground truths to anchors, for a whole batch, in the graph."""
+"""Assignment of ground truths to the anchors of EfficientDet, for a whole batch, in the graph."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from msdet.layers.box_matching import count_up, overlaps, put_at, sides_of
-from msdet.models.efficientdet_d0.anchors import ANCHORS_PER_CELL, STRIDES, anchor_shapes
+from msdet.layers.box_matching import anchor_edges, batched_iou, constant_arange, scatter_masked
+from msdet.models.efficientdet_d0.anchors import ANCHORS_PER_CELL, STRIDES, anchor_sizes
 
 
 class AnchorGrid(nn.Cell):
-    """The anchors of `make_anchors`, computed in the graph, for an input size that only the batch tells."""
+    """The anchors of `make_anchors`, computed in the graph from an input size that is known only at run time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.strides = ms.Tensor(STRIDES, ms.int32)
-        self.shapes = ms.Tensor(anchor_shapes().astype(np.float32))
+        self.shapes = ms.Tensor(anchor_sizes().astype(np.float32))
 
     def construct(self, image_size: ms.Tensor | tuple, count: int) -> tuple:
         """Computes the anchors.
 
         Args:
             image_size: (height, width) in px, multiples of 128.
-            count: A, rows of the raw maps.
+            count: A, number of anchors.
 
         Returns:
             centre x, centre y, width, height in px, each float32 (A,).
         """
         columns = ops.cast(image_size[1], ms.int32) // self.strides
         sizes = ops.cast(image_size[0], ms.int32) // self.strides * columns * ANCHORS_PER_CELL
-        index = count_up(count)
+        index = constant_arange(count)
         level = ops.zeros_like(index)
         start = ops.zeros_like(index)
         end = 0
         for i in range(len(STRIDES) - 1):
             end = end + sizes[i]
-            behind = ops.cast(index >= end, ms.int32)
-            level = level + behind
-            start = start + behind * sizes[i]
+            is_beyond = ops.cast(index >= end, ms.int32)
+            level = level + is_beyond
+            start = start + is_beyond * sizes[i]
         cell = (index - start) // ANCHORS_PER_CELL
         shape = ops.gather(self.shapes, index - start - cell * ANCHORS_PER_CELL, 0)
         row = cell // ops.gather(columns, level, 0)
@@ -50,9 +50,9 @@ class AnchorGrid(nn.Cell):
 
 
 class Matcher(nn.Cell):
-    """The ground truth that each anchor overlaps most, and on wish the anchor that each ground truth overlaps most.
+    """Finds the best ground truth of each anchor and optionally the best anchor of each ground truth.
 
-    Overlaps are computed for a few boxes at a time, so that the whole (N, M, A) never exists.
+    The IoU is computed for a few boxes at a time to avoid a tensor (N, M, A).
     """
 
     _BOXES_AT_A_TIME = 16
@@ -71,50 +71,55 @@ class Matcher(nn.Cell):
             labels: int32 (N, M), -1 for padding.
 
         Returns:
-            the IoU (N, A), -1 in an image without boxes; the box (N, A, 4) and its label (N, A) that has it, the first
-            of several; whether the anchor is forced, bool (N, A): it is then the one that the box overlaps most, the
-            first of several, and of several such boxes it has the first. A box that overlaps no anchor forces none.
-            Without `force_match` all are False. No gradient goes through them.
+            iou: (N, A), the highest of each anchor; -1 in an image without boxes.
+            box: (N, A, 4), the matched box; the first one if several have the same IoU.
+            label: (N, A), of that box.
+            is_forced: bool (N, A), whether the anchor is the best one of its box (the first one of several); of several
+                boxes with the same best anchor the first is matched. Boxes with an IoU of 0 force no anchor. Without
+                `force_match` all are False.
+
+            None of them has a gradient.
         """
         batch, count = labels.shape
         boxes = ops.stop_gradient(boxes)
-        sides = sides_of(anchors)
-        size = sides[0].shape[0]
+        edges = anchor_edges(anchors)
+        size = edges[0].shape[0]
         best = ops.zeros((batch, size), ms.float32) - 2
-        which = ops.zeros((batch, size), ms.int32)
-        rows = ops.reshape(count_up(batch), (-1, 1))
-        # Of each box the largest IoU, and the anchor that has it.
-        most_of_box, anchor_of_box = [], []
+        matched = ops.zeros((batch, size), ms.int32)
+        rows = ops.reshape(constant_arange(batch), (-1, 1))
+        # The highest IoU of each box, and the anchor that has it.
+        best_iou_of_box, best_anchor_of_box = [], []
         for first in range(0, count, self._BOXES_AT_A_TIME):
             last = min(first + self._BOXES_AT_A_TIME, count)
-            # The next boxes wait for these, so that both need not be held at once.
-            some = ops.depend(boxes[:, first:last], best)
-            overlap = overlaps(sides, some, labels[:, first:last])
-            most, place = ops.max(overlap, 1)
-            is_better = most > best
-            best = ops.where(is_better, most, best)
-            which = ops.where(is_better, ops.cast(place, ms.int32) + first, which)
+            # The dependency runs the chunks one after the other, so that only one is in memory.
+            chunk = ops.depend(boxes[:, first:last], best)
+            iou = batched_iou(edges, chunk, labels[:, first:last])
+            highest, index = ops.max(iou, 1)
+            is_better = highest > best
+            best = ops.where(is_better, highest, best)
+            matched = ops.where(is_better, ops.cast(index, ms.int32) + first, matched)
             if self.force_match:
-                most, place = ops.max(overlap, 2)
-                most_of_box.append(most)
-                anchor_of_box.append(ops.cast(place, ms.int32))
-        # count - number of the first box, counted from 0, that the anchor is the best for; 0 for none.
-        forced = ops.zeros_like(which)
+                highest, index = ops.max(iou, 2)
+                best_iou_of_box.append(highest)
+                best_anchor_of_box.append(ops.cast(index, ms.int32))
+        # count - index of the first box whose best anchor this is; 0 if there is none.
+        forced = ops.zeros_like(matched)
         if self.force_match:
-            place = ops.concat(anchor_of_box, 1)
-            is_first = self._is_first(place, ops.concat(most_of_box, 1) > 0)
-            forced = put_at(forced, place, ops.broadcast_to(count - count_up(count), place.shape), is_first)
+            anchor = ops.concat(best_anchor_of_box, 1)
+            is_first = self._is_first(anchor, ops.concat(best_iou_of_box, 1) > 0)
+            values = ops.broadcast_to(count - constant_arange(count), anchor.shape)
+            forced = scatter_masked(forced, anchor, values, is_first)
         is_forced = forced > 0
-        row = ops.where(is_forced, count - forced, which) + rows * count
+        row = ops.where(is_forced, count - forced, matched) + rows * count
         box = ops.gather(ops.reshape(boxes, (-1, 4)), row, 0)
         label = ops.gather(ops.reshape(labels, (-1,)), row, 0)
         return ops.stop_gradient(best), ops.stop_gradient(box), label, is_forced
 
-    def _is_first(self, place: ms.Tensor, counts: ms.Tensor) -> ms.Tensor:
-        """Of the boxes that count and have the same place, the first: bool (N, M), as `counts`; place: int32 (N, M)."""
-        numbers = count_up(place.shape[1])
+    def _is_first(self, anchor: ms.Tensor, is_box: ms.Tensor) -> ms.Tensor:
+        """bool (N, M): of the boxes with the same anchor, int32 (N, M), the first; padding has `is_box` False."""
+        numbers = constant_arange(anchor.shape[1])
         is_earlier = ops.expand_dims(numbers, 0) < ops.expand_dims(numbers, 1)
-        same = ops.equal(ops.expand_dims(place, 1), ops.expand_dims(place, 2))
-        rivals = ops.logical_and(ops.logical_and(same, is_earlier), ops.expand_dims(counts, 1))
+        same = ops.equal(ops.expand_dims(anchor, 1), ops.expand_dims(anchor, 2))
+        rivals = ops.logical_and(ops.logical_and(same, is_earlier), ops.expand_dims(is_box, 1))
         has_rival = ops.reduce_sum(ops.cast(rivals, ms.float32), 2) > 0
-        return ops.logical_and(counts, ops.logical_not(has_rival))
+        return ops.logical_and(is_box, ops.logical_not(has_rival))

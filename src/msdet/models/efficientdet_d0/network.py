@@ -1,4 +1,4 @@
-"""EfficientDet (Tan et al., 2020): EfficientNet, a bidirectional feature pyramid, and heads that all levels share."""
+"""EfficientDet (Tan et al., 2020): EfficientNet, a bidirectional feature pyramid, and heads shared by all levels."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from msdet.models.efficientdet_d0.anchors import ANCHORS_PER_CELL, STRIDES
 from msdet.models.efficientdet_d0.bifpn import BiFpn
 from msdet.models.efficientdet_d0.layers import SeparableConv, Swish
 
-# Probability of every class before any training (Lin et al., Focal Loss, 2017, section 4.1).
+# Probability of every class in an untrained network (Lin et al., Focal Loss, 2017, section 4.1).
 _PRIOR = 0.01
 
 
 class Head(nn.Cell):
     """Maps (N, C, h, w) of five levels -> (N, A, values), A = 9 * h * w of all levels.
 
-    The convolutions are shared among the levels; each level has batch norms of its own. Rows of the result are ordered
-    by level, row, column, anchor.
+    The convolutions are shared by the levels; each level has its own batch norms. Results are ordered by level, row,
+    column, anchor.
 
     Args:
         channels: C.
-        repeats: convolutions before the one that predicts.
-        values: predicted for an anchor.
-        norm: bn_momentum and bn_eps.
+        repeats: convolutions before the predicting one.
+        values: number of values per anchor.
+        bn_momentum, bn_eps: of the batch norms.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Head(nn.Cell):
 class EfficientDet(nn.Cell):
     """Images (N, 3, H, W), float32, H and W multiples of 128 -> regression (N, A, 4), classification (N, A, C).
 
-    A is 9 * H * W * (1/8^2 + ... + 1/128^2): 49,104 at 512. The regression is dy, dx, dh, dw; the classification are
+    A is 9 * H * W * (1/8^2 + ... + 1/128^2): 49,104 at 512. The regression is dy, dx, dh, dw; the classification is
     logits.
 
     Args:
-        backbone: a cell that returns maps of strides 8, 16, 32 and tells their channels as `out_channels`.
+        backbone: a cell that returns maps of strides 8, 16, 32, with their channels in `out_channels`.
         num_classes: C, object classes.
         channels: of the pyramid and the heads.
         pyramid_repeats: see `BiFpn`.

@@ -1,4 +1,4 @@
-"""Normalisation and, after it, padding with 0, as the published EfficientDets do."""
+"""Normalisation followed by zero padding, as in the published EfficientDets."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import mindspore as ms
 from mindspore import ops
 
-from msdet.layers.box_matching import count_up
+from msdet.layers.box_matching import constant_arange
 from msdet.layers.preprocess import Normalisation
 
 
 class PadAfterPreprocess(Normalisation):
-    """As `Preprocess`; what lies to the right of an image and below it becomes 0, whatever it was padded with.
+    """`Preprocess` that then sets the padding at the right and bottom of each image to 0.
 
     Args:
-        mean, std: one value a channel, R, G, B, on the scale 0..1.
+        mean, std: one value per channel, R, G, B, on the scale 0..1.
     """
 
     uses_valid_sizes = True
@@ -24,12 +24,12 @@ class PadAfterPreprocess(Normalisation):
         super().__init__(mean, std)
 
     def construct(self, images: ms.Tensor, valid_sizes: ms.Tensor) -> ms.Tensor:
-        """Normalises; `valid_sizes` int32 (N, 2) tells height and width that each image covers from the top left."""
-        planes = ops.cast(ops.transpose(images, (0, 3, 1, 2)), ms.float32) * self.scale + self.shift
-        _, _, height, width = planes.shape
-        rows = ops.cast(ops.reshape(count_up(height), (1, 1, -1, 1)) < _column(valid_sizes, 0), ms.float32)
-        columns = ops.cast(ops.reshape(count_up(width), (1, 1, 1, -1)) < _column(valid_sizes, 1), ms.float32)
-        return planes * (rows * columns)
+        """`valid_sizes`, int32 (N, 2), is the height and width of each image, which is at the top left of its input."""
+        pixels = ops.cast(ops.transpose(images, (0, 3, 1, 2)), ms.float32) * self.scale + self.shift
+        _, _, height, width = pixels.shape
+        rows = ops.cast(ops.reshape(constant_arange(height), (1, 1, -1, 1)) < _column(valid_sizes, 0), ms.float32)
+        columns = ops.cast(ops.reshape(constant_arange(width), (1, 1, 1, -1)) < _column(valid_sizes, 1), ms.float32)
+        return pixels * (rows * columns)
 
 
 def _column(valid_sizes: ms.Tensor, number: int) -> ms.Tensor:

@@ -1,4 +1,4 @@
-"""EfficientDet-D0 put together."""
+"""Recipe of EfficientDet-D0."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from msdet.data.transforms.augment import Flip
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.data.transforms.scale_jitter import ScaleJitter
 from msdet.layers.conv import NormOptions
-from msdet.models.detector import DetectorRecipe
 from msdet.models.efficientdet_d0.anchors import EfficientDetDecoder, make_anchors
 from msdet.models.efficientdet_d0.config import EfficientDetConfig
 from msdet.models.efficientdet_d0.efficientnet import EfficientNetB0
@@ -21,14 +20,15 @@ from msdet.models.efficientdet_d0.loss import EfficientDetCriterion
 from msdet.models.efficientdet_d0.network import EfficientDet
 from msdet.models.efficientdet_d0.preprocess import PadAfterPreprocess
 from msdet.models.efficientdet_d0.weight_names import SOURCES
+from msdet.models.recipe import DetectionRecipe
 from msdet.models.weight_names import WeightSource
 from msdet.ops.postprocess import PostprocessOptions
 
 
-class Recipe(DetectorRecipe):
-    """EfficientDet-D0; see `DetectionRecipe`."""
+class Recipe(DetectionRecipe):
+    """EfficientDet-D0."""
 
-    # The padding is 0 after the normalisation, whatever colour pad_value is.
+    # Without pad_value: padding is 0 after the normalisation.
     PREPROCESS_KEYS: ClassVar[tuple[str, ...]] = ("mean", "std", "resize", "interpolation")
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = (
         "backbone_shape", "backbone_layers", "pyramid_channels", "pyramid_repeats", "head_repeats", "pool_padding",
@@ -81,7 +81,7 @@ class Recipe(DetectorRecipe):
         return make_anchors(*size)
 
     def train_pipeline(self) -> Pipeline:
-        """Mirrors before the image is placed: what is padded must stay to the right and below."""
+        """Flips before the image is resized and padded, so that the padding stays at the right and bottom."""
         cfg = self.cfg
         if not cfg.augment:
             return self.eval_pipeline()
@@ -93,5 +93,5 @@ class Recipe(DetectorRecipe):
         return Pipeline(place=place, before=flip)
 
     def postprocess_options(self) -> PostprocessOptions:
-        least = self.cfg.multi_label_thresh if self.cfg.multi_label else 0.0
-        return replace(super().postprocess_options(), multi_label_thresh=least)
+        threshold = self.cfg.multi_label_thresh if self.cfg.multi_label else 0.0
+        return replace(super().postprocess_options(), multi_label_thresh=threshold)

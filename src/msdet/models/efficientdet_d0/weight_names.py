@@ -1,4 +1,4 @@
-"""How other programs name the tensors of EfficientDet-D0."""
+"""Names of the tensors of EfficientDet-D0 in files of other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msdet.models.weight_names import NamedSource
 
 Names = Iterator[tuple[str, str]]
 
-# What the weights were trained with.
+# Settings that the weights were trained with.
 _NORM = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "bn_eps": 1e-3}
 _SETTINGS = {
     **_NORM,
@@ -21,7 +21,7 @@ _SETTINGS = {
     "label_map": "coco_id_minus_1",
 }
 
-# What a batch norm calls its tensors: in PyTorch, in MindSpore.
+# Tensors of a batch norm: name in PyTorch, name in MindSpore.
 _TORCH_NORM = (
     ("weight", "gamma"),
     ("bias", "beta"),
@@ -31,7 +31,7 @@ _TORCH_NORM = (
 _ZOO_NORM = tuple((name, name) for _, name in _TORCH_NORM)
 _WEIGHT, _BOTH = ("weight",), ("weight", "bias")
 
-# Nodes of the pyramid here, and in zylo117's port: convolution, weights of the inputs.
+# Nodes of the pyramid: name here; in the port of zylo117 names of convolution and input weights.
 _NODES = (
     ("p6_down", "conv6_up", "p6_w1"), ("p5_down", "conv5_up", "p5_w1"), ("p4_down", "conv4_up", "p4_w1"),
     ("p3_out", "conv3_up", "p3_w1"), ("p4_out", "conv4_down", "p4_w2"), ("p5_out", "conv5_down", "p5_w2"),
@@ -44,13 +44,13 @@ _INPUTS = {
 
 
 class _Layout(ABC):
-    """How a file names the tensors of each part of the network.
+    """Names of the tensors of each part of the network in a file.
 
     Args:
-        norms: names of batch norm: (there, here).
+        norms: names of the tensors of a batch norm: (in the file, here).
 
     Attributes:
-        HEADS: names of the heads: (there, here).
+        HEADS: names of the heads: (in the file, here).
     """
 
     HEADS: ClassVar[tuple[tuple[str, str], ...]]
@@ -77,18 +77,18 @@ class _Layout(ABC):
         return dict(chain(self.backbone(network), self.pyramid(network), *heads))
 
     def backbone_names(self, network: EfficientDet) -> dict[str, str]:
-        """As `names`, of the backbone alone: for files of an ImageNet classifier."""
+        """`names` of the backbone alone, for files of an ImageNet classifier."""
         return dict(self.backbone(network))
 
 
 class _Port(_Layout):
-    """Names of zylo117's port and of the old model zoo, which follows it.
+    """Names in the port of zylo117 and in the old model zoo, which follows it.
 
     Args:
-        conv: what stands between a convolution's name and that of its tensors.
-        norm: names of batch norm: (there, here).
+        conv: infix between the name of a convolution and that of its tensors.
+        norm: names of the tensors of a batch norm: (in the file, here).
         prefix: of the backbone.
-        blocks, stem, stem_norm: of the backbone.
+        blocks, stem, stem_norm: names in the backbone.
     """
 
     HEADS = (("regressor", "regression"), ("classifier", "classification"))
@@ -115,7 +115,7 @@ class _Port(_Layout):
         for i, block in enumerate(network.backbone.blocks):
             old, new = f"{self.blocks}.{i}", f"backbone.blocks.{i}"
             parts = [("_depthwise_conv", "_bn1", "depthwise"), ("_project_conv", "_bn2", "project")]
-            if block.is_widened:
+            if block.is_expanded:
                 parts.append(("_expand_conv", "_bn0", "expand"))
             for conv, norm, target in parts:
                 yield from self.conv(f"{old}.{conv}", f"{new}.{target}.conv")
@@ -144,10 +144,10 @@ class _Port(_Layout):
 
 
 class _Timm(_Layout):
-    """Names of rwightman's effdet, whose backbone is timm's.
+    """Names in rwightman's effdet, whose backbone is from timm.
 
     Args:
-        prefix: of the backbone: there is none in the file of a classifier.
+        prefix: of the backbone; empty in the file of a classifier.
     """
 
     HEADS = (("box_net", "regression"), ("class_net", "classification"))
@@ -168,10 +168,10 @@ class _Timm(_Layout):
         for stage, count in enumerate(network.backbone.layers):
             for i in range(count):
                 old, new = f"{self.prefix}blocks.{stage}.{i}", f"backbone.blocks.{number}"
-                is_widened = network.backbone.blocks[number].is_widened
-                # The norms are counted in their order, and the 1x1 convolutions are called by their place.
+                is_expanded = network.backbone.blocks[number].is_expanded
+                # Batch norms are numbered in order; the names of the 1x1 convolutions depend on their position.
                 wide = (("conv_pw", "expand"), ("conv_dw", "depthwise"), ("conv_pwl", "project"))
-                parts = wide if is_widened else (("conv_dw", "depthwise"), ("conv_pw", "project"))
+                parts = wide if is_expanded else (("conv_dw", "depthwise"), ("conv_pw", "project"))
                 for place, (conv, target) in enumerate(parts, 1):
                     yield f"{old}.{conv}.weight", f"{new}.{target}.conv.weight"
                     yield from self.norm(f"{old}.bn{place}", f"{new}.{target}.bn")
@@ -181,7 +181,7 @@ class _Timm(_Layout):
                 number += 1
 
     def pyramid(self, network: EfficientDet) -> Names:
-        # A lateral belongs to the first node that uses it, by the number of the map: 0 to 2 of the backbone, then P6.
+        # A lateral belongs to the first node that uses it; maps are numbered 0 to 2 (backbone), then P6.
         laterals = {
             "p6": "fpn.resample.3",
             "p5": "fpn.cell.0.fnode.1.combine.resample.2",
@@ -219,29 +219,33 @@ SOURCES = (
         "zylo117",
         "torch",
         _ZYLO117.names,
-        # The head of the classifier that his backbone came from.
-        dead=(r"backbone_net\.model\.(_conv_head|_bn1|_fc)\..*",),
+        # The head of the classifier that the backbone comes from.
+        unused=(r"backbone_net\.model\.(_conv_head|_bn1|_fc)\..*",),
         settings={**_SETTINGS, "pool_padding": "zero"},
     ),
     NamedSource(
         "effdet",
         "torch",
         _Timm("backbone.").names,
-        dead=(r"anchors\.boxes",),
+        unused=(r"anchors\.boxes",),
         settings={**_SETTINGS, "pool_padding": "ignore"},
-        strip=("module.", "model."),
+        prefixes=("module.", "model."),
     ),
-    # Classifiers trained on ImageNet, for their backbone (`--partial backbone`).
+    # ImageNet classifiers, for `--partial backbone`.
     NamedSource(
-        "efficientnet_pytorch", "torch", _LUKEMELAS.backbone_names, dead=(r"(_conv_head|_bn1|_fc)\..*",), settings=_NORM
+        "efficientnet_pytorch",
+        "torch",
+        _LUKEMELAS.backbone_names,
+        unused=(r"(_conv_head|_bn1|_fc)\..*",),
+        settings=_NORM,
     ),
-    NamedSource("timm", "torch", _Timm("").backbone_names, dead=(r"(conv_head|bn2|classifier)\..*",), settings=_NORM),
+    NamedSource("timm", "torch", _Timm("").backbone_names, unused=(r"(conv_head|bn2|classifier)\..*",), settings=_NORM),
     NamedSource(
         "zoo",
         "mindspore",
         _ZOO.names,
-        # A classifier's head that the old network has and never uses.
-        dead=(r"backbone_net\.model\.(conv_head|_bn2|end_point)\..*",),
+        # The head of a classifier in the old network that is never used.
+        unused=(r"backbone_net\.model\.(conv_head|_bn2|end_point)\..*",),
         settings={**_SETTINGS, "pool_padding": "ignore"},
     ),
 )

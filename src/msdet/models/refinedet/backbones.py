@@ -9,11 +9,11 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from msdet.layers.conv import NormOptions
-from msdet.models.refinedet.layers import Conv, draw_he
+from msdet.models.refinedet.layers import Conv, init_he
 
-VGG16_SHAPE = (64, 128, 256, 512, 512, 1024)
+VGG16_CHANNELS = (64, 128, 256, 512, 512, 1024)
 VGG16_LAYERS = (2, 2, 3, 3, 3)
-RESNET101_SHAPE = (64, 64, 128, 256, 512)
+RESNET101_CHANNELS = (64, 64, 128, 256, 512)
 RESNET101_LAYERS = (3, 4, 23, 3)
 _EXPANSION = 4
 
@@ -24,16 +24,16 @@ class Vgg16(nn.Cell):
     fc6 and fc7 are convolutions: fc6 3x3 with dilation 3 after a pool of stride 2 (Liu et al., SSD, 2016, section 3).
 
     Args:
-        shape: channels of the five stages and of fc6 and fc7.
+        channels: of the five stages, then of fc6 and fc7.
         layers: convolutions of the five stages.
 
     Attributes:
         out_channels: of the three maps.
     """
 
-    def __init__(self, shape: Sequence[int] = VGG16_SHAPE, layers: Sequence[int] = VGG16_LAYERS) -> None:
+    def __init__(self, channels: Sequence[int] = VGG16_CHANNELS, layers: Sequence[int] = VGG16_LAYERS) -> None:
         super().__init__()
-        *widths, dense = shape
+        *widths, dense = channels
         self.stages = nn.CellList(
             [
                 nn.SequentialCell([Conv(before if i == 0 else width, width, 3) for i in range(count)])
@@ -56,10 +56,10 @@ class Vgg16(nn.Cell):
 class Bottleneck(nn.Cell):
     """1x1, 3x3 with the stride, 1x1 to `out_channels`, plus the input: (N, C, H, W) -> (N, out, H / s, W / s).
 
-    The stride lies on the 3x3 convolution, as in torchvision, whose weights are used (He et al. put it on the first).
+    The 3x3 convolution has the stride, as in torchvision, whose weights are used (in He et al. the first one has it).
 
     Args:
-        in_channels, width, out_channels: channels of the input, between the convolutions, and of the result.
+        in_channels, width, out_channels: channels of the input, between the convolutions, and of the output.
         stride: s.
         norm: bn_momentum and bn_eps.
     """
@@ -81,10 +81,10 @@ class Bottleneck(nn.Cell):
 
 
 class ResNet101(nn.Cell):
-    """Images (N, 3, H, W) -> the maps of strides 8, 16 and 32, the last of their stages.
+    """Images (N, 3, H, W) -> maps of strides 8, 16 and 32, the outputs of the last three stages.
 
     Args:
-        shape: channels of the stem, and width of the blocks of the four stages; their maps have four times as many.
+        channels: of the stem, then width of the blocks of the four stages, whose outputs have four times as many.
         layers: blocks of the four stages.
         norm: bn_momentum and bn_eps.
 
@@ -94,27 +94,27 @@ class ResNet101(nn.Cell):
 
     def __init__(
         self,
-        shape: Sequence[int] = RESNET101_SHAPE,
+        channels: Sequence[int] = RESNET101_CHANNELS,
         layers: Sequence[int] = RESNET101_LAYERS,
         **norm: Unpack[NormOptions],
     ) -> None:
         super().__init__()
-        stem, *widths = shape
+        stem, *widths = channels
         self.stem = nn.Conv2d(3, stem, 7, 2, pad_mode="pad", padding=3)
-        draw_he(self.stem)
+        init_he(self.stem)
         self.stem_bn = nn.BatchNorm2d(stem, eps=norm.get("bn_eps", 1e-5), momentum=norm.get("bn_momentum", 0.9))
-        # What a window meets above and to the left is smaller than any value after a ReLU, so zeros stand for nothing;
-        # at an even size no window reaches out below or to the right.
+        # Padding with zeros at the top and left is neutral, since no value after a ReLU is smaller; at an even size no
+        # window extends beyond the bottom or right.
         self.pad = ops.Pad(((0, 0), (0, 0), (1, 0), (1, 0)))
         self.pool = nn.MaxPool2d(3, 2)
         stages = []
-        channels = stem
+        in_channels = stem
         for number, (width, count) in enumerate(zip(widths, layers, strict=True)):
             blocks = []
             for i in range(count):
                 stride = 2 if i == 0 and number > 0 else 1
-                blocks.append(Bottleneck(channels, width, _EXPANSION * width, stride, **norm))
-                channels = _EXPANSION * width
+                blocks.append(Bottleneck(in_channels, width, _EXPANSION * width, stride, **norm))
+                in_channels = _EXPANSION * width
             stages.append(nn.SequentialCell(blocks))
         self.stages = nn.CellList(stages)
         self.out_channels = tuple(_EXPANSION * width for width in widths[1:])

@@ -1,4 +1,4 @@
-"""Keys of RefineDet."""
+"""Configuration keys of RefineDet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from msdet.config import Config, key
 
-# Values that backbone_shape and backbone_layers take.
+# Lengths of backbone_shape and backbone_layers.
 _STAGES = {"vgg16": (6, "five stages and fc6", 5), "resnet101": (5, "the stem and four stages", 4)}
 
 
@@ -90,12 +90,15 @@ class RefineDetConfig(Config):
     )
     crop_aspect: tuple[float, float] = key((0.5, 2.0), "aspect-ratio range of a crop", above=0, maximum=16)
 
-    class_num: int = key(0, "the seed's count of outputs: num_classes and the background; 0: not said", minimum=0)
+    class_num: int = key(0, "old key: number of outputs, num_classes + 1 for the background; 0: not set", minimum=0)
     image_shape: tuple[int, ...] = key(
-        (), "the seed's height and width of the input in px: training_shape and testing_shape", minimum=64, maximum=4096
+        (),
+        "old key: height and width of the input in px, sets training_shape and testing_shape",
+        minimum=64,
+        maximum=4096,
     )
     pre_trained_epoch_size: int = key(
-        0, "epochs that the weights in pretrained were trained for: the schedule goes on from there", minimum=0
+        0, "epochs that the weights in pretrained were trained for; the schedule continues from there", minimum=0
     )
 
     SIZE_MULTIPLE: ClassVar[int] = 64
@@ -110,11 +113,11 @@ class RefineDetConfig(Config):
     )
 
     def __post_init__(self) -> None:
-        """Lets the seed's counts of outputs and of pixels, and one size for two, stand for the keys that they mean."""
+        """Sets num_classes and sizes from the old keys, and training_shape from testing_shape if it is empty."""
         if self.class_num and not self.num_classes:
             self._set("num_classes", self.class_num - 1, "class_num")
         for name, value in zip(("testing_shape", "training_shape"), self.image_shape[:1] * 2, strict=False):
-            # A flag wins over what a file says.
+            # A flag takes precedence over a file.
             if self._is_typed("image_shape") > self._is_typed(name) or name not in self.places:
                 self._set(name, type(getattr(self, name))(value), "image_shape")
         if not self.training_shape:
@@ -123,10 +126,10 @@ class RefineDetConfig(Config):
     def _is_typed(self, name: str) -> bool:
         return self.places.get(name, "").startswith("--")
 
-    def _set(self, name: str, value: object, said_by: str) -> None:
+    def _set(self, name: str, value: object, source: str) -> None:
         object.__setattr__(self, name, value)
-        if said_by in self.places:
-            object.__setattr__(self, "places", {**self.places, name: self.places[said_by]})
+        if source in self.places:
+            object.__setattr__(self, "places", {**self.places, name: self.places[source]})
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
@@ -136,11 +139,11 @@ class RefineDetConfig(Config):
         if len(self.backbone_layers) not in (0, layers):
             yield "backbone_layers", f"has {len(self.backbone_layers)} values; {self.backbone} takes {layers}"
         if self.class_num == 1:
-            yield "class_num", "is 1, the background alone; it counts the classes and one more"
+            yield "class_num", "is 1, only the background; it is the number of classes plus one"
         elif self.class_num and self.class_num != self.num_classes + 1:
             yield (
                 "class_num",
-                f"is {self.class_num}, with the background; num_classes, without it, is {self.num_classes}",
+                f"is {self.class_num}, including the background; num_classes, without it, is {self.num_classes}",
             )
         if self.image_shape and len(set(self.image_shape)) > 1:
             yield "image_shape", f"is {list(self.image_shape)}; inputs are square"

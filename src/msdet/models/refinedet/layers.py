@@ -1,4 +1,4 @@
-"""Small layers of RefineDet, in forms that train on CPU, run in graph mode and export."""
+"""Basic layers of RefineDet; all of them train on CPU, run in graph mode and export."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, XavierUniform
 
-from msdet.layers.conv import Float32Cell, NormOptions, draw
+from msdet.layers.conv import Float32Cell, NormOptions, init_conv
 
 _NORM_EPS = 1e-10
 
 
 class Conv(nn.Cell):
-    """Convolution, batch norm on wish, ReLU on wish: (N, C, H, W) -> (N, out_channels, H / stride, W / stride).
+    """Convolution, optional batch norm, optional ReLU: (N, C, H, W) -> (N, out_channels, H / stride, W / stride).
 
     Args:
-        in_channels, out_channels, kernel_size, stride, dilation: of the convolution; it keeps the size but for the
-            stride.
+        in_channels, out_channels, kernel_size, stride, dilation: of the convolution; at stride 1 the size is kept.
         has_relu: whether a ReLU follows.
         has_norm: a batch norm instead of a bias.
         norm: bn_momentum and bn_eps.
@@ -48,7 +47,7 @@ class Conv(nn.Cell):
             dilation=dilation,
             has_bias=not has_norm,
         )
-        draw_he(self.conv)
+        init_he(self.conv)
         self.has_norm, self.has_relu = has_norm, has_relu
         if has_norm:
             self.bn = batch_norm(out_channels, **norm)
@@ -63,13 +62,13 @@ class Conv(nn.Cell):
 class ChannelNorm(Float32Cell):
     """Scales the vector of channels at every pixel to length 1, then each channel by a learnt factor; shape kept.
 
-    Liu et al., ParseNet, 2015, section 3.2, where it is called L2 normalisation. It is computed in float32 also where
-    the network runs in float16, in which a square overflows from 256 on. Where all channels are 0 they stay so, and the
-    gradient passes as if the length were 1: that of the square root has no limit there.
+    L2 normalisation (Liu et al., ParseNet, 2015, section 3.2). Computed in float32 even if the network runs in float16,
+    where squares overflow from 256 on. A pixel of zeros stays zero, and its gradient is that of a length of 1, since
+    the gradient of the square root is infinite there.
 
     Args:
         channels: C.
-        scale: what the factors start at.
+        scale: initial value of the factors.
     """
 
     def __init__(self, channels: int, scale: float) -> None:
@@ -80,14 +79,14 @@ class ChannelNorm(Float32Cell):
         wide = ops.cast(x, ms.float32)
         weight = ops.cast(ops.reshape(self.weight, (1, -1, 1, 1)), ms.float32)
         if not self.training:
-            # A power of two, which changes no digit. Without it the sum would exceed float16, in which an exported
-            # graph may be computed as a whole; so would a smaller least length be 0 there.
+            # An exported graph may run in float16 as a whole: without this power of two, which is exact, the sum would
+            # overflow, and a smaller minimum length would be 0.
             small = wide * 2.0**-6
             length = ops.maximum(ops.sqrt(ops.reduce_sum(ops.square(small), (1,))), 2.0**-24)
             return ops.cast(small / ops.expand_dims(length, 1) * weight, x.dtype)
         total = ops.reduce_sum(ops.square(wide), (1,))
         length = ops.sqrt(total + ops.cast(total == 0, ms.float32)) + _NORM_EPS
-        # Spread before multiplied, and not divided: on CPU either keeps an index of 16 bytes an element.
+        # Broadcast explicitly and without division: on CPU both would keep an index of 16 bytes per element.
         inverse = ops.broadcast_to(ops.expand_dims(ops.reciprocal(length), 1), x.shape)
         return ops.cast(wide * inverse * ops.broadcast_to(weight, x.shape), x.dtype)
 
@@ -95,8 +94,8 @@ class ChannelNorm(Float32Cell):
 class Upsample(nn.Cell):
     """Transposed 2x2 convolution of stride 2: (N, C, H, W) -> (N, C, 2H, 2W).
 
-    Its windows do not overlap, so it is a 1x1 convolution to four values a channel, laid out as 2x2 pixels: the
-    library's operator exports to a file that onnxruntime refuses.
+    Implemented as a 1x1 convolution to four values per channel, rearranged as 2x2 pixels, which is equivalent since the
+    windows do not overlap: the operator of the library exports to a file that onnxruntime rejects.
 
     Args:
         channels: C.
@@ -108,7 +107,7 @@ class Upsample(nn.Cell):
         super().__init__()
         self.channels = channels
         self.conv = nn.Conv2d(channels, 4 * channels, 1, has_bias=False)
-        draw_he(self.conv)
+        init_he(self.conv)
         self.has_norm = has_norm
         if has_norm:
             self.bn = batch_norm(channels, **norm)
@@ -125,7 +124,7 @@ class Upsample(nn.Cell):
 
 
 def upsample_weight(weight: np.ndarray) -> np.ndarray:
-    """Weight (in, out, 2, 2) of a PyTorch transposed convolution as that of `Upsample`, (4 out, in, 1, 1)."""
+    """Converts the weight (in, out, 2, 2) of a transposed convolution to that of `Upsample`, (4 out, in, 1, 1)."""
     return weight.transpose(1, 2, 3, 0).reshape(-1, weight.shape[0], 1, 1)
 
 
@@ -134,11 +133,11 @@ def batch_norm(channels: int, bn_momentum: float = 0.9, bn_eps: float = 1e-5) ->
     return nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum)
 
 
-def draw_he(conv: nn.Conv2d) -> None:
-    """Draws the weight from N(0, 2 / fan in) (He et al., 2015), for a ReLU behind it; the bias becomes 0."""
-    draw(conv, HeNormal(mode="fan_in", nonlinearity="relu"))
+def init_he(conv: nn.Conv2d) -> None:
+    """Initialises the weight from N(0, 2 / fan in) (He et al., 2015), for a following ReLU; bias 0."""
+    init_conv(conv, HeNormal(mode="fan_in", nonlinearity="relu"))
 
 
-def draw_xavier(conv: nn.Conv2d) -> None:
-    """Draws the weight from U(-b, b), b^2 = 6 / (fan in + fan out) (Glorot & Bengio, 2010); the bias becomes 0."""
-    draw(conv, XavierUniform())
+def init_xavier(conv: nn.Conv2d) -> None:
+    """Initialises the weight from U(-b, b), b^2 = 6 / (fan in + fan out) (Glorot & Bengio, 2010); bias 0."""
+    init_conv(conv, XavierUniform())

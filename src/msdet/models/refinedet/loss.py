@@ -1,5 +1,4 @@
-"""The loss of RefineDet (Zhang et al., 2018, section 3.3): one of anchors against "an object", one of refined anchors
-against its class."""
+"""The loss of RefineDet (Zhang et al., 2018, section 3.3): objectness of anchors, then classes of refined anchors."""
 
 from __future__ import annotations
 
@@ -8,29 +7,28 @@ from mindspore import nn, ops
 
 from msdet.errors import UsageError
 from msdet.layers.shared_count import SharedCount
-from msdet.models.refinedet.anchors import CENTRE_UNIT, SIDE_UNIT, anchor_columns, move, objectness
+from msdet.models.refinedet.anchors import CENTRE_UNIT, SIDE_UNIT, anchor_columns, apply_regression, objectness
 from msdet.models.refinedet.matching import HardNegatives, Matcher, encode
 
 
 class RefineDetCriterion(nn.Cell):
     """Raw maps and padded ground truth -> losses "arm_box", "arm_class", "odm_box", "odm_class".
 
-    The first two (the anchor refinement module, ARM) hold the anchors against object or background, the others (the
-    object detection module, ODM) hold the anchors as the ARM has moved them against the classes; that move gets no
-    gradient from there. Boxes: smooth L1, summed over the positives. Classes: softmax cross-entropy, summed over the
-    positives and the hardest negatives. Each pair is divided by its number of positives in the whole batch over all
-    ranks, at least 1.
+    The first two, of the anchor refinement module (ARM), classify anchors as object or background; the others, of the
+    object detection module (ODM), classify the anchors refined by the ARM, without a gradient to the refinement. Boxes:
+    smooth L1, summed over the positives. Classes: softmax cross-entropy, summed over the positives and the hard
+    negatives. Each pair is divided by its number of positives in the whole batch over all ranks, at least 1.
 
-    Anchors whose objectness is not above the threshold are easy negatives, and the ODM does without them:
+    Anchors whose objectness does not exceed the threshold are easy negatives and are filtered out in the ODM:
 
-    - `mine_filtered_anchors` False, as Caffe's original: they are never mined as negatives. An anchor that has a box
-      learns it all the same.
-    - True, as luuuyi's PyTorch port: no filtered anchor is positive, but all of them may be mined, those with a box as
-      the class of that box.
+    - `mine_filtered_anchors` False, as in the original (Caffe): they are never mined as negatives; matched anchors are
+      positive all the same.
+    - True, as in the PyTorch port of luuuyi: filtered anchors are never positive, but may be mined; the target of a
+      matched one is then the class of its box.
 
     Args:
         num_classes: C, object classes.
-        image_size: (height, width) of the network's input in px, multiples of 64.
+        image_size: (height, width) of the network input in px, multiples of 64.
         match_threshold: see `Matcher`.
         neg_pos_ratio: see `HardNegatives`.
         objectness_threshold: see above; 0..1.
@@ -72,10 +70,10 @@ class RefineDetCriterion(nn.Cell):
 
         Args:
             raw_maps: arm_loc (N, P, 4), arm_conf (N, P, 2), odm_loc (N, P, 4), odm_conf (N, P, C + 1); float16 is
-                widened to float32.
+                converted to float32.
             boxes: (N, M, 4) xyxy in pixels of the network input; M >= 1.
             labels: int32 (N, M), 0 .. C - 1, or -1 for padding.
-            image_size: (height, width) of the network input; that of the criterion.
+            image_size: (height, width) of the network input; not used, that of the criterion is.
 
         Returns:
             scalars in the order of `loss_names`; the loss is their sum.
@@ -84,11 +82,11 @@ class RefineDetCriterion(nn.Cell):
         boxes = ops.cast(boxes, ms.float32)
         columns = anchor_columns(self.image_size[0], self.image_size[1], self.clip)
         anchors = [ops.broadcast_to(column, arm_loc.shape[:2]) for column in columns]
-        # Not unpacked to the end: of an item that nothing uses the compiler says that it were a side effect lost.
+        # Not unpacked completely: for an unused item the compiler warns of a lost side effect.
         matched, box = self.match(anchors, boxes, labels)[:2]
         target = encode(anchors, box, CENTRE_UNIT, SIDE_UNIT)
         arm = self._losses(arm_loc, arm_conf, target, matched, ops.cast(matched, ms.int32), ops.logical_not(matched))
-        refined = move(anchors, ops.stop_gradient(arm_loc))
+        refined = apply_regression(anchors, ops.stop_gradient(arm_loc))
         matched, box, label = self.match(refined, boxes, labels)
         target = encode(refined, box, CENTRE_UNIT, SIDE_UNIT)
         classes = ops.where(matched, label + 1, 0)
@@ -112,22 +110,22 @@ class RefineDetCriterion(nn.Cell):
         classes: ms.Tensor,
         candidates: ms.Tensor,
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
-        """Sums of the losses of boxes and of classes, and the number of positives.
+        """Summed box loss, summed class loss, and the number of positives.
 
         Args:
-            loc, target: (N, P, 4), predicted and wanted.
+            loc, target: (N, P, 4).
             conf: logits (N, P, K).
             positive: bool (N, P).
             classes: int32 (N, P), 0 .. K - 1; 0 is the background.
-            candidates: bool (N, P), what may be mined.
+            candidates: bool (N, P), candidates for hard negatives.
         """
         is_positive = ops.cast(positive, ms.float32)
-        # What has no box has a target that means nothing, maybe infinite: it must not reach a product.
-        wanted = ops.where(ops.broadcast_to(ops.expand_dims(positive, 2), loc.shape), ops.stop_gradient(target), loc)
-        away = ops.abs(loc - ops.stop_gradient(wanted))
-        smooth = ops.where(away < 1, 0.5 * ops.square(away), away - 0.5)
+        # Targets of other anchors are meaningless and possibly infinite: they must not be multiplied.
+        target = ops.where(ops.broadcast_to(ops.expand_dims(positive, 2), loc.shape), ops.stop_gradient(target), loc)
+        error = ops.abs(loc - ops.stop_gradient(target))
+        smooth = ops.where(error < 1, 0.5 * ops.square(error), error - 0.5)
         box_loss = ops.reduce_sum(ops.reduce_sum(smooth, 2) * is_positive)
         log_p = ops.log_softmax(conf, -1)
         entropy = -ops.squeeze(ops.gather_elements(log_p, 2, ops.expand_dims(classes, 2)), 2)
-        asked = is_positive + self.hard_negatives(entropy, candidates, is_positive)
-        return box_loss, ops.reduce_sum(entropy * asked), ops.reduce_sum(is_positive)
+        counts = is_positive + self.hard_negatives(entropy, candidates, is_positive)
+        return box_loss, ops.reduce_sum(entropy * counts), ops.reduce_sum(is_positive)

@@ -1,5 +1,5 @@
-"""RefineDet (Zhang et al., 2018): anchors are refined once on the backbone's maps, and again, with their classes, on
-maps that are passed down from the coarsest."""
+"""RefineDet (Zhang et al., 2018): anchors are refined on the backbone maps, then refined again and classified on a
+top-down pyramid."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mindspore import nn, ops
 
 from msdet.layers.conv import NormOptions
 from msdet.models.refinedet.anchors import ANCHORS_PER_CELL, STRIDES
-from msdet.models.refinedet.layers import ChannelNorm, Conv, Upsample, draw_xavier
+from msdet.models.refinedet.layers import ChannelNorm, Conv, Upsample, init_xavier
 
 
 class Head(nn.Cell):
-    """One 3x3 convolution a level: maps (N, C, h, w) of four levels -> (N, P, values), P = 3 * h * w of all levels.
+    """One 3x3 convolution per level: maps (N, C, h, w) of four levels -> (N, P, values), P = 3 * h * w of all levels.
 
-    Rows are ordered by level, row, column, anchor.
+    Results are ordered by level, row, column, anchor.
 
     Args:
         channels: C of each level.
-        values: predicted for an anchor.
+        values: number of values per anchor.
     """
 
     def __init__(self, channels: Sequence[int], values: int) -> None:
@@ -31,7 +31,7 @@ class Head(nn.Cell):
             [nn.Conv2d(c, ANCHORS_PER_CELL * values, 3, pad_mode="pad", padding=1, has_bias=True) for c in channels]
         )
         for conv in self.levels:
-            draw_xavier(conv)
+            init_xavier(conv)
 
     def construct(self, maps: tuple) -> ms.Tensor:
         rows: tuple = ()
@@ -42,14 +42,14 @@ class Head(nn.Cell):
 
 
 class TransferBlock(nn.Cell):
-    """A map of the backbone (N, C, h, w), and the block's of the next coarser level (N, channels, h / 2, w / 2) if
-    there is one -> (N, channels, h, w).
+    """Transfer connection block (Zhang et al., section 3.1 and figure 2).
 
-    Zhang et al., section 3.1 and figure 2, "transfer connection block".
+    Shape: a backbone map (N, C, h, w) and, except at the top, the output of the next coarser block (N, channels, h / 2,
+    w / 2) -> (N, channels, h, w).
 
     Args:
         in_channels: C.
-        channels: of the result.
+        channels: of the output.
         is_top: there is no coarser level.
         has_norm: batch norms instead of biases.
         norm: bn_momentum and bn_eps.
@@ -67,7 +67,7 @@ class TransferBlock(nn.Cell):
             self.upsample = Upsample(channels, has_norm=has_norm, **norm)
 
     def construct(self, x: ms.Tensor, coarser: ms.Tensor) -> ms.Tensor:
-        """`coarser` is not looked at in the top block."""
+        """`coarser` is not used in the top block."""
         x = self.second(self.first(x))
         if not self.is_top:
             x = x + self.upsample(coarser)
@@ -82,12 +82,12 @@ class RefineDet(nn.Cell):
     that of the background.
 
     Args:
-        backbone: a cell that returns maps of strides 8, 16, 32 and tells their channels as `out_channels`.
-        extra: its cell from the map of stride 32 to one of stride 64.
+        backbone: a cell that returns maps of strides 8, 16, 32, with their channels in `out_channels`.
+        extra: a cell that computes the map of stride 64 from that of stride 32.
         extra_channels: of that map.
         num_classes: C, object classes.
-        channels: of the maps on which objects are found.
-        scales: of a `ChannelNorm` on the maps of the first strides; as many as have one.
+        channels: of the pyramid.
+        scales: initial scales of a `ChannelNorm` on the first maps; empty for none.
         has_norm: batch norms in the transfer blocks.
         norm: bn_momentum and bn_eps.
     """

@@ -1,4 +1,4 @@
-"""RefineDet put together."""
+"""Recipe of RefineDet."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from msdet.data.transforms.augment import Flip
 from msdet.data.transforms.pipeline import Pipeline
 from msdet.data.transforms.ssd import ExpandCrop, PhotometricDistort
 from msdet.layers.conv import NormOptions
-from msdet.models.detector import DetectorRecipe
+from msdet.models.recipe import DetectionRecipe
 from msdet.models.refinedet.anchors import RefineDetDecoder, make_anchors
 from msdet.models.refinedet.backbones import (
+    RESNET101_CHANNELS,
     RESNET101_LAYERS,
-    RESNET101_SHAPE,
+    VGG16_CHANNELS,
     VGG16_LAYERS,
-    VGG16_SHAPE,
     Bottleneck,
     ResNet101,
     Vgg16,
@@ -32,12 +32,12 @@ from msdet.models.refinedet.weight_names import RESNET101_SOURCES, VGG16_SOURCES
 from msdet.models.weight_names import WeightSource
 from msdet.ops.postprocess import PostprocessOptions
 
-# What the factors of `ChannelNorm` on conv4_3 and conv5_3 start at: as published.
+# Initial scales of `ChannelNorm` on conv4_3 and conv5_3, as published.
 _SCALES = (10.0, 8.0)
 
 
-class Recipe(DetectorRecipe):
-    """RefineDet on VGG16 or ResNet101; see `DetectionRecipe`."""
+class Recipe(DetectionRecipe):
+    """RefineDet on VGG16 or ResNet101."""
 
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = (
         "backbone", "backbone_shape", "backbone_layers", "pyramid_channels", "bn_eps", "clip_anchors",
@@ -54,7 +54,7 @@ class Recipe(DetectorRecipe):
 
     def _with_vgg16(self) -> nn.Cell:
         cfg = self.cfg
-        backbone = Vgg16(cfg.backbone_shape or VGG16_SHAPE, cfg.backbone_layers or VGG16_LAYERS)
+        backbone = Vgg16(cfg.backbone_shape or VGG16_CHANNELS, cfg.backbone_layers or VGG16_LAYERS)
         wide = backbone.out_channels[-1]
         extra = nn.SequentialCell([Conv(wide, wide // 4, 1), Conv(wide // 4, wide // 2, 3, stride=2)])
         return RefineDet(backbone, extra, wide // 2, cfg.num_classes, cfg.pyramid_channels, _SCALES)
@@ -62,8 +62,8 @@ class Recipe(DetectorRecipe):
     def _with_resnet101(self) -> nn.Cell:
         cfg = self.cfg
         norm: NormOptions = {"bn_momentum": cfg.bn_momentum, "bn_eps": cfg.bn_eps}
-        shape, layers = cfg.backbone_shape or RESNET101_SHAPE, cfg.backbone_layers or RESNET101_LAYERS
-        backbone = ResNet101(shape, layers, **norm)
+        channels, layers = cfg.backbone_shape or RESNET101_CHANNELS, cfg.backbone_layers or RESNET101_LAYERS
+        backbone = ResNet101(channels, layers, **norm)
         wide = backbone.out_channels[-1]
         extra = Bottleneck(wide, wide // 16, wide // 4, 2, **norm)
         return RefineDet(backbone, extra, wide // 4, cfg.num_classes, cfg.pyramid_channels, has_norm=True, **norm)
@@ -110,7 +110,7 @@ class Recipe(DetectorRecipe):
             cfg.crop_scale,
             cfg.crop_aspect,
             cfg.training_interpolation,
-            # The mean colour, as Caffe's original fills: 0 after the normalisation.
+            # The mean colour, as in the original: 0 after the normalisation.
             (round(255 * red), round(255 * green), round(255 * blue)),
         )
         return Pipeline(place=place, before=(colours,), after=(Flip(cfg.flip_probability),))

@@ -1,4 +1,4 @@
-"""How other programs name the tensors of RefineDet, of VGG16 as SSD reduces it, and of ResNet101."""
+"""Names of the tensors of RefineDet, of the reduced VGG16 of SSD and of ResNet101 in files of other programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msdet.models.weight_names import NamedSource
 
 Names = Iterator[tuple[str, str]]
 
-# What Caffe's VGG16 was trained on: values 0..255, a mean colour taken off, not divided by anything.
+# Preprocessing of the VGG16 of Caffe: values 0..255 minus the mean colour, without scaling.
 _CAFFE = {"mean": (123 / 255, 117 / 255, 104 / 255), "std": (1 / 255, 1 / 255, 1 / 255)}
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "bn_eps": 1e-5}
 _BOTH = ("weight", "bias")
@@ -30,7 +30,7 @@ def _conv(source: str, target: str) -> Names:
 
 
 def _vgg(network: nn.Cell, prefix: str) -> Names:
-    """Convolutions by their place among convolutions, ReLUs and pools."""
+    """Convolutions are numbered by their position among convolutions, ReLUs and pools."""
     place = 0
     for s, stage in enumerate(network.backbone.stages):
         for i in range(len(stage)):
@@ -94,7 +94,7 @@ VGG16_SOURCES = (
         settings={**_CAFFE, "clip_anchors": True, "resize": "stretch", "interpolation": "linear"},
         convert={f"transfer.{level}.upsample.conv.weight": upsample_weight for level in range(_LEVELS - 1)},
     ),
-    # vgg16_reducedfc.pth, the file that SSD's PyTorch ports start from.
+    # vgg16_reducedfc.pth, the pretrained weights of PyTorch ports of SSD.
     NamedSource("vgg16_reducedfc", "torch", _vgg_names, settings=_CAFFE),
 )
-RESNET101_SOURCES = (NamedSource("torchvision", "torch", _torchvision_names, dead=(r"fc\..*",), settings=_IMAGENET),)
+RESNET101_SOURCES = (NamedSource("torchvision", "torch", _torchvision_names, unused=(r"fc\..*",), settings=_IMAGENET),)

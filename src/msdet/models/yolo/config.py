@@ -1,4 +1,4 @@
-"""Keys that YOLOv3 and YOLOv4 share."""
+"""Configuration keys shared by YOLOv3 and YOLOv4."""
 
 from __future__ import annotations
 

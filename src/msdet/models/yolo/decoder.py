@@ -1,8 +1,8 @@
-"""From the raw maps of a YOLO to boxes in pixels and scores.
+"""Decodes the raw maps of a YOLO into boxes in pixels and scores.
 
-A raw map (N, 3 * (5 + C), h, w) holds for each cell and each of three anchors (tx, ty, tw, th, objectness, C classes),
-channels anchor by anchor. The three maps come in the order of strides 32, 16, 8. Everything is written with plain
-arithmetic, reshape, transpose and concat, so that it exports, and takes heights and widths unknown at compile time.
+A raw map (N, 3 * (5 + C), h, w) holds (tx, ty, tw, th, objectness, C classes) for each cell and each of three anchors,
+channels anchor-major. The three maps are ordered by strides 32, 16, 8. Only arithmetic, reshape, transpose and concat
+are used, so that the decoder exports and accepts heights and widths that are unknown at compile time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_LOG_SIZE = 20.0
 
 
 def anchors_by_map(anchors: Sequence[Sequence[float]]) -> np.ndarray:
-    """Arranges anchors as the raw maps are arranged.
+    """Groups anchors by raw map.
 
     Args:
         anchors: nine pairs (width, height) in pixels of the network input, smallest first: strides 8, 16, 32.
@@ -57,14 +57,14 @@ def decode_corners(attributes: ms.Tensor, columns: int, anchors: ms.Tensor, stri
         attributes: (N, 3, 5 + C, h * w) as `split_map` gives them.
         columns: w, the width of the map in cells.
         anchors: (3, 2) widths and heights in pixels.
-        stride: pixels a cell.
-        scale: >= 1 stretches the sigmoid of the centre, so that a centre on the edge of its cell can be reached.
+        stride: pixels per cell.
+        scale: >= 1, stretches the sigmoid of the centre so that it can reach the edge of its cell.
 
     Returns:
         x1, y1, x2, y2, each (N, 3, h * w), in pixels of the network input; not clipped to the image.
     """
-    # No number here exceeds a side of the map: float16, which a chip may put in the place of float32, is exact up to
-    # 2,048, and cells are more.
+    # Counted per axis: float16, which a chip may use instead of float32, is exact only up to 2,048, and there are more
+    # cells than that.
     across = ops.cast(ops.arange(columns), attributes.dtype)
     down = ops.cast(ops.reshape(ops.arange(attributes.shape[3] // columns), (-1, 1)), attributes.dtype)
     column, row = ops.reshape(across + 0 * down, (-1,)), ops.reshape(down + 0 * across, (-1,))
@@ -76,13 +76,13 @@ def decode_corners(attributes: ms.Tensor, columns: int, anchors: ms.Tensor, stri
 def box_corners(
     shifts: Sequence, cell: Sequence, anchor: Sequence, stride: int | ms.Tensor, scale: float | ms.Tensor
 ) -> tuple:
-    """What a YOLO predicts, as boxes; the arguments broadcast against each other.
+    """Boxes of raw predictions; the arguments broadcast against each other.
 
     Args:
         shifts: raw tx, ty, tw, th.
         cell: column and row.
         anchor: width and height in pixels.
-        stride: pixels a cell.
+        stride: pixels per cell.
         scale: see `decode_corners`.
 
     Returns:
@@ -96,7 +96,7 @@ def box_corners(
 
 
 def _stretched(shift: ms.Tensor, scale: float | ms.Tensor) -> ms.Tensor:
-    """Where in its cell a centre is, in cells."""
+    """Offset of a centre within its cell, in cells."""
     if isinstance(scale, float) and scale == 1:
         return ops.sigmoid(shift)
     return scale * ops.sigmoid(shift) - (scale - 1) / 2
@@ -105,19 +105,17 @@ def _stretched(shift: ms.Tensor, scale: float | ms.Tensor) -> ms.Tensor:
 class YoloDecoder(nn.Cell):
     """Raw maps -> boxes (N, K, 4) xyxy in pixels of the network input, and scores (N, K, C) in 0..1.
 
-    A score is sigmoid(objectness) * sigmoid(class). K = 3 * (sum of h * w over the maps). The rows come map by map
-    (strides 32, 16, 8), in a map anchor by anchor (smallest first), for an anchor row by row of the grid. Boxes are not
-    clipped to the image.
+    A score is sigmoid(objectness) * sigmoid(class). K = 3 * (sum of h * w over the maps). Rows are ordered by map
+    (strides 32, 16, 8), anchor (smallest first), row and column of the grid. Boxes are not clipped to the image.
 
-    In graph mode call it from another cell: a tuple of tensors handed in from outside is compiled in as a constant,
-    anew for each call.
+    In graph mode call it from another cell: a tuple of tensors passed from Python is compiled as a constant, again for
+    each call.
 
     Args:
         anchors: nine pairs (width, height) in pixels, smallest first.
         num_classes: C, object classes.
-        scale_x_y: stretch of the centre's sigmoid for strides 8, 16, 32 (the order of the anchors); 1 = none.
-        min_class_probability: the score of a class whose own probability is not above this is 0; for boxes that may
-            have several classes.
+        scale_x_y: stretch of the sigmoid of the centre for strides 8, 16, 32 (the order of the anchors); 1 = none.
+        min_class_probability: classes with a probability up to this score 0; for boxes with several classes.
 
     Raises:
         UsageError: the anchors are not nine pairs, or scale_x_y is not three numbers >= 1.
@@ -141,7 +139,7 @@ class YoloDecoder(nn.Cell):
 
         Args:
             raw_maps: three maps (N, 3 * (5 + C), h, w), strides 32, 16, 8.
-            image_size: (height, width); not needed here, since the strides alone fix the pixels.
+            image_size: (height, width); not used, the strides define the pixels.
         """
         boxes: tuple = ()
         scores: tuple = ()
@@ -159,7 +157,7 @@ class YoloDecoder(nn.Cell):
 
 
 def scales_by_map(scale_x_y: Sequence[float]) -> tuple[float, ...]:
-    """Turns the three numbers for strides 8, 16, 32 into the order of the raw maps.
+    """Reorders the three numbers for strides 8, 16, 32 to the order of the raw maps.
 
     Raises:
         UsageError: not three numbers >= 1.

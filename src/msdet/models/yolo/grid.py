@@ -1,4 +1,4 @@
-"""What belongs to each cell of the three maps of a YOLO, laid end to end."""
+"""Constants of the cells of the three YOLO maps, concatenated."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from msdet.models.yolo.decoder import STRIDES
 
 
 class CellGrid(nn.Cell):
-    """Sizes (h, w) of the maps of strides 32, 16, 8 -> constants of their cells, map by map, row by row.
+    """Sizes (h, w) of the maps of strides 32, 16, 8 -> constants of their cells, ordered by map, row and column.
 
-    Where the sizes are known when the graph is compiled these are tensors in it; else they are computed.
+    If the sizes are known when the graph is compiled, the results are constants of the graph, else they are computed.
 
     Args:
         anchors: (3, 3, 2) as `anchors_by_map` gives them.
@@ -24,7 +24,7 @@ class CellGrid(nn.Cell):
 
     def __init__(self, anchors: np.ndarray, scales: Sequence[float]) -> None:
         super().__init__()
-        # (3, 1) each: of the anchors of a map.
+        # (3, 1) per map.
         self.widths = tuple(ms.Tensor(group[:, :1]) for group in anchors)
         self.heights = tuple(ms.Tensor(group[:, 1:]) for group in anchors)
         self.anchors = tuple(tuple(map(tuple, group.tolist())) for group in anchors)
@@ -32,13 +32,13 @@ class CellGrid(nn.Cell):
 
     def construct(self, sizes: list) -> tuple:
         """Returns column and row, float32 (cells,); width and height of the anchors in px, (3, cells); stride and
-        scale, (cells,); number of the map in STRIDES, int32 (cells,)."""
+        scale, (cells,); index of the map in STRIDES, int32 (cells,)."""
         if functional.isconstant(sizes[0][0]):
             return _constants(sizes, self.anchors, self.scales)
         ones, columns, rows = [], [], []
         for height, width in sizes:
             index = ops.cast(ops.arange(height * width), ms.float32)
-            # The half keeps the quotient away from whole numbers, where rounding could move a cell to another row.
+            # Adding 0.5 avoids quotients near integers, where rounding could move a cell to another row.
             row = ops.floor((index + 0.5) / width)
             ones.append(ops.ones_like(index))
             columns.append(index - row * width)

@@ -1,4 +1,4 @@
-"""The part of a YOLO that stands before each raw map: alternating convolutions and the convolution that predicts."""
+"""The detection head of a YOLO: alternating convolutions followed by the predicting convolution."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from msdet.layers.conv import ConvBnAct, ConvOptions, fan_in_uniform
+from msdet.layers.conv import ConvBnAct, ConvOptions, init_uniform_fan_in
 from msdet.models.yolo.decoder import ANCHORS_PER_SCALE
 
 
 def alternating_convolutions(
     in_channels: int, width: int, count: int, **conv: Unpack[ConvOptions]
 ) -> nn.SequentialCell:
-    """1x1 convolutions to `width` channels and 3x3 ones to twice as many in turn, beginning and ending with a 1x1.
+    """Alternating 1x1 convolutions to `width` channels and 3x3 ones to `2 * width`; first and last are 1x1.
 
     Args:
-        in_channels: of the map that comes in.
-        width: channels of the map that goes out.
-        count: of the convolutions; odd.
+        in_channels: of the input.
+        width: channels of the output.
+        count: number of convolutions; odd.
         conv: see `ConvBnAct`.
     """
     layers = [ConvBnAct(in_channels, width, 1, **conv)]
@@ -34,12 +34,12 @@ class DetectionBlock(nn.Cell):
     """Five alternating convolutions, then the head: (N, in, h, w) -> branch (N, width, h, w), raw map (N, out, h, w).
 
     Args:
-        in_channels: of the map that comes in.
+        in_channels: of the input.
         width: channels after the 1x1 convolutions; the 3x3 ones have twice as many.
         out_channels: 3 * (5 + classes).
-        objectness_prior: mean objectness of the untrained head, 0..1. Nearly all cells hold no object: with 0.5 the
-            first hundreds of steps are spent on learning that (Lin et al., Focal Loss, 2017, section 4.1).
-        class_prior: the same of each class; 0.5 leaves it as drawn.
+        objectness_prior: mean objectness of the untrained head, 0..1. Nearly all cells contain no object: with 0.5 the
+            first hundreds of steps only learn that (Lin et al., Focal Loss, 2017, section 4.1).
+        class_prior: mean probability of each class of the untrained head; 0.5 does not change the initialisation.
         conv: padding, bn_momentum and bn_eps of `ConvBnAct`.
     """
 
@@ -56,16 +56,16 @@ class DetectionBlock(nn.Cell):
         self.trunk = alternating_convolutions(in_channels, width, 5, **conv)
         self.expand = ConvBnAct(width, 2 * width, 3, **conv)
         self.predict = nn.Conv2d(2 * width, out_channels, 1, has_bias=True)
-        fan_in_uniform(self.predict)
-        start_at_priors(self.predict, objectness_prior, class_prior)
+        init_uniform_fan_in(self.predict)
+        add_prior_bias(self.predict, objectness_prior, class_prior)
 
     def construct(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         branch = self.trunk(x)
         return branch, self.predict(self.expand(branch))
 
 
-def start_at_priors(predict: nn.Conv2d, objectness: float, classes: float) -> None:
-    """Moves the biases of objectness and classes so that their sigmoid is about this (0..1) before any training."""
+def add_prior_bias(predict: nn.Conv2d, objectness: float, classes: float) -> None:
+    """Shifts the biases of objectness and classes so that their initial sigmoid is about the given priors (0..1)."""
     bias = predict.bias.asnumpy().reshape(ANCHORS_PER_SCALE, -1).copy()
     bias[:, 4] += math.log(objectness / (1 - objectness))
     bias[:, 5:] += math.log(classes / (1 - classes))

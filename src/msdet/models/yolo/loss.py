@@ -1,6 +1,6 @@
-"""The loss of a YOLO: matching, objectness and classes, which all versions share.
+"""The loss of YOLO: matching, objectness and classes, shared by all versions.
 
-A version adds what it charges for the boxes themselves: see `YoloCriterion.box_losses`.
+A version adds its box loss: see `YoloCriterion.box_losses`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 from mindspore import nn, ops
 
 from msdet.errors import UsageError
-from msdet.layers.box_matching import put_at, winners
+from msdet.layers.box_matching import scatter_masked, winning_slots
 from msdet.models.yolo.decoder import ANCHORS_PER_SCALE, STRIDES, anchors_by_map, box_corners, scales_by_map, split_map
 from msdet.models.yolo.grid import CellGrid
 from msdet.models.yolo.targets import (
     ANCHOR_FIRST_CELLS,
     ANCHOR_NUMBERS,
     ANCHOR_STRIDES,
+    anchor_dimensions,
     anchor_iou,
-    anchor_sides,
     box_size,
     cell_corners,
     choose_anchors,
@@ -29,32 +29,32 @@ from msdet.models.yolo.targets import (
 
 
 class SigmoidCrossEntropy(nn.Cell):
-    """-z log sigmoid(x) - (1 - z) log(1 - sigmoid(x)), elementwise, of logits x and targets z, which get no gradient.
+    """-z log sigmoid(x) - (1 - z) log(1 - sigmoid(x)), elementwise, for logits x and targets z (without gradient).
 
-    It is max(x, 0) - x z + log1p(exp(-|x|)); the gradient sigmoid(x) - z is written out, since that of the parts takes
-    three times the operators.
+    Computed as max(x, 0) - x z + log1p(exp(-|x|)). The gradient sigmoid(x) - z is written out: derived from the parts,
+    it would take three times the operators.
     """
 
     def construct(self, logits: ms.Tensor, targets: ms.Tensor) -> ms.Tensor:
         return ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
 
     def bprop(self, logits: ms.Tensor, targets: ms.Tensor, out: ms.Tensor, dout: ms.Tensor) -> tuple:
-        """The gradients of logits and, zero, of targets."""
+        """Gradients of logits and of targets (zero)."""
         return dout * (ops.sigmoid(logits) - targets), ops.zeros_like(targets)
 
 
 def overlaps_object(
     corners: Sequence, boxes: ms.Tensor, considered: ms.Tensor, number: ms.Tensor, threshold: float
 ) -> ms.Tensor:
-    """Whether a predicted box overlaps some ground truth with an IoU of at least `threshold`.
+    """Whether a predicted box has an IoU of at least `threshold` with any ground truth.
 
-    IoU >= t is intersection >= t / (1 + t) * (area + area): neither union nor quotient is formed.
+    IoU >= t is computed as intersection >= t / (1 + t) * (area1 + area2), without union and division.
 
     Args:
         corners: x1, y1, x2, y2 of the predictions, each (N, 1, K).
         boxes: (N, M, 4) xyxy, ground truth.
-        considered: bool (N, M, G): which of them count for the predictions of each of G groups.
-        number: int32, the group of each prediction: (K / r,), for r rounds over the same groups.
+        considered: bool (N, M, G), which of them are compared with the predictions of each of G groups.
+        number: int32 (K / r,), group of each prediction; the K predictions repeat these groups r times.
         threshold: 0..1.
 
     Returns:
@@ -63,35 +63,34 @@ def overlaps_object(
     x1, y1, x2, y2 = corners
     share = threshold / (1 + threshold)
     size = box_size(boxes)
-    # What no intersection can reach takes a box out.
-    least = ops.where(considered, ops.expand_dims(share * size[..., 0] * size[..., 1], 2), 1e30)
-    least = ops.gather(least, number, 2)
+    # Boxes that are not considered get a limit that no intersection reaches.
+    limit = ops.where(considered, ops.expand_dims(share * size[..., 0] * size[..., 1], 2), 1e30)
+    limit = ops.gather(limit, number, 2)
     # min(x2, right) - max(x1, left), by relu: minimum and maximum are over ten times slower on CPU when they broadcast.
     width = (x2 - x1) - ops.relu(x2 - boxes[..., 2:3]) - ops.relu(boxes[..., 0:1] - x1)
     height = (y2 - y1) - ops.relu(y2 - boxes[..., 3:4]) - ops.relu(boxes[..., 1:2] - y1)
-    # A negative height makes the product negative, which never passes: no second relu over (N, M, K) is needed.
-    shared = ops.relu(width) * height
-    n, m, k = shared.shape
-    spread = ops.reshape(shared, (n, m, -1, number.shape[0])) - ops.expand_dims(least, 2)
-    best, _ = ops.max(ops.reshape(spread, (n, m, k)), 1)
+    # A negative height gives a negative product, which is below the limit: a second relu over (N, M, K) is not needed.
+    intersection = ops.relu(width) * height
+    n, m, k = intersection.shape
+    excess = ops.reshape(intersection, (n, m, -1, number.shape[0])) - ops.expand_dims(limit, 2)
+    best, _ = ops.max(ops.reshape(excess, (n, m, k)), 1)
     return best >= share * ops.squeeze((x2 - x1) * (y2 - y1), 1)
 
 
 class YoloCriterion(nn.Cell):
-    """Raw maps and padded ground truth -> losses of the boxes, of the confidence and of the class.
+    """Raw maps and padded ground truth -> losses of boxes, confidence and classes.
 
-    Each is summed over everything and divided by the batch size. The confidence is 1 at the winning slots (see
-    `yolo_targets`) and 0 elsewhere, but a prediction whose box overlaps a ground truth of the same map by
-    `ignore_threshold` is not asked. The class is a sigmoid for each class, at the winning slots only.
+    Each loss is a sum divided by the batch size. The target of the confidence is 1 at the winning slots (see
+    `msdet.models.yolo.targets`) and 0 elsewhere; predictions whose IoU with a ground truth of the same map is at least
+    `ignore_threshold` are ignored. Classes are predicted by one sigmoid each, at the winning slots only.
 
     Args:
         anchors: nine pairs (width, height) in pixels, smallest first.
         num_classes: C, object classes.
         ignore_threshold: IoU in 0..1.
-        label_smoothing: f moves the class targets to 1 - f for the class itself and f / (C - 1) for the others; 0 is
-            off.
-        extra_anchor_iou: besides its best anchor a box takes every anchor with a larger IoU of width and height; None =
-            only the best.
+        label_smoothing: with f, class targets are 1 - f for the true class and f / (C - 1) for the others; 0 is off.
+        extra_anchor_iou: besides its best anchor, a box is assigned to every anchor with a larger IoU of width and
+            height than this; None = only the best.
         scale_x_y: as in `YoloDecoder`.
         coefficients: factor of each loss, in the order of `loss_names`; None = 1 each.
         map_coefficients: factors of all losses of the maps of strides 32, 16, 8.
@@ -130,13 +129,13 @@ class YoloCriterion(nn.Cell):
         self.target_off = label_smoothing / max(num_classes - 1, 1)
         self.extra_anchor_iou = extra_anchor_iou
         groups = anchors_by_map(anchors)
-        # Of the anchors: (width, height, area), each (9,).
-        self.anchor_sides = tuple(map(ms.Tensor, anchor_sides(groups[::-1].reshape(-1, 2))))
+        # Width, height and area of the anchors, each (9,).
+        self.anchor_dimensions = tuple(map(ms.Tensor, anchor_dimensions(groups[::-1].reshape(-1, 2))))
         scales = scales_by_map(scale_x_y)
         self.grid = CellGrid(groups, scales)
         self.is_scaled = scales != (1.0,) * len(STRIDES)
         self.map_range = ms.Tensor(np.arange(len(STRIDES)), ms.int32)
-        # What belongs to each of the nine anchors, smallest first.
+        # Constants of the nine anchors, smallest first.
         self.anchors = ms.Tensor(groups[::-1].reshape(-1, 2))
         self.strides = ms.Tensor(ANCHOR_STRIDES, ms.float32)
         self.finer = ms.Tensor(STRIDES[0] // ANCHOR_STRIDES, ms.int32)
@@ -155,25 +154,25 @@ class YoloCriterion(nn.Cell):
         """Computes the losses.
 
         Args:
-            raw_maps: three maps (N, 3 * (5 + C), h, w), strides 32, 16, 8; float16 is widened to float32.
+            raw_maps: three maps (N, 3 * (5 + C), h, w), strides 32, 16, 8; float16 is converted to float32.
             boxes: (N, M, 4) xyxy in pixels of the network input; M >= 1.
             labels: int32 (N, M), 0 .. C - 1, or -1 for padding.
-            image_size: (height, width); not needed here, since maps and strides give it.
+            image_size: (height, width); not used, it follows from maps and strides.
 
         Returns:
             scalars in the order of `loss_names`; the loss is their sum.
         """
         batch, _, rows, columns = raw_maps[0].shape
         sizes = [raw.shape[2:] for raw in raw_maps]
-        # The maps laid end to end: (N, 3, 5 + C, cells).
+        # The concatenated maps: (N, 3, 5 + C, cells).
         attributes = ops.concat([split_map(raw, self.num_classes) for raw in raw_maps], 3)
         dtype = attributes.dtype
         boxes = ops.stop_gradient(ops.cast(boxes, dtype))
         valid = is_object(boxes, labels)
-        # Padding becomes a box of one pixel: masked everywhere, and without division by zero or log of zero.
+        # Padding becomes a box of one pixel, which is masked everywhere and avoids division by zero and log of zero.
         boxes = ops.where(ops.expand_dims(valid, 2), boxes, ops.cast(self.placeholder, dtype))
         size = box_size(boxes)
-        iou = anchor_iou(size, self.anchor_sides)
+        iou = anchor_iou(size, self.anchor_dimensions)
         anchor, positive = choose_anchors(iou, valid, self.extra_anchor_iou)
         grid = self.grid(sizes)
         ignored = self._ignored(attributes, grid, boxes, ops.gather(self.map_numbers, anchor, 0), positive)
@@ -188,15 +187,15 @@ class YoloCriterion(nn.Cell):
         number = ops.gather(self.numbers, anchor, 0)
         objectness = attributes[:, :, 4]
         place = number * objectness.shape[2] + cell
-        winner = ops.cast(winners(place, positive), dtype)
+        winner = ops.cast(winning_slots(place, positive), dtype)
 
         logits = self._at_slots(attributes, number, cell)
-        part = size[..., 0] * size[..., 1] / (rows * columns * STRIDES[0] * STRIDES[0])
+        area = size[..., 0] * size[..., 1] / (rows * columns * STRIDES[0] * STRIDES[0])
         weight = winner
         if self.is_weighted:
             weight = winner * ops.gather(ops.cast(self.anchor_coefficients, dtype), anchor, 0)
         losses = (
-            *self.box_losses(logits[..., :4], boxes, anchor, corner, weight * ops.expand_dims(2 - part, 2)),
+            *self.box_losses(logits[..., :4], boxes, anchor, corner, weight * ops.expand_dims(2 - area, 2)),
             self._confidence_loss(objectness, place, winner, ignored, grid[-1]),
             self._class_loss(logits[..., 5:], labels, weight),
         )
@@ -208,14 +207,15 @@ class YoloCriterion(nn.Cell):
     def box_losses(
         self, raw_box: ms.Tensor, boxes: ms.Tensor, anchor: ms.Tensor, corner: ms.Tensor, weight: ms.Tensor
     ) -> tuple:
-        """What a version of YOLO charges for the boxes themselves: one sum over all slots a name.
+        """The box losses of a version of YOLO: for each of its names the sum over all slots.
 
         Args:
             raw_box: (N, M, S, 4) tx, ty, tw, th at the slots.
             boxes: (N, M, 4) xyxy in pixels, each of positive area.
             anchor: int32 (N, M, S), an index into `self.anchors` (9, 2) and `self.strides` (9,).
             corner: (N, M, S, 2) column and row of the cell.
-            weight: (N, M, S): 2 - w * h (as parts of the image), at winning slots times the factor of the map, else 0.
+            weight: (N, M, S): 2 - w * h (w, h relative to the image) times the factor of the map; 0 at other slots than
+                winners.
         """
         raise NotImplementedError
 
@@ -224,7 +224,7 @@ class YoloCriterion(nn.Cell):
     ) -> ms.Tensor:
         """bool (N, 3, cells of all maps): predictions that overlap a ground truth of their own map.
 
-        A box that lost its place to a later one still counts: it is there to be seen.
+        Boxes that lost their place to a later one count too: the object is visible all the same.
 
         Args:
             attributes: the maps, (N, 3, 5 + C, cells).
@@ -243,11 +243,11 @@ class YoloCriterion(nn.Cell):
         return ops.reshape(overlaps, (overlaps.shape[0], ANCHORS_PER_SCALE, -1))
 
     def _at_slots(self, attributes: ms.Tensor, number: ms.Tensor, cell: ms.Tensor) -> ms.Tensor:
-        """What the maps (N, 3, 5 + C, cells) hold at the slots.
+        """Gathers the predictions at the slots.
 
         Args:
-            attributes: the maps.
-            number, cell: int32 (N, M, S): which anchor of a map, and which of all cells.
+            attributes: the maps, (N, 3, 5 + C, cells).
+            number, cell: int32 (N, M, S), index of the anchor within its map and of the cell among all cells.
 
         Returns:
             (N, M, S, 5 + C).
@@ -261,16 +261,19 @@ class YoloCriterion(nn.Cell):
     def _confidence_loss(
         self, logits: ms.Tensor, place: ms.Tensor, winner: ms.Tensor, ignored: ms.Tensor, map_number: ms.Tensor
     ) -> ms.Tensor:
-        """Sigmoid cross-entropy of logits (N, 3, cells): 1 at winners, nothing asked where `ignored`, else 0; times
-        the factor of the map that a cell is in, (cells,)."""
+        """Sigmoid cross-entropy of logits (N, 3, cells).
+
+        The target is 1 at winners and 0 elsewhere; other cells where `ignored` is set do not count. `map_number`
+        (cells,) is the map of each cell, by whose factor its loss is weighted.
+        """
         batch = logits.shape[0]
         flat = ops.reshape(logits, (batch, -1))
         place, winner = ops.reshape(place, (batch, -1)), ops.reshape(winner, (batch, -1))
-        targets = ops.reshape(ops.stop_gradient(put_at(flat, place, winner, winner > 0)), ignored.shape)
-        asked = ops.maximum(targets, ops.cast(ops.logical_not(ignored), logits.dtype))
+        targets = ops.reshape(ops.stop_gradient(scatter_masked(flat, place, winner, winner > 0)), ignored.shape)
+        weight = ops.maximum(targets, ops.cast(ops.logical_not(ignored), logits.dtype))
         if self.is_weighted:
-            asked = asked * ops.gather(ops.cast(self.cell_coefficients, logits.dtype), map_number, 0)
-        return ops.reduce_sum(ops.reduce_sum(asked * self.cross_entropy(logits, targets), 2))
+            weight = weight * ops.gather(ops.cast(self.cell_coefficients, logits.dtype), map_number, 0)
+        return ops.reduce_sum(ops.reduce_sum(weight * self.cross_entropy(logits, targets), 2))
 
     def _class_loss(self, logits: ms.Tensor, labels: ms.Tensor, weight: ms.Tensor) -> ms.Tensor:
         """Sigmoid cross-entropy of logits (N, M, S, C), weighted by (N, M, S)."""

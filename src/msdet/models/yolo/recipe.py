@@ -1,4 +1,4 @@
-"""What the recipes of YOLOv3 and YOLOv4 share: decoder and augmentation."""
+"""Base of the recipes of YOLOv3 and YOLOv4: decoder and augmentation."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mindspore import nn
 
 from msdet.data.transforms.pipeline import Pipeline, jitter_pipeline
 from msdet.layers.conv import ConvOptions
-from msdet.models.detector import DetectorRecipe
+from msdet.models.recipe import DetectionRecipe
 from msdet.models.yolo.config import YoloConfig
 from msdet.models.yolo.decoder import YoloDecoder
 
 
-class YoloRecipe(DetectorRecipe):
-    """See `DetectionRecipe`; a version of YOLO adds network, criterion and weight sources."""
+class YoloRecipe(DetectionRecipe):
+    """A version of YOLO adds network, criterion and weight sources."""
 
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = ("backbone_shape", "backbone_layers", "padding", "bn_eps", "anchors")
 
@@ -25,7 +25,7 @@ class YoloRecipe(DetectorRecipe):
         return ".predict." in name
 
     def conv_options(self) -> ConvOptions:
-        """What all `ConvBnAct` of the network are built with."""
+        """Arguments of all `ConvBnAct` of the network."""
         return {"padding": self.cfg.padding, "bn_momentum": self.cfg.bn_momentum, "bn_eps": self.cfg.bn_eps}
 
     def label_smoothing(self) -> float:
@@ -37,10 +37,10 @@ class YoloRecipe(DetectorRecipe):
         return (1.0, 1.0, 1.0)
 
     def build_decoder(self) -> nn.Cell:
-        least = self.cfg.multi_label_thresh if self.cfg.multi_label else 0.0
-        return YoloDecoder(self.cfg.anchors, self.cfg.num_classes, self.scale_x_y(), least)
+        min_probability = self.cfg.multi_label_thresh if self.cfg.multi_label else 0.0
+        return YoloDecoder(self.cfg.anchors, self.cfg.num_classes, self.scale_x_y(), min_probability)
 
-    def anchor_shapes(self) -> np.ndarray:
+    def anchor_sizes(self) -> np.ndarray:
         return np.array(self.cfg.anchors, np.float64)
 
     def train_pipeline(self) -> Pipeline:
@@ -53,7 +53,7 @@ class YoloRecipe(DetectorRecipe):
             cfg.saturation,
             cfg.value,
             cfg.flip_probability,
-            # The shape that a training sample is stretched to is the one that evaluation would stretch it to.
+            # Training images get the aspect ratio that they would have in evaluation.
             aspect="network" if cfg.resize == "stretch" else "image",
             scale=cfg.jitter_scale,
             interpolation=cfg.training_interpolation,

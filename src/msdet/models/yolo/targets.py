@@ -1,10 +1,10 @@
-"""Which cells and anchors of a YOLO answer for which ground-truth boxes, computed in the graph.
+"""Assignment of ground-truth boxes to cells and anchors of a YOLO, in the graph.
 
-Every ground truth has S *slots*: places (anchor, cell) that it may be written to. YOLOv3 writes each box to its best
-anchor of all nine: one slot. Where further anchors count too (YOLOv4), there is a slot for each of the nine, and those
-that fit well enough are positive. Of two boxes on one place, the later wins.
+Every ground truth has S *slots*: places (anchor, cell) that it can be assigned to. YOLOv3 assigns each box to the best
+of all nine anchors: one slot. YOLOv4 assigns it to further anchors too: there is a slot for each of the nine, and those
+that fit well enough are positive. If two boxes share a place, the later one wins.
 
-A place is numbered in the three maps laid end to end, (N, 3, 5 + C, h * w summed over strides 32, 16, 8).
+Places are indices into the three concatenated maps, (N, 3, 5 + C, h * w summed over strides 32, 16, 8).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from msdet.models.yolo.decoder import ANCHORS_PER_SCALE, STRIDES
 
 NUM_ANCHORS = ANCHORS_PER_SCALE * len(STRIDES)
 
-# For each of the nine anchors, smallest first: the stride of its map, and its number within the map.
+# For each of the nine anchors, smallest first: the stride of its map, and its index within the map.
 ANCHOR_STRIDES = np.repeat(STRIDES[::-1], ANCHORS_PER_SCALE)
 ANCHOR_NUMBERS = np.tile(np.arange(ANCHORS_PER_SCALE), len(STRIDES))
 
-# Where the map of an anchor begins in the maps laid end to end, in units of the cells of the map of stride 32: a map of
-# half the stride has four times the cells.
+# Offset of the map of an anchor in the concatenated maps, in units of the number of cells at stride 32: a map of half
+# the stride has four times the cells.
 _CELLS = (STRIDES[0] // np.array(STRIDES)) ** 2
 ANCHOR_FIRST_CELLS = np.repeat((np.cumsum(_CELLS) - _CELLS)[::-1], ANCHORS_PER_SCALE)
 
@@ -33,22 +33,22 @@ def box_size(boxes: ms.Tensor) -> ms.Tensor:
 
 
 def is_object(boxes: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:
-    """bool (N, M): no padding (label >= 0) and of some area. A box without area is left out of training."""
+    """bool (N, M): not padding (label >= 0) and with an area; boxes without area do not take part in training."""
     return ops.logical_and(labels >= 0, ops.all(box_size(boxes) > 0, -1))
 
 
-def anchor_sides(anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(A, 2) widths and heights in pixels -> widths, heights and areas, float32 (A,): what `anchor_iou` takes."""
+def anchor_dimensions(anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(A, 2) widths and heights in pixels -> widths, heights and areas, each float32 (A,), for `anchor_iou`."""
     width, height = anchors[:, 0].astype(np.float32), anchors[:, 1].astype(np.float32)
     return width, height, width * height
 
 
 def anchor_iou(size: ms.Tensor, anchors: tuple) -> ms.Tensor:
-    """IoU of boxes and anchors laid on one centre.
+    """IoU of boxes and anchors with a common centre, that is of width and height alone.
 
     Args:
         size: (N, M, 2), widths and heights of the boxes in pixels, positive.
-        anchors: see `anchor_sides`.
+        anchors: see `anchor_dimensions`.
 
     Returns:
         (N, M, A) in 0..1.
@@ -60,16 +60,16 @@ def anchor_iou(size: ms.Tensor, anchors: tuple) -> ms.Tensor:
 
 
 def choose_anchors(iou: ms.Tensor, valid: ms.Tensor, extra_anchor_iou: float | None) -> tuple:
-    """The anchors of each ground truth's slots.
+    """Chooses the anchors of the slots of each ground truth.
 
     Args:
         iou: (N, M, 9) with all anchors.
         valid: bool (N, M), see `is_object`.
-        extra_anchor_iou: besides its best anchor a box takes every anchor with a larger IoU than this; None = only the
-            best.
+        extra_anchor_iou: besides its best anchor, a box is assigned to every anchor with a larger IoU than this; None =
+            only the best.
 
     Returns:
-        anchor: int32 (N, M, S), 0..8. S = 1 without, 9 with `extra_anchor_iou`.
+        anchor: int32 (N, M, S), 0..8; S is 9 with `extra_anchor_iou`, else 1.
         positive: bool (N, M, S).
     """
     best = ops.expand_dims(ops.cast(ops.argmax(iou, -1), ms.int32), 2)
@@ -81,14 +81,14 @@ def choose_anchors(iou: ms.Tensor, valid: ms.Tensor, extra_anchor_iou: float | N
 
 
 def cell_corners(boxes: ms.Tensor, stride: ms.Tensor, columns: ms.Tensor, rows: ms.Tensor) -> ms.Tensor:
-    """The cell that holds the centre of each box.
+    """The cell that contains the centre of each box.
 
     Args:
         boxes: (N, M, 4) xyxy in pixels.
-        stride, columns, rows: (N, M, S), of the slot's map; the boxes' type.
+        stride, columns, rows: (N, M, S), of the map of each slot; in the type of the boxes.
 
     Returns:
-        (N, M, S, 2): column and row, whole numbers in the boxes' type. A centre on the right or lower border of the
+        (N, M, S, 2): column and row, integers in the type of the boxes. A centre on the right or lower border of the
         image belongs to the last cell.
     """
     centre = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2, 2)

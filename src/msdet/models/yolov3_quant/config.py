@@ -1,4 +1,4 @@
-"""Keys of YOLOv3 on DarkNet53."""
+"""Configuration keys of YOLOv3 on DarkNet53."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from msdet.config import key
 from msdet.models.yolo.config import YoloConfig
 
-# (width, height) in px at 416, as published with YOLOv3: three for stride 8, then for stride 16, then for stride 32.
+# (width, height) in px at 416, as published with YOLOv3: three each for strides 8, 16 and 32.
 _ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
 
 

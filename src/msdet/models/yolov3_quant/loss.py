@@ -14,15 +14,16 @@ from msdet.models.yolo.targets import box_size
 class YoloV3Criterion(YoloCriterion):
     """Raw maps and padded ground truth -> losses "xy", "wh", "confidence", "class".
 
-    Each box belongs to the one anchor of all nine that fits its width and height best. The centre is charged by sigmoid
-    cross-entropy with its place in the cell, width and height by half the squared error of their logarithms; both
-    are weighted by 2 - w * h (as parts of the image), so that small boxes count for up to twice the large ones.
+    Each box is assigned to the one of all nine anchors that fits its width and height best. The loss of the centre is
+    sigmoid cross-entropy with its offset in the cell, that of width and height is half the squared error of their
+    logarithms; both are weighted by 2 - w * h (w, h relative to the image), so that small boxes weigh up to twice as
+    much as large ones.
 
     Args:
         anchors: nine pairs (width, height) in pixels, smallest first.
         num_classes: C, object classes.
-        ignore_threshold: IoU from which a prediction beside a ground truth of its map is not taught to be background.
-        label_smoothing: f moves the class targets to 1 - f and f / (C - 1); 0 = off.
+        ignore_threshold: predictions whose IoU with a ground truth of their map is at least this are not negatives.
+        label_smoothing: see `YoloCriterion`.
 
     Raises:
         UsageError: an argument is out of its range.
@@ -46,9 +47,9 @@ class YoloV3Criterion(YoloCriterion):
         weight = ops.expand_dims(weight, 3)
         stride = ops.expand_dims(ops.gather(self.strides, anchor, 0), 3)
         centre = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2, 2) / stride
-        # 0..1 even for a centre outside the image, which belongs to the nearest cell.
-        place = ops.clip_by_value(centre - corner, 0, 1)
+        # Clipped, since a centre outside the image belongs to the nearest cell.
+        offset = ops.clip_by_value(centre - corner, 0, 1)
         log_size = ops.log(ops.expand_dims(box_size(boxes), 2) / ops.gather(self.anchors, anchor, 0))
-        off = raw_box[..., 2:] - log_size
-        xy = weight * self.cross_entropy(raw_box[..., :2], place)
-        return ops.reduce_sum(xy), ops.reduce_sum(weight * (0.5 * off * off))
+        error = raw_box[..., 2:] - log_size
+        xy = weight * self.cross_entropy(raw_box[..., :2], offset)
+        return ops.reduce_sum(xy), ops.reduce_sum(weight * (0.5 * error * error))

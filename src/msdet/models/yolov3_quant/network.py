@@ -18,7 +18,7 @@ class YoloV3(nn.Cell):
     Each raw map is (N, 3 * (5 + num_classes), h, w), channels anchor-major: tx, ty, tw, th, objectness, classes.
 
     Args:
-        backbone: a cell that returns maps of strides 8, 16, 32 and tells their channels as `out_channels`.
+        backbone: a cell that returns maps of strides 8, 16, 32, with their channels in `out_channels`.
         num_classes: object classes.
         objectness_prior: see `DetectionBlock`.
         conv: padding, bn_momentum and bn_eps of the head's `ConvBnAct`; its activation is always leaky.
@@ -43,6 +43,6 @@ class YoloV3(nn.Cell):
         stride8, stride16, stride32 = self.backbone(images)
         branch, raw32 = self.block32(stride32)
         branch, raw16 = self.block16(self.concat16(self.upsample(self.lateral16(branch)), stride16))
-        # Not unpacked: of a map that nothing uses the compiler says that it were a side effect lost "by mistake".
+        # Not unpacked: for an unused map the compiler warns of a side effect that is lost "by mistake".
         raw8 = self.block8(self.concat8(self.upsample(self.lateral8(branch)), stride8))[1]
         return raw32, raw16, raw8

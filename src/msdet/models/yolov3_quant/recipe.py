@@ -1,4 +1,4 @@
-"""YOLOv3 put together."""
+"""Recipe of YOLOv3."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from msdet.models.yolov3_quant.weight_names import SOURCES
 
 
 class Recipe(YoloRecipe):
-    """YOLOv3 on DarkNet53; see `DetectionRecipe`."""
+    """YOLOv3 on DarkNet53."""
 
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = (*YoloRecipe.NETWORK_KEYS, "activation")
 

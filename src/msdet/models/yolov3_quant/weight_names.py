@@ -1,4 +1,4 @@
-"""How other programs order and name the tensors of YOLOv3."""
+"""Names and order of the tensors of YOLOv3 in files of other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BACKBONE_LAYERS = 52
 
 
 def _darknet_layers(network: YoloV3) -> list[nn.Cell]:
-    """As yolov3.cfg lists them: after the backbone each head and the layer that leads to the next."""
+    """In the order of yolov3.cfg: the backbone, then each head followed by the lateral layer to the next one."""
     parts = [network.backbone, network.block32, network.lateral16, network.block16, network.lateral8, network.block8]
     return [layer for part in parts for layer in convolutions(part)]
 
@@ -34,7 +34,7 @@ SOURCES = (
     DarknetSource(
         "darknet",
         _darknet_layers,
-        # The published weights were trained and scored on images that keep their aspect ratio on a grey square.
+        # The published weights were trained and evaluated on letterboxed images.
         {**DARKNET_SETTINGS, "activation": "leaky", "resize": "letterbox", "interpolation": "linear"},
         _BACKBONE_LAYERS,
     ),

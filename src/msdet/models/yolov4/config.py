@@ -1,4 +1,4 @@
-"""Keys of YOLOv4 on CSPDarkNet53."""
+"""Configuration keys of YOLOv4 on CSPDarkNet53."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 from msdet.config import key
 from msdet.models.yolo.config import YoloConfig
 
-# (width, height) in px at 608, as published with YOLOv4: three for stride 8, then for stride 16, then for stride 32.
+# (width, height) in px at 608, as published with YOLOv4: three each for strides 8, 16 and 32.
 _ANCHORS = ((12, 16), (19, 36), (40, 28), (36, 75), (76, 55), (72, 146), (142, 110), (192, 243), (459, 401))
 
 

@@ -16,9 +16,9 @@ from msdet.models.yolo.loss import YoloCriterion
 class YoloV4Criterion(YoloCriterion):
     """Raw maps and padded ground truth -> losses "box", "confidence", "class".
 
-    A box belongs to the anchor of all nine that fits its width and height best and to every other whose IoU of width
-    and height is above 0.213. At each of these places the predicted box is charged by 1 - CIoU (or GIoU, DIoU) with
-    it, weighted by 2 - w * h (as parts of the image), so that small boxes count for up to twice the large ones.
+    A box is assigned to the one of all nine anchors that fits its width and height best, and to every other one whose
+    IoU of width and height is above 0.213. The box loss at each of these places is 1 - CIoU (or GIoU, DIoU), weighted
+    by 2 - w * h (w, h relative to the image), so that small boxes weigh up to twice as much as large ones.
 
     Args:
         anchors, num_classes, ignore_threshold, label_smoothing, scale_x_y: see `YoloCriterion`.
@@ -31,7 +31,7 @@ class YoloV4Criterion(YoloCriterion):
     """
 
     loss_names = ("box", *YoloCriterion.loss_names)
-    # As in darknet's iou_thresh of yolov4.cfg.
+    # iou_thresh in darknet's yolov4.cfg.
     EXTRA_ANCHOR_IOU = 0.213
 
     def __init__(

@@ -13,13 +13,13 @@ from msdet.models.yolo.head import DetectionBlock, alternating_convolutions
 
 
 class SpatialPyramid(nn.Cell):
-    """Convolutions around the maxima over windows of 13, 9, 5 and 1 pixels: (N, in, h, w) -> (N, width, h, w).
+    """Max pooling with windows of 13, 9, 5 and 1 px between convolutions: (N, in, h, w) -> (N, width, h, w).
 
-    The windows are cut off at the border (He et al., Spatial Pyramid Pooling, 2014, as used in YOLOv3-SPP).
+    The windows are cropped at the border (He et al., Spatial Pyramid Pooling, 2014, as used in YOLOv3-SPP).
 
     Args:
-        in_channels: of the map that comes in.
-        width: channels of the map that goes out.
+        in_channels: of the input.
+        width: channels of the output.
         conv: see `ConvBnAct`.
     """
 
@@ -40,7 +40,7 @@ class YoloV4(nn.Cell):
     Each raw map is (N, 3 * (5 + num_classes), h, w), channels anchor-major: tx, ty, tw, th, objectness, classes.
 
     Args:
-        backbone: a cell that returns maps of strides 8, 16, 32 and tells their channels as `out_channels`.
+        backbone: a cell that returns maps of strides 8, 16, 32, with their channels in `out_channels`.
         num_classes: object classes.
         objectness_prior, class_prior: see `DetectionBlock`.
         conv: padding, bn_momentum and bn_eps of the `ConvBnAct` outside the backbone; their activation is leaky.
@@ -59,7 +59,7 @@ class YoloV4(nn.Cell):
         head = (ANCHORS_PER_SCALE * (5 + num_classes), objectness_prior, class_prior)
         self.upsample = UpsampleNearest2x()
         self.join16, self.join8, self.rejoin16, self.rejoin32 = Concat(), Concat(), Concat(), Concat()
-        # In the order in which darknet stores them.
+        # In the order of darknet's weights files.
         self.backbone = backbone
         self.pyramid = SpatialPyramid(channels32, channels32 // 2, **conv)
         self.up16 = ConvBnAct(channels32 // 2, channels16 // 2, 1, **conv)
@@ -76,11 +76,11 @@ class YoloV4(nn.Cell):
     def construct(self, images: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         stride8, stride16, stride32 = self.backbone(images)
         top = self.pyramid(stride32)
-        # Down the path, from coarse maps to fine ones ...
+        # From coarse maps to fine ones ...
         middle = self.merge16(self.join16(self.tap16(stride16), self.upsample(self.up16(top))))
         fine, raw8 = self.block8(self.join8(self.tap8(stride8), self.upsample(self.up8(middle))))
-        # ... and up again.
+        # ... and back.
         middle, raw16 = self.block16(self.rejoin16(self.down16(fine), middle))
-        # Not unpacked: of a map that nothing uses the compiler says that it were a side effect lost "by mistake".
+        # Not unpacked: for an unused map the compiler warns of a side effect that is lost "by mistake".
         raw32 = self.block32(self.rejoin32(self.down32(middle), top))[1]
         return raw32, raw16, raw8

@@ -1,4 +1,4 @@
-"""YOLOv4 put together."""
+"""Recipe of YOLOv4."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from msdet.ops.postprocess import PostprocessOptions
 
 
 class Recipe(YoloRecipe):
-    """YOLOv4 on CSPDarkNet53; see `DetectionRecipe`."""
+    """YOLOv4 on CSPDarkNet53."""
 
     NETWORK_KEYS: ClassVar[tuple[str, ...]] = (*YoloRecipe.NETWORK_KEYS, "activation", "scale_x_y")
-    # 110 convolutions deep: the rounding of other kernels grows on the way.
+    # 110 convolutions deep: differences in rounding accumulate.
     EXPORT_TOLERANCE: ClassVar[float] = 5e-3
 
     cfg: YoloV4Config

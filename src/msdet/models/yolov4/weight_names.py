@@ -1,4 +1,4 @@
-"""How other programs order and name the tensors of YOLOv4."""
+"""Names and order of the tensors of YOLOv4 in files of other programs."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def _zoo_names(network: YoloV4) -> dict[str, str]:
     return names
 
 
-def _halves_swapped(kernel: np.ndarray) -> np.ndarray:
-    """The old zoo lays the upsampled map before the backbone's, darknet behind it: (O, I, 1, 1) with I turned round."""
+def _swap_halves(kernel: np.ndarray) -> np.ndarray:
+    """Swaps the halves of the input channels (O, I, 1, 1): the zoo concatenates the maps in the opposite order."""
     half = kernel.shape[1] // 2
     return np.concatenate((kernel[:, half:], kernel[:, :half]), axis=1)
 
 
 _SWAPPED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    f"{layer}.0.conv.weight": _halves_swapped for layer in ("merge16", "block8.trunk")
+    f"{layer}.0.conv.weight": _swap_halves for layer in ("merge16", "block8.trunk")
 }
 
 
 def _darknet_layers(network: YoloV4) -> list[nn.Cell]:
-    """As yolov4.cfg lists them, which is the order in which the network was written."""
+    """In the order of yolov4.cfg, which is also the order of definition in the network."""
     return convolutions(network)
 
 
@@ -52,7 +52,7 @@ SOURCES = (
     DarknetSource(
         "darknet",
         _darknet_layers,
-        # The published weights were trained and scored on images that fill the network's input.
+        # The published weights were trained and evaluated on images stretched to the input size.
         {**DARKNET_SETTINGS, "activation": "mish", "resize": "stretch", "interpolation": "linear"},
         _BACKBONE_LAYERS,
     ),
@@ -60,8 +60,8 @@ SOURCES = (
         "zoo",
         "mindspore",
         _zoo_names,
-        # A head that the top-down path of the old network has and never uses.
-        dead=(r"feature_map\.backblock0\.conv[56]\..*",),
+        # A head in the top-down path of the old network that is never used.
+        unused=(r"feature_map\.backblock0\.conv[56]\..*",),
         settings={
             "activation": "mish_tanh",
             "padding": "same",

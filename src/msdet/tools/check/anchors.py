@@ -29,7 +29,7 @@ def anchor_recall(
         return None
     if len(boxes) > _MAX_BOXES:
         boxes = boxes[np.random.default_rng(0).permutation(len(boxes))[:_MAX_BOXES]]
-    shapes, anchors = recipe.anchor_shapes(), recipe.anchors(size)
+    shapes, anchors = recipe.anchor_sizes(), recipe.anchors(size)
     if shapes is not None:
         best = shape_iou(boxes[:, 2:] - boxes[:, :2], shapes).max(axis=1)
     elif anchors is not None:

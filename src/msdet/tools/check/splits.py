@@ -175,7 +175,7 @@ def _add_anchor_recall(cfg: Config, table: BoxTable, sides: np.ndarray, report: 
     if recall is None:
         return
     report.statistics["anchor recall (IoU 0.5)"] = round(recall, 4)
-    suggestion = _better_anchors(recipe.anchor_shapes(), sides, recall, report) if report.split == "train" else ""
+    suggestion = _better_anchors(recipe.anchor_sizes(), sides, recall, report) if report.split == "train" else ""
     if recall < _MIN_RECALL:
         text = f"the anchors match {recall:.1%} of the boxes at {cfg.testing_size[0]} px (IoU 0.5){suggestion}"
         report.add("low anchor recall", "warning", text)

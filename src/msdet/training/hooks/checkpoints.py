@@ -61,4 +61,4 @@ class SaveCheckpoints(Hook):
         """Tells the checkpoint of this step, if there is one, that it was scored."""
         manifest = self.checkpoints.manifest(trainer.epoch, trainer.step)
         if self.is_writer and manifest.is_file():
-            self.checkpoints.note(manifest, trainer.scores())
+            self.checkpoints.update_progress(manifest, trainer.scores())
