@@ -130,7 +130,7 @@ def exported(name, modify, *fragments, file="net.onnx", flags=(), command="predi
 
 EXPORTS = [
     *[exported(f"another {kind} file by {command}", lambda w, kind=kind: w.flip(f"net.{kind}"),
-               f"net.{kind}", "sha256 differs", "Nothing in it was executed", file=f"net.{kind}", command=command)
+               f"net.{kind}", "sha256 differs", "Nothing of it was run", file=f"net.{kind}", command=command)
       for kind in ("onnx", "mindir") for command in ("predict", "postprocess")],
     exported("no exported file", lambda w: (w.root / "net.onnx").unlink(), "net.onnx does not exist"),
     exported("no sidecar", lambda w: (w.root / "net.onnx.json").unlink(), "net.onnx.json is missing",
