@@ -63,7 +63,7 @@ make_venv() {
         die "$base has no venv module.
 Install it (Debian, Ubuntu: sudo apt-get install python3-venv) or set PYTHON= to another Python"
     fi
-    say "creating .venv with $("$base" --version)"
+    say "creating ${venv##*/} with $("$base" --version)"
     mkdir -p "$venv"
     : >"$venv/.unfinished"
     "$base" -m venv "$venv"
@@ -80,7 +80,7 @@ check_venv() {
         die "$venv has no working Python 3.11 or 3.12 with pip, and was not created by this script.
 Remove or rename it, then try again"
     fi
-    say "the installation in .venv is broken or was interrupted: recreating it"
+    say "the installation in ${venv##*/} is broken or was interrupted: recreating it"
     rm -rf "$venv"
 }
 
@@ -98,7 +98,7 @@ install() {
     for file in "$@"; do
         arguments+=(-r "$root/$file")
     done
-    say "installing the pinned requirements into .venv; the first time this downloads about 1 GB and takes minutes"
+    say "installing $* into ${venv##*/}; the first time takes minutes (requirements.txt: a download of about 1 GB)"
     # requirements.txt installs this package from the current folder.
     cd "$root" || exit 1
     "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \

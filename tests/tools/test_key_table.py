@@ -9,12 +9,12 @@ from msdet.config.model_table import config_class, model_table
 from msdet.errors import UserError
 from msdet.tools.key_table import BEGIN, END, all_tables, main, model_section, with_table
 
-KEYS = Path(__file__).resolve().parents[2] / "docs" / "keys.md"
+KEYS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "keys.md"
 
 
 def test_the_documentation_is_up_to_date():
     text = KEYS.read_text(encoding="utf-8")
-    assert with_table(text, all_tables()) == text, "run msdet keys --write docs/keys.md"
+    assert with_table(text, all_tables()) == text, "run msdet keys --write docs/reference/keys.md"
 
 
 @pytest.mark.parametrize("model", model_table())

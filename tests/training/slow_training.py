@@ -232,7 +232,7 @@ def norm(arrays):
 
 
 def slow_rate(keys, step, steps_per_epoch):
-    """Learning rate of a step since the start, by the rules of docs/keys.md."""
+    """Learning rate of a step since the start, by the rules of docs/reference/keys.md."""
     lr, low, count = keys["lr"], keys["eta_min"], keys["max_epoch"]
     warmup = round(keys["warmup_epochs"] * steps_per_epoch)
     if step < warmup:

@@ -82,7 +82,7 @@ def with_table(text: str, table: str) -> str:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="msdet keys", description=__doc__)
     parser.add_argument("--model", default="", help="only the keys of this model")
-    parser.add_argument("--write", type=Path, help="file with the markers, for example docs/keys.md")
+    parser.add_argument("--write", type=Path, help="file with the markers, for example docs/reference/keys.md")
     args = parser.parse_args(argv)
     table = model_section(args.model) if args.model else all_tables()
     if args.write is None:
