@@ -1,5 +1,7 @@
 """Losses and gradients of every model in half precision against float32, with large activations and black pixels."""
 
+from dataclasses import replace
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -12,31 +14,12 @@ from msdet.models.efficientdet_d0.efficientnet import Gate
 from msdet.models.recipe import get_recipe
 from msdet.training.start_weights import freeze_batch_norm
 from msdet.training.step import LossCell
+from tests.narrow import narrow_networks
 
 pytestmark = pytest.mark.usefixtures("at_root")
 
-YOLO = ["--backbone_shape=4,8,8,16,16,16", "--backbone_layers=1,1,1,1,1", "--training_shape=64"]
-REFINEDET = ["--testing_shape=64", "--pyramid_channels=8"]
-# model -> configuration, flags of a tiny network, side of its input in px
-MODELS = {
-    "yolov3": ("yolov3_shapes", YOLO, 64),
-    "yolov4": ("yolov4", YOLO, 64),
-    "yolov4 mish_tanh": ("yolov4", [*YOLO, "--activation=mish_tanh"], 64),
-    "efficientdet_d0": (
-        "efficientdet_d0",
-        ["--label_map=dense", "--training_shape=128", "--backbone_shape=8,4,4,8,8,8,8,16",
-         "--backbone_layers=1,1,1,1,1,1,1", "--pyramid_channels=8", "--pyramid_repeats=1", "--head_repeats=1"],
-        128,
-    ),
-    "refinedet vgg16": (
-        "refinedet_vgg16_320", [*REFINEDET, "--backbone_shape=8,8,8,8,8,16", "--backbone_layers=1,1,1,1,1"], 64
-    ),
-    "refinedet resnet101": (
-        "refinedet_resnet101_320", [*REFINEDET, "--backbone_shape=8,8,8,8,8", "--backbone_layers=1,1,1,1"], 64
-    ),
-    "darknet53": ("darknet53_imagenet", [*YOLO[:2], "--num_classes=3"], 64),
-    "cspdarknet53": ("cspdarknet53_imagenet", [*YOLO[:2], "--num_classes=3"], 64),
-}  # fmt: skip
+NETWORKS = {name: network for name, network in narrow_networks().items() if name != "yolov3_quant"}
+NETWORKS["yolov4 mish_tanh"] = replace(NETWORKS["yolov4"], flags=(*NETWORKS["yolov4"].flags, "--activation=mish_tanh"))
 
 
 def batch(side, task):
@@ -55,9 +38,11 @@ def batch(side, task):
 
 
 def losses_and_gradients(model, level, gain):
-    config, flags, side = MODELS[model]
+    narrow = NETWORKS[model]
+    sizes = [f"--training_shape={narrow.size}", f"--testing_shape={narrow.size}"]
     ms.set_seed(0)
-    recipe = get_recipe(load_config(f"configs/{config}.yaml", flags).replace(num_classes=3))
+    cfg = load_config(f"configs/{narrow.config}.yaml", [*narrow.flags, "--class_names=", *sizes])
+    recipe = get_recipe(cfg.replace(num_classes=3))
     network = recipe.build_network()
     rng = np.random.default_rng(0)
     for p in network.get_parameters():
@@ -73,13 +58,13 @@ def losses_and_gradients(model, level, gain):
     network = amp.auto_mixed_precision(network, level)
     cell = LossCell(recipe.build_preprocess(), network, recipe.build_criterion())
     run = ms.value_and_grad(cell, None, cell.trainable_params(), has_aux=True)
-    (_, losses), gradients = run(*batch(side, recipe.task))
+    (_, losses), gradients = run(*batch(narrow.size, recipe.task))
     return np.array([float(loss) for loss in losses]), [g.asnumpy().astype(np.float64) for g in gradients]
 
 
 # With the first kernel a hundred times as large, channels are of several hundred.
 @pytest.mark.parametrize(("gain", "level"), [(100.0, "O2"), pytest.param(1.0, "O3", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_half_precision_has_the_losses_of_float32(uncompiled, model, gain, level):
     expected, gradients = losses_and_gradients(model, "O0", gain)
     losses, half = losses_and_gradients(model, level, gain)

@@ -21,7 +21,7 @@ MAX_LAUNCHES = {
     Case("step", "yolov3"): 704,
     Case("step", "yolov4"): 1580,
     Case("step", "efficientdet_d0"): 2442,
-    Case("step", "refinedet_vgg16"): 811,
+    Case("step", "refinedet"): 811,
     Case("step", "refinedet_resnet101"): 963,
     Case("step", "darknet53"): 346,
     Case("step", "cspdarknet53"): 651,

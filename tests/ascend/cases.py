@@ -5,70 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from msdet.config.model_table import model_table
+from tests.narrow import NarrowNetwork, narrow_networks
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@dataclass(frozen=True)
-class Tiny:
-    """A narrow network of a model with all operators of the full one, which compiles in seconds.
-
-    Attributes:
-        model: its name in the model table.
-        config: file in configs/, without suffix.
-        size: of the square input, in px.
-        flags: keys that make the network narrow.
-        batch_size: number of images.
-    """
-
-    model: str
-    config: str
-    size: int
-    flags: tuple[str, ...]
-    batch_size: int = 2
-
-
-_DARKNET = ("--backbone_shape=4,8,8,16,16,16", "--backbone_layers=1,1,1,1,1")
-_TWO = ("--num_classes=2", "--class_names=a,b")
-_THREE = ("--num_classes=3", "--class_names=a,b,c")
-
-TINY = {
-    "yolov3": Tiny("yolov3", "yolov3", 64, (*_DARKNET, *_TWO)),
-    "yolov3_quant": Tiny("yolov3", "yolov3_quant", 64, (*_DARKNET, *_TWO)),
-    "yolov4": Tiny("yolov4", "yolov4", 64, (*_DARKNET, *_TWO)),
-    "efficientdet_d0": Tiny(
-        "efficientdet_d0",
-        "efficientdet_d0",
-        128,
-        (
-            "--backbone_shape=8,4,4,8,8,8,8,16",
-            # The second stage has two blocks, since only repeated blocks have a residual connection.
-            "--backbone_layers=1,2,1,1,1,1,1",
-            "--pyramid_channels=8",
-            "--pyramid_repeats=1",
-            "--head_repeats=1",
-            "--label_map=dense",
-            *_TWO,
-        ),
-    ),
-    "refinedet_vgg16": Tiny(
-        "refinedet",
-        "refinedet_vgg16_320",
-        64,
-        ("--backbone_shape=8,8,8,8,8,16", "--backbone_layers=1,1,1,1,1", "--pyramid_channels=8", *_TWO),
-    ),
-    "refinedet_resnet101": Tiny(
-        "refinedet",
-        "refinedet_resnet101_320",
-        64,
-        ("--backbone_shape=8,8,8,8,8", "--backbone_layers=1,1,2,1", "--pyramid_channels=8", *_TWO),
-    ),
-    "darknet53": Tiny("darknet53", "darknet53_imagenet", 64, (*_DARKNET, *_THREE)),
-    "cspdarknet53": Tiny("cspdarknet53", "cspdarknet53_imagenet", 64, (*_DARKNET, *_THREE)),
-}
+TINY = narrow_networks()
 # At full width, depth and size.
-FULL = {"yolov3_full": Tiny("yolov3", "yolov3", 416, _TWO, batch_size=8)}
+FULL = {"yolov3_full": NarrowNetwork("yolov3", "yolov3", 416, ("--num_classes=2", "--class_names=a,b"), batch_size=8)}
 NETWORKS = {**TINY, **FULL}
 DETECTORS = tuple(name for name, tiny in TINY.items() if not tiny.model.endswith("darknet53"))
 # The other networks train at one size.
@@ -113,8 +57,3 @@ GRAPHS = (
     *(Case("loop", network) for network in FULL),
     Case("ranks", "yolov3"),
 )
-
-
-def models_without_narrow_network() -> set[str]:
-    """Models of the model table without an entry in `TINY`."""
-    return set(model_table()) - {tiny.model for tiny in TINY.values()}

@@ -104,6 +104,8 @@ class Config(
         quantization_aware: ClassVar[bool] = False
     # A model's own keys are explained by `--help` of train, and only listed by that of these commands.
     OWN_ADVANCED_IN: ClassVar[tuple[str, ...]] = ("eval", "test", "predict", "export", "postprocess", "check", "browse")
+    # Keys of a narrow network with every operator of the full one, at a small input size, for tests of all models.
+    NARROW: ClassVar[Mapping[str, Any]] = {}
     # Shared keys that have no effect on this model: rejected when set, and neither listed nor saved.
     UNUSED: ClassVar[tuple[str, ...]] = ()
 

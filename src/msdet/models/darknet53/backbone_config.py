@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from msdet.config.key import ALL_COMMANDS, key
 
@@ -19,6 +19,11 @@ class DarkNetKeys(_Base):
     """DarkNet"""
 
     ADVANCED_IN: ClassVar[tuple[str, ...]] = ALL_COMMANDS
+    NARROW: ClassVar[Mapping[str, Any]] = {
+        "backbone_shape": (4, 8, 8, 16, 16, 16),
+        "backbone_layers": (1, 1, 1, 1, 1),
+        "testing_shape": 64,
+    }
 
     backbone_shape: tuple[int, ...] = key(
         (32, 64, 128, 256, 512, 1024), "channels of the stem and the five stages", minimum=1, maximum=8192

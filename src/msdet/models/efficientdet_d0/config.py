@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from msdet.config import Config, key
 
@@ -83,6 +83,15 @@ class EfficientDetConfig(Config):
     )
 
     SIZE_MULTIPLE: ClassVar[int] = 128
+    NARROW: ClassVar[Mapping[str, Any]] = {
+        "backbone_shape": (8, 4, 4, 8, 8, 8, 8, 16),
+        # The second stage repeats a block: a single block has no residual connection.
+        "backbone_layers": (1, 2, 1, 1, 1, 1, 1),
+        "pyramid_channels": 8,
+        "pyramid_repeats": 1,
+        "head_repeats": 1,
+        "testing_shape": 128,
+    }
     UNUSED: ClassVar[tuple[str, ...]] = (
         "training_interpolation",
         "jitter",

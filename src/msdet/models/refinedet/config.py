@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from msdet.config import Config, key
 
@@ -102,6 +102,13 @@ class RefineDetConfig(Config):
     )
 
     SIZE_MULTIPLE: ClassVar[int] = 64
+    # On VGG16.
+    NARROW: ClassVar[Mapping[str, Any]] = {
+        "backbone_shape": (8, 8, 8, 8, 8, 16),
+        "backbone_layers": (1, 1, 1, 1, 1),
+        "pyramid_channels": 8,
+        "testing_shape": 64,
+    }
     UNUSED: ClassVar[tuple[str, ...]] = (
         "jitter",
         "jitter_scale",
