@@ -1,8 +1,8 @@
-"""The training step of this checkout against that of another, in turn: python -m benchmarks.against OTHER_CHECKOUT
+"""Compares the training step of this checkout with that of another: python -m benchmarks.against OTHER_CHECKOUT
 
 OTHER_CHECKOUT is a folder with the other version of the project, for example from
-`git worktree add ../before COMMIT`. Each side trains in a process of its own on the same made-up batch; blocks of steps
-take turns. It prints the medians and the median ratio of the blocks, of wall time and of processor time.
+`git worktree add ../before COMMIT`. Each trains in a process of its own on the same synthetic batch; blocks of steps
+alternate. Prints the medians and the median ratio of the blocks, for wall time and CPU time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[1]
 _NARROW = ("--backbone_shape=4,8,8,16,16,16", "--backbone_layers=1,1,1,1,1", "--num_classes=2", "--class_names=a,b")
 _SHAPES = ("--num_classes=3", "--class_names=red,green,blue")
-# Name -> configuration, images a batch, px, keys.
+# Name -> configuration, batch size, px, keys.
 CASES = {
     "quickstart": ("yolov3_shapes", 8, 192, _SHAPES),
     "narrowest": ("yolov3", 2, 64, _NARROW),
@@ -28,14 +28,14 @@ CASES = {
 
 
 def step_of(case: str) -> Callable[[], object]:
-    """One training step, waited for, as the checkout in the working folder takes it."""
+    """A function that runs one training step of the checkout in the working folder and waits for it."""
     import mindspore as ms
     import numpy as np
 
     if Path("src/msdet").is_dir():
         names = ("msdet.config", "msdet.models.recipe", "msdet.runtime.start", "msdet.training.train")
     else:
-        # Versions before the package had its name.
+        # Versions before the package was renamed.
         names = ("src.config", "src.recipe", "src.engine.runtime", "src.engine.train")
     config_module, recipe_module, start_module, train_module = map(importlib.import_module, names)
     load_config, get_recipe = config_module.load_config, recipe_module.get_recipe
@@ -57,7 +57,7 @@ def step_of(case: str) -> Callable[[], object]:
     if hasattr(step, "run"):
         return lambda: step.run(batch, 1e-4, ema_decay=0.9)
 
-    # Versions whose step took three scalars and gave a tuple.
+    # Versions whose step took three scalars and returned a tuple.
     def older() -> list[float]:
         scalars = ms.Tensor(1e-4, ms.float32), ms.Tensor(0, ms.int32), ms.Tensor(0.9, ms.float32)
         losses, norm, ok, scale = step(*scalars, *[ms.Tensor(np.array(array)) for array in batch])
@@ -67,7 +67,7 @@ def step_of(case: str) -> Callable[[], object]:
 
 
 def serve(case: str, steps: int) -> None:
-    """Runs a block of steps for each line that comes in; answers with wall and processor milliseconds a step."""
+    """Runs a block of steps for each line of input; answers with wall and CPU milliseconds per step."""
     sys.path[:0] = [str(Path.cwd() / "src"), str(Path.cwd())]
     step = step_of(case)
     step()
@@ -84,7 +84,7 @@ def serve(case: str, steps: int) -> None:
 
 
 class Version:
-    """A checkout that takes steps in a process of its own."""
+    """A checkout whose steps run in a process of its own."""
 
     def __init__(self, folder: Path, case: str, steps: int) -> None:
         command = [sys.executable, str(Path(__file__).resolve()), "--serve", case, "--steps", str(steps), str(folder)]
@@ -92,10 +92,10 @@ class Version:
         self.process = subprocess.Popen(command, cwd=folder, text=True, **pipes)
         while (line := self.process.stdout.readline()).strip() != "ready":
             if not line:
-                raise SystemExit(f"{folder} takes no step of {case}")
+                raise SystemExit(f"{folder} cannot run a step of {case}")
 
     def block(self) -> list[float]:
-        """Milliseconds a step, of wall time and of processor time."""
+        """Wall and CPU milliseconds per step of a block."""
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
@@ -110,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against", description=__doc__)
     parser.add_argument("other", type=Path, help="folder of the other checkout")
     parser.add_argument("--blocks", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=5, help="in a block")
+    parser.add_argument("--steps", type=int, default=5, help="steps per block")
     parser.add_argument("--serve", choices=sorted(CASES), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.serve:

@@ -1,12 +1,12 @@
-"""How many ground truths EfficientDet's anchors can match: `python -m benchmarks.anchor_recall --annotations FILE`.
+"""Counts ground truths that EfficientDet's anchors can match: `python -m benchmarks.anchor_recall --annotations FILE`.
 
-A box that no anchor overlaps by `--iou` has no positive anchor, and is never learnt, unless its best anchor is forced
-on it (`force_match`). Boxes count at the scale of the network's input, `--size` px for the longer side of the image.
-The last two lines are the shares of boxes without a positive anchor by the matching itself; a small box has less than
+A box that no anchor overlaps by `--iou` has no positive anchor and is not learned, unless it is assigned its best
+anchor (`force_match`). Boxes are measured at the network input, with `--size` px for the longer side of the image.
+The last two lines are the fractions of boxes without a positive anchor; a small box has less than
 32^2 px^2 in its image.
 
-With `--keep_large FILE` the annotations are written again with the boxes below `--least` px marked as crowds, which
-evaluation neither expects nor holds against a detection.
+`--keep_large FILE` writes the annotations with boxes below `--least` px marked as crowd regions, which
+evaluation ignores.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from msdet.ops.boxes import cxcywh_to_xyxy, iou_matrix
 
 
 def side(box: np.ndarray) -> float:
-    """Square root of the area of an xyxy box, in px: what COCO calls its size."""
+    """Square root of the area of an xyxy box, in px."""
     return float(np.sqrt(np.prod(box[2:] - box[:2])))
 
 
 def count_unmatched(coco: dict, size: int, iou: float) -> None:
-    """Prints the share of boxes that no anchor is positive for, without and with forced matches."""
+    """Prints the fraction of boxes without a positive anchor, without and with forced matches."""
     ms.set_context(mode=ms.PYNATIVE_MODE)
     columns = tuple(ms.Tensor(column) for column in np.ascontiguousarray(make_anchors(size, size).T))
     found: dict[bool, list[tuple[bool, bool]]] = {False: [], True: []}

@@ -1,8 +1,8 @@
 """Images per second of a classifier's training input against Pillow: `python benchmarks/run.py class_data`.
 
-All read the same pictures and end in uint8 batches of 256 px: a random crop, decoded and resized, mirrored, its
-brightness, contrast and saturation changed. The other side does so with Pillow, image after image in one thread, with
-crops drawn as torchvision draws them. Without chance both must give the same pictures before anything is timed.
+All read the same images and produce uint8 batches of 256 px: a random crop, decoded, resized, randomly flipped, with
+random brightness, contrast and saturation. The baseline uses Pillow, image by image in one thread, with
+crops sampled as in torchvision. Without randomness both must give the same images before anything is timed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BATCH = 16
 IMAGES = 800
 PILLOW, ALONE, WORKERS = "Pillow, one thread", "loader, in process", "loader, 2 workers"
 _AREA, _ASPECT, _COLOUR = (0.08, 1.0), (0.75, 1.333), 0.4
-# Grey levels on average: Pillow smooths when it shrinks, MindSpore does not.
+# Mean difference in grey levels: Pillow applies antialiasing when it downsizes, MindSpore does not.
 _GREY_TOLERANCE = 15.0
 
 
@@ -38,7 +38,7 @@ def measure(options: Options) -> Result:
     side = 64 if options.quick else 256
     folder = options.data_dir or _default_folder()
     dataset = read_image_folder(folder / "train" if (folder / "train").is_dir() else folder)
-    grey = check_same_pictures(dataset, side)
+    grey = check_same_images(dataset, side)
     dataset = enlarged(dataset, 2 * BATCH if options.quick else IMAGES)
     loaders = {
         name: class_loader(dataset, CropFlipColour(), BATCH, [(side, side)], training=True, num_workers=workers)
@@ -51,8 +51,8 @@ def measure(options: Options) -> Result:
     result.compare(what, "images/s", rates, WORKERS, PILLOW, [Goal(SPEEDUP, at_least=2)])
     result.compare(what, "images/s", rates, ALONE, PILLOW)
     result.notes.append(
-        f"{what}: {count} images an epoch in batches of {BATCH}; whole pictures without chance differ by {grey:.1f} of "
-        "255 grey levels on average from Pillow's, which smooths when it shrinks."
+        f"{what}: {count} images per epoch in batches of {BATCH}; full images without randomness differ by "
+        f"{grey:.1f} of 255 grey levels on average from Pillow's, which applies antialiasing."
     )
     return result
 
@@ -60,23 +60,23 @@ def measure(options: Options) -> Result:
 def _default_folder() -> Path:
     folder = Path(os.environ.get("DATA_DIR") or ROOT.parent / "shared" / "data") / "imagenet_mini"
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder: name one with a folder a class by --data_dir")
+        raise UsageError(f"{folder} is not a folder: give one with one folder per class with --data_dir")
     return folder
 
 
 def enlarged(dataset: ImageFolder, count: int) -> ImageFolder:
-    """The folder as often over as it takes to have `count` images."""
+    """The dataset, repeated to at least `count` images."""
     times = math.ceil(count / len(dataset))
     return ImageFolder(dataset.root, dataset.class_names, dataset.files * times, np.tile(dataset.labels, times))
 
 
 def pillow_loop(dataset: ImageFolder, batch_size: int, side: int) -> None:
-    """Decode and augment image after image in one thread."""
+    """Decode and augment image by image in one thread."""
     batch, rng = np.empty((batch_size, side, side, 3), np.uint8), np.random.default_rng(0)
     for position in range(len(dataset) // batch_size * batch_size):
         with Image.open(dataset[position].image_path) as file:
             image = file.convert("RGB")
-        image = image.resize((side, side), Image.Resampling.BILINEAR, box=draw_crop(*image.size, rng))
+        image = image.resize((side, side), Image.Resampling.BILINEAR, box=sample_crop(*image.size, rng))
         if rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
@@ -84,8 +84,8 @@ def pillow_loop(dataset: ImageFolder, batch_size: int, side: int) -> None:
         batch[position % batch_size] = image
 
 
-def draw_crop(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A crop (x1, y1, x2, y2) px of random area and aspect ratio; the middle of the picture after ten vain draws."""
+def sample_crop(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """A crop (x1, y1, x2, y2) px of random area and aspect ratio; a centre crop if ten samples do not fit."""
     for _ in range(10):
         area = rng.uniform(*_AREA) * width * height
         aspect = math.exp(rng.uniform(*np.log(_ASPECT)))
@@ -97,8 +97,8 @@ def draw_crop(width: int, height: int, rng: np.random.Generator) -> tuple[int, i
     return (width - side) // 2, (height - side) // 2, (width + side) // 2, (height + side) // 2
 
 
-def check_same_pictures(dataset: ImageFolder, side: int, count: int = 16) -> float:
-    """Mean difference in grey levels between whole pictures as both sides decode and resize them.
+def check_same_images(dataset: ImageFolder, side: int, count: int = 16) -> float:
+    """Mean difference in grey levels between full images decoded and resized by both.
 
     Raises:
         RuntimeError: it is too large.
@@ -113,5 +113,5 @@ def check_same_pictures(dataset: ImageFolder, side: int, count: int = 16) -> flo
         expected = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR), int)
         differences.append(float(np.abs(canvas - expected).mean()))
     if not np.mean(differences) <= _GREY_TOLERANCE:
-        raise RuntimeError(f"pictures of the two sides differ by {np.mean(differences):.1f} grey levels")
+        raise RuntimeError(f"images of the two implementations differ by {np.mean(differences):.1f} grey levels")
     return float(np.mean(differences))

@@ -1,9 +1,9 @@
-"""Seconds of COCO scoring against pycocotools, side by side: `python benchmarks/run.py coco_eval`.
+"""Seconds of COCO scoring against pycocotools: `python benchmarks/run.py coco_eval`.
 
 The dataset is repeated under new image ids until it has as many images as val2017, and detections are made from its
-ground truth: jittered boxes, and inventions. Our side is `score_detections`, which reads and checks both files and
-gives the twelve numbers and those of each class. The other side is what pycocotools' own example does: COCO, loadRes,
-COCOeval. Their twelve numbers must be equal to 1e-9 before anything is timed.
+ground truth: jittered boxes and false positives. Ours is `score_detections`, which reads and checks both files and
+returns the twelve statistics and those of each class. The baseline follows the example of pycocotools: COCO, loadRes,
+COCOeval. The twelve statistics must be equal to 1e-9 before anything is timed.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def measure(options: Options) -> Result:
 
 
 def by_pycocotools(ann_file: Path, detections: Path) -> list[float]:
-    """The twelve numbers by pycocotools alone."""
+    """The twelve statistics by pycocotools alone."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # silences its progress output
         truth = COCO(str(ann_file))
         evaluation = COCOeval(truth, truth.loadRes(str(detections)), "bbox")
         evaluation.evaluate()
@@ -65,7 +65,7 @@ def by_pycocotools(ann_file: Path, detections: Path) -> list[float]:
 
 
 def repeated(dataset: dict[str, Any], count: int) -> dict[str, Any]:
-    """The dataset again and again, with new image and annotation ids, cut to `count` images."""
+    """The dataset repeated with new image and annotation ids, cut to `count` images."""
     step = 1 + max(image["id"] for image in dataset["images"])
     copies = -(-count // len(dataset["images"]))
     images = [image | {"id": image["id"] + n * step} for n in range(copies) for image in dataset["images"]][:count]
@@ -82,16 +82,16 @@ def repeated(dataset: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def write_pseudo_detections(dataset: dict[str, Any], path: Path, count: int) -> int:
-    """Writes jittered ground truth and inventions, `count` in all; returns how many detections there are."""
+    """Writes jittered ground truth and false positives, `count` in all; returns the number of detections."""
     rng = np.random.default_rng(0)
     ids = [category["id"] for category in dataset["categories"]]
-    invented, more = divmod(count - len(dataset["annotations"]), len(dataset["images"]))
+    false_positives, more = divmod(count - len(dataset["annotations"]), len(dataset["images"]))
     truth: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in dataset["images"]}
     for annotation in dataset["annotations"]:
         truth[annotation["image_id"]].append(annotation)
     with DetectionWriter(path, ids) as writer:
         for position, (image_id, annotations) in enumerate(truth.items()):
-            new = invented + (position < more)
+            new = false_positives + (position < more)
             known = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
             labels = np.array([ids.index(a["category_id"]) for a in annotations], np.int32)
             boxes = np.concatenate([known * rng.uniform(0.9, 1.1, known.shape), rng.uniform(1, 200, (new, 4))])

@@ -1,10 +1,10 @@
-"""Images per second of the training input against plain loops, side by side: `python benchmarks/run.py data`.
+"""Images per second of the training input against plain loops: `python benchmarks/run.py data`.
 
-All read the same JPEG files and end in batches of 416 px. The plain loop is one thread that decodes, letterboxes,
-normalises and turns to CHW, without augmentation; the tuned loop does the same with care. The numpy form augments as
-the training of the YOLOs does (jitter crop, flip, colour), one whole image after the other, and must make of the same
-draws the same pictures and boxes as the loader before anything is timed. The loader hands over uint8, which the graph
-normalises.
+All read the same JPEG files and produce batches of 416 px. The plain loop is a single thread that decodes, letterboxes,
+normalizes and transposes to CHW, without augmentation; the tuned loop is an optimized version of it. The numpy loop
+applies the augmentation of the YOLOs (jitter crop, flip, colour) image by image, and must produce the same images and
+boxes as the loader from the same random numbers before anything is timed. The loader returns uint8, which the graph
+normalizes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from msdet.data.transforms.resize import INTERPOLATIONS, resize_for_eval
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 BATCH = 16
-# Of an epoch: so many that its first and last batches, when a worker waits, weigh little.
+# Images per epoch: enough that its first and last batches, when a worker waits, have little weight.
 IMAGES = 800
 ALONE, WORKERS = "loader, in process", "loader, 2 workers"
 PLAIN, TUNED, NUMPY = "plain loop, no augmentation", "tuned plain loop, no augmentation", "numpy augmentation"
-# Grey levels on average (a smooth picture is cropped to whole pixels before or after it is resized), and px.
+# Mean difference in grey levels (images are cropped to whole pixels before or after the resize), and px.
 _GREY_TOLERANCE, _BOX_TOLERANCE = 8.0, 3.0
 
 
@@ -62,19 +62,19 @@ def measure(options: Options) -> Result:
     for name, other in ((ALONE, TUNED), (WORKERS, NUMPY), (ALONE, NUMPY)):
         result.compare(what, "images/s", rates, name, other)
     result.notes.append(
-        f"{what}: {count} images an epoch in batches of {BATCH}; the pictures of the loader and of the numpy form "
+        f"{what}: {count} images an epoch in batches of {BATCH}; the images of the loader and of the numpy loop "
         f"differ by {grey:.1f} of 255 grey levels on average."
     )
     return result
 
 
 def enlarged(dataset: DetectionDataset, count: int) -> DetectionDataset:
-    """The dataset again and again, cut to `count` images."""
+    """The dataset repeated and cut to `count` images."""
     return replace(dataset, samples=(dataset.samples * ceil(count / len(dataset)))[:count])
 
 
 def plain_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:
-    """Decode, letterbox, normalise, CHW; one image after the other in one thread."""
+    """Decode, letterbox, normalize and transpose to CHW, image by image in one thread."""
     batch = np.empty((batch_size, 3, side, side), np.float32)
     for position in range(len(dataset) // batch_size * batch_size):
         image = cv2.imread(str(dataset.samples[position].image_path))
@@ -90,7 +90,7 @@ def plain_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:
 
 
 def tuned_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:
-    """The plain loop with normalisation written for speed: planes first, one multiplication and addition in place."""
+    """The plain loop with a faster normalization: CHW first, one multiplication and addition in place."""
     batch = np.empty((batch_size, 3, side, side), np.float32)
     factor, shift = (1 / (255 * STD))[:, None, None], (-MEAN / STD)[:, None, None]
     for position in range(len(dataset) // batch_size * batch_size):
@@ -102,7 +102,7 @@ def tuned_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:
 
 
 def numpy_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:
-    """Decode and augment image after image in one thread."""
+    """Decode and augment image by image in one thread."""
     batch = np.empty((batch_size, side, side, 3), np.uint8)
     for position in range(len(dataset) // batch_size * batch_size):
         sample = dataset.samples[position]
@@ -114,7 +114,7 @@ def numpy_loop(dataset: DetectionDataset, batch_size: int, side: int) -> None:
 def numpy_augmentation(
     image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Generator
 ) -> LabelledImage:
-    """What `jitter_pipeline()` does to an image, step by step on whole images; the draws come in the same order."""
+    """The augmentation of `jitter_pipeline()` on whole images, with random numbers in the same order."""
     height, width = image.shape[:2]
     name = JitterCrop.interpolations[rng.integers(3)]
     for _ in range(JitterCrop.trials):
@@ -149,10 +149,10 @@ def numpy_augmentation(
 
 
 def check_same_augmentation(dataset: DetectionDataset, side: int, count: int = 16) -> float:
-    """Mean difference, in grey levels, between the pictures of both forms of the augmentation for the same draws.
+    """Mean difference in grey levels between the images of both augmentations for the same random numbers.
 
     Raises:
-        RuntimeError: it is too large, or boxes differ by more than the rounding to whole pixels explains.
+        RuntimeError: it is too large, or boxes differ by more than rounding to whole pixels explains.
     """
     reader, pipeline = SampleReader(dataset, MAX_IMAGE_PIXELS, "none"), jitter_pipeline()
     canvas, differences = np.empty((side, side, 3), np.uint8), []
@@ -160,12 +160,12 @@ def check_same_augmentation(dataset: DetectionDataset, side: int, count: int = 1
         rng = np.random.default_rng(index)
         found, classes, _ = pipeline(reader.load(index, rng), canvas, rng)
         rng = np.random.default_rng(index)
-        picture, boxes, labels = numpy_augmentation(*reader.load(index, rng), side, rng)
-        differences.append(float(np.abs(canvas.astype(int) - picture).mean()))
-        if len(classes) == len(labels):  # a box of about one pixel may be left out by one of the two
+        augmented, boxes, labels = numpy_augmentation(*reader.load(index, rng), side, rng)
+        differences.append(float(np.abs(canvas.astype(int) - augmented).mean()))
+        if len(classes) == len(labels):  # a box of about one pixel may be dropped by only one of the two
             largest = float(np.abs(found - boxes).max(initial=0))
             if not np.array_equal(classes, labels) or largest > _BOX_TOLERANCE:
                 raise RuntimeError(f"image {index}: boxes of the two augmentations differ by {largest:.1f} px")
     if not np.mean(differences) <= _GREY_TOLERANCE:
-        raise RuntimeError(f"pictures of the two augmentations differ by {np.mean(differences):.1f} grey levels")
+        raise RuntimeError(f"images of the two augmentations differ by {np.mean(differences):.1f} grey levels")
     return float(np.mean(differences))

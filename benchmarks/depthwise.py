@@ -1,7 +1,7 @@
-"""Training cost of depthwise convolutions on CPU, ours against the library's: `python -m benchmarks.depthwise`.
+"""Training cost of depthwise convolutions on a CPU, ours against the library's: `python -m benchmarks.depthwise`.
 
-Forward and both gradients of the shapes that EfficientDet-D0 has at 512 px; the results are compared before anything is
-timed.
+Forward pass and both gradients for the layer shapes of EfficientDet-D0 at 512 px; the results are compared before
+anything is timed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SHAPES = ((32, 256, 3, 1), (96, 256, 3, 2), (144, 128, 5, 2), (240, 64, 5, 1), (
 
 
 def gradient_of(conv: nn.Cell, x: Tensor) -> Callable[[], tuple]:
-    """Function without arguments: gradients of input and weights of the sum of squares, as numpy arrays."""
+    """A function that returns the gradients of input and weights of the sum of squares, as numpy arrays."""
     conv.set_train()
 
     def loss(x: Tensor) -> Tensor:

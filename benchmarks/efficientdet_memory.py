@@ -1,9 +1,9 @@
-"""Peak memory of EfficientDet's criterion over its inputs: `python -m benchmarks.efficientdet_memory`.
+"""Peak memory of EfficientDet's criterion beyond its inputs: `python -m benchmarks.efficientdet_memory`.
 
-Forward and backward are counted. Raw maps are drawn once, as large as those of a 512 px input, and every image has
-`--boxes` ground truths. What is printed is the highest resident memory of the process, less what it held when the
-inputs lay ready and a tiny case of the same graph had been compiled and run; the compiler of the full case and the two
-gradients count in.
+Measures forward and backward pass. Raw maps are random, of the size for a 512 px input, and every image has
+`--boxes` ground truths. Prints the peak resident memory of the process minus its memory when the
+inputs were ready and a tiny case of the same graph had been compiled and run; compiling the full case and the two
+gradients are included.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def memory_mb(field: str) -> int:
     raise SystemExit(f"/proc/self/status has no {field}")
 
 
-def made_up(size: int, batch: int, boxes: int, classes: int) -> tuple[Tensor, ...]:
+def synthetic_batch(size: int, batch: int, boxes: int, classes: int) -> tuple[Tensor, ...]:
     """Regression, logits, boxes, labels and size of a batch."""
     rng = np.random.default_rng(0)
     count = len(make_anchors(size, size))
@@ -44,7 +44,7 @@ def made_up(size: int, batch: int, boxes: int, classes: int) -> tuple[Tensor, ..
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--boxes", type=int, default=128, help="ground truths an image")
+    parser.add_argument("--boxes", type=int, default=128, help="ground truths per image")
     parser.add_argument("--size", type=int, default=512, help="px")
     parser.add_argument("--classes", type=int, default=90)
     parser.add_argument("--force_match", action="store_true", help="as configs/efficientdet_d0.yaml")
@@ -57,10 +57,10 @@ def main() -> None:
         return class_loss + box_loss
 
     step = ms.value_and_grad(loss, (0, 1))
-    step(*made_up(128, 1, 16, args.classes))[0].asnumpy()
-    inputs = made_up(args.size, args.batch, args.boxes, args.classes)
+    step(*synthetic_batch(128, 1, 16, args.classes))[0].asnumpy()
+    inputs = synthetic_batch(args.size, args.batch, args.boxes, args.classes)
     held = memory_mb("VmRSS")
-    # So that the peak is that of the step and not of drawing the inputs.
+    # Resets the peak, which would otherwise include creating the inputs.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     step(*inputs)[0].asnumpy()
     peak = memory_mb("VmHWM") - held
@@ -68,7 +68,7 @@ def main() -> None:
     step(*inputs)[0].asnumpy()
     seconds = time.perf_counter() - started
     in_mb = sum(tensor.nbytes for tensor in inputs) / 1e6
-    print(f"batch {args.batch}, {args.size} px, {args.boxes} boxes an image, {args.classes} classes")
+    print(f"batch {args.batch}, {args.size} px, {args.boxes} boxes per image, {args.classes} classes")
     print(f"inputs {in_mb:.0f} MB; peak of criterion forward and backward over them {peak} MB (target {_TARGET_MB})")
     print(f"second call {seconds:.2f} s")
 

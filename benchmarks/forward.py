@@ -1,8 +1,8 @@
-"""Milliseconds of a forward pass in four runtimes, side by side: `python benchmarks/run.py forward`.
+"""Milliseconds of a forward pass in four runtimes: `python benchmarks/run.py forward`.
 
-DarkNet53 at 256 px and YOLOv3 at 416 px, one image: this project in a compiled graph, MindSpore as it comes (without
-the setting for oneDNN that `src` makes on a processor with AVX-512), PyTorch without that setting, and this project's
-ONNX export in onnxruntime. Every side is a process of its own, has the same weights and input, and must give the same
+DarkNet53 at 256 px and YOLOv3 at 416 px, one image: this project in a compiled graph, stock MindSpore (without
+the oneDNN setting that the package makes on a processor with AVX-512), PyTorch without that setting, and this project's
+ONNX export in onnxruntime. Each runs in a process of its own with the same weights and input, and must give the same
 outputs before anything is timed.
 """
 
@@ -27,7 +27,7 @@ SIDES = {
 }
 # name, network, px
 CASES = (("DarkNet53, 256 px, forward", "classifier", 256), ("YOLOv3, 416 px, forward", "yolov3", 416))
-# Of a deep network whose kernels round differently; a wrong layer gives about 1.
+# Relative; allows for different rounding in a deep network. A wrong layer gives about 1.
 _TOLERANCE = 1e-3
 
 
@@ -43,31 +43,31 @@ def measure(options: Options) -> Result:
             difference = check_equal({side: worker.compute(file) for side, worker in workers.items()})
             seconds = alternate_workers(workers, options.count(9), calls=5)
         add_rows(result, what, result.keep(what, seconds, 1000))
-        result.notes.append(f"{what}: outputs of all sides equal within {difference:.1e}.")
+        result.notes.append(f"{what}: all outputs equal within {difference:.1e}.")
     if TORCH not in workers:
         result.notes.append(NO_TORCH)
     return result
 
 
 def check_equal(outputs: Mapping[str, list[np.ndarray]]) -> float:
-    """The largest relative difference between our outputs and those of another side.
+    """The largest relative difference between our outputs and the others.
 
     Raises:
-        RuntimeError: it is too large: the sides do not compute the same.
+        RuntimeError: it is too large.
     """
     largest = 0.0
     for side, arrays in outputs.items():
         for ours, theirs in zip(outputs[OURS], arrays, strict=True):
             difference = float(np.linalg.norm(ours - theirs) / np.linalg.norm(ours))
             if not difference <= _TOLERANCE:
-                raise RuntimeError(f"{side} gives other outputs than {OURS}: relative difference {difference:.1e}")
+                raise RuntimeError(f"the outputs of {side} and {OURS} differ: relative difference {difference:.1e}")
             largest = max(largest, difference)
     return largest
 
 
 def add_rows(result: Result, what: str, medians: Mapping[str, float]) -> None:
-    """Compares each side with the one that the goals are about."""
-    reason = "" if has_avx512() else "not to be shown here: without AVX-512 stock MindSpore takes the fast kernels too"
+    """Adds the comparisons that have goals."""
+    reason = "" if has_avx512() else "not applicable: without AVX-512 stock MindSpore uses the fast kernels too"
     result.compare(what, "ms", medians, OURS, STOCK, [Goal(SPEEDUP, at_least=50, reason=reason)])
     result.compare(what, "ms", medians, OURS, TORCH, [Goal(SHARE, at_most=1.7)])
     result.compare(what, "ms", medians, ONNX, TORCH, [Goal(SHARE, at_most=0.85)])

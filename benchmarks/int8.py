@@ -1,8 +1,8 @@
-"""What int8 costs in training and brings in inference: `python benchmarks/run.py int8`.
+"""Cost of int8 in training and its gain in inference: `python benchmarks/run.py int8`.
 
-YOLOv3 at full width, 416 px, 80 classes, drawn weights: the float ONNX file against the int8 one made from it (size,
-time of a picture, convolutions that onnxruntime computes with integers), and a quantization-aware training step against
-a float one. How well an int8 network detects is another question: benchmarks/int8_accuracy.sh.
+YOLOv3 at full width, 416 px, 80 classes, random weights: the float ONNX file against the int8 one made from it (size,
+time per image, convolutions that onnxruntime computes with integers), and a quantization-aware training step against
+a float one. For the accuracy of int8 see benchmarks/int8_accuracy.sh.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.networks import CLASSES, draw_weights, images, prepared
+from benchmarks.networks import CLASSES, images, init_weights, prepared
 from benchmarks.report import SHARE, SPEEDUP, VALUE, Goal, Options, Result, Row
 from benchmarks.side_by_side import alternate_all
 from benchmarks.workers import Side, alternate_workers, open_workers
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FLOAT, INT8, FAST = "float ONNX", "int8 ONNX", "int8 ONNX, sums of 16 bits"
 PLAIN_STEP, QUANT_STEP = "float step", "quantization-aware step"
 WHAT = "YOLOv3, 416 px"
-_PICTURES = 3
+_CALIBRATION_IMAGES = 3
 
 
 def measure(options: Options) -> Result:
@@ -60,7 +60,7 @@ def _inference(result: Result, options: Options, folder: Path, size: int) -> Non
             note=f"{megabytes[INT8]:.1f} MB, {megabytes[FLOAT]:.1f} MB")
     )  # fmt: skip
     integer = count_operators(files[INT8])["QLinearConv"]
-    # All but the three that predict.
+    # All but the three prediction layers.
     goal = Goal(VALUE, at_least=convolutions - 3)
     result.rows.append(Row(f"{WHAT}, convolutions in int8", f"of {convolutions}", INT8, integer, goals=(goal,)))
     sides = {
@@ -70,18 +70,18 @@ def _inference(result: Result, options: Options, folder: Path, size: int) -> Non
     if not has_vnni():
         sides[FAST] = _session(files[INT8], None, size)
     medians = result.keep(f"{WHAT}, forward", alternate_all(sides, options.count(15)), 1000)
-    reason = "" if has_vnni() else "not to be shown here: this processor has no VNNI"
+    reason = "" if has_vnni() else "not applicable: this processor has no VNNI"
     result.compare(f"{WHAT}, forward", "ms", medians, INT8, FLOAT, [Goal(SPEEDUP, at_least=1.9, reason=reason)])
     result.compare(f"{WHAT}, forward", "ms", medians, FAST, FLOAT)
     result.notes.append(
         "This processor has VNNI." if has_vnni() else
         "This processor has no VNNI, which multiplies four pairs of int8 at once and sums them in 32 bits. The project "
-        "runs int8 files here with exact sums; onnxruntime's own choice is faster, but cuts sums off at 16 bits."
+        "runs int8 files here with exact sums; the default of onnxruntime is faster but saturates sums at 16 bits."
     )  # fmt: skip
 
 
 def to_int8(folder: Path, size: int) -> int:
-    """Writes int8.onnx beside net.onnx, calibrated on noise; returns the number of convolutions."""
+    """Writes int8.onnx next to net.onnx, calibrated on noise; returns the number of convolutions."""
     import onnx
 
     from msdet.export.int8.graph import (
@@ -97,7 +97,7 @@ def to_int8(folder: Path, size: int) -> int:
     model = raise_opset(onnx.load(str(folder / "net.onnx")))
     fold_batch_norm(model)
     onnx.save(model, str(folder / "folded.onnx"))
-    batches = ([images(size)] for _ in range(_PICTURES))
+    batches = ([images(size)] for _ in range(_CALIBRATION_IMAGES))
     grids = calibrate_grids(folder / "folded.onnx", tensors_to_calibrate(model), batches)
     insert_grids(model, propagate_grids(model, grids), WeightRule())
     onnx.save(model, str(folder / "int8.onnx"))
@@ -135,18 +135,18 @@ def _step(size: int, narrow: bool, is_quantized: bool) -> Compute:
     flags += [f"--num_classes={CLASSES['yolov3']}", f"--quantization_aware={is_quantized}"]
     recipe = get_recipe(load_config("configs/yolov3.yaml", flags))
     network = recipe.build_network()
-    drawn = draw_weights({p.name: p.shape for p in network.trainable_params()})
+    values = init_weights({p.name: p.shape for p in network.trainable_params()})
     for parameter in network.trainable_params():
-        parameter.set_data(Tensor(drawn[parameter.name]))
+        parameter.set_data(Tensor(values[parameter.name]))
     cell = LossCell(recipe.build_preprocess(), network, recipe.build_criterion())
     step = TrainStep(cell, StepOptions(0.9, 5e-4, clip_norm=30))
     step.set_train(True)
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+    inputs = rng.integers(0, 256, (2, size, size, 3)).astype(np.uint8)
     boxes = np.tile(np.float32([[[0.1, 0.1, 0.6, 0.7]]]) * size, (2, 8, 1))
     labels = np.tile(np.int32([[3] * 4 + [-1] * 4]), (2, 1))
     valid_sizes = np.tile(np.int32([[size, size]]), (2, 1))
-    batch = (pictures, valid_sizes, boxes, labels, np.float32([size, size]))
+    batch = (inputs, valid_sizes, boxes, labels, np.float32([size, size]))
 
     def train() -> list[np.ndarray]:
         return [np.float32(step.run(batch, rate=1e-4).losses)]

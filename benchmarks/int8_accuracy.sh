@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Average precision of float, trained int8 and calibrated int8 on held-out rendered pictures: means of several seeds.
+# Average precision of float, trained int8 and calibrated int8 on held-out rendered images: means of several seeds.
 #
 #   bash benchmarks/int8_accuracy.sh [SEEDS [FLOAT_EPOCHS [QUANT_EPOCHS [SIZE]]]]      (3 seeds, 24 and 4 epochs, 192 px)
 #
-# The narrow YOLOv3 of the quickstart, 400 pictures to train on, 300 to score. For each seed: a float training, a
-# quantization-aware training from it, and the table of `msdet compare`; in the end the means. What is
-# there already is not made again. PYTHON=... chooses the interpreter, OUT=... the folder.
+# The narrow YOLOv3 of the quickstart, 400 training and 300 validation images. For each seed: a float training, a
+# quantization-aware training from it, and the table of `msdet compare`; finally the means. Existing results
+# are not computed again. PYTHON=... chooses the interpreter, OUT=... the folder.
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -28,7 +28,7 @@ train() {
 
 for ((seed = 1; seed <= seeds; seed++)); do
     [ -n "$(weights_of "float$seed")" ] || train "float$seed" "$float_epochs" --seed "$seed"
-    # A tenth of the float training's rate: the network is to settle on the grid, not to learn anew.
+    # A tenth of the float training's rate, since the network only has to adapt to the quantization.
     [ -n "$(weights_of "quant$seed")" ] ||
         train "quant$seed" "$quant_epochs" --seed "$seed" --pretrained "$(weights_of "float$seed")" \
             --quantization_aware True --observer_decay 0.99 --lr 0.0003 --warmup_epochs 0.5

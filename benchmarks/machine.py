@@ -1,4 +1,4 @@
-"""What machine the numbers were measured on."""
+"""Describes the machine that the benchmarks run on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 from msdet import ONEDNN_VARIABLE
 
 _PACKAGES = ("mindspore", "onnxruntime", "numpy", "opencv-python-headless", "numba", "hotcoco", "pycocotools")
-# Cores that programs of others may take before it shows.
+# Cores that other programs may use without affecting a measurement.
 _QUIET = 0.15
 
 
 def describe(torch_python: str = "") -> dict[str, Any]:
-    """Processor, what of AVX-512 it has, cores, preference and versions.
+    """Processor, its vector extensions, cores, scheduling priority and versions.
 
     Args:
         torch_python: see `torch_version`.
@@ -33,7 +33,7 @@ def describe(torch_python: str = "") -> dict[str, Any]:
         "avx512": "avx512f" in flags,
         "vnni": bool(flags & {"avx512_vnni", "avx_vnni"}),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "preference": _preference(),
+        "preference": _priority(),
         "onednn_cap": os.environ.get(ONEDNN_VARIABLE, ""),
         "python": platform.python_version(),
         "versions": {name: found for name in _PACKAGES if (found := installed(name))}
@@ -42,7 +42,7 @@ def describe(torch_python: str = "") -> dict[str, Any]:
 
 
 def installed(package: str) -> str:
-    """Its version, or "" where it is not installed."""
+    """The version of a package, or "" if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -50,10 +50,10 @@ def installed(package: str) -> str:
 
 
 def torch_version(python: str = "") -> str:
-    """Version of PyTorch, or "" where it is not installed.
+    """The version of PyTorch, or "" if it is not installed.
 
     Args:
-        python: the interpreter that has it; "" = this one.
+        python: interpreter to look in; "" = this one.
     """
     if not python:
         return installed("torch")
@@ -65,12 +65,12 @@ def torch_version(python: str = "") -> str:
 
 
 def has_avx512() -> bool:
-    """Whether this processor knows AVX-512."""
+    """Whether the processor supports AVX-512."""
     return "avx512f" in _field(_read("/proc/cpuinfo"), "flags").split()
 
 
 def sentence(machine: dict[str, Any]) -> str:
-    """The machine in words."""
+    """The machine as one line of text."""
     known = [("AVX2", "avx2"), ("AVX-512", "avx512"), ("VNNI", "vnni")]
     has = ", ".join(f"{name} {'yes' if machine[key] else 'no'}" for name, key in known)
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
@@ -82,14 +82,14 @@ def sentence(machine: dict[str, Any]) -> str:
     )
 
 
-class Bystanders:
-    """How busy programs of others keep the machine from now on (Linux; elsewhere nothing is known)."""
+class OtherLoad:
+    """Measures the load of other programs from now on (Linux only)."""
 
     def __init__(self) -> None:
         self._begin = (time.perf_counter(), _busy_seconds(), _own_seconds())
 
     def cores(self) -> float | None:
-        """Cores that others took on average; processes that this one started count once they have ended."""
+        """Average number of cores used by other programs, None if unknown. Child processes count as own once ended."""
         elapsed, busy, own = time.perf_counter() - self._begin[0], _busy_seconds(), _own_seconds() - self._begin[2]
         if busy is None or self._begin[1] is None:
             return None
@@ -97,12 +97,12 @@ class Bystanders:
 
 
 def quiet(others: float | None) -> bool:
-    """Whether so many cores taken by others leave a measurement undisturbed."""
+    """Whether this load of other programs does not affect a measurement."""
     return others is None or others <= _QUIET
 
 
-def _preference() -> str:
-    """How Linux prefers this process to others, "" where it treats all alike."""
+def _priority() -> str:
+    """Scheduling priority of this process relative to the default, "" if it is the default."""
     group = _read("/proc/self/autogroup").partition("nice")[2].strip() or "0"
     levels = {"nice": os.nice(0), "autogroup nice": int(group)}
     return ", ".join(f"{name} {level:+d}" for name, level in levels.items() if level)
@@ -114,7 +114,7 @@ def _own_seconds() -> float:
 
 
 def _busy_seconds() -> float | None:
-    """Seconds that all cores together have worked since the machine was started; guests count in user time."""
+    """CPU seconds of all cores since boot; guest time is part of user time."""
     fields = _read("/proc/stat").split("\n", 1)[0].split()[1:9]
     if len(fields) < 8:
         return None

@@ -1,7 +1,7 @@
-"""Images per second from MindRecord against those from files, side by side: `python benchmarks/run.py mindrecord`.
+"""Images per second from MindRecord against image files: `python benchmarks/run.py mindrecord`.
 
-The loader makes the same batches of 416 px from both, with the augmentation of the YOLOs; that they are the same is
-looked at before anything is timed. The third side is MindSpore's own pipeline over the same MindRecord files: decode
+The loader produces the same batches of 416 px from both, with the augmentation of the YOLOs, which is checked
+before anything is timed. A third implementation is MindSpore's own pipeline over the same MindRecord files: decode
 and resize by its C++ operators in two threads, without augmentation and without boxes. All files are in the page cache:
 on a disk that has to seek, or a network file system, large files gain more than they can here.
 """
@@ -64,7 +64,7 @@ def _measure(options: Options, folder: Path) -> Result:
     for workers in (0, 2):
         result.compare(what, "images/s", rates, _name(RECORDS, workers), _name(FILES, workers))
     result.compare(what, "images/s", rates, _name(RECORDS, 2), MINDDATASET)
-    result.notes.append(f"{what}: the batches of both were equal, pixel for pixel and box for box; page cache warm.")
+    result.notes.append(f"{what}: the batches of both are equal, pixel for pixel and box for box; page cache warm.")
     return result
 
 
@@ -89,7 +89,7 @@ def check_same_batches(files: DetectionDataset, records: DetectionDataset, side:
 
 
 def mindspore_loop(shards: list[str], batches: int, images: int, side: int) -> int:
-    """So many batches of MindSpore's own pipeline over the shards."""
+    """Iterates over `batches` batches of MindSpore's own pipeline over the shards."""
     from mindspore.dataset import MindDataset, vision
 
     rows = MindDataset(shards, columns_list=["image"], shuffle=True, num_parallel_workers=2)

@@ -1,7 +1,7 @@
-"""The sides of the benchmarks that run networks; each is made and called in a process of its own.
+"""The implementations of the benchmarks that run networks; each runs in a process of its own.
 
-All sides of a case have the same weights and inputs. `prepare` writes them, and the ONNX file, to a folder; `prepared`
-has that done in a process of its own.
+All implementations of a case have the same weights and inputs. `prepare` writes them and the ONNX file to a folder;
+`prepared` runs it in a process of its own.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from mindspore import nn
 
 CLASSES = {"classifier": 1000, "yolov3": 80}
-# Of a network that is only to show that everything runs.
+# A narrow network for quick runs.
 _NARROW = ((4, 4, 8, 8, 16, 16), (1, 1, 1, 1, 1))
 _RATE, _MOMENTUM, _WEIGHT_DECAY = 0.01, 0.9, 5e-4
 
 
 @contextmanager
 def prepared(name: str, size: int, narrow: bool) -> Iterator[dict[str, Any]]:
-    """Arguments of the sides of one case, the files of which lie in a folder until the end."""
+    """Arguments of the sides of one case; its files are in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = {"name": name, "size": size, "narrow": narrow, "folder": folder}
         with Worker("benchmarks.networks:prepare", arguments, capped=True) as worker:
@@ -49,11 +49,11 @@ def build(name: str, narrow: bool) -> nn.Cell:
     return network
 
 
-def draw_weights(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
-    """Weights with which a picture still makes a difference behind all layers: He's gain, statistics of moderate size.
+def init_weights(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+    """Random weights with which the outputs depend on the image: He initialization, moderate batch-norm statistics.
 
     Args:
-        shapes: by MindSpore's names.
+        shapes: by MindSpore parameter names.
     """
     rng = np.random.default_rng(0)
     weights = {}
@@ -70,19 +70,19 @@ def draw_weights(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
 
 
 def images(size: int, batch: int = 1) -> np.ndarray:
-    """float32 (N, 3, size, size), as if normalised."""
+    """Standard normal float32 (N, 3, size, size), like normalized images."""
     return np.random.default_rng(1).standard_normal((batch, 3, size, size), dtype=np.float32)
 
 
 def prepare(name: str, size: int, narrow: bool, folder: str) -> Compute:
-    """Writes weights.npz and net.onnx when it is called."""
+    """Returns a function that writes weights.npz and net.onnx."""
     from mindspore import Tensor, onnx
 
     from msdet.export.onnx_graph import finalize_onnx
 
     def write() -> list[np.ndarray]:
         network = build(name, narrow)
-        weights = draw_weights({p.name: p.shape for p in network.get_parameters()})
+        weights = init_weights({p.name: p.shape for p in network.get_parameters()})
         np.savez(Path(folder) / "weights.npz", **weights)
         _fill(network, weights)
         file = Path(folder) / "net.onnx"
@@ -136,8 +136,8 @@ def onnxruntime_side(name: str, size: int, narrow: bool, folder: str) -> Compute
 def training_batch(size: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (N, size, size, 3) and labels int32 (N,)."""
     rng = np.random.default_rng(2)
-    pictures = rng.integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
-    return pictures, rng.integers(0, CLASSES["classifier"], batch).astype(np.int32)
+    inputs = rng.integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
+    return inputs, rng.integers(0, CLASSES["classifier"], batch).astype(np.int32)
 
 
 def mindspore_training(name: str, size: int, batch: int, narrow: bool, folder: str) -> Compute:
@@ -153,11 +153,11 @@ def mindspore_training(name: str, size: int, batch: int, narrow: bool, folder: s
     cell = LossCell(Preprocess([0.5] * 3, [0.25] * 3), network, criterion)
     step = TrainStep(cell, StepOptions(_MOMENTUM, _WEIGHT_DECAY))
     step.set_train(True)
-    pictures, labels = training_batch(size, batch)
+    inputs, labels = training_batch(size, batch)
     valid_sizes = np.tile(np.int32([[size, size]]), (batch, 1))
 
     def train() -> list[np.ndarray]:
-        return [np.float32(step.run((pictures, valid_sizes, labels), _RATE).losses[0])]
+        return [np.float32(step.run((inputs, valid_sizes, labels), _RATE).losses[0])]
 
     return train
 
@@ -174,16 +174,16 @@ def torch_training(name: str, size: int, batch: int, narrow: bool, folder: str) 
     plain = [p for p in model.parameters() if p.ndim == 1]
     decayed = [p for p in model.parameters() if p.ndim > 1]
     groups = [{"params": decayed, "weight_decay": _WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.SGD(groups, lr=_RATE, momentum=_MOMENTUM)
-    pictures, labels = training_batch(size, batch)
-    bytes_, targets = torch.from_numpy(pictures), torch.from_numpy(labels).long()
+    optimizer = torch.optim.SGD(groups, lr=_RATE, momentum=_MOMENTUM)
+    inputs, labels = training_batch(size, batch)
+    bytes_, targets = torch.from_numpy(inputs), torch.from_numpy(labels).long()
 
     def train() -> list[np.ndarray]:
         x = (bytes_.permute(0, 3, 1, 2).contiguous().float() / 255 - 0.5) / 0.25
         loss = functional.cross_entropy(model(x)[0], targets)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         return [loss.detach().numpy()]
 
     return train

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Lets a narrow network learn a few real images by heart and prints the AP50 it reaches on them: a model, criterion or
-# decoder that is subtly wrong does not get there.
+# Overfits a narrow network to a few real images and prints its AP50 on them: a model, criterion or
+# decoder with a subtle error does not reach it.
 #   bash benchmarks/overfit.sh MODEL [IMAGES]      MODEL: yolov3, yolov4, efficientdet_d0 or refinedet
-#   bash benchmarks/overfit.sh refinedet voc       the 19 images of voc_mini instead, and VOC's mean average precision
-#   bash benchmarks/overfit.sh darknet53           or cspdarknet53: 100 classes of one picture each, and the top-1 accuracy
-# EfficientDet's smallest anchors are of 32 px: boxes below that at its 512 px are learnt but not counted.
-# DATA_DIR names the folder that holds coco_mini/ and imagenet_mini/ (default: ../shared/data beside the repository).
+#   bash benchmarks/overfit.sh refinedet voc       the 19 images of voc_mini instead, and the VOC mAP
+#   bash benchmarks/overfit.sh darknet53           or cspdarknet53: 100 classes of one image each, and the top-1 accuracy
+# EfficientDet's smallest anchors have 32 px: boxes below that at its 512 px are trained on but not evaluated.
+# DATA_DIR is the folder of coco_mini/ and imagenet_mini/ (default: ../shared/data next to the repository).
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
 
@@ -24,12 +24,12 @@ images=$data/coco_mini/train2017
 rm -rf "$out"
 case $model in
 yolov3)
-    # 320 px, a quarter of the channels, no augmentation; the rate falls to 0, since the averages lag before it does.
+    # 320 px, a quarter of the channels, no augmentation; the rate falls to 0 so that the moving averages catch up.
     recipe=(--config configs/yolov3.yaml --num_classes 0 --backbone_shape "8,16,32,64,128,256" --training_shape 320
         --testing_shape 320 --augment False --per_batch_size 4 --max_epoch 80 --t_max 80 --lr 0.005 --warmup_epochs 2
         --weight_decay 0.0005 --clip_grad_norm 30 --ema_decay 0.98 --log_interval 40 --ckpt_interval 80) ;;
 yolov4)
-    # As YOLOv3, with fewer residual units and the gradient as it is. At the start the gradient grows from batch norm to
+    # As YOLOv3, with fewer residual units and loss_weight 1. At the start the gradient grows from batch norm to
     # batch norm on the long way back through pyramid and aggregation, and clipping leaves the heads nothing: the larger
     # bn_eps tames that. A box has four places or five here, and its loss would drown the classes.
     recipe=(--config configs/yolov4.yaml --num_classes 0 --backbone_shape "8,16,32,64,128,256"
@@ -61,7 +61,7 @@ refinedet)
     fi ;;
 darknet53 | cspdarknet53)
     # 64 px, a quarter of the channels, fewer residual units, neither augmentation nor smoothed labels; train/ and val/
-    # hold the same pictures.
+    # contain the same images.
     recipe=(--config "configs/${model}_imagenet.yaml" --num_classes 0
         --backbone_shape "8,16,32,64,128,256" --backbone_layers "1,1,2,2,1" --training_shape 64 --testing_shape 64
         --augment False --label_smooth False --per_batch_size 25 --max_epoch 40 --t_max 40 --lr 0.05 --warmup_epochs 2

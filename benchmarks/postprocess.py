@@ -1,10 +1,10 @@
-"""Milliseconds of post-processing an image against plain numpy, side by side:
+"""Milliseconds of post-processing an image against plain numpy:
 `python benchmarks/run.py postprocess`.
 
-The plain side is what most detectors ship: threshold and argmax by numpy, then for every class a loop that keeps the
-best box and drops what it covers. Both give the same detections, which is checked before anything is timed. The images
-are made up: clusters of boxes around objects on a background of low scores, or (dense) random scores that all pass, as
-from an untrained network.
+The baseline is a common implementation: threshold and argmax by numpy, then for every class a loop that keeps the
+best box and drops the boxes that overlap it. Both give the same detections, which is checked before anything is timed.
+The inputs are synthetic: clusters of boxes around objects on a background of low scores, or (dense) random scores that
+all pass the threshold, as from an untrained network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EFFICIENTDET = PostprocessOptions(0.05, 0.5, max_detections=100)
 REFINEDET = PostprocessOptions(0.01, 0.45, max_detections=500, pre_nms_top_k_per_class=1000, multi_label=True)
 
 OURS, PLAIN = "postprocess (numba)", "numpy, loop over classes"
-# Of the cases, the most milliseconds an image.
+# Case -> goal in milliseconds per image.
 GOALS = {"YOLO 22,743 x 80": 1.2, "YOLO 22,743 x 80, dense": 2.0}
 
 
@@ -49,12 +49,12 @@ def measure(options: Options) -> Result:
         result.compare(what, "ms", result.keep(what, seconds, 1000), OURS, PLAIN, goals, note)
         if options.quick:
             break
-    result.notes.append("Post-processing: the detections of both sides are equal in every case.")
+    result.notes.append("Post-processing: the detections of both are equal in every case.")
     return result
 
 
 def plain_nms(boxes: np.ndarray, threshold: float, with_distance: bool = False) -> list[int]:
-    """Greedy suppression of boxes (n,4) sorted by falling score, by IoU or by DIoU; returns the kept positions."""
+    """Greedy NMS of boxes (n, 4) in order of descending score, by IoU or DIoU; returns the kept indices."""
     x1, y1, x2, y2 = boxes.astype(np.float64).T
     areas = (x2 - x1) * (y2 - y1)
     order, kept = np.arange(len(boxes)), []
@@ -92,7 +92,7 @@ def plain_postprocess(boxes: np.ndarray, scores: np.ndarray, options: Postproces
     return Detections(boxes[index[chosen]], values[chosen], labels[chosen].astype(np.int32))
 
 
-def made_up_image(count: int, classes: int, background: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def synthetic_outputs(count: int, classes: int, background: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (count,4) and scores (count,classes): 8 objects with 40 boxes each, scores below `background` elsewhere."""
     rng = np.random.default_rng(seed)
     centres, sizes = rng.uniform(0, 500, (count, 2)), rng.uniform(10, 200, (count, 2))
@@ -107,13 +107,13 @@ def made_up_image(count: int, classes: int, background: float, seed: int = 0) ->
 
 def cases() -> Iterator[tuple[str, np.ndarray, np.ndarray, PostprocessOptions]]:
     """Name, boxes, scores and options of each measured case."""
-    yield "YOLO 22,743 x 80", *made_up_image(22743, 80, 0.0009), YOLO
-    yield "YOLO 22,743 x 80, dense", *made_up_image(22743, 80, 1.0), YOLO
-    yield "YOLO 22,743 x 80, DIoU", *made_up_image(22743, 80, 0.0009), YOLO_DIOU
-    yield "YOLO 22,743 x 80, DIoU, dense", *made_up_image(22743, 80, 1.0), YOLO_DIOU
-    yield "EfficientDet 49,104 x 90", *made_up_image(49104, 90, 0.04), EFFICIENTDET
-    yield "EfficientDet 49,104 x 90, dense", *made_up_image(49104, 90, 1.0), EFFICIENTDET
-    boxes, scores = made_up_image(6375, 80, 1.0)
+    yield "YOLO 22,743 x 80", *synthetic_outputs(22743, 80, 0.0009), YOLO
+    yield "YOLO 22,743 x 80, dense", *synthetic_outputs(22743, 80, 1.0), YOLO
+    yield "YOLO 22,743 x 80, DIoU", *synthetic_outputs(22743, 80, 0.0009), YOLO_DIOU
+    yield "YOLO 22,743 x 80, DIoU, dense", *synthetic_outputs(22743, 80, 1.0), YOLO_DIOU
+    yield "EfficientDet 49,104 x 90", *synthetic_outputs(49104, 90, 0.04), EFFICIENTDET
+    yield "EfficientDet 49,104 x 90, dense", *synthetic_outputs(49104, 90, 1.0), EFFICIENTDET
+    boxes, scores = synthetic_outputs(6375, 80, 1.0)
     yield "RefineDet 6,375 x 80 at 0.01", boxes, (scores**25).astype(np.float32), REFINEDET
 
 

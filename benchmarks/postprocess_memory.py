@@ -1,10 +1,10 @@
-"""Memory of an evaluation's last step, from raw scores to detections on disk, over many images:
+"""Memory of the last step of an evaluation, from raw scores to detections on disk, over many images:
 `python -m benchmarks.postprocess_memory`.
 
-RefineDet's is the largest: 6,375 boxes of 80 classes an image, nearly all of which pass a score of 0.01, and 500 are
-kept. The images are made up (see `benchmarks.postprocess`) and come in turn; their detections are written as an
-evaluation writes them. What is printed is the resident memory of the process after each fifth of the images, and the
-highest so far: both should stay where they are after the first.
+RefineDet needs most: 6,375 boxes of 80 classes per image, nearly all of which pass a score of 0.01, and 500 are
+kept. The outputs are synthetic (see `benchmarks.postprocess`) and repeat; their detections are written as by an
+evaluation. Prints the resident memory of the process after each fifth of the images, and the
+peak so far: both should stay constant after the first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.efficientdet_memory import memory_mb
-from benchmarks.postprocess import REFINEDET, made_up_image
+from benchmarks.postprocess import REFINEDET, synthetic_outputs
 from msdet.evaluation.result_file import DetectionWriter
 from msdet.ops.postprocess import postprocess, warm_up
 
@@ -28,10 +28,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=5000)
     images = parser.parse_args().images
-    pictures = []
+    outputs = []
     for seed in range(_DIFFERENT):
-        boxes, scores = made_up_image(6375, 80, 1.0, seed)
-        pictures.append((boxes, (scores**25).astype(np.float32)))
+        boxes, scores = synthetic_outputs(6375, 80, 1.0, seed)
+        outputs.append((boxes, (scores**25).astype(np.float32)))
     warm_up()
     print(f"{'images':>7}{'detections':>12}{'resident MB':>13}{'highest MB':>12}{'ms an image':>13}")
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def main() -> None:
         started = time.perf_counter()
         with DetectionWriter(path, list(range(1, 81))) as writer:
             for number in range(1, images + 1):
-                boxes, scores = pictures[number % _DIFFERENT]
+                boxes, scores = outputs[number % _DIFFERENT]
                 # A network's outputs are new arrays each time.
                 writer.write(number, postprocess(boxes.copy(), scores.copy(), REFINEDET))
                 if number % max(images // 5, 1) == 0:

@@ -1,18 +1,18 @@
-"""Measures this project against other ways to do the same: python benchmarks/run.py NAME...
+"""Measures this project against baselines: python benchmarks/run.py NAME...
 
-Both sides of a comparison take turns in one run. Prints a table of medians and ratios, and writes NAME.json, with every
-single measurement, to the output folder. `--show FOLDER` prints the Markdown table of the results that lie there.
+The implementations of a comparison alternate in one run. Prints a table of medians and speedups, and writes NAME.json,
+with every single measurement, to the output folder. `--show FOLDER` prints the Markdown table of results in a folder.
 
 A new benchmark is a module in this folder with a function
 
     def measure(options: Options) -> Result
 
-(see report.py) and a line in BENCHMARKS. Sides that can live in one process are timed by `alternate_all` of
-side_by_side.py; for those that cannot (another setting of oneDNN, PyTorch, several large networks), write a function
-that returns what to call, name it in a `Side`, and let `open_workers` and `alternate_workers` of workers.py do the
-rest, as forward.py does. Check that the sides give the same before timing them; put what the reader must know into
-`Result.notes`; with `options.quick` it must end within seconds. What was measured for the README lies in
-benchmarks/results (`--output benchmarks/results`), and the README's table is what `--show benchmarks/results` prints.
+(see report.py) and a line in BENCHMARKS. Implementations that share a process are timed by `alternate_all` of
+side_by_side.py; for those that cannot (another oneDNN setting, PyTorch, several large networks), write a function
+that returns the function to call, name it in a `Side`, and use `open_workers` and `alternate_workers` of workers.py,
+as forward.py does. Check that all give the same results before timing them; put remarks into
+`Result.notes`; with `options.quick` it must end within seconds. The measurements for the README are in
+benchmarks/results (`--output benchmarks/results`); `--show benchmarks/results` prints the README's table.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if not __package__:  # started as a file: this folder is on the path instead of 
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "src"))
 
-from benchmarks.machine import Bystanders, describe, quiet, sentence
+from benchmarks.machine import OtherLoad, describe, quiet, sentence
 from benchmarks.report import ROOT, Options, Result, Row, markdown_table, plain_table
 from msdet.errors import UsageError, UserError, run_command
 from msdet.files import atomic_path
@@ -41,11 +41,11 @@ from msdet.files import atomic_path
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A name of the command line.
+    """A benchmark of the command line.
 
     Attributes:
-        module: has `measure(options) -> Result`; it is imported only when it is asked for.
-        about: what is measured, in a few words.
+        module: has `measure(options) -> Result`; imported only when the benchmark runs.
+        about: short description.
     """
 
     module: str
@@ -61,7 +61,7 @@ BENCHMARKS = {
     "class_data": Benchmark("benchmarks.class_throughput", "the training input of classifiers against Pillow"),
     "postprocess": Benchmark("benchmarks.postprocess", "post-processing of an image against plain numpy"),
     "coco_eval": Benchmark("benchmarks.coco_eval", "COCO scoring against pycocotools"),
-    "startup": Benchmark("benchmarks.startup", "how soon --help stands on the screen"),
+    "startup": Benchmark("benchmarks.startup", "the time until --help is printed"),
 }
 
 
@@ -80,11 +80,13 @@ def main(argv: Sequence[str]) -> int:
     for name in args.names:
         sys.stdout.write(f"\n{name}: {BENCHMARKS[name].about} ...\n")
         sys.stdout.flush()
-        bystanders = Bystanders()
+        other_load = OtherLoad()
         result = _measure(name, options)
-        others = bystanders.cores()
+        others = other_load.cores()
         if not quiet(others):
-            result.notes.append(f"{name}: other programs took {others:.1f} of {machine['cores']} cores while it ran.")
+            result.notes.append(
+                f"{name}: other programs used {others:.1f} of {machine['cores']} cores during the measurement."
+            )
         sys.stdout.write("\n".join([plain_table(result.rows), *result.notes, ""]))
         command = " ".join(
             ["python benchmarks/run.py", name]
@@ -105,18 +107,22 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--rounds", type=_count, default=0, help="turns of each side; by default as the benchmark says")
+    parser.add_argument("--rounds", type=_count, default=0, help="rounds per implementation; default: as the benchmark")
     parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes, to see that it runs; its numbers mean nothing"
+        "--quick", action="store_true", help="tiny sizes, to check that it runs; the results are meaningless"
     )
-    parser.add_argument("--data_dir", type=Path, help="a dataset as for train.py; by default DATA_DIR/coco_mini")
+    parser.add_argument("--data_dir", type=Path, help="dataset as for train.py; default: DATA_DIR/coco_mini")
     parser.add_argument(
-        "--torch_python", default="", metavar="PYTHON", help="interpreter that has PyTorch; by default this one"
+        "--torch_python", default="", metavar="PYTHON", help="interpreter with PyTorch; default: this one"
     )
     parser.add_argument(
-        "--output", type=Path, default=ROOT / "outputs" / "benchmarks", metavar="FOLDER", help="of the JSON files"
+        "--output",
+        type=Path,
+        default=ROOT / "outputs" / "benchmarks",
+        metavar="FOLDER",
+        help="folder of the JSON files",
     )
-    parser.add_argument("--show", type=Path, metavar="FOLDER", help="print the results that lie there; measure nothing")
+    parser.add_argument("--show", type=Path, metavar="FOLDER", help="print the results in a folder without measuring")
     return parser
 
 
@@ -138,7 +144,7 @@ def _measure(name: str, options: Options) -> Result:
     """The result of one benchmark.
 
     Raises:
-        UserError: a package it needs is not installed.
+        UserError: a required package is not installed.
     """
     try:
         measure: Callable[[Options], Result] = importlib.import_module(BENCHMARKS[name].module).measure
@@ -161,7 +167,7 @@ def _shown(folder: Path) -> str:
     """Machine, Markdown table and notes of the results in a folder.
 
     Raises:
-        UserError: there are none, or a file is no result.
+        UserError: there are none, or a file is invalid.
     """
     files = [folder / f"{name}.json" for name in BENCHMARKS if (folder / f"{name}.json").is_file()]
     if not files:
@@ -174,11 +180,11 @@ def _shown(folder: Path) -> str:
             notes += result["notes"]
             machines.append(sentence(result["machine"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} is no result of a benchmark ({error}): measure it again") from error
+            raise UserError(f"{file} is not a benchmark result ({error}): measure it again") from error
     return "\n\n".join(["\n".join(dict.fromkeys(machines)), markdown_table(rows), "\n".join(notes)])
 
 
 if __name__ == "__main__":
-    # Worker processes that are stopped between their turns would stay if this one went without a word.
+    # Exits normally on SIGTERM, so that stopped worker processes are ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(run_command(main))

@@ -1,4 +1,4 @@
-"""Sides measured in turn, so that a busy machine disturbs all alike."""
+"""Measures implementations in alternation, so that a busy machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from msdet.data.loading.loader import BatchLoader
 
-# A side that has used up so many seconds is not called again: the slow one must not decide how long it all takes.
+# Seconds after which a slow implementation is not called again, to limit the total time.
 BUDGET = 120.0
 
 
 def alternate_all(
     sides: Mapping[str, Callable[[], object]], rounds: int, budget: float = BUDGET, warm: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of each side over `rounds` rounds in which each is called once.
+    """Seconds of each implementation; each is called once per round.
 
     Args:
-        sides: name -> what to call.
+        sides: name -> function to call.
         rounds: at least 1.
-        budget: seconds of a side after which it is left out of further rounds; the first always counts.
-        warm: call each side once before, without counting it.
+        budget: seconds of an implementation after which it is skipped in further rounds; the first always counts.
+        warm: call each once before, without measuring it.
     """
     if warm:
         for side in sides.values():
@@ -43,7 +43,7 @@ def alternate_all(
 def alternate_epochs(
     sides: Mapping[str, Callable[[], object]], loaders: Mapping[str, BatchLoader], rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each side and of an epoch of each loader, in turn; see `alternate_all`. The loaders are closed."""
+    """Seconds of each function and of an epoch of each loader; see `alternate_all`. Closes the loaders."""
     with ExitStack() as stack:
         epochs: dict[str, Callable[[], object]] = {}
         for name, loader in loaders.items():
@@ -53,6 +53,6 @@ def alternate_epochs(
 
 
 def alternate(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Median seconds of each of two sides; see `alternate_all`."""
+    """Median seconds of two functions; see `alternate_all`."""
     times = alternate_all({"first": first, "second": second}, rounds)
     return statistics.median(times["first"]), statistics.median(times["second"])

@@ -1,6 +1,6 @@
-"""Seconds until `--help` stands on the screen: `python benchmarks/run.py startup`.
+"""Seconds until `--help` is printed: `python benchmarks/run.py startup`.
 
-The other side is a process that does no more than import MindSpore, which a command that loads it at once has to wait
+The baseline is a process that only imports MindSpore, as a command that loads it eagerly would have to.
 for.
 """
 

@@ -1,4 +1,4 @@
-"""The first images of a COCO annotation file, with all their annotations, as a file of its own."""
+"""Writes the first images of a COCO annotation file, with all their annotations, to another file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--annotations", type=Path, required=True)
-    parser.add_argument("--images", type=int, required=True, help="how many, in the order of their ids")
+    parser.add_argument("--images", type=int, required=True, help="number of images, in order of their ids")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     coco = json.loads(args.annotations.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """DarkNet53 as a classifier and YOLOv3 in PyTorch, with the module names of this project's networks.
 
-They take this project's tensors: only batch norm's names differ. Numbers of layers and channels follow from the
-tensors."""
+They load this project's tensors, of which only batch norm has other names. The numbers of layers and channels are
+inferred from the tensors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ConvBnAct(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """1x1, 3x3, plus the input."""
+    """A 1x1 and a 3x3 convolution with a residual connection."""
 
     def __init__(self, weights: Mapping[str, np.ndarray], prefix: str) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Classifier(nn.Module):
 
 
 class DetectionBlock(nn.Module):
-    """Alternating convolutions, and the raw map."""
+    """Alternating 1x1 and 3x3 convolutions, and the raw map."""
 
     def __init__(self, weights: Mapping[str, np.ndarray], prefix: str) -> None:
         super().__init__()
@@ -115,19 +115,19 @@ def _twice(x: torch.Tensor) -> torch.Tensor:
 
 
 def _numbers(weights: Mapping[str, np.ndarray], prefix: str, child: str) -> list[int]:
-    """The positions below a prefix that hold a child of this name."""
+    """The indices of layers below a prefix that have a child of this name."""
     found = (re.match(rf"{re.escape(prefix)}\.(\d+)\.{child}\.", name) for name in weights)
     return sorted({int(match[1]) for match in found if match})
 
 
 def build(name: str, weights: Mapping[str, np.ndarray]) -> nn.Module:
-    """The network `classifier` or `yolov3`, filled.
+    """Builds the network `classifier` or `yolov3` and loads the weights.
 
     Args:
-        weights: this project's tensors by their names.
+        weights: this project's tensors by name.
 
     Raises:
-        RuntimeError: a tensor is missing or left over.
+        RuntimeError: a tensor is missing or unused.
     """
     model = Classifier(weights) if name == "classifier" else YoloV3(weights)
     state = {}

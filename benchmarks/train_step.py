@@ -1,7 +1,7 @@
-"""Milliseconds of a training step against PyTorch, side by side: `python benchmarks/run.py train_step`.
+"""Milliseconds of a training step against PyTorch: `python benchmarks/run.py train_step`.
 
-DarkNet53 at 224 px, batch 4, classification: normalisation of uint8 pictures, forward, cross-entropy, backward,
-SGD with momentum and weight decay; float32. Both sides begin with the same weights and must give the same first three
+DarkNet53 at 224 px, batch 4, classification: normalization of uint8 images, forward, cross-entropy, backward,
+SGD with momentum and weight decay; float32. Both start from the same weights and must give the same first three
 losses.
 """
 
@@ -21,7 +21,7 @@ SIDES = {
     TORCH: Side("benchmarks.networks:torch_training", needs_torch=True),
 }
 WHAT = "DarkNet53, 224 px, batch 4, training step"
-# Steps, and how far the losses before and after the weights were changed may be apart, as a share.
+# Number of steps, and relative tolerances of the losses before and after the first update.
 _STEPS, _FIRST_TOLERANCE, _TOLERANCE = 3, 1e-5, 1e-2
 
 
@@ -45,7 +45,7 @@ def measure(options: Options) -> Result:
         raise RuntimeError(f"the losses differ: {losses}")
     result.compare(WHAT, "ms", medians, OURS, TORCH)
     result.notes.append(
-        f"{WHAT}: the first losses of both sides are equal within {first:.0e}, those after one and two steps, "
+        f"{WHAT}: the first losses of both are equal within {first:.0e}, those after one and two steps, "
         f"{losses[OURS][1]:.2g} and {losses[OURS][2]:.2g}, within {max(later):.0e}."
     )
     return result

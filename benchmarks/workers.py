@@ -1,7 +1,7 @@
-"""Sides that need a process of their own, each of which does one round when it is asked.
+"""Implementations that need a process of their own; each runs a round on request.
 
-A side is a function that returns what to call: `module:function` with its arguments; a call computes once and returns
-arrays. Between rounds a worker is stopped, so that its idle threads take nothing from the side that is being measured.
+A side is a function `module:function` with arguments that returns another function; each call of that computes once and
+returns arrays. Between rounds a worker is stopped, so that its idle threads do not slow down the one being measured.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Compute = Callable[[], Sequence[np.ndarray]]
 
 @dataclass(frozen=True)
 class Side:
-    """A side before its process is started.
+    """The description of an implementation that runs in a process of its own.
 
     Attributes:
         function, capped: see `Worker`.
-        needs_torch: it runs where PyTorch is, or not at all.
+        needs_torch: it is skipped where PyTorch is not installed.
     """
 
     function: str
@@ -45,16 +45,16 @@ class Side:
 
 
 class Worker:
-    """A process with one side.
+    """A process that runs one implementation.
 
     Args:
-        side: `module:function` that makes the callable.
-        arguments: of that function; what JSON can say.
-        capped: with the setting for oneDNN that `src` makes where it is needed; False: as a process without `src`.
+        side: `module:function` that returns the function to call.
+        arguments: of `module:function`, as JSON values.
+        capped: with the oneDNN setting that the package makes where it is needed; False: without it.
         python: interpreter; "" = this one.
 
     Raises:
-        RuntimeError: from any method, when the process fails; with its traceback.
+        RuntimeError: from any method, if the process fails; with its traceback.
     """
 
     def __init__(self, side: str, arguments: Mapping[str, Any], capped: bool = False, python: str = "") -> None:
@@ -72,22 +72,22 @@ class Worker:
             raise
 
     def compute(self, file: Path) -> list[np.ndarray]:
-        """Computes once, which compiles what needs compiling; gives the results by way of a file."""
+        """Computes once, which includes compiling; the results are passed through a file."""
         self._ask({"do": "compute", "file": str(file)})
         with np.load(file) as arrays:
             return [arrays[name] for name in arrays.files]
 
     def measure(self, calls: int, limit: float) -> list[float]:
-        """Seconds of each of `calls` calls after one that is not counted, fewer where they take longer than `limit`.
+        """Seconds of each of `calls` calls after an uncounted one, fewer if they take longer than `limit` in total.
 
-        At least one counts, if need be the first.
+        At least one is counted, if necessary the first.
         """
         return self._ask({"do": "measure", "calls": calls, "limit": limit})["seconds"]
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         assert self.process.stdin is not None
         self.process.send_signal(signal.SIGCONT)
-        # A worker that has ended leaves last words, which are still to be read.
+        # The output of a worker that has ended is still to be read.
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
@@ -122,11 +122,11 @@ class Worker:
 def open_workers(
     sides: Mapping[str, Side], arguments: Mapping[str, Any], torch_python: str = ""
 ) -> Iterator[dict[str, Worker]]:
-    """The processes of all sides, by the sides' names; those that need PyTorch are missing where it is not installed.
+    """Starts the processes of all sides, by name; those that need PyTorch are skipped if it is not installed.
 
     Args:
-        sides: by their names.
-        arguments: of all of them.
+        sides: by name.
+        arguments: passed to all of them.
         torch_python: see `torch_version`.
     """
     has_torch = bool(torch_version(torch_python))
@@ -142,13 +142,13 @@ def open_workers(
 def alternate_workers(
     workers: Mapping[str, Worker], rounds: int, calls: int, budget: float = BUDGET
 ) -> dict[str, list[float]]:
-    """Seconds a call of each side: of each round the median of `calls` calls.
+    """Seconds per call of each side: the median of `calls` calls in each round.
 
     Args:
-        workers: name -> side; each has computed once.
-        rounds: in which each side gets its turn.
-        calls: of a side in its turn.
-        budget: seconds of a side after which it is left out of further rounds.
+        workers: by name; each has computed once.
+        rounds: number of rounds; each side runs once per round.
+        calls: number of calls per round.
+        budget: seconds of a side after which it is skipped in further rounds.
     """
     times: dict[str, list[float]] = {name: [] for name in workers}
     spent = dict.fromkeys(workers, 0.0)
@@ -172,8 +172,8 @@ def _measure(compute: Compute, calls: int, limit: float) -> list[float]:
 
 
 def main() -> None:
-    """The process: makes its side, then answers requests until there are no more."""
-    # Whatever a library prints must not come between the answers.
+    """The worker process: creates its side, then answers requests."""
+    # Output of libraries must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -195,7 +195,7 @@ def main() -> None:
                 answer(done=True)
             else:
                 answer(seconds=_measure(compute, request["calls"], request["limit"]))
-    except Exception:  # noqa: BLE001 (whatever it is, the process that asked reports it)
+    except Exception:  # noqa: BLE001 (reported by the parent process)
         answer(error=traceback.format_exc())
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""The two commands on a tiny dataset: training, resuming, evaluating, and what they say to bad input."""
+"""The commands train and eval on a tiny dataset: training, resuming, evaluation, and messages for invalid input."""
 
 import json
 import re
@@ -30,15 +30,15 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Ten pictures with coloured rectangles, train and val alike."""
+    """Ten images with coloured rectangles, the same for train and val."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for i in range(10):
-        picture = np.full((60, 80, 3), 90, np.uint8)
+        image = np.full((60, 80, 3), 90, np.uint8)
         for k in range(i % 3):
             x, y, w, h = int(rng.integers(0, 40)), int(rng.integers(0, 30)), 24, 20
-            picture[y : y + h, x : x + w] = (200, 60, 40) if k else (40, 60, 200)
+            image[y : y + h, x : x + w] = (200, 60, 40) if k else (40, 60, 200)
             annotations.append(
                 {"id": len(annotations) + 1, "image_id": i, "category_id": k + 3, "bbox": [x, y, w, h],
                  "area": w * h, "iscrowd": 0}
@@ -46,7 +46,7 @@ def dataset(tmp_path_factory):
         images.append({"id": i, "file_name": f"{i}.jpg", "width": 80, "height": 60})
         for split in ("train", "val"):
             (folder / split).mkdir(exist_ok=True)
-            cv2.imwrite(str(folder / split / f"{i}.jpg"), picture)
+            cv2.imwrite(str(folder / split / f"{i}.jpg"), image)
     coco = {
         "images": images,
         "annotations": annotations,
@@ -64,13 +64,13 @@ def train(dataset, out, *args):
 
 @pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory):
-    """A run of two epochs of two steps, evaluated after each."""
+    """A run of two epochs of two steps, evaluated after each epoch."""
     out = tmp_path_factory.mktemp("out")
     assert train(dataset, out, "--run_name", "whole", "--max_epoch", 2, "--run_eval", 1, "--ema_decay", 0.9) == 0
     return out / "whole"
 
 
-def test_a_run_leaves_what_the_readme_says(trained):
+def test_a_run_writes_the_documented_files(trained):
     names = sorted(p.name for p in (trained / "ckpt_0").iterdir())
     steps = [f"yolov3-{e}_{2 * e}{s}" for e in (1, 2) for s in (".ckpt", ".json", ".state.ckpt", ".state.json")]
     assert names == sorted([*steps, "yolov3-best.ckpt", "yolov3-best.json"])
@@ -84,7 +84,7 @@ def test_a_run_leaves_what_the_readme_says(trained):
     assert card["preprocess"]["mean"] == [0.485, 0.456, 0.406] and card["network"]["activation"] == "leaky"
 
 
-def test_log_lines_have_the_documented_form(trained):
+def test_log_lines_have_the_documented_format(trained):
     text = (trained / "log.txt").read_text()
     stamp = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}:INFO:"
     assert re.search(stamp + r"epoch\[0\], iter\[0\], loss:\d+\.\d+, \d+\.\d\d imgs/sec, lr:0\.02$", text, re.M)
@@ -94,7 +94,7 @@ def test_log_lines_have_the_documented_form(trained):
 
 
 def test_resume_continues_bit_for_bit(dataset, trained, tmp_path):
-    """Two epochs = one epoch, then a resumed second one: weights, statistics, averages, velocity."""
+    """Two epochs = one epoch and a resumed second one: weights, statistics, averages, velocity."""
     shutil.copytree(trained, tmp_path / "part")
     for path in (tmp_path / "part" / "ckpt_0").glob("yolov3-2_4*"):
         path.unlink()
@@ -111,7 +111,7 @@ def test_resume_continues_bit_for_bit(dataset, trained, tmp_path):
             np.testing.assert_array_equal(mine[name], value, err_msg=name)
 
 
-def test_resume_refuses_another_setting(dataset, trained, tmp_path, capsys):
+def test_resuming_with_changed_settings_is_refused(dataset, trained, tmp_path, capsys):
     shutil.copytree(trained, tmp_path / "part")
     args = ("--run_name", "part", "--max_epoch", 2, "--ema_decay", 0.9, "--resume", "auto", "--lr", 0.5)
     assert train(dataset, tmp_path, *args) == 1
@@ -130,14 +130,14 @@ def test_evaluation_of_the_best_weights(dataset, trained, tmp_path, capsys):
     (folder,) = tmp_path.iterdir()
     assert len(list((folder / "pictures").glob("*.jpg"))) == 2
     assert (folder / "per_class.csv").read_text().startswith("class")
-    # The same file scored again, without a network.
+    # The result file scored again, without a network.
     args = ("--config", "configs/yolov3.yaml", "--num_classes", 0, "--log_path", tmp_path / "again")
     assert run(evaluation.main, *args, "--data_dir", dataset, "--detections", folder / "detections.json") == 0
     assert capsys.readouterr().out.split("reulst")[1][:800] == printed.split("reulst")[1][:800]
 
 
 def copy_with(dataset, folder, change):
-    """A copy of the dataset whose training annotations `change` has edited."""
+    """A copy of the dataset with training annotations edited by `change`."""
     shutil.copytree(dataset, folder)
     path = folder / "annotations" / "train.json"
     coco = json.loads(path.read_text())
@@ -164,7 +164,7 @@ BAD_ANNOTATIONS = {
 
 
 @pytest.mark.parametrize("name", BAD_ANNOTATIONS)
-def test_bad_annotations_are_named(dataset, tmp_path, capsys, name):
+def test_invalid_annotations_are_reported(dataset, tmp_path, capsys, name):
     change, fragments = BAD_ANNOTATIONS[name]
     data = copy_with(dataset, tmp_path / "data", change)
     assert train(data, tmp_path / "out", "--max_epoch", 1) == 1
@@ -176,7 +176,7 @@ def test_bad_annotations_are_named(dataset, tmp_path, capsys, name):
 
 
 @pytest.mark.parametrize(("content", "fragment"), [(b"", "0.jpg"), (b"no image", "0.jpg"), (None, "0.jpg")])
-def test_bad_images_are_named(dataset, tmp_path, capsys, content, fragment):
+def test_invalid_images_are_reported(dataset, tmp_path, capsys, content, fragment):
     data = copy_with(dataset, tmp_path / "data", lambda coco: coco.update(images=coco["images"][:1], annotations=[]))
     image = data / "train" / "0.jpg"
     image.write_bytes(image.read_bytes()[:300] if content is None else content)
@@ -185,7 +185,7 @@ def test_bad_images_are_named(dataset, tmp_path, capsys, content, fragment):
     assert fragment in message and "Traceback" not in message
 
 
-def test_annotations_that_are_no_json(dataset, tmp_path, capsys):
+def test_annotations_that_are_not_json(dataset, tmp_path, capsys):
     data = copy_with(dataset, tmp_path / "data", lambda coco: None)
     (data / "annotations" / "train.json").write_text('{"images": [}')
     assert train(data, tmp_path / "out") == 1
@@ -194,20 +194,20 @@ def test_annotations_that_are_no_json(dataset, tmp_path, capsys):
 
 TYPED = {
     "no data_dir": (["--data_dir", ""], 2, ["data_dir"]),
-    "a data_dir that is not there": (["--data_dir", "/nowhere"], 1, ["/nowhere"]),
+    "a data_dir that does not exist": (["--data_dir", "/nowhere"], 1, ["/nowhere"]),
     "an unknown key": (["--data_dri", "x"], 2, ["data_dri", "data_dir"]),
     "a wrong type": (["--lr", "fast"], 2, ["--lr", "fast"]),
     "a value out of range": (["--momentum", "2"], 2, ["momentum"]),
     "a size that is no multiple of 32": (["--training_shape", "100"], 2, ["training_shape", "32"]),
-    "a category the configuration does not know": (["--class_names", "red,green"], 1, ["blue"]),
+    "a category that is not in class_names": (["--class_names", "red,green"], 1, ["blue"]),
     "another number of classes": (["--num_classes", "7"], 1, ["num_classes", "7"]),
-    "weights that are not there": (["--pretrained", "none.ckpt"], 1, ["none.ckpt"]),
+    "weights that do not exist": (["--pretrained", "none.ckpt"], 1, ["none.ckpt"]),
     "a distributed run without launcher": (["--is_distributed", "1"], 1, ["msrun"]),
 }
 
 
 @pytest.mark.parametrize("name", TYPED)
-def test_what_was_typed_wrongly(dataset, tmp_path, capsys, name):
+def test_invalid_flags_are_reported(dataset, tmp_path, capsys, name):
     flags, code, fragments = TYPED[name]
     assert train(dataset, tmp_path / "out", "--max_epoch", 1, *flags) == code
     message = capsys.readouterr().err
@@ -217,14 +217,14 @@ def test_what_was_typed_wrongly(dataset, tmp_path, capsys, name):
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-@pytest.mark.parametrize(("interval", "is_told"), [(1000, True), (2, False)])
-def test_an_interval_in_steps_is_told(dataset, tmp_path, capsys, interval, is_told):
-    """The old YOLOs counted steps. (The training ends at its data, before anything is compiled.)"""
+@pytest.mark.parametrize(("interval", "is_warned"), [(1000, True), (2, False)])
+def test_a_checkpoint_interval_in_steps_is_warned_of(dataset, tmp_path, capsys, interval, is_warned):
+    """The old YOLOs counted steps. (The training fails at its data, before anything is compiled.)"""
     assert train(dataset / "train", tmp_path, "--max_epoch", 2, "--ckpt_interval", interval) == 1
-    assert (f"--ckpt_interval is {interval} epochs, not steps" in capsys.readouterr().out) is is_told
+    assert (f"--ckpt_interval is {interval} epochs, not steps" in capsys.readouterr().out) is is_warned
 
 
-def test_weights_of_another_model_or_width(dataset, trained, tmp_path, capsys):
+def test_weights_of_another_model_or_width_are_refused(dataset, trained, tmp_path, capsys):
     source = trained / "ckpt_0" / "yolov3-best.ckpt"
     for suffix in (".ckpt", ".json"):
         shutil.copy(source.with_suffix(suffix), tmp_path / f"w{suffix}")
@@ -247,19 +247,19 @@ def test_weights_of_another_model_or_width(dataset, trained, tmp_path, capsys):
     assert "does not fit the network" in capsys.readouterr().err
 
 
-def test_a_name_that_is_taken_is_not_overwritten(dataset, trained, capsys):
+def test_an_existing_run_is_not_overwritten(dataset, trained, capsys):
     assert train(dataset, trained.parent, "--run_name", trained.name) == 2
     assert "--resume=auto" in capsys.readouterr().err
 
 
-def test_evaluation_without_weights(dataset, tmp_path, capsys):
+def test_evaluation_without_weights_is_refused(dataset, tmp_path, capsys):
     config = ("--config", "configs/yolov3.yaml", "--log_path", tmp_path)
     assert run(evaluation.main, *config, "--data_dir", dataset) == 2
     assert "--pretrained" in capsys.readouterr().err
 
 
 def test_a_real_process_stops_at_sigterm_with_a_checkpoint(dataset, tmp_path):
-    """Exit code 143, a whole checkpoint in the middle of an epoch, and `--resume auto` goes on from it."""
+    """Exit code 143, and a complete checkpoint in the middle of an epoch."""
     command = [sys.executable, "train.py", *TINY, "--data_dir", str(dataset), "--ckpt_path", str(tmp_path),
                "--run_name", "r", "--max_epoch", "1000"]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

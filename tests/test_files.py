@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from msdet.checkpoints.state import _BESIDE
+from msdet.checkpoints.state import _TEMPORARY
 from msdet.files import atomic_path, unique_number, write_json
 from msdet.folder_lock import FolderInUse, FolderLock
 
@@ -41,7 +41,7 @@ def test_the_temporary_name_is_hidden_keeps_the_suffix_and_is_found_by_the_sweep
     with atomic_path(tmp_path / name) as beside:
         beside.write_text("")
         assert beside.name.startswith(f".{Path(name).stem}.") and beside.suffix == Path(name).suffix
-        assert _BESIDE.fullmatch(beside.name)
+        assert _TEMPORARY.fullmatch(beside.name)
 
 
 def test_no_two_numbers_are_alike():

@@ -1,4 +1,4 @@
-"""A training with an evaluation after every epoch, by its command: each number that it leaves is the one it names."""
+"""A training with an evaluation after every epoch: its tables, log, checkpoints and detections agree."""
 
 import csv
 import json
@@ -28,16 +28,16 @@ FLAGS = [
 
 
 def write_data(folder, count):
-    """Pictures with one box each, of an anchor's size in the middle of a cell: found after a few steps."""
+    """Images with one box each, of the size of an anchor and centred in a cell, which are learned in a few steps."""
     box = [11.5, 16.5, 33.0, 23.0]
     rng = np.random.default_rng(0)
     (folder / "annotations").mkdir(parents=True)
     for split in ("train", "val"):
         (folder / split).mkdir()
         for i in range(count):
-            picture = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)
-            cv2.rectangle(picture, (12, 17), (43, 38), (200, 60, 40), -1)
-            cv2.imwrite(str(folder / split / f"{i}.png"), picture)
+            image = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)
+            cv2.rectangle(image, (12, 17), (43, 38), (200, 60, 40), -1)
+            cv2.imwrite(str(folder / split / f"{i}.png"), image)
         content = {
             "images": [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in range(count)],
             "annotations": [
@@ -72,7 +72,7 @@ def scored_epochs(world):
     return {int(row["epoch"]): row for row in table(world / "curves" / "followed" / "eval.csv")}
 
 
-def test_rates_in_the_table_and_in_the_log_are_those_of_the_schedule(world):
+def test_logged_and_tabulated_rates_equal_the_schedule(world):
     schedule = build_schedule("cosine_annealing", 0.03, STEPS, EPOCHS, 1.5, t_max=EPOCHS)
     wanted = [schedule(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS)]
     assert len(set(wanted)) == 10  # six steps of a warm-up, then four epochs and a half of a rate each
@@ -87,8 +87,8 @@ def test_rates_in_the_table_and_in_the_log_are_those_of_the_schedule(world):
     np.testing.assert_allclose([float(rate) for *_, rate in logged], wanted, rtol=1e-12)
 
 
-def test_scores_in_the_table_are_those_of_the_detections(world):
-    """AP and AP50 of the epochs whose detections are kept: the newest and the best."""
+def test_tabulated_scores_equal_those_of_the_detections(world):
+    """AP and AP50 of the epochs whose detections are kept: the latest and the best."""
     scored = scored_epochs(world)
     assert list(scored) == list(range(1, EPOCHS + 1))
     best = max(scored, key=lambda epoch: scored[epoch]["AP"])
@@ -101,7 +101,7 @@ def test_scores_in_the_table_are_those_of_the_detections(world):
         assert (row["AP"], row["AP50"]) == pytest.approx((result.ap, result.ap50), abs=1e-9)
 
 
-def test_the_best_weights_are_the_averages_of_the_best_epoch(world):
+def test_the_best_weights_are_the_moving_averages_of_the_best_epoch(world):
     scored = scored_epochs(world)
     best = max(scored, key=lambda epoch: scored[epoch]["AP"])
     folder = world / "out" / "followed" / "ckpt_0"
@@ -116,7 +116,7 @@ def test_the_best_weights_are_the_averages_of_the_best_epoch(world):
     assert all((saved[name] == value).all() for name, value in weights.items())
 
 
-def test_the_log_and_the_checkpoints_tell_the_same_scores(world):
+def test_log_and_checkpoints_have_the_same_scores(world):
     text = (world / "out" / "followed" / "log.txt").read_text()
     scored = scored_epochs(world)
     logged = re.findall(r"epoch: (\d+), AP: (\S+), AP50: (\S+)", text)
@@ -128,7 +128,7 @@ def test_the_log_and_the_checkpoints_tell_the_same_scores(world):
 
 
 @pytest.mark.slow
-def test_a_folder_of_curves_serves_several_runs(world):
+def test_several_runs_share_a_summary_folder(world):
     assert (
         train(
             world, "--run_name", "second", "--max_epoch", "1", "--t_max", "1", "--run_eval", "0", "--warmup_epochs", "0"
@@ -140,9 +140,9 @@ def test_a_folder_of_curves_serves_several_runs(world):
     assert not (world / "out" / "followed" / "summary").exists()
 
 
-def test_a_finished_run_says_that_it_is(world, capsys):
+def test_resuming_a_complete_run_is_warned_of(world, capsys):
     before = read_json(next(checkpoints_in(world / "out" / "followed" / "ckpt_0")))
     assert train(world, "--resume", "auto") == 0
-    assert f"this run is finished: epoch {EPOCHS} of max_epoch {EPOCHS} is done" in capsys.readouterr().out
+    assert f"this run is complete: epoch {EPOCHS} of max_epoch {EPOCHS} is done" in capsys.readouterr().out
     assert read_json(next(checkpoints_in(world / "out" / "followed" / "ckpt_0"))) == before
     assert len(scored_epochs(world)) == EPOCHS

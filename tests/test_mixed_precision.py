@@ -12,7 +12,7 @@ from msdet.layers.conv import Float32Cell, SpatialMean
 from msdet.models.efficientdet_d0.bifpn import WeightedMean
 from msdet.models.efficientdet_d0.efficientnet import Gate
 from msdet.models.recipe import get_recipe
-from msdet.training.start_weights import freeze_batch_norm
+from msdet.training.initial_weights import freeze_batch_norm
 from msdet.training.step import LossCell
 from tests.narrow import narrow_networks
 
@@ -23,7 +23,7 @@ NETWORKS["yolov4 mish_tanh"] = replace(NETWORKS["yolov4"], flags=(*NETWORKS["yol
 
 
 def batch(side, task):
-    """Two images, one of them half black, and what belongs to them."""
+    """A batch of two images, one of them half black, with its targets."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, side, side, 3)).astype(np.uint8)
     images[1, : side // 2] = 0
@@ -47,13 +47,13 @@ def losses_and_gradients(model, level, gain):
     rng = np.random.default_rng(0)
     for p in network.get_parameters():
         if p.name.endswith("beta"):
-            # Or activations would vanish on their way, and be on one side of 0 in float32 and exactly 0 in float16.
+            # Otherwise activations vanish, and are exactly 0 in float16 but not in float32.
             p.set_data(Tensor(rng.normal(0, 0.5, p.shape).astype(np.float32)))
         # The first convolution alone has three input channels.
         if p.name.endswith("weight") and p.ndim == 4 and p.shape[1] == 3:
             p.set_data(p * gain)
     network.set_train()
-    # Statistics of the few pixels of a tiny map would magnify any rounding.
+    # Batch statistics over the few pixels of a tiny map would amplify rounding errors.
     freeze_batch_norm(network)
     network = amp.auto_mixed_precision(network, level)
     cell = LossCell(recipe.build_preprocess(), network, recipe.build_criterion())
@@ -62,23 +62,23 @@ def losses_and_gradients(model, level, gain):
     return np.array([float(loss) for loss in losses]), [g.asnumpy().astype(np.float64) for g in gradients]
 
 
-# With the first kernel a hundred times as large, channels are of several hundred.
+# With the first kernel a hundred times larger, activations reach several hundred.
 @pytest.mark.parametrize(("gain", "level"), [(100.0, "O2"), pytest.param(1.0, "O3", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", NETWORKS)
-def test_half_precision_has_the_losses_of_float32(uncompiled, model, gain, level):
+def test_half_precision_losses_are_close_to_float32(uncompiled, model, gain, level):
     expected, gradients = losses_and_gradients(model, "O0", gain)
     losses, half = losses_and_gradients(model, level, gain)
     assert np.isfinite(expected).all()
     np.testing.assert_allclose(losses, expected, rtol=0.05)
     assert all(np.isfinite(g).all() for g in gradients) and all(np.isfinite(g).all() for g in half)
-    away = sum(((one - other) ** 2).sum() for one, other in zip(half, gradients, strict=True))
-    assert np.sqrt(away / sum((g**2).sum() for g in gradients)) < 0.2
+    difference = sum(((one - other) ** 2).sum() for one, other in zip(half, gradients, strict=True))
+    assert np.sqrt(difference / sum((g**2).sum() for g in gradients)) < 0.2
 
 
 @pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
 @pytest.mark.parametrize("training", [False, True])
-def test_means_over_large_maps_are_those_of_float32(training, mode):
-    """Their sum is 1.2 million, which half precision does not hold."""
+def test_means_over_large_maps_do_not_overflow(training, mode):
+    """Their sum is 1.2 million, beyond the range of half precision."""
     x = np.random.default_rng(0).uniform(250, 350, (1, 2, 64, 64)).astype(np.float16)
     ms.set_context(mode=mode)
     for keep_dims in (False, True):
@@ -89,7 +89,7 @@ def test_means_over_large_maps_are_those_of_float32(training, mode):
 
 
 @pytest.mark.parametrize("cell", [WeightedMean(), Gate()])
-def test_gradients_of_a_factor_of_a_large_map(uncompiled, cell):
+def test_gradients_summed_over_large_maps_do_not_overflow(uncompiled, cell):
     """They are sums over the map: 64 * 64 * 300."""
     x = Tensor(np.full((1, 2, 64, 64), 300, np.float16))
     cell = amp.auto_mixed_precision(cell.set_train(), "O3")
@@ -106,7 +106,7 @@ def test_gradients_of_a_factor_of_a_large_map(uncompiled, cell):
 
 
 @pytest.mark.parametrize("level", ["O2", "O3"])
-def test_mixed_precision_leaves_float32_cells_alone(level):
+def test_mixed_precision_keeps_float32_cells(level):
     network = amp.auto_mixed_precision(nn.SequentialCell(SpatialMean(), nn.ReLU()), level)
     cells = [cell for _, cell in network.cells_and_names() if isinstance(cell, Float32Cell)]
     assert cells and all(cell.fp32 and not cell.fp16 for cell in cells)

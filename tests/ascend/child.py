@@ -86,10 +86,10 @@ def run_step(network: str) -> None:
 
 
 def run_ranks(network: str) -> None:
-    from msdet.training import all_reduce as over_ranks
+    from msdet.training import all_reduce
 
     # Small enough for several buckets in a narrow network.
-    over_ranks._BUCKET_SIZE = 1000
+    all_reduce._BUCKET_SIZE = 1000
     train(network, ("--is_distributed=1",), [NETWORKS[network].size], group_size=2)
 
 
@@ -141,20 +141,20 @@ def run_export(network: str, with_preprocess: bool = False) -> None:
 def run_loop(network: str) -> None:
     """Runs train.py for one epoch of three steps on a dataset in the working folder."""
     from msdet.training.step import TrainStep
-    from msdet.training.step_report import Launched, StepNumbers
+    from msdet.training.step_report import LaunchedStep, StepReport
     from train import main
 
-    launch, read = TrainStep.launch, Launched.read
+    launch, read = TrainStep.launch, LaunchedStep.read
 
-    def launch_marked(step: TrainStep, *batch: Any, **options: Any) -> Launched:
+    def launch_marked(step: TrainStep, *batch: Any, **options: Any) -> LaunchedStep:
         mark_step()
         return launch(step, *batch, **options)
 
-    def read_anything(launched: Launched) -> StepNumbers:
+    def read_anything(launched: LaunchedStep) -> StepReport:
         # The stubs compute nothing: the values read are arbitrary.
-        return replace(read(launched), is_finite=True, scale=1.0, is_stop_asked=False)
+        return replace(read(launched), is_finite=True, scale=1.0, is_stop_requested=False)
 
-    TrainStep.launch, Launched.read = launch_marked, read_anything
+    TrainStep.launch, LaunchedStep.read = launch_marked, read_anything
     tiny = NETWORKS[network]
     size = (f"--training_shape={tiny.size}", f"--testing_shape={tiny.size}")
     once = (f"--per_batch_size={tiny.batch_size}", "--max_epoch=1", "--num_parallel_workers=0")

@@ -62,7 +62,7 @@ CHECKPOINTS = [
            "yolov3-2_8.state.json", flags=RESUME),
     case("an empty manifest", "train", lambda w: w.write(f"{OLD}.state.json", "{}"),
            "yolov3-2_8.state.json", flags=RESUME),
-    case("another setting", "train", None, "was made with another setting", "--resume_force", flags=RESUME),
+    case("another setting", "train", None, "was saved with other settings", "--resume_force", flags=RESUME),
 ]  # fmt: skip
 
 
@@ -238,9 +238,9 @@ def failed_step(**files):
 
 
 REPLAY = [
-    case("no such step", "replay", None, "no folder of a failed step", flags=("{root}/none",)),
+    case("no such step", "replay", None, "not the folder of a failed step", flags=("{root}/none",)),
     case("one of several ranks", "replay", lambda w: w.write("step/rank_1/report.json", "{}"),
-           "holds rank_1", flags=("{root}/step",)),
+           "contains rank_1", flags=("{root}/step",)),
     case("a damaged report", "replay", failed_step(report__json="{"), "report.json:1", flags=("{root}/step",)),
     case("no batch", "replay", failed_step(report__json="{}"), "is damaged", flags=("{root}/step",)),
     case("a damaged batch", "replay", failed_step(report__json="{}", batch__npz=b"PK\x03\x04"), "is damaged",

@@ -30,7 +30,7 @@ def test_goals_say_what_was_measured(goal, text):
 def test_a_row_comes_back_from_its_fields():
     row = Row("a", "ms", "ours", 2.0, "theirs", 5.0, (Goal(SPEEDUP, at_least=2), Goal(VALUE, at_most=1)), "note")
     fields = row.to_dict()
-    assert fields["times_as_fast"] == 2.5
+    assert fields["speedup"] == 2.5
     assert [goal["met"] for goal in fields["goals"]] == [True, False]
     assert Row.from_dict(fields) == row
 
@@ -42,7 +42,7 @@ def test_results_keep_every_value_and_compare_medians():
     assert result.samples == {"a": {"ours": [3.0, 1.0, 2.0], "theirs": [4.0]}}
     result.compare("a", "ms", medians, "ours", "theirs")
     result.compare("a", "ms", medians, "ours", "PyTorch")  # was not measured
-    assert [(row.value, row.other_value) for row in result.rows] == [(2.0, 4.0)]
+    assert [(row.value, row.baseline_value) for row in result.rows] == [(2.0, 4.0)]
 
 
 def test_tables():
@@ -59,5 +59,5 @@ def test_options(tmp_path, monkeypatch):
     assert (Options().count(7), Options(quick=True).count(7), Options(rounds=3, quick=True).count(7)) == (7, 2, 3)
     assert Options(data_dir=tmp_path).dataset() == tmp_path
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    with pytest.raises(UsageError, match="coco_mini is no folder.*--data_dir"):
+    with pytest.raises(UsageError, match="coco_mini is not a folder.*--data_dir"):
         Options().dataset()

@@ -70,7 +70,7 @@ def test_results_that_cannot_be_shown(stub):
         run.main(["--show", str(stub)])
     for text in ("{", "[]", '{"rows": [{}]}'):
         (stub / "stub.json").write_text(text)
-        with pytest.raises(UserError, match="stub.json is no result of a benchmark"):
+        with pytest.raises(UserError, match="stub.json is not a benchmark result"):
             run.main(["--show", str(stub)])
 
 

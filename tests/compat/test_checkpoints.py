@@ -20,7 +20,7 @@ from msdet.errors import UserError
 from msdet.importers.command import main
 from msdet.models.recipe import get_recipe
 from msdet.models.yolov3_quant.weight_names import SOURCES
-from msdet.training.start_weights import fill_backbone
+from msdet.training.initial_weights import load_backbone
 from tests.in_process import run
 
 # `import test` would be Python's own package.
@@ -126,7 +126,7 @@ def test_each_command_recognises_them(tmp_path, monkeypatch, capsys, script, con
 def test_a_backbone_of_the_old_zoo(tmp_path):
     save_tensors(tmp_path / "old.ckpt", tensors(CSP))
     with pytest.raises(UserError, match="of its CSPDarkNet53. Import it"):
-        fill_backbone(nn.Cell(), tmp_path / "old.ckpt")
+        load_backbone(nn.Cell(), tmp_path / "old.ckpt")
 
 
 def zoo_file(tmp_path):

@@ -1,4 +1,4 @@
-"""Curves and thresholds of the classes against counting by hand, and the files they leave."""
+"""Precision-recall curves and thresholds against a manual count, and the files written."""
 
 import csv
 import json
@@ -30,10 +30,10 @@ def found(image, category, bbox, score):
 
 FOUND = [
     found(1, 5, [10, 10, 40, 40], 0.9),
-    found(1, 5, [12, 10, 40, 40], 0.8),  # the same cat again
+    found(1, 5, [12, 10, 40, 40], 0.8),  # a duplicate
     found(2, 5, [20, 22, 40, 40], 0.6),
-    found(2, 5, [70, 70, 20, 20], 0.6),  # nothing, at the same score
-    found(3, 5, [10, 10, 20, 20], 0.99),  # in a crowd: neither right nor wrong
+    found(2, 5, [70, 70, 20, 20], 0.6),  # a false positive of the same score
+    found(3, 5, [10, 10, 20, 20], 0.99),  # in a crowd: ignored
     found(1, 5, [0, 80, 10, 10], 0.1),
     found(1, 7, [0, 0, 10, 10], 0.5),  # no hydrant
 ]
@@ -46,14 +46,14 @@ def files(tmp_path):
     return tmp_path / "truth.json", tmp_path / "found.json"
 
 
-def test_curves_count_as_one_does_by_hand(files):
+def test_curves_equal_a_manual_count(files):
     cat, hydrant, owl = class_curves(read_ground_truth(files[0]), files[1])
     assert (cat.name, cat.boxes) == ("cat", 2)
     np.testing.assert_allclose(cat.scores, [0.9, 0.8, 0.6, 0.6, 0.1])
     assert cat.is_true[:2].tolist() == [True, False] and cat.is_true.sum() == 2
     np.testing.assert_allclose(cat.recall[[0, 3, 4]], [0.5, 1, 1])
     np.testing.assert_allclose(cat.precision[[0, 1, 3, 4]], [1, 0.5, 0.5, 0.4])
-    # Keeping from 0.9 on: P 1, R 1/2; from 0.6 on, where two detections cannot be parted: P 1/2, R 1.
+    # Threshold 0.9: P 1, R 1/2; threshold 0.6, which two detections share: P 1/2, R 1.
     assert cat.best() == pytest.approx((0.9, 1, 0.5, 2 / 3))
     assert hydrant.boxes == 1 and hydrant.best() is None
     assert owl.boxes == 0 and owl.best() is None and len(owl.scores) == 0
@@ -71,27 +71,27 @@ def test_the_area_under_a_curve_is_the_scorers_ap50(tmp_path):
     (tmp_path / "t.json").write_text(json.dumps({**TRUTH, "annotations": truth}))
     (tmp_path / "d.json").write_text(json.dumps(detections))
     curve = class_curves(read_ground_truth(tmp_path / "t.json"), tmp_path / "d.json")[0]
-    # COCO: mean over 101 recalls of the best precision at that recall or later.
+    # COCO: mean over 101 recalls of the highest precision at that recall or above.
     later = np.maximum.accumulate(curve.precision[::-1])[::-1]
     ap = np.mean([later[curve.recall >= r].max(initial=0) for r in np.linspace(0, 1, 101)])
     assert ap == pytest.approx(score_detections(tmp_path / "t.json", tmp_path / "d.json").per_class[0].ap50, abs=1e-9)
 
 
-def test_tied_scores_are_not_parted():
+def test_tied_scores_are_not_separated():
     curve = ClassCurve("x", 2, np.array([0.5, 0.5, 0.2]), np.array([True, False, True]))
     assert curve.best() == pytest.approx((0.2, 2 / 3, 1, 0.8))
 
 
-def test_files(files, tmp_path):
+def test_the_table_and_charts_are_written(files, tmp_path):
     recommend_thresholds(read_ground_truth(files[0]), files[1], tmp_path / "out")
     with (tmp_path / "out" / "thresholds.csv").open() as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["class", "boxes", "threshold", "precision", "recall", "F1"]
     assert rows[1] == ["cat", "2", "0.9000", "1.0000", "0.5000", "0.6667"]
     assert rows[2] == ["fire/hydrant", "1"] and rows[3] == ["owl", "0"]
-    pictures = list((tmp_path / "out").glob("*.png"))
-    assert [path.name for path in pictures] == ["000_cat.png"]
-    assert cv2.imread(str(pictures[0])).std() > 5
+    charts = list((tmp_path / "out").glob("*.png"))
+    assert [path.name for path in charts] == ["000_cat.png"]
+    assert cv2.imread(str(charts[0])).std() > 5
 
 
 def test_a_result_file_of_other_images(files, tmp_path):
@@ -109,5 +109,5 @@ def test_a_class_may_have_any_name(files, tmp_path, name):
     recommend_thresholds(read_ground_truth(files[0]), files[1], tmp_path / "out")
     with (tmp_path / "out" / "thresholds.csv").open(newline="") as file:
         assert list(csv.reader(file))[1][0] == name
-    (picture,) = (tmp_path / "out").glob("*.png")
-    assert cv2.imread(str(picture)).std() > 5
+    (chart,) = (tmp_path / "out").glob("*.png")
+    assert cv2.imread(str(chart)).std() > 5

@@ -1,4 +1,4 @@
-"""Detections as columns: from a file, read in pieces by a compiled decoder, with errors that help, and from memory."""
+"""Detection tables: read from a file in chunks, or converted from records, with messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECORD = {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}
 
 
 def records_of(table):
-    """The table as records of a file."""
+    """The table as records of a result file."""
     return [
         {
             "image_id": table.image_ids[image],
@@ -30,9 +30,9 @@ def records_of(table):
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("piece", [20, 400, 1 << 24])
-def test_files_and_memory_give_what_json_reads(tmp_path, monkeypatch, piece, indent):
-    monkeypatch.setattr(module, "_PIECE", piece)
+@pytest.mark.parametrize("chunk", [20, 400, 1 << 24])
+def test_files_and_records_give_the_same_table(tmp_path, monkeypatch, chunk, indent):
+    monkeypatch.setattr(module, "_CHUNK", chunk)
     rng = np.random.default_rng(0)
     records = [
         {
@@ -48,33 +48,22 @@ def test_files_and_memory_give_what_json_reads(tmp_path, monkeypatch, piece, ind
     assert records_of(read_detections(path)) == records_of(to_table(records)) == records
 
 
-@pytest.mark.parametrize("piece", [20, 1 << 24])
-def test_other_keys_are_passed_over(tmp_path, monkeypatch, piece):
-    monkeypatch.setattr(module, "_PIECE", piece)
+@pytest.mark.parametrize("chunk", [20, 1 << 24])
+def test_unknown_keys_are_ignored(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(module, "_CHUNK", chunk)
     path = tmp_path / "found.json"
     path.write_text(json.dumps([RECORD | {"segmentation": {"counts": "}1,{"}, "note": "x},"}, RECORD]))
     assert records_of(read_detections(path)) == [RECORD, RECORD]
 
 
-def test_whole_numbers_are_numbers():
+def test_integers_are_valid_numbers():
     table = to_table([RECORD | {"score": 1}])
     assert table.boxes.dtype == table.scores.dtype == np.float64 and table.scores[0] == 1
 
 
-def test_what_was_left_out_lies_beside_the_file(tmp_path):
-    path = tmp_path / "found.json"
-    path.write_text("[]")
-    assert list(read_detections(path).left_out) == []
-    (tmp_path / "found.left_out.json").write_text('[5, "a"]')
-    assert list(read_detections(path).left_out) == [5, "a"]
-    (tmp_path / "found.left_out.json").write_text("{}")
-    with pytest.raises(UserError, match="left_out.json is no list of image ids"):
-        read_detections(path)
-
-
 @pytest.mark.parametrize("chunk", [3, 7, 64, 1 << 20])
-def test_reading_in_pieces(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(module, "_PIECE", chunk)
+def test_files_are_read_in_chunks(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(module, "_CHUNK", chunk)
     records = [dict(RECORD, score=n / 7, image_id="x]},[" + str(n)) for n in range(20)]
     path = tmp_path / "a.json"
     for indent in (None, 2):
@@ -95,7 +84,7 @@ def test_reading_in_pieces(tmp_path, monkeypatch, chunk):
         ("[" + json.dumps(RECORD) + ",", "after 1 records; was its writer interrupted"),
         ("[" + json.dumps(RECORD) + ",]", "not a complete JSON array"),
         ("[" + json.dumps(RECORD) + " " + json.dumps(RECORD) + "]", "not a complete JSON array"),
-        ("[] []", "goes on after the end"),
+        ("[] []", "continues after the end"),
         ("[1]", "record 0 is 1, not an object"),
         (json.dumps([RECORD, {"image_id": 1}]), 'record 1 has no "category_id"'),
         (json.dumps([dict(RECORD, image_id=None)]), 'record 0 has "image_id": None'),
@@ -103,7 +92,7 @@ def test_reading_in_pieces(tmp_path, monkeypatch, chunk):
         (json.dumps([dict(RECORD, category_id=True)]), '"category_id"'),
         (json.dumps([*[RECORD] * 30, dict(RECORD, bbox=[1, 2, 3])]), "record 30 has"),
         ("[," + json.dumps(RECORD) + "]", "not a complete JSON array"),
-        ("[" + json.dumps(RECORD) + "]]", "goes on after the end"),
+        ("[" + json.dumps(RECORD) + "]]", "continues after the end"),
         (json.dumps([dict(RECORD, bbox=[1, 2, 3])]), '"bbox"'),
         (json.dumps([dict(RECORD, bbox=[1, 2, -3, 4])]), '"bbox"'),
         (json.dumps([dict(RECORD, bbox=None)]), '"bbox"'),
@@ -112,7 +101,7 @@ def test_reading_in_pieces(tmp_path, monkeypatch, chunk):
         ('[{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": NaN}]', '"score"'),
     ],
 )
-def test_files_that_are_no_result_files(tmp_path, text, message):
+def test_invalid_result_files_are_refused(tmp_path, text, message):
     path = tmp_path / "broken.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as raised:
@@ -121,7 +110,7 @@ def test_files_that_are_no_result_files(tmp_path, text, message):
     assert str(path) in str(raised.value)
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_unreadable_result_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         read_detections(tmp_path / "absent.json")
     (tmp_path / "binary.json").write_bytes(b"[\xff\xfe")

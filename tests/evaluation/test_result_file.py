@@ -1,4 +1,4 @@
-"""Result files are written as a stream, whole or not at all."""
+"""Result files are streamed, and appear under their name only when complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def some(count=3, seed=0):
     return Detections(boxes, rng.random(count, dtype=np.float32), rng.integers(0, 2, count).astype(np.int32))
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_written_detections_are_read_back(tmp_path):
     path = tmp_path / "new" / "folder" / "predictions.json"
     found = {139: some(3, 1), "image é": some(4, 2), 7: some(0)}
     with DetectionWriter(path, [10, np.int64(20)]) as writer:
@@ -37,7 +37,7 @@ def test_what_is_written_is_read(tmp_path):
     labels = np.concatenate([d.labels for d in found.values()])
     assert [record["category_id"] for record in records] == [[10, 20][label] for label in labels]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
-    # What is kept in memory is what the file says.
+    # The table in memory equals the file.
     kept, read = writer.builder.table(), read_detections(path)
     assert (kept.image_ids, kept.category_ids) == (read.image_ids, read.category_ids) == ([139, "image é"], [20, 10])
     for name in ("images", "categories", "boxes"):
@@ -45,20 +45,20 @@ def test_what_is_written_is_read(tmp_path):
     np.testing.assert_array_equal(kept.scores.astype(np.float32), read.scores.astype(np.float32))
 
 
-def test_without_a_file_detections_are_kept_all_the_same():
+def test_without_a_file_detections_are_kept_in_memory():
     with DetectionWriter(None, [10, 20]) as writer:
         writer.write("a", some(3))
     assert len(writer.builder.table()) == 3 and writer.detections == 3
 
 
-def test_no_detection_at_all(tmp_path):
+def test_a_file_without_detections_is_valid(tmp_path):
     with DetectionWriter(tmp_path / "none.json", [1]) as writer:
         writer.write(5, some(0))
     assert len(read_detections(tmp_path / "none.json")) == 0
 
 
 @pytest.mark.parametrize("error", [RuntimeError("diverged"), FileNotFoundError("an image"), KeyboardInterrupt()])
-def test_an_exception_leaves_nothing_and_keeps_what_was_there(tmp_path, error):
+def test_an_exception_keeps_the_previous_file(tmp_path, error):
     path = tmp_path / "predictions.json"
     path.write_text("[]")
     with pytest.raises(type(error)) as raised, DetectionWriter(path, [1, 2]) as writer:
@@ -69,7 +69,7 @@ def test_an_exception_leaves_nothing_and_keeps_what_was_there(tmp_path, error):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
+def test_unwritable_paths_are_user_errors(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a folder"), DetectionWriter(tmp_path, [1]):
         pass
@@ -77,7 +77,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
         pass
 
 
-def test_what_cannot_be_a_detection(tmp_path):
+def test_invalid_detections_are_refused(tmp_path):
     with pytest.raises(ValueError, match="inside"):
         DetectionWriter(tmp_path / "a.json", [1]).write(1, some())
     with DetectionWriter(tmp_path / "a.json", [1]) as writer:

@@ -1,4 +1,4 @@
-"""Detections that are already there are scored only if nothing they depend on differs."""
+"""Detections of an earlier evaluation are reused only if their inputs are the same."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from msdet.config import load_config
 from msdet.data.dataset import DetectionDataset, Sample
-from msdet.evaluation.reuse import earlier_detections, origin_of, save_origin
+from msdet.evaluation.reuse import earlier_detections, provenance_of, save_provenance
 from msdet.models.recipe import get_recipe
 
 FLAGS = ["--num_classes=2", "--class_names=cat,dog"]
@@ -21,7 +21,7 @@ def sample(name, number):
 
 @pytest.fixture
 def made(tmp_path):
-    """Weights, images, and detections of theirs."""
+    """A weights file, a dataset, and a folder with detections made from them."""
     weights = tmp_path / "w.ckpt"
     weights.write_bytes(b"weights")
     dataset = DetectionDataset(
@@ -30,21 +30,21 @@ def made(tmp_path):
     folder = tmp_path / "log" / "eval_1"
     folder.mkdir(parents=True)
     (folder / "detections.json").write_text("[]")
-    save_origin(folder, origin(weights, dataset))
+    save_provenance(folder, inputs(weights, dataset))
     return weights, dataset, folder
 
 
-def origin(weights, dataset, *flags):
-    return origin_of(get_recipe(load_config("configs/yolov3.yaml", [*FLAGS, *flags], "eval")), dataset, weights)
+def inputs(weights, dataset, *flags):
+    return provenance_of(get_recipe(load_config("configs/yolov3.yaml", [*FLAGS, *flags], "eval")), dataset, weights)
 
 
-def test_the_newest_of_one_origin_is_taken(made, tmp_path):
+def test_the_latest_detections_of_the_same_inputs_are_reused(made, tmp_path):
     weights, dataset, folder = made
-    assert earlier_detections(tmp_path / "log", origin(weights, dataset)) == folder / "detections.json"
-    (tmp_path / "log" / "eval_2").mkdir()  # broken off: it has no detections
-    assert earlier_detections(tmp_path / "log", origin(weights, dataset)) == folder / "detections.json"
-    # How they are scored and shown does not matter.
-    other = origin(weights, dataset, "--scorer=pycocotools", "--eval_batch_size=3", "--num_parallel_workers=1")
+    assert earlier_detections(tmp_path / "log", inputs(weights, dataset)) == folder / "detections.json"
+    (tmp_path / "log" / "eval_2").mkdir()  # interrupted: it has no detections
+    assert earlier_detections(tmp_path / "log", inputs(weights, dataset)) == folder / "detections.json"
+    # Keys of scoring and speed do not matter.
+    other = inputs(weights, dataset, "--scorer=pycocotools", "--eval_batch_size=3", "--num_parallel_workers=1")
     assert earlier_detections(tmp_path / "log", other) == folder / "detections.json"
 
 
@@ -62,40 +62,42 @@ def test_the_newest_of_one_origin_is_taken(made, tmp_path):
         ("--class_names=cat,cow", "class_names was ['cat', 'dog'], is ['cat', 'cow']"),
     ],
 )
-def test_another_key_is_named(made, tmp_path, caplog, flag, message):
+def test_a_changed_key_is_logged(made, tmp_path, caplog, flag, message):
     weights, dataset, _ = made
     caplog.set_level("INFO")
-    assert earlier_detections(tmp_path / "log", origin(weights, dataset, flag)) is None
+    assert earlier_detections(tmp_path / "log", inputs(weights, dataset, flag)) is None
     assert message in caplog.text and "eval_1/detections.json" in caplog.text
 
 
-def test_other_images_and_weights_are_named(made, tmp_path, caplog):
+def test_changed_images_and_weights_are_logged(made, tmp_path, caplog):
     weights, dataset, folder = made
     caplog.set_level("INFO")
     fewer = replace(dataset, samples=dataset.samples[:1])
-    assert earlier_detections(tmp_path / "log", origin(weights, fewer)) is None
+    assert earlier_detections(tmp_path / "log", inputs(weights, fewer)) is None
     assert "images and annotations (sha256) was" in caplog.text
     elsewhere = replace(dataset, image_dir=tmp_path / "others")
-    assert earlier_detections(tmp_path / "log", origin(weights, elsewhere)) is None
+    assert earlier_detections(tmp_path / "log", inputs(weights, elsewhere)) is None
     assert "image folder was" in caplog.text
-    before = origin(weights, dataset)
+    before = inputs(weights, dataset)
     weights.write_bytes(b"others")
-    assert earlier_detections(tmp_path / "log", origin(weights, dataset)) is None
+    assert earlier_detections(tmp_path / "log", inputs(weights, dataset)) is None
     assert "weights (sha256) was" in caplog.text
     (folder / "origin.json").unlink()
     assert earlier_detections(tmp_path / "log", before) is None
-    assert "no origin.json beside them" in caplog.text
+    assert "there is no origin.json" in caplog.text
 
 
-def test_another_threshold_of_objectness_is_named(made, tmp_path, caplog):
-    """A key that RefineDet alone has."""
+def test_a_changed_objectness_threshold_is_logged(made, tmp_path, caplog):
+    """A key that only RefineDet has."""
     weights, dataset, folder = made
 
     def of_refinedet(*flags):
         flags = ["--num_classes=2", "--class_names=cat,dog", *flags]
-        return origin_of(get_recipe(load_config("configs/refinedet_vgg16_320.yaml", flags, "eval")), dataset, weights)
+        return provenance_of(
+            get_recipe(load_config("configs/refinedet_vgg16_320.yaml", flags, "eval")), dataset, weights
+        )
 
-    save_origin(folder, of_refinedet())
+    save_provenance(folder, of_refinedet())
     assert earlier_detections(tmp_path / "log", of_refinedet()) == folder / "detections.json"
     caplog.set_level("INFO")
     assert earlier_detections(tmp_path / "log", of_refinedet("--objectness_threshold=0.2")) is None

@@ -1,4 +1,4 @@
-"""What was read is what is scored: one reader for training and scoring, and what is skipped counts for nothing."""
+"""Scoring uses the annotations as training reads them; skipped boxes and images are not scored."""
 
 import codecs
 import csv
@@ -18,7 +18,7 @@ FLAGS = ("--config=configs/yolov3.yaml", "--num_classes=0", "--testing_shape=64"
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three images with boxes of all sizes, found exactly in `found.json`; the crowd is not."""
+    """Three images with boxes of all sizes, detected exactly in `found.json` except the crowd region."""
     folder = CocoFolder(tmp_path / "data")
     folder.image_dir = folder.image_dir.rename(folder.root / "val")
     folder.ann_file = folder.ann_file.with_name("val.json")
@@ -28,7 +28,7 @@ def folder(tmp_path):
     folder.add_image("three", 200, 160, boxes=[[50, 50, 40, 31.5]])
     folder.add_box(2, [0, 0, 30, 30], iscrowd=1)
     for entry in folder.content["annotations"]:
-        # Of a mask: the second box is small by it, the third medium.
+        # Areas of masks: by them the second box is small, the third medium.
         entry["area"] = [380, 900, 4000, 1000, 500][entry["id"] - 1]
     folder.write()
     write_found(folder)
@@ -45,7 +45,7 @@ def write_found(folder, extra=()):
 
 
 def score(folder, capsys, *flags, code=0):
-    """The twelve numbers that eval.py prints, by their order."""
+    """The twelve statistics that `msdet eval` prints, in order."""
     out = folder.root / "out"
     args = [*FLAGS, f"--data_dir={folder.root}", f"--detections={folder.root}/found.json", f"--log_path={out}", *flags]
     assert run(evaluation.main, *args) == code
@@ -105,8 +105,8 @@ ODD = {
 
 
 @pytest.mark.parametrize("oddity", ODD)
-def test_what_training_accepts_is_scored(folder, capsys, oddity):
-    """With the same boxes, areas, crowds and categories as without the oddity."""
+def test_annotations_that_training_accepts_are_scored(folder, capsys, oddity):
+    """Boxes, areas, crowds and categories are the same as without the oddity."""
     assert score(folder, capsys) == PERFECT
     change = ODD[oddity]
     if "encode" in change.__qualname__:
@@ -117,7 +117,7 @@ def test_what_training_accepts_is_scored(folder, capsys, oddity):
     assert score(folder, capsys) == PERFECT
 
 
-def test_areas_of_the_file_decide_the_sizes_and_missing_ones_are_told_once(folder, capsys):
+def test_annotated_areas_determine_the_size_and_missing_ones_are_logged_once(folder, capsys):
     for entry in folder.content["annotations"]:
         del entry["area"]
     folder.write()
@@ -144,14 +144,14 @@ BAD_BOXES = {
 
 
 @pytest.mark.parametrize("kind", BAD_BOXES)
-def test_a_bad_box_that_is_skipped_is_no_object(folder, capsys, kind):
+def test_a_skipped_invalid_box_is_not_an_object(folder, capsys, kind):
     folder.add_box(10, BAD_BOXES[kind], area=100)
     folder.write()
     assert "on_bad_box=skip" in score(folder, capsys, code=1)
     assert score(folder, capsys, "--on_bad_box=skip") == PERFECT
 
 
-def test_a_box_cut_to_its_image_is_scored_as_cut(folder, capsys):
+def test_a_box_clipped_to_its_image_is_scored_as_clipped(folder, capsys):
     folder.add_box("three", [-1, 20, 3, 40], 7, area=80)
     folder.write()
     write_found(folder)
@@ -162,8 +162,8 @@ def test_a_box_cut_to_its_image_is_scored_as_cut(folder, capsys):
 
 
 @pytest.mark.parametrize("scorer", ["hotcoco", "pycocotools"])
-def test_a_missing_image_that_is_skipped_is_not_scored(folder, capsys, scorer):
-    """Neither its objects count nor detections on it."""
+def test_a_skipped_missing_image_is_not_scored(folder, capsys, scorer):
+    """Neither its objects nor detections on it count."""
     (folder.image_dir / "2.jpg").unlink()
     extra = [{"image_id": 2, "category_id": 3, "bbox": [0, 0, 9, 9], "score": 0.99}]
     write_found(folder, extra)
@@ -176,7 +176,7 @@ def test_a_missing_image_that_is_skipped_is_not_scored(folder, capsys, scorer):
         assert [row[:2] for row in csv.reader(file)][1:] == [["cat", "2"], ["dog", "1"]]
 
 
-def test_a_missing_image_of_voc_that_is_skipped_is_not_scored(tmp_path, capsys):
+def test_a_skipped_missing_image_of_a_voc_dataset_is_not_scored(tmp_path, capsys):
     root = formats.write_voc(tmp_path / "data")
     (root / "JPEGImages" / "c_d.jpg").unlink()
     (tmp_path / "data" / "found.json").write_text(json.dumps([
@@ -191,8 +191,8 @@ def test_a_missing_image_of_voc_that_is_skipped_is_not_scored(tmp_path, capsys):
     assert np.isclose(float(next(line for line in text.splitlines() if "area=   all | maxDets=100" in line)[-5:]), 1)
 
 
-def test_detections_of_a_category_that_is_no_class_count_for_nothing(folder, capsys):
-    """The file has it, the configuration does without: no word is due, even where nothing else was found."""
+def test_detections_of_an_unused_category_are_ignored(folder, capsys):
+    """The category is in the file but not in `class_names`: no warning, even if there are no other detections."""
     folder.content["categories"].append({"id": 9, "name": "owl"})
     folder.write()
     owl = {"image_id": 10, "category_id": 9, "bbox": [1, 2, 20, 20], "score": 0.99}

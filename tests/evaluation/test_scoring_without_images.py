@@ -1,4 +1,4 @@
-"""Scoring a result file needs the annotations; images only where they alone tell what a box is, or are drawn."""
+"""Scoring a result file needs the annotations, and images only for relative boxes (YOLO) or drawing."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from tests.data.conftest import CocoFolder
 from tests.in_process import run
 
 pytestmark = pytest.mark.usefixtures("at_root")
-# Of COCO's own example, as published with it.
+# Published with COCO's own example.
 KNOWN = [
     0.5045806987249628, 0.6969727247299577, 0.5729816669904824, 0.5856257209410443, 0.5193996948036719,
     0.5013978986347466, 0.38681277964578054, 0.5936795762842003, 0.595352982877607, 0.6398109626113442,
@@ -26,7 +26,7 @@ def score(*flags, config="yolov3", num_classes=0):
 
 
 def results(monkeypatch):
-    """The list that gets the result of each scoring, with all its digits."""
+    """A list that receives the exact result of each scoring."""
     kept, real = [], DetectionTask.score
 
     def score(self, collected):
@@ -87,10 +87,10 @@ def by_both(folder):
 
 @pytest.mark.parametrize("skip", [(), ("--on_bad_image=skip",)], ids=["error", "skip"])
 @pytest.mark.parametrize("where", [by_folder, by_file, by_file_in_folder, by_both])
-@pytest.mark.parametrize("left", ["nothing", "empty folder", "broken images", "all"])
+@pytest.mark.parametrize("left", ["nothing", "empty folder", "damaged images", "all"])
 def test_coco_without_images(coco, monkeypatch, where, left, skip):
     kept = results(monkeypatch)
-    if left == "broken images":
+    if left == "damaged images":
         for path in coco.image_dir.iterdir():
             path.write_bytes(b"")
     elif left != "all":
@@ -102,7 +102,7 @@ def test_coco_without_images(coco, monkeypatch, where, left, skip):
 
 
 @pytest.mark.parametrize("absent", [("width", "height"), ("file_name",), ("width", "height", "file_name")])
-def test_coco_without_what_only_images_need(coco, monkeypatch, absent):
+def test_coco_without_sizes_and_file_names(coco, monkeypatch, absent):
     kept = results(monkeypatch)
     shutil.rmtree(coco.image_dir)
     for image in coco.content["images"]:
@@ -113,8 +113,8 @@ def test_coco_without_what_only_images_need(coco, monkeypatch, absent):
     assert kept[0].ap == pytest.approx(1)
 
 
-def test_sizes_of_images_that_are_there_still_count(coco, monkeypatch, capsys):
-    """A box outside its image is judged as it is by training."""
+def test_boxes_are_checked_against_existing_images(coco, monkeypatch, capsys):
+    """A box outside its image is an error as in training."""
     for image in coco.content["images"]:
         del image["width"], image["height"]
     coco.add_box(1, [70, 10, 60, 50])
@@ -124,7 +124,7 @@ def test_sizes_of_images_that_are_there_still_count(coco, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("flag", ["--draw_images=1", "--result_view=True"])
-def test_drawing_needs_images_and_says_so(coco, capsys, flag):
+def test_drawing_without_images_is_refused(coco, capsys, flag):
     shutil.rmtree(coco.image_dir)
     assert score(*flags_of(coco), *by_folder(coco), flag) == 1
     message = capsys.readouterr().err
@@ -132,14 +132,14 @@ def test_drawing_needs_images_and_says_so(coco, capsys, flag):
     assert not list((coco.root / "out").glob("*/per_class.csv"))
 
 
-def test_an_image_that_cannot_be_drawn_is_passed_over_on_wish(coco, capsys):
+def test_an_unreadable_image_is_not_drawn_with_on_bad_image_skip(coco, capsys):
     (coco.image_dir / "1.jpg").write_bytes(b"")
     assert score(*flags_of(coco), *by_folder(coco), "--draw_images=2", "--on_bad_image=skip") == 0
     assert "1.jpg is empty" in capsys.readouterr().out
     assert [path.name for path in coco.root.glob("out/*/pictures/*")] == ["2.jpg"]
 
 
-def test_detections_of_other_categories_are_not_drawn(coco, monkeypatch):
+def test_detections_of_unknown_categories_are_not_drawn(coco, monkeypatch):
     found = json.loads((coco.root / "found.json").read_text())
     (coco.root / "found.json").write_text(json.dumps([*found, {**found[0], "category_id": 99}]))
     assert score(*flags_of(coco), *by_folder(coco), "--draw_images=2") == 0
@@ -173,7 +173,7 @@ def test_lists_of_boxes_need_no_images(tmp_path, monkeypatch):
     assert kept[0].ap == pytest.approx(1)
 
 
-def test_boxes_of_yolo_are_nothing_without_their_images(tmp_path, capsys):
+def test_yolo_labels_need_their_images(tmp_path, capsys):
     root = formats.write_yolo(tmp_path / "data", yaml="train: train.txt\nval: train.txt\n")
     (root / "train.txt").write_text("".join(f"images/train/{name}.jpg\n" for name in formats.IMAGES))
     (root / "images" / "train" / "a.jpg").unlink()

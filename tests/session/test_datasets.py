@@ -1,4 +1,4 @@
-"""From a configuration to datasets: every form of annotations, and the rule of MindRecord folders."""
+"""Datasets of a configuration: every annotation format, MindRecord folders, and the loaders' options."""
 
 import numpy as np
 import pytest
@@ -36,13 +36,13 @@ def test_the_old_names_of_folders_and_files(tmp_path):
         open_dataset(config(), "train")
 
 
-def test_classes_of_the_configuration_are_held_against_those_of_the_data(tmp_path):
+def test_configured_classes_are_compared_with_those_of_the_data(tmp_path):
     formats.write_voc(tmp_path)
     with pytest.raises(UserError, match="the category 'hot dog' is not among the classes .*did you mean 'hotdog'"):
         open_dataset(config(f"--data_dir={tmp_path}", "--class_names=cat,hotdog"), "train")
 
 
-def test_other_forms_are_scored_as_they_were_read(tmp_path):
+def test_other_formats_are_scored_as_read(tmp_path):
     formats.write_voc(tmp_path)
     dataset, _ = open_dataset(config(f"--data_dir={tmp_path}"), "val")
     truth = ground_truth(dataset)
@@ -55,7 +55,7 @@ def test_other_forms_are_scored_as_they_were_read(tmp_path):
     }  # fmt: skip
 
 
-def test_mindrecord_is_made_once_used_and_refused_when_stale(tmp_path):
+def test_mindrecord_files_are_created_once_reused_and_refused_when_outdated(tmp_path):
     root, folder = formats.write_voc(tmp_path / "voc"), tmp_path / "records"
     flags = [f"--data_dir={root}", f"--mindrecord_dir={folder}"]
     files = open_dataset(config(flags[0]), "train")[0]
@@ -75,14 +75,14 @@ def test_mindrecord_is_made_once_used_and_refused_when_stale(tmp_path):
     alone = [f"--mindrecord_dir={folder}"]
     assert fingerprint(open_dataset(config(*alone), "train")[0]) == fingerprint(files)
     assert len(open_dataset(config(*alone, "--dataset=mindrecord"), "train")[0]) == 3
-    with pytest.raises(UserError, match="holds no MindRecord files of the split 'val'"):
+    with pytest.raises(UserError, match="contains no MindRecord files of the split 'val'"):
         open_dataset(config(*alone, "--dataset=mindrecord"), "val")
     with pytest.raises(UserError, match="the category 'hot dog' is not among the classes"):
         open_dataset(config(*alone, "--class_names=cat"), "train")
 
 
-def test_areas_that_changed_make_mindrecord_files_stale(tmp_path):
-    """Scores by size go by them."""
+def test_changed_areas_make_mindrecord_files_outdated(tmp_path):
+    """They determine the scores by size."""
     coco = CocoFolder(tmp_path / "data")
     coco.add_image(1, boxes=[[1.1, 2.2, 30.3, 20.7]])
     coco.add_box(1, [5, 5, 20, 20], area=123.4)
@@ -98,7 +98,7 @@ def test_areas_that_changed_make_mindrecord_files_stale(tmp_path):
         open_dataset(config(*flags), "train")
 
 
-def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
+def test_image_folders_as_mindrecord(tmp_path, capsys):
     for split in ("train", "val"):
         for number, name in enumerate(("cow", "cat", "dog")):
             write_image(tmp_path / "data" / split / name / f"{split}.jpg", 50 + number, 40, seed=number + len(split))
@@ -123,7 +123,7 @@ def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
             with class_loader(dataset, CropFlipColour(), 3, [(32, 32)], training=True, num_workers=0) as loader:
                 pairs.append([batch.images.copy() for batch in loader.epoch(0)])
         np.testing.assert_array_equal(*pairs)
-    with pytest.raises(UserError, match="holds no MindRecord files of the split 'val'"):
+    with pytest.raises(UserError, match="contains no MindRecord files of the split 'val'"):
         opened(f"--mindrecord_dir={tmp_path}/b", "--dataset=mindrecord", split="val")
     assert opened(f"--data_dir={tmp_path}/a", "--dataset=mindrecord", split="val").files == [
         "cat/val.jpg",
@@ -131,7 +131,7 @@ def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
         "dog/val.jpg",
     ]
     (tmp_path / "data" / "train" / "cat" / "train.jpg").rename(tmp_path / "data" / "train" / "cat" / "other.jpg")
-    with pytest.raises(UserError, match="was made from other pictures or classes"):
+    with pytest.raises(UserError, match="was made from other images or classes"):
         opened(f"--data_dir={tmp_path}/data", f"--mindrecord_dir={tmp_path}/b")
     formats.write_voc(tmp_path / "voc")
     detectors = ["--config", CONFIG, "--class_names=", "--num_classes=0", f"--data_dir={tmp_path}/voc"]
@@ -142,7 +142,7 @@ def test_folders_of_classes_as_mindrecord(tmp_path, capsys):
         opened(f"--data_dir={tmp_path}/a", "--class_names=cat,cow,pig")
 
 
-def test_what_the_keys_say_reaches_the_loaders(monkeypatch):
+def test_keys_reach_the_loaders(monkeypatch):
     def made(*samples, is_stopped, **options):
         assert not is_stopped()
         return samples, options
@@ -165,8 +165,8 @@ def test_what_the_keys_say_reaches_the_loaders(monkeypatch):
 
 
 @pytest.mark.parametrize(("shapes", "rows"), [("off", {8}), ("on", {4, 8})])
-def test_static_shapes_have_room_for_the_most_crowded_image(tmp_path, caplog, shapes, rows):
-    """Of no later batch the number of boxes grows, and none is left out."""
+def test_static_shapes_raise_max_boxes_to_the_most_crowded_image(tmp_path, caplog, shapes, rows):
+    """No later batch has more rows of boxes, and no box is dropped."""
     caplog.set_level("INFO")
     folder = CocoFolder(tmp_path)
     boxes = [[4 * i, 4, 30, 30] for i in range(7)]
@@ -181,11 +181,11 @@ def test_static_shapes_have_room_for_the_most_crowded_image(tmp_path, caplog, sh
         batches = [(batch.boxes.shape[1], int((batch.labels >= 0).sum())) for batch in loader.epoch(0)]
     assert {shape for shape, _ in batches} == rows
     assert sorted(count for _, count in batches) == [1, 1, 1, 1, 1, 7] and loader.boxes_cut == 0
-    assert ("room for 8 boxes, since one has 7" in caplog.text) == (shapes == "off")
+    assert ("max_boxes is raised to 8: an image has 7 boxes" in caplog.text) == (shapes == "off")
 
 
-def test_images_without_annotations_are_kept_or_left_out(tmp_path, caplog):
-    """The recorded trainings of YOLO left out images without any annotation, and no others."""
+def test_images_without_annotations_are_kept_or_skipped(tmp_path, caplog):
+    """The published trainings of YOLO skipped images without any annotation, and no others."""
     coco = CocoFolder(tmp_path / "data")
     coco.add_image(1, boxes=[[1, 1, 20, 20]])
     coco.add_image(2)
@@ -200,7 +200,7 @@ def test_images_without_annotations_are_kept_or_left_out(tmp_path, caplog):
         dataset, _ = open_dataset(config(*flags, f"--keep_empty_images={keep}"), "train")
         assert [sample.image_id for sample in dataset.samples] == ids
         assert len(ground_truth(dataset).areas) == 2
-    assert "1 of 3 images have no annotation and are left out (--keep_empty_images)" in caplog.text
+    assert "1 of 3 images have no annotation and are skipped (--keep_empty_images)" in caplog.text
     assert len(open_dataset(config(*flags, "--keep_empty_images=0"), "val")[0].samples) == 3
     coco.content["annotations"] = []
     coco.write()
@@ -208,8 +208,8 @@ def test_images_without_annotations_are_kept_or_left_out(tmp_path, caplog):
         open_dataset(config(*flags, "--keep_empty_images=0"), "train")
 
 
-def test_the_recipes_leave_out_what_the_recorded_trainings_left_out():
-    """1,832, 320 and 641 steps an epoch are those of the images with annotations; EfficientDet's 7,392 of all."""
+def test_the_recipes_skip_the_same_images_as_the_published_trainings():
+    """1,832, 320 and 641 steps per epoch are those of images with annotations; EfficientDet's 7,392 of all images."""
     kept = {
         name: load_config(f"configs/{name}.yaml").keep_empty_images
         for name in ("yolov4", "yolov3", "yolov3_quant", "yolov4_finetune", "yolov3_shapes", "efficientdet_d0_seed")
@@ -224,8 +224,8 @@ def test_the_recipes_leave_out_what_the_recorded_trainings_left_out():
         assert load_config(f"configs/{name}.yaml").per_batch_size * 8 == batch and images // batch == steps
 
 
-def test_files_named_by_the_old_words_are_used_with_coco_too(tmp_path):
-    """There they were of other data alone; here what is named is read."""
+def test_old_names_of_files_work_for_coco_as_well(tmp_path):
+    """In the old zoo they applied to other formats only."""
     coco = CocoFolder(tmp_path / "data")
     coco.add_image(1, boxes=[[1, 1, 20, 20]])
     coco.write()

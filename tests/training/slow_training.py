@@ -1,6 +1,6 @@
-"""A training of a small network, by the program from a configuration, and written out step by step in float64.
+"""A training of a small network by the program, and its float64 reference, step by step.
 
-The network is a convolution, batch norm, a weighted sum (`fusion`) of the normalised map and of its tanh, and a
+The network is a convolution, batch norm, a weighted sum (`fusion`) of the normalized map and its tanh, and a
 convolution with bias, all 1x1. Gradients of the slow version are complex-step derivatives: exact, one weight at a time.
 """
 
@@ -25,7 +25,7 @@ from msdet.training.train import _trainer
 BN_MOMENTUM, BN_EPS = 0.8, 1e-3
 IMAGES, SIDE = 4, 2
 LOSS_NAMES = ("error", "size")
-# A long way from what a key is by default, so that one that is lost on its way changes the result.
+# Far from the defaults, so that a key that is lost on its way changes the result.
 BASE = {
     "max_epoch": 4, "lr": 0.05, "lr_scheduler": "cosine_annealing", "lr_epochs": "1,3", "lr_gamma": 0.1, "eta_min": 0.0,
     "t_max": 4, "warmup_epochs": 0.0, "lr_warmup_init": 0.0, "momentum": 0.9, "weight_decay": 0.0,
@@ -34,14 +34,14 @@ BASE = {
 }  # fmt: skip
 
 
-def start_weights() -> dict[str, np.ndarray]:
-    """Float32 values that no symmetry makes alike."""
+def initial_weights() -> dict[str, np.ndarray]:
+    """Float32 initial weights without any symmetry."""
     rng = np.random.default_rng(5)
     shapes = {"conv.weight": (4, 3, 1, 1), "head.weight": (2, 4, 1, 1), "head.bias": (2,), "fusion": (2,)}
-    drawn = {name: rng.normal(0, 0.8, shape) for name, shape in shapes.items()}
-    drawn |= {"norm.gamma": rng.uniform(0.5, 1.5, 4), "norm.beta": rng.normal(0, 0.5, 4)}
-    drawn |= {"norm.moving_mean": rng.normal(0, 0.2, 4), "norm.moving_variance": rng.uniform(0.2, 0.6, 4)}
-    return {name: value.astype(np.float32) for name, value in drawn.items()}
+    values = {name: rng.normal(0, 0.8, shape) for name, shape in shapes.items()}
+    values |= {"norm.gamma": rng.uniform(0.5, 1.5, 4), "norm.beta": rng.normal(0, 0.5, 4)}
+    values |= {"norm.moving_mean": rng.normal(0, 0.2, 4), "norm.moving_variance": rng.uniform(0.2, 0.6, 4)}
+    return {name: value.astype(np.float32) for name, value in values.items()}
 
 
 class Network(nn.Cell):
@@ -53,7 +53,7 @@ class Network(nn.Cell):
         self.norm = nn.BatchNorm2d(4, BN_EPS, BN_MOMENTUM)
         self.fusion = ms.Parameter(ops.ones((2,), ms.float32), name="fusion")
         self.head = nn.Conv2d(4, 2, 1, has_bias=True)
-        values = start_weights()
+        values = initial_weights()
         for parameter in self.get_parameters():
             parameter.set_data(Tensor(values[parameter.name]))
 
@@ -83,7 +83,7 @@ class Criterion(nn.Cell):
 
 
 class StubRecipe:
-    """What `_trainer` asks a recipe for."""
+    """The part of a recipe that `_trainer` uses."""
 
     def __init__(self, criterion=Criterion):
         self.build_preprocess, self.build_criterion, self.build_network = Preprocess, criterion, Network
@@ -99,11 +99,11 @@ def images_and_labels(step):
 
 
 class Loader:
-    """Batches of `images_and_labels`; those of the steps `broken` have no finite loss."""
+    """Batches of `images_and_labels`; the steps in `non_finite` have a non-finite loss."""
 
-    def __init__(self, steps, broken=()):
+    def __init__(self, steps, non_finite=()):
         self.steps_per_epoch = steps
-        self.broken = broken
+        self.non_finite = non_finite
         self.boxes_cut = 0
         samples = [SimpleNamespace(image_path=Path(f"{i}.jpg")) for i in range(IMAGES)]
         self.dataset = SimpleNamespace(samples=samples)
@@ -115,7 +115,7 @@ class Loader:
         for number in range(start, self.steps_per_epoch):
             step = epoch * self.steps_per_epoch + number
             images, labels = images_and_labels(step)
-            side = 0 if step in self.broken else SIDE
+            side = 0 if step in self.non_finite else SIDE
             yield Batch(
                 images=images, boxes=np.zeros((IMAGES, 2, 4), np.float32), labels=labels,
                 geometry=[SimpleNamespace(valid_size=(side, side))] * IMAGES, size=(SIDE, SIDE),
@@ -124,7 +124,7 @@ class Loader:
 
 
 class Notes(Hook):
-    """Keeps the result of every step."""
+    """Collects the result of every step."""
 
     def __init__(self):
         self.results = []
@@ -133,19 +133,19 @@ class Notes(Hook):
         self.results.append(trainer.result)
 
 
-def trainer_of(keys, folder, steps_per_epoch=3, broken=(), recipe=None):
-    """The trainer that train.py would make of `BASE` and other keys, around the network above."""
+def trainer_of(keys, folder, steps_per_epoch=3, non_finite=(), recipe=None):
+    """The trainer of `msdet train` for `BASE` and other keys, with the network above."""
     flags = [f"--{name}={value}" for name, value in {**BASE, **keys}.items()]
     cfg = load_config("configs/yolov3_shapes.yaml", flags)
     recipe = recipe or StubRecipe()
     dataset = DetectionDataset([], ["red"], [1], Path("train.json"), Path("train"))
-    loader = Loader(steps_per_epoch, broken)
+    loader = Loader(steps_per_epoch, non_finite)
     session = SimpleNamespace(cfg=cfg, recipe=recipe, dataset=dataset, runtime=Runtime("CPU"), stop=StopRequest())
     return _trainer(session, recipe.build_network(), loader, folder)
 
 
 class Slow:
-    """The same training in float64.
+    """The reference: the same training in float64.
 
     Attributes:
         weights, velocity, averages: name -> array, after all steps.
@@ -155,7 +155,7 @@ class Slow:
     def __init__(self, keys, steps_per_epoch=3):
         self.keys = {**BASE, **keys}
         self.steps_per_epoch = steps_per_epoch
-        self.weights = {name: value.astype(np.float64) for name, value in start_weights().items()}
+        self.weights = {name: value.astype(np.float64) for name, value in initial_weights().items()}
         self.averages = {name: value.copy() for name, value in self.weights.items()}
         self.velocity = {name: 0 * value for name, value in self.weights.items() if "moving" not in name}
         self.results = []
@@ -192,7 +192,7 @@ class Slow:
         return found
 
     def one_step(self, step, window):
-        """Carries out a step; `window` holds the gradients that wait for their update, and what is returned then."""
+        """Runs one step; `window` holds the accumulated gradients, and the new window is returned."""
         keys, weights = self.keys, self.weights
         rate = slow_rate(keys, step, self.steps_per_epoch)
         losses, (mean, variance) = self.losses(weights, step)

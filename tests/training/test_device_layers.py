@@ -1,4 +1,4 @@
-"""The forms of layers on a device: which cells get which, and that those which a CPU can run compute the same."""
+"""Layer implementations of each device, and the results of those that a CPU can run."""
 
 import mindspore as ms
 import numpy as np
@@ -12,7 +12,13 @@ from msdet.models.recipe import get_recipe
 from msdet.quantization.quantize import FakeQuantConv
 from msdet.runtime.device import TRAITS
 from msdet.training import device_layers
-from msdet.training.device_layers import AclnnActivation, AclnnBatchNorm, AclnnConv, suit, symmetric_padding
+from msdet.training.device_layers import (
+    AclnnActivation,
+    AclnnBatchNorm,
+    AclnnConv,
+    symmetric_padding,
+    use_device_layers,
+)
 
 pytestmark = pytest.mark.usefixtures("at_root")
 RNG = np.random.default_rng(0)
@@ -28,48 +34,48 @@ def network():
     return nn.SequentialCell(layers)
 
 
-def test_a_cpu_keeps_its_forms():
+def test_a_cpu_keeps_its_layers():
     cells = network()
     before = [(type(cell), vars(cell).get("cpu_optimized")) for _, cell in cells.cells_and_names()]
-    suit(cells)
+    use_device_layers(cells)
     assert [(type(cell), vars(cell).get("cpu_optimized")) for _, cell in cells.cells_and_names()] == before
 
 
 @pytest.mark.parametrize("name", ["GPU", "ascend910"])
-def test_where_graphs_run_whole_only_plain_operators_are_taken(monkeypatch, name):
+def test_whole_graph_execution_uses_plain_operators_only(monkeypatch, name):
     use(monkeypatch, name, is_single=False)
     cells = network()
-    suit(cells)
+    use_device_layers(cells)
     assert not cells[0].activation.cpu_optimized and not cells[2].cpu_optimized
     kinds = {type(cell) for _, cell in cells.cells_and_names()}
     assert not kinds & {AclnnConv, AclnnBatchNorm, AclnnActivation}
 
 
-def test_where_operators_are_launched_one_by_one_they_are_few(monkeypatch):
+def test_operator_by_operator_execution_uses_fused_kernels(monkeypatch):
     use(monkeypatch, "ascend910b", is_single=True)
     cells = network()
-    suit(cells)
+    use_device_layers(cells)
     first, second, _ = cells
     assert isinstance(first.conv.conv2d, AclnnConv) and isinstance(first.bn.bn_train, AclnnBatchNorm)
     assert isinstance(first.activation.leaky_relu, AclnnActivation)
     assert isinstance(second.activation.library, AclnnActivation)
-    # Of stride 2, "same" pads one side more than the other, which the kernel cannot.
+    # With stride 2, "same" pads asymmetrically, which the kernel does not support.
     assert not isinstance(second.conv.conv2d, AclnnConv)
-    # Names in a checkpoint stay.
+    # The names in a checkpoint do not change.
     assert {p.name for p in cells.get_parameters()} == {p.name for p in network().get_parameters()}
 
 
-@pytest.mark.parametrize(("per_channel", "told"), [("1,0", True), ("0,0", False)])
-def test_statistics_that_a_rounded_kernel_looks_at_stay_in_their_place(monkeypatch, per_channel, told):
+@pytest.mark.parametrize(("per_channel", "is_fused"), [("1,0", True), ("0,0", False)])
+def test_statistics_read_by_a_folding_convolution_are_updated_in_place(monkeypatch, per_channel, is_fused):
     use(monkeypatch, "ascend910b", is_single=True)
     flags = ["--backbone_shape=4,4,4,4,4,4", "--backbone_layers=1,1,1,1,1", "--num_classes=2", "--class_names=a,b"]
     quantized = ["--quantization_aware=1", f"--per_channel={per_channel}", "--pretrained=x.ckpt"]
     cells = get_recipe(load_config("configs/yolov3.yaml", [*flags, *quantized])).build_network()
-    suit(cells)
+    use_device_layers(cells)
     norms = [cell for _, cell in cells.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
-    assert norms and {isinstance(norm.bn_train, AclnnBatchNorm) for norm in norms} == {told}
+    assert norms and {isinstance(norm.bn_train, AclnnBatchNorm) for norm in norms} == {is_fused}
     folds = {cell.folds for _, cell in cells.cells_and_names() if isinstance(cell, FakeQuantConv)}
-    assert (True in folds) is not told
+    assert (True in folds) is not is_fused
 
 
 @pytest.mark.parametrize(
@@ -84,8 +90,8 @@ def test_statistics_that_a_rounded_kernel_looks_at_stay_in_their_place(monkeypat
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_the_devices_own_form_computes_the_same(cell, shapes):
-    """With its gradient. MindSpore's Mish has a tanh that is 1e-4 off on CPU."""
+def test_device_and_cpu_implementations_give_the_same_result(cell, shapes):
+    """And the same gradient. MindSpore's Mish on a CPU has a tanh with an error of 1e-4."""
     inputs = [Tensor(RNG.standard_normal(shape).astype(np.float32)) for shape in shapes]
     results = []
     for cpu_optimized in (True, False):
@@ -118,8 +124,8 @@ def test_the_devices_own_form_computes_the_same(cell, shapes):
     ],
     ids=str,
 )
-def test_the_padding_of_a_convolution(options, expected):
-    """Against the convolution itself: the padding that is told gives the same map."""
+def test_symmetric_padding(options, expected):
+    """An explicitly padded convolution with the returned padding gives the same map."""
     options = {"kernel_size": 3, "weight_init": "normal", **options}
     conv = nn.Conv2d(2, 2, **options)
     found = symmetric_padding(conv)

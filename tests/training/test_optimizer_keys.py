@@ -1,4 +1,4 @@
-"""Every key of the optimiser, from the configuration to the numbers that it changes, against float64 numpy."""
+"""Every optimizer key, from the configuration to the values that it changes, against float64 numpy."""
 
 import dataclasses
 from pathlib import Path
@@ -20,7 +20,16 @@ from msdet.runtime import device
 from msdet.runtime.start import Runtime, start
 from msdet.session.datasets import training_loader
 from msdet.training.step import is_norm_or_bias
-from tests.training.slow_training import BASE, Criterion, Notes, Slow, StubRecipe, slow_rate, start_weights, trainer_of
+from tests.training.slow_training import (
+    BASE,
+    Criterion,
+    Notes,
+    Slow,
+    StubRecipe,
+    initial_weights,
+    slow_rate,
+    trainer_of,
+)
 
 pytestmark = pytest.mark.usefixtures("graph_mode", "at_root")
 
@@ -41,7 +50,7 @@ CASES = {
     "loss_weight": {"loss_weight": 0.25},
     "clip_grad_norm": {"clip_grad_norm": 2.0},
     "clip_grad_norm_each": {"clip_grad_norm_each": 0.5},
-    # Three steps an epoch: windows go on over the end of an epoch.
+    # Three steps per epoch: windows continue across epochs.
     "accumulate_steps": {"accumulate_steps": 2},
     # Reached at the fifth step: (1 + 4) / (10 + 4) is less, (1 + 5) / (10 + 5) is not.
     "ema_decay": {"ema_decay": 0.4},
@@ -52,17 +61,17 @@ EVERYTHING = {
     "accumulate_steps": 2, "ema_decay": 0.3, "warmup_epochs": 1.0, "lr_warmup_init": 0.01, "decay_norm_and_bias": True,
     "lr_scheduler": "cosine_per_step", "eta_min": 0.005,
 }  # fmt: skip
-HELD = set(CASES)
+COVERED = set(CASES)
 
 
-def holds(*keys):
-    """Notes that a test is about these keys."""
-    HELD.update(keys)
+def covers(*keys):
+    """Records that a test covers these keys."""
+    COVERED.update(keys)
     return lambda test: test
 
 
 def fitted(keys, folder, **options):
-    """The trainer after the training, and the result of each step."""
+    """Trains; returns the trainer and the result of each step."""
     notes = Notes()
     trainer = trainer_of(keys, folder, **options)
     trainer.fit([notes])
@@ -70,7 +79,7 @@ def fitted(keys, folder, **options):
 
 
 def weights_of(trainer):
-    """Name -> weight or statistic, as the network was built."""
+    """Name -> weight or statistic, by the names in the original network."""
     network = trainer.train_step.loss_cell.network
     return {p.name.replace("_backbone.", ""): p.asnumpy() for p in network.get_parameters()}
 
@@ -87,8 +96,8 @@ def assert_close(ours, theirs, **tolerance):
 
 
 @pytest.mark.parametrize("name", [*CASES, "base", "everything"])
-def test_a_training_equals_the_written_out_one(name, tmp_path):
-    # The keys reach the step in the same way in both modes; what is compiled differs most where all are set.
+def test_a_training_equals_its_float64_reference(name, tmp_path):
+    # Keys reach the step in the same way in both modes; the compiled step differs most where all of them are set.
     ms.set_context(mode=ms.GRAPH_MODE if name in ("everything", "freeze_bn") else ms.PYNATIVE_MODE)
     keys = {**CASES, "base": {}, "everything": EVERYTHING}[name]
     trainer, results = fitted(keys, tmp_path)
@@ -105,8 +114,8 @@ def test_a_training_equals_the_written_out_one(name, tmp_path):
 
 
 @pytest.mark.parametrize("key", CASES)
-def test_each_case_is_about_its_key(key):
-    """Without it the same case gives other numbers: the test above cannot pass where the key is lost."""
+def test_each_case_depends_on_its_key(key):
+    """Without its key the reference gives other values, so the test above fails if the key is lost."""
     assert str(CASES[key][key]) != str(BASE[key])
     with_key = Slow(CASES[key])
     without = Slow({name: value for name, value in CASES[key].items() if name != key})
@@ -117,7 +126,7 @@ def test_each_case_is_about_its_key(key):
         assert max(np.abs(before[name] - after[name]).max() for name in with_key.weights) > 1e-3
 
 
-@holds("lr_scheduler")
+@covers("lr_scheduler")
 @pytest.mark.parametrize(
     "kind", ["exponential", "cosine_annealing", "cosine_annealing_V2", "cosine_annealing_sample", "cosine_per_step"]
 )
@@ -131,15 +140,15 @@ def test_rates_of_all_schedulers(kind, tmp_path):
     np.testing.assert_allclose(rates, [slow_rate(keys, step, 2) for step in range(250)], rtol=1e-12)
 
 
-@holds("decay_norm_and_bias")
-def test_names_that_have_no_decay_are_those_of_real_layers():
+@covers("decay_norm_and_bias")
+def test_parameters_without_decay_are_the_norms_and_biases_of_real_layers():
     layers = nn.SequentialCell(nn.Conv2d(4, 4, 1, has_bias=True), nn.BatchNorm2d(4), Fusion(2, 4))
     free = {p.name for p in layers.trainable_params() if is_norm_or_bias(p.name)}
     assert free == {p.name for p in layers.trainable_params() if p.ndim == 1}
     assert {"2.fusion", "0.bias", "1.gamma", "1.beta"} < free
 
 
-@holds("amp_level")
+@covers("amp_level")
 @pytest.mark.parametrize(
     ("level", "convolution", "norm"),
     [("O0", ms.float32, ms.float32), ("O2", ms.float16, ms.float32), ("O3", ms.float16, ms.float16)],
@@ -157,25 +166,25 @@ def test_amp_level_sets_the_precision_of_layers(level, convolution, norm, tmp_pa
                 layer.register_forward_hook(note)
     trainer.fit([])
     assert seen == {nn.Conv2d: convolution, nn.BatchNorm2d: norm}
-    # The weights that are trained, and saved, are of full precision.
+    # Trained and saved weights have full precision.
     assert {value.dtype for value in weights_of(trainer).values()} == {np.dtype(np.float32)}
 
 
-@holds("ascend_amp_level")
+@covers("ascend_amp_level")
 def test_ascend_amp_level_sets_the_precision_of_layers_on_ascend_alone(tmp_path, monkeypatch):
     keys = {"ascend_amp_level": "O2", "max_epoch": 1}
     is_half = []
     for name in ("CPU", "ascend910b"):
-        # Of a device that the levels are asked of; the layers are still those of a CPU.
+        # Only the amp level is that of the device; the layers remain those of a CPU.
         monkeypatch.setattr(device, "device_traits", lambda name=name: device.TRAITS[name])
         cells = trainer_of(keys, tmp_path / name).train_step.loss_cell.network.cells_and_names()
         is_half.append(any(getattr(cell, "fp16", False) for _, cell in cells))
     assert is_half == [False, True]
 
 
-@holds("amp_level", "loss_scale", "freeze_bn")
+@covers("amp_level", "loss_scale", "freeze_bn")
 @pytest.mark.parametrize("level", ["O2", "O3"])
-def test_half_precision_is_near_whatever_the_loss_scale(level, tmp_path):
+def test_half_precision_is_close_to_float32_for_any_loss_scale(level, tmp_path):
     keys = {"amp_level": level, "max_epoch": 1, "weight_decay": 0.1, "ema_decay": 0.5, "freeze_bn": True}
     slow = Slow(keys)
     for scale in (8.0, 2048.0):
@@ -200,7 +209,7 @@ class Faint(Criterion):
         return 1e-7 * ops.reduce_mean(error), 1e-8 * ops.reduce_mean(magnitude)
 
 
-@holds("loss_scale")
+@covers("loss_scale")
 def test_loss_scale_keeps_small_gradients(tmp_path):
     keys = {"amp_level": "O2", "max_epoch": 1}
     norms = {}
@@ -210,24 +219,24 @@ def test_loss_scale_keeps_small_gradients(tmp_path):
     assert norms[1.0] < 5 and norms[65536.0] == pytest.approx(Slow({"max_epoch": 1}).results[0].gradient_norm, rel=1e-2)
 
 
-@holds("loss_scale", "dynamic_loss_scale")
+@covers("loss_scale", "dynamic_loss_scale")
 def test_float32_has_no_loss_scale(tmp_path):
     _, results = fitted({"loss_scale": 64.0, "dynamic_loss_scale": True, "max_epoch": 1}, tmp_path)
     assert [result.loss_scale for result in results] == [1, 1, 1]
     with pytest.raises(UserError, match="the loss is not finite"):
-        fitted({"dynamic_loss_scale": True, "max_epoch": 1}, tmp_path, broken=(1,))
+        fitted({"dynamic_loss_scale": True, "max_epoch": 1}, tmp_path, non_finite=(1,))
 
 
-@holds("loss_scale")
+@covers("loss_scale")
 def test_a_loss_scale_below_one_is_refused():
     with pytest.raises(UsageError, match="loss_scale"):
         load_config("configs/yolov3_shapes.yaml", ["--loss_scale", "0.5"])
 
 
-@holds("dynamic_loss_scale")
+@covers("dynamic_loss_scale")
 def test_a_dynamic_loss_scale_follows_overflows_and_never_falls_below_one(tmp_path):
     keys = {"amp_level": "O2", "dynamic_loss_scale": True, "loss_scale": 4.0}
-    trainer, results = fitted(keys, tmp_path, broken=(1, 2, 3, 4, 6))
+    trainer, results = fitted(keys, tmp_path, non_finite=(1, 2, 3, 4, 6))
     assert [result.loss_scale for result in results] == [4, 4, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1]
     assert [not result.is_finite for result in results] == [step in (1, 2, 3, 4, 6) for step in range(12)]
     assert trainer.skipped == 5
@@ -239,25 +248,25 @@ def test_a_dynamic_loss_scale_follows_overflows_and_never_falls_below_one(tmp_pa
     assert [result.loss_scale for result in notes.results] == [4, 4, *[8] * 10]
 
 
-@holds("dynamic_loss_scale")
-def test_a_static_loss_scale_stays_and_skips_what_overflows(tmp_path):
-    trainer, results = fitted({"amp_level": "O2", "loss_scale": 4.0}, tmp_path, broken=(1, 3))
+@covers("dynamic_loss_scale")
+def test_a_static_loss_scale_stays_and_overflows_are_skipped(tmp_path):
+    trainer, results = fitted({"amp_level": "O2", "loss_scale": 4.0}, tmp_path, non_finite=(1, 3))
     assert [result.loss_scale for result in results] == [4] * 12
     assert [not result.is_finite for result in results] == [step in (1, 3) for step in range(12)]
     assert trainer.skipped == 2
 
 
-@holds("max_skipped_steps")
+@covers("max_skipped_steps")
 @pytest.mark.parametrize("most", [2, 3])
-def test_as_many_overflows_in_a_row_end_the_run(most, tmp_path):
+def test_max_skipped_steps_overflows_in_a_row_end_the_run(most, tmp_path):
     keys = {"amp_level": "O2", "dynamic_loss_scale": True, "max_skipped_steps": most}
-    fitted(keys, tmp_path, broken=(*range(1, most), *range(most + 1, 2 * most)))
+    fitted(keys, tmp_path, non_finite=(*range(1, most), *range(most + 1, 2 * most)))
     with pytest.raises(UserError, match=rf"{most} times in a row in epoch \d, step {most}:"):
-        fitted(keys, tmp_path, broken=range(1, 9))
+        fitted(keys, tmp_path, non_finite=range(1, 9))
 
 
-class Pictures:
-    """A store of small grey pictures."""
+class ImageStore:
+    """Small grey images in memory."""
 
     def read(self, path):
         return cv2.imencode(".png", np.full((8, 8, 3), int(path.stem), np.uint8))[1].tobytes()
@@ -266,31 +275,31 @@ class Pictures:
         return len(self.read(path))
 
 
-def pictures(count):
+def grey_images(count):
     empty = np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool), np.zeros(0, bool)
     samples = [Sample(Path(f"{i}.png"), i, 8, 8, *empty) for i in range(count)]
-    return DetectionDataset(samples, ["red"], [1], Path("train.json"), Path("train"), store=Pictures())
+    return DetectionDataset(samples, ["red"], [1], Path("train.json"), Path("train"), store=ImageStore())
 
 
 def batches(*flags):
-    """Batches of two epochs of twelve pictures."""
+    """Batches of two epochs of twelve images."""
     cfg = load_config(
         "configs/yolov3_shapes.yaml", ["--num_parallel_workers=0", "--training_shape=32", "--max_boxes=1", *flags]
     )
-    with training_loader(cfg, pictures(12), plain_pipeline(), Runtime("CPU")) as loader:
+    with training_loader(cfg, grey_images(12), plain_pipeline(), Runtime("CPU")) as loader:
         found = [batch for epoch in (0, 1) for batch in loader.epoch(epoch)]
         assert len(found) == 2 * loader.steps_per_epoch
     return found
 
 
-@holds("per_batch_size")
+@covers("per_batch_size")
 @pytest.mark.parametrize(("size", "steps"), [(4, 3), (5, 2), (12, 1)])
-def test_per_batch_size_images_make_a_step(size, steps):
-    found = batches(f"--per_batch_size={size}")
-    assert len(found) == 2 * steps and {batch.images.shape[0] for batch in found} == {size}
+def test_each_step_has_per_batch_size_images(size, steps):
+    loaded = batches(f"--per_batch_size={size}")
+    assert len(loaded) == 2 * steps and {batch.images.shape[0] for batch in loaded} == {size}
 
 
-def test_the_seed_decides_order_and_weights():
+def test_the_seed_determines_order_and_initial_weights():
     def order(seed):
         return [batch.indices.tolist() for batch in batches("--per_batch_size=12", f"--seed={seed}")]
 
@@ -317,12 +326,12 @@ def classifier_loss(criterion):
 
 
 def yolo_class_loss(criterion):
-    """At the one slot of one box."""
+    """The class loss of a single box."""
     slot = Tensor(LOGITS[None, None, None], ms.float32)
     return criterion._class_loss(slot, Tensor([[0]], ms.int32), ops.ones((1, 1, 1), ms.float32))
 
 
-@holds("label_smooth", "label_smooth_factor")
+@covers("label_smooth", "label_smooth_factor")
 @pytest.mark.parametrize(
     ("config", "loss_of", "plain"),
     [
@@ -332,9 +341,9 @@ def yolo_class_loss(criterion):
         ("yolov4", yolo_class_loss, np.log1p(np.exp(LOGITS)).sum() - LOGITS[0]),
     ],
 )
-def test_label_smoothing_takes_from_the_true_class_and_gives_to_the_others(config, loss_of, plain, uncompiled):
-    """The share f of the target moves from the true class to the two others: the loss grows by f times the difference
-    of the logits, that of the true class less the mean of theirs."""
+def test_label_smoothing_moves_target_mass_to_the_other_classes(config, loss_of, plain, uncompiled):
+    """A fraction f of the target moves from the true class to the two others: the loss grows by f times the difference
+    between the logit of the true class and the mean of the others."""
 
     def loss(smooth, factor):
         flags = [f"--label_smooth={smooth}", f"--label_smooth_factor={factor}"]
@@ -346,9 +355,9 @@ def test_label_smoothing_takes_from_the_true_class_and_gives_to_the_others(confi
         assert loss(1, factor) == pytest.approx(plain + factor * (LOGITS[0] - LOGITS[1:].mean()), rel=5e-5)
 
 
-def test_no_key_of_the_optimiser_is_without_a_test():
+def test_every_optimizer_key_has_a_test():
     names = {field.name for kind in (ScheduleKeys, OptimizerKeys) for field in dataclasses.fields(kind)}
-    assert names <= HELD, f"add a case of {sorted(names - HELD)}: from the configuration to the number that it changes"
+    assert names <= COVERED, f"add a case of {sorted(names - COVERED)}: from key to changed value"
     assert {key for key in CASES if key not in CASES[key]} == set()
-    assert names >= HELD
-    assert set(start_weights()) == set(Slow({"max_epoch": 1}).weights)
+    assert names >= COVERED
+    assert set(initial_weights()) == set(Slow({"max_epoch": 1}).weights)

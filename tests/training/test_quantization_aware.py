@@ -1,4 +1,4 @@
-"""Training for int8 by its commands: where it starts, what it keeps, what it refuses."""
+"""Quantization-aware training by its commands: ranges, resuming, evaluation, schedule, invalid keys."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def evaluate(dataset, out, *args):
 
 @pytest.fixture(scope="module")
 def runs(dataset, tmp_path_factory):
-    """A float network as drawn, and two epochs of quantization-aware training from it."""
+    """A float network with random weights, and two epochs of quantization-aware training from it."""
     out = tmp_path_factory.mktemp("out")
     recipe = get_recipe(load_config(TINY[1], [*TINY[2:], f"--class_names={','.join(SHAPE_NAMES)}"]))
     recipe = get_recipe(recipe.cfg.replace(num_classes=len(SHAPE_NAMES)))
@@ -65,7 +65,7 @@ def runs(dataset, tmp_path_factory):
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
-def test_the_checkpoint_holds_ranges_and_says_so(runs):
+def test_the_checkpoint_contains_ranges_and_its_card_the_quantization(runs):
     weights, card = load_weights(runs / "quant" / "ckpt_0" / "yolov3-2_4.ckpt")
     assert has_ranges(weights)
     assert not has_ranges(load_weights(runs / "float.ckpt")[0])
@@ -74,14 +74,14 @@ def test_the_checkpoint_holds_ranges_and_says_so(runs):
     }  # fmt: skip
     low = {name: value.item() for name, value in weights.items() if name.endswith(".low")}
     assert all(-6 <= value <= 0 for value in low.values())
-    # Black is -2.12 after ImageNet's mean and standard deviation, and the range lies within what pictures can hold.
+    # Black is -2.12 after ImageNet's mean and standard deviation, and the range lies within that of images.
     assert -2.13 < low["backbone.stem.conv.inputs.observer.low"] < -0.5
     text = (runs / "quant" / "log.txt").read_text()
-    assert "calibrated the ranges of the activations on 2 batches of 2 images" in text
+    assert "calibrated the activation ranges on 2 batches of 2 images" in text
 
 
 def test_resume_keeps_the_ranges_bit_for_bit(runs, dataset, tmp_path):
-    """Two epochs = one epoch, then a resumed second one."""
+    """Two epochs = one epoch and a resumed second one."""
     whole = runs / "quant" / "ckpt_0"
     part = tmp_path / "part" / "ckpt_0"
     part.mkdir(parents=True)
@@ -96,9 +96,9 @@ def test_resume_keeps_the_ranges_bit_for_bit(runs, dataset, tmp_path):
             np.testing.assert_array_equal(getattr(ours, side)[name], value, err_msg=name)
 
 
-def test_evaluation_of_both_kinds(runs, dataset, tmp_path, capsys):
+def test_evaluation_of_quantized_and_float_weights(runs, dataset, tmp_path, capsys):
     quant, plain = runs / "quant" / "ckpt_0" / "yolov3-2_4.ckpt", runs / "float.ckpt"
-    # The card says that it is quantized; the configuration need not.
+    # The card records that it is quantized; the configuration need not.
     assert evaluate(dataset, tmp_path, "--pretrained", quant) == 0
     assert evaluate(dataset, tmp_path, "--pretrained", plain, "--quantization_aware", 1) == 2
     assert "holds a float network" in capsys.readouterr().err
@@ -115,7 +115,7 @@ def test_evaluation_of_both_kinds(runs, dataset, tmp_path, capsys):
         (["--quant_bits", "9,8"], "quant_bits"),
     ],
 )
-def test_what_cannot_be_trained(dataset, tmp_path, capsys, flags, message):
+def test_invalid_quantization_keys_are_refused(dataset, tmp_path, capsys, flags, message):
     assert train(dataset, tmp_path, *flags) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("*/ckpt_0"))
@@ -125,8 +125,8 @@ def test_what_cannot_be_trained(dataset, tmp_path, capsys, flags, message):
     ("step", "weights", "activations", "frozen"),
     [(0, False, False, False), (1, True, False, False), (2, True, True, False), (3, True, True, True)],
 )
-def test_what_begins_at_which_step(step, weights, activations, frozen):
-    """From the keys to the roundings: quant_delay is of weights, then of activations."""
+def test_each_part_of_the_schedule_starts_at_its_step(step, weights, activations, frozen):
+    """From the keys to the layers: `quant_delay` is (weights, activations)."""
     flags = [*TINY[2:], *QUANT, "--quant_delay", "1,2", "--freeze_bn_step", "3", "--pretrained", "x.ckpt"]
     cfg = load_config(TINY[1], flags).replace(num_classes=2)
     network = get_recipe(cfg).build_network().set_train()
@@ -143,18 +143,18 @@ def test_what_begins_at_which_step(step, weights, activations, frozen):
 
 
 @pytest.mark.slow
-def test_rounding_and_frozen_statistics_begin_at_their_steps(runs, dataset, tmp_path):
+def test_fake_quantization_and_frozen_statistics_start_at_their_steps(runs, dataset, tmp_path):
     weights = runs / "float.ckpt"
     flags = ("--quant_delay", "1,2", "--freeze_bn_step", 3, "--max_epoch", 3, "--pretrained", weights)
     assert train(dataset, tmp_path, "--run_name", "late", *flags, *QUANT) == 0
     text = (tmp_path / "late" / "log.txt").read_text()
-    assert "step 1: weights are rounded, activations are not rounded, batch norm is training" in text
-    assert "step 2: weights are rounded, activations are rounded, batch norm is training" in text
-    assert "step 3: weights are rounded, activations are rounded, batch norm is frozen" in text
+    assert "step 1: fake quantization of weights on, of activations off; batch norm training" in text
+    assert "step 2: fake quantization of weights on, of activations on; batch norm training" in text
+    assert "step 3: fake quantization of weights on, of activations on; batch norm frozen" in text
     two, three = (load_snapshot(tmp_path / "late" / "ckpt_0" / f"yolov3-{e}_{2 * e}.ckpt").weights for e in (2, 3))
     card = json.loads((tmp_path / "late" / "ckpt_0" / "yolov3-3_6.json").read_text())
     assert card["quantization"]["quantization_aware"] is True
     assert any(not np.array_equal(two[name], three[name]) for name in two if name.endswith("gamma"))
-    # Step 3 still belonged to epoch 2, so that between the two checkpoints the statistics stand still.
+    # Step 3 belongs to epoch 2, so the statistics do not change between the two checkpoints.
     for name in (name for name in two if "moving_" in name):
         np.testing.assert_array_equal(two[name], three[name], err_msg=name)

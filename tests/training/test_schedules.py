@@ -1,4 +1,4 @@
-"""Learning-rate schedules against closed forms, step-by-step loops and the published trainings' own log lines."""
+"""Learning-rate schedules against closed forms, step-by-step loops and log lines of published trainings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def by_step(kind, lr, steps_per_epoch, max_epoch, *others, **named):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_warm_up_rises_linearly_to_lr(kind):
+def test_warmup_rises_linearly_to_lr(kind):
     rate = by_step(kind, 0.012, steps_per_epoch=10, max_epoch=130, warmup_epochs=2.5, lr_epochs=(1,))
     np.testing.assert_allclose([rate(s) for s in range(25)], 0.012 * np.arange(1, 26) / 25, rtol=1e-12)
     assert rate(0) > 0
@@ -55,7 +55,7 @@ def test_yolov3_quant_log(epoch, step, logged):
     assert rate(step) == pytest.approx(logged, rel=1e-6)
 
 
-def test_epochs_of_the_warm_up_count_as_epochs_of_the_curve():
+def test_warmup_epochs_count_as_epochs_of_the_curve():
     rate = by_step("cosine_annealing", 0.012, 10, 320, warmup_epochs=20)
     assert rate(200) == pytest.approx(0.012 * (1 + math.cos(math.pi * 20 / 320)) / 2)
     assert rate(200) == pytest.approx(0.01188, abs=5e-6)
@@ -86,7 +86,7 @@ def test_cosine_does_not_rise_again():
 
 
 def slow_v2(lr, eta_min, steps_per_epoch, max_epoch, t_max):
-    """The published loop over steps in its own terms: second cosine from the last rate and epoch of the first."""
+    """The published loop over steps: a second cosine starts from the last rate and epoch of the first."""
     rates, start_rate, start_epoch = [], lr, 0
     total = steps_per_epoch * max_epoch
     for step in range(total):
@@ -114,7 +114,7 @@ def test_v2_of_very_few_epochs(max_epoch):
     assert rate(0) == 0.4
 
 
-def test_sample_leaves_out_every_other_epoch_of_a_stretch():
+def test_sample_skips_every_other_epoch_of_a_range():
     rate = by_step("cosine_annealing_sample", 0.1, 2, 135)
     kept = [epoch for epoch in range(195) if not (60 <= epoch < 180 and epoch % 2 == 0)]
     assert len(kept) == 135
@@ -130,7 +130,7 @@ def test_sample_has_an_epoch_for_every_epoch(max_epoch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_warm_up_it_starts_at_lr(kind):
+def test_without_warmup_the_first_rate_is_lr(kind):
     assert by_step(kind, 0.3, 7, 120)(0) == pytest.approx(0.3)
 
 
@@ -142,7 +142,7 @@ def test_without_warm_up_it_starts_at_lr(kind):
         ({"max_epoch": 0}, "epochs"),
         ({"steps_per_epoch": 0}, "steps"),
         ({"lr": -1.0}, "lr"),
-        ({"lr": 0.0}, "lr: a number above 0"),
+        ({"lr": 0.0}, "lr must be a number above 0"),
         ({"lr_warmup_init": -1.0}, "lr_warmup_init"),
         ({"lr": float("nan")}, "lr"),
         ({"warmup_epochs": -1}, "warmup_epochs"),
@@ -171,7 +171,7 @@ def test_cosine_per_step_is_google_automls():
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "cosine_per_step"])
-def test_the_rate_follows_the_share_of_the_epoch_whatever_its_number_of_steps(kind):
+def test_the_rate_depends_on_the_fraction_of_the_epoch_not_its_number_of_steps(kind):
     few = build_schedule(kind, 0.1, 4, 120, warmup_epochs=2, lr_epochs=(60,))
     many = build_schedule(kind, 0.1, 40, 120, warmup_epochs=2, lr_epochs=(60,))
     for epoch in range(120):
@@ -183,7 +183,7 @@ def test_the_rate_follows_the_share_of_the_epoch_whatever_its_number_of_steps(ki
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"t_max": 320}, "t_max 320 is longer than max_epoch 30: the rate ends at 98 % of lr"),
         ({"warmup_epochs": 30}, "the rate only rises"),
@@ -196,7 +196,7 @@ def test_the_rate_follows_the_share_of_the_epoch_whatever_its_number_of_steps(ki
             {"kind": "exponential", "max_epoch": 500, "lr_epochs": (76, 98)},
             "lr_epochs end at 98 of max_epoch 500: the other 402 epochs have the lowest rate. Set --lr_epochs 349,450",
         ),
-        ({"lr_warmup_init": 0.2}, "lr_warmup_init 0.2 is above lr 0.1: the rate falls in the warm-up"),
+        ({"lr_warmup_init": 0.2}, "lr_warmup_init 0.2 is above lr 0.1: the rate falls during the warm-up"),
         ({}, None),
         ({"lr_warmup_init": 0.05}, None),
         ({"lr_warmup_init": 0.2, "warmup_epochs": 0}, None),
@@ -205,11 +205,11 @@ def test_the_rate_follows_the_share_of_the_epoch_whatever_its_number_of_steps(ki
         ({"max_epoch": 500, "t_max": 500}, None),
     ],
 )
-def test_a_schedule_that_is_cut_short_or_falls_at_first_is_told_with_the_remedy(change, said):
+def test_unreachable_parts_and_a_falling_warmup_are_warned_of_with_a_remedy(change, message):
     arguments = {
         "kind": "cosine_annealing", "lr": 0.1, "max_epoch": 30, "warmup_epochs": 4, "lr_epochs": (92, 105), "t_max": 30,
         "lr_warmup_init": 0,
     }  # fmt: skip
     sentences = list(schedule_warnings(**{**arguments, **change}))
-    assert len(sentences) == (said is not None)
-    assert said is None or (said in sentences[0] and "Set --" in sentences[0])
+    assert len(sentences) == (message is not None)
+    assert message is None or (message in sentences[0] and "Set --" in sentences[0])

@@ -1,4 +1,4 @@
-"""Precision-recall curves of each class, and the score threshold that serves it best."""
+"""Precision-recall curve of each class, and its score threshold with the best F1."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from msdet.ops.fonts import chart_fonts, drawable
 from msdet.text import one_line, printable
 
 _IOU = 0.5
-_NAME_IN_FILE = 64  # letters of a class's name in that of its picture; file systems take 255 bytes
-_LIMIT = 100  # detections an image and class, as in COCO's AP
+_NAME_IN_FILE = 64  # characters of a class name in the name of its chart; file systems allow 255 bytes
+_MAX_DETECTIONS = 100  # per image and class, as for COCO AP
 
 
 class BestThreshold(NamedTuple):
-    """The lowest score to keep, 0..1, and what keeping from it on gives."""
+    """The lowest score to keep, 0..1, with the resulting precision, recall and F1."""
 
     threshold: float
     precision: float
@@ -34,13 +34,13 @@ class BestThreshold(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassCurve:
-    """Detections of one class by falling score, matched at an IoU of 0.5; without those on crowd regions.
+    """Detections of one class in order of descending score, matched at an IoU of 0.5, without those on crowd regions.
 
     Attributes:
-        name: of the class.
-        boxes: ground truths, without crowds.
-        scores: (n,) falling.
-        is_true: bool (n,): whether a detection found a ground truth that no better one had found.
+        name: class name.
+        boxes: number of ground-truth boxes without crowd regions.
+        scores: (n,), descending.
+        is_true: bool (n,): true positives.
     """
 
     name: str
@@ -50,40 +50,40 @@ class ClassCurve:
 
     @property
     def precision(self) -> np.ndarray:
-        """(n,): share of true ones among the first 1 ... n detections."""
+        """(n,): precision of the first 1 ... n detections."""
         return np.cumsum(self.is_true) / np.arange(1, len(self.is_true) + 1)
 
     @property
     def recall(self) -> np.ndarray:
-        """(n,): share of the ground truths that the first 1 ... n detections found."""
+        """(n,): recall of the first 1 ... n detections."""
         return np.cumsum(self.is_true) / max(self.boxes, 1)
 
     def best(self) -> BestThreshold | None:
-        """The threshold of the largest F1, the harmonic mean of precision and recall; None if nothing was found."""
+        """The threshold with the best F1; None if there is no true positive."""
         if not self.is_true.any():
             return None
         precision, recall = self.precision, self.recall
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-        # A threshold cannot part detections of one score.
+        # A threshold cannot separate detections of equal score.
         f1 = np.where(np.append(self.scores[1:] < self.scores[:-1], True), f1, -1)
         i = int(f1.argmax())
         return BestThreshold(*(float(column[i]) for column in (self.scores, precision, recall, f1)))
 
 
 def class_curves(truth: GroundTruth, detections: DetectionTable | Path) -> list[ClassCurve]:
-    """Matches detections with the ground truth as pycocotools does; one curve a category, in the order of the ids.
+    """Matches detections with the ground truth by pycocotools; returns one curve per category, in order of the ids.
 
     Args:
         truth: see `ground_truth`.
-        detections: in memory, or a COCO result file.
+        detections: a table or a COCO result file.
 
     Raises:
-        UserError: a file or a record is not what it should be.
+        UserError: a file or a record is invalid.
     """
     evaluation = pycocotools_evaluation(truth, detection_rows(to_table(detections), truth))
     evaluation.params.iouThrs = np.array([_IOU])
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
-    evaluation.params.maxDets = [_LIMIT]
+    evaluation.params.maxDets = [_MAX_DETECTIONS]
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         evaluation.evaluate()
     images = len(truth.image_ids)
@@ -91,26 +91,26 @@ def class_curves(truth: GroundTruth, detections: DetectionTable | Path) -> list[
     for number, name in enumerate(truth.names):
         results = [r for r in evaluation.evalImgs[number * images : (number + 1) * images] if r is not None]
         kept = [~np.asarray(r["dtIgnore"][0], bool) for r in results]
-        scores = _joined([np.asarray(r["dtScores"])[keep] for r, keep in zip(results, kept, strict=True)])
-        is_true = _joined([r["dtMatches"][0][keep] > 0 for r, keep in zip(results, kept, strict=True)]).astype(bool)
+        scores = _concatenated([np.asarray(r["dtScores"])[keep] for r, keep in zip(results, kept, strict=True)])
+        matches = _concatenated([r["dtMatches"][0][keep] for r, keep in zip(results, kept, strict=True)])
         boxes = sum(int((np.asarray(r["gtIgnore"]) == 0).sum()) for r in results)
         order = np.argsort(-scores, kind="stable")
-        curves.append(ClassCurve(name, boxes, scores[order], is_true[order]))
+        curves.append(ClassCurve(name, boxes, scores[order], matches[order] > 0))
     return curves
 
 
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
+def _concatenated(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def recommend_thresholds(truth: GroundTruth, detections: DetectionTable | Path, folder: Path) -> list[ClassCurve]:
-    """Writes `thresholds.csv` (class, boxes, threshold, precision, recall, F1) and a picture of each class's curve.
+    """Writes `thresholds.csv` (class, boxes, threshold, precision, recall, F1) and a chart of each class's curve.
 
-    A class that was never found has empty fields, and no picture.
+    A class without a true positive has empty fields and no chart.
 
     Args:
         truth, detections: see `class_curves`.
-        folder: where the files go.
+        folder: output folder.
 
     Returns:
         the curves.
@@ -120,10 +120,9 @@ def recommend_thresholds(truth: GroundTruth, detections: DetectionTable | Path, 
     write_csv(folder / "thresholds.csv", [["class", "boxes", "threshold", "precision", "recall", "F1"], *rows])
     for number, curve in enumerate(curves):
         if (best := curve.best()) is not None:
-            # Names of classes may hold characters that names of files may not.
-            _draw(
-                curve, best, folder / f"{number:03d}_{re.sub(r'[^0-9A-Za-z-]+', '_', curve.name)[:_NAME_IN_FILE]}.png"
-            )
+            # Class names may contain characters that file names may not.
+            name = re.sub(r"[^0-9A-Za-z-]+", "_", curve.name)[:_NAME_IN_FILE]
+            _draw(curve, best, folder / f"{number:03d}_{name}.png")
     return curves
 
 
@@ -146,5 +145,5 @@ def _draw(curve: ClassCurve, best: BestThreshold, path: Path) -> None:
         )
         axis.title.set_parse_math(False)
         axis.legend(loc="lower left")
-        with atomic_path(path) as beside:
-            figure.savefig(beside, dpi=80)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=80)

@@ -1,4 +1,4 @@
-"""Detection as a task: from boxes and scores to COCO's numbers."""
+"""The detection task: from boxes and scores to COCO and VOC metrics and the report."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from msdet.evaluation.coco.score import CocoResult, format_per_class, score_dete
 from msdet.evaluation.coco.truth import GroundTruth, ground_truth
 from msdet.evaluation.detection_table import DetectionTable
 from msdet.evaluation.gather import pack_detections, unpack_detections
-from msdet.evaluation.left_out import without_left_out, write_left_out
 from msdet.evaluation.result_file import DetectionWriter
 from msdet.evaluation.task import Task
+from msdet.evaluation.unreadable import without_unreadable, write_unreadable_ids
 from msdet.evaluation.voc import VocResult, score_voc
 from msdet.ops.postprocess import Detections, postprocess, warm_up
 from msdet.session.datasets import evaluation_loader
@@ -34,15 +34,15 @@ log = logging.getLogger(__name__)
 
 
 class DetectionTask(Task[Detections, DetectionTable, CocoResult]):
-    """See `Task`.
+    """Detection, see `Task`.
 
     Args:
-        recipe: of the model.
-        dataset: the images.
-        options: of the post-processing; None: the recipe's.
+        recipe: recipe of the model.
+        dataset: the images and their annotations.
+        options: options of the post-processing; None: those of the recipe.
     """
 
-    SCORES: ClassVar[tuple[str, ...]] = ("AP", "AP50")
+    SCORE_NAMES: ClassVar[tuple[str, ...]] = ("AP", "AP50")
 
     def __init__(
         self, recipe: DetectionRecipe, dataset: DetectionDataset, options: PostprocessOptions | None = None
@@ -56,54 +56,54 @@ class DetectionTask(Task[Detections, DetectionTable, CocoResult]):
         return evaluation_loader(self.cfg, self.dataset, self.recipe.eval_pipeline(), runtime, stop)
 
     def read(self, batch: Any, outputs: tuple[np.ndarray, ...]) -> Iterator[Detections]:
-        """The final detections of each image, boxes in px of the original image."""
+        """Yields the final detections of each image, boxes in px of the original image."""
         boxes, scores = outputs
         for i, geometry in enumerate(batch.geometry):
-            found = postprocess(boxes[i], scores[i], self.options)
-            found.boxes = geometry.inverse(found.boxes, clip=True)
-            yield found
+            detections = postprocess(boxes[i], scores[i], self.options)
+            detections.boxes = geometry.inverse(detections.boxes, clip=True)
+            yield detections
 
-    def pack(self, found: Iterable[tuple[int, Detections | None]]) -> bytes:
-        return pack_detections(found)
+    def pack(self, predictions: Iterable[tuple[int, Detections | None]]) -> bytes:
+        return pack_detections(predictions)
 
     def unpack(self, shares: Sequence[bytes]) -> Iterator[tuple[int, Detections | None]]:
         return unpack_detections(shares)
 
-    def collect(self, found: Iterable[tuple[int, Detections | None]], file: Path | None) -> DetectionTable:
-        """All detections, written to a COCO result file as they come, if one is named; beside it the ids of the images
-        that could not be read."""
-        left_out: list[int | str] = []
+    def collect(self, predictions: Iterable[tuple[int, Detections | None]], file: Path | None) -> DetectionTable:
+        """Collects all detections; if a file is given, streams them to it as a COCO result file and writes the ids of
+        unreadable images next to it."""
+        unreadable_ids: list[int | str] = []
         with DetectionWriter(file, self.dataset.category_ids) as writer:
-            for index, one in found:
+            for index, detections in predictions:
                 image_id = self.dataset.samples[index].image_id
-                if one is None:
-                    left_out.append(image_id)
+                if detections is None:
+                    unreadable_ids.append(image_id)
                 else:
-                    writer.write(image_id, one)
+                    writer.write(image_id, detections)
         if file is not None:
-            write_left_out(file, left_out)
-        return writer.builder.table(left_out)
+            write_unreadable_ids(file, unreadable_ids)
+        return writer.builder.table(unreadable_ids)
 
     def score(self, collected: DetectionTable) -> CocoResult:
         return score_detections(self._scored_truth(collected), collected, self.cfg.scorer)
 
     def _scored(self, collected: DetectionTable) -> DetectionDataset:
-        return without_left_out(self.dataset, collected.left_out)
+        return without_unreadable(self.dataset, collected.unreadable_ids)
 
     def _scored_truth(self, collected: DetectionTable) -> GroundTruth:
         scored = self._scored(collected)
         return self.truth if scored is self.dataset else ground_truth(scored)
 
-    def numbers(self, result: CocoResult) -> list[float]:
+    def headline_scores(self, result: CocoResult) -> list[float]:
         return [result.ap, result.ap50]
 
     def report(self, collected: DetectionTable, folder: Path) -> None:
-        """Logs the scores and writes the table of the classes; the last number, `mAP`, is VOC's where the annotations
-        are VOC's, else COCO's AP. Then what `draw_images`, `result_view` and `recommend_threshold` ask for."""
+        """Logs the scores and writes the per-class table; the final `mAP` is that of VOC for VOC annotations, else the
+        COCO AP. Then writes the output of `draw_images`, `result_view` and `recommend_threshold`."""
         result = self.score(collected)
         voc = self.voc_result(collected)
         write_per_class_csv(result, folder / "per_class.csv")
-        log.info("average precision of each class\n%s", format_per_class(result))
+        log.info("average precision per class\n%s", format_per_class(result))
         log.info("\n%s", result.summary_text)
         if voc is not None:
             log.info("\n%s", voc.summary_text)
@@ -112,18 +112,18 @@ class DetectionTask(Task[Detections, DetectionTable, CocoResult]):
         self._draw(collected, folder)
 
     def voc_result(self, collected: DetectionTable) -> VocResult | None:
-        """What detections score by VOC's rules, where the annotations are VOC's; else None."""
+        """The VOC metric if the annotations are in VOC format, else None."""
         scored = self._scored(collected)
         return score_voc(scored, collected, self.cfg.voc_metric) if scored.format == "voc" else None
 
     def _number_drawn(self) -> int:
         return len(self.dataset) if self.cfg.result_view else self.cfg.draw_images
 
-    def refuse_undrawable(self) -> None:
-        """Scoring needs no images, drawing does: better said before than after.
+    def check_drawable(self) -> None:
+        """Checks that the images to draw exist, since scoring alone needs none.
 
         Raises:
-            UserError: images that are to be drawn are missing, and `on_bad_image` is not `skip`.
+            UserError: images to draw are missing, and `on_bad_image` is not `skip`.
         """
         cfg = self.cfg
         if self.dataset.store is not None or cfg.on_bad_image == "skip":
@@ -134,7 +134,7 @@ class DetectionTask(Task[Detections, DetectionTable, CocoResult]):
             key = "result_view" if cfg.result_view else "draw_images"
             raise UserError(
                 f"{cfg.where(key)} draws on the images, but {len(missing)} of {len(paths)} are missing: "
-                f"{first_few(missing, 3)}. Without it none is needed"
+                f"{first_few(missing, 3)}. Without it no image is needed"
             )
 
     def _draw(self, collected: DetectionTable, folder: Path) -> None:
@@ -143,9 +143,9 @@ class DetectionTask(Task[Detections, DetectionTable, CocoResult]):
             from msdet.evaluation.images import draw_results
 
             draw_results(self._scored(collected), collected, folder / "pictures", drawn, self.cfg.on_bad_image)
-            log.info("pictures of detections: %s", folder / "pictures")
+            log.info("images with detections: %s", folder / "pictures")
         if self.cfg.recommend_threshold:
             from msdet.evaluation.analysis import recommend_thresholds
 
             recommend_thresholds(self._scored_truth(collected), collected, folder / "thresholds")
-            log.info("curves and best threshold of each class: %s", folder / "thresholds")
+            log.info("precision-recall curve and best threshold of each class: %s", folder / "thresholds")

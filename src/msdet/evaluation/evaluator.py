@@ -1,4 +1,4 @@
-"""Runs one dataset through a predictor and hands what it finds to a task."""
+"""The evaluator: runs a dataset through a predictor and passes the predictions to a task."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _SECONDS_BETWEEN_LINES = 10
 
 
 class EvaluationStopped(Exception):
-    """The evaluation was to end before it was complete."""
+    """The evaluation was stopped by a request before it was complete."""
 
 
 class Evaluator(Generic[PredictorT]):
-    """Runs the images of a task through a predictor, as often as it is asked to.
+    """Runs the images of a task through a predictor; can be used repeatedly.
 
     Args:
         task: detection or classification of a dataset.
-        predictor: computes.
-        runtime: several ranks share the images, and rank 0 puts together what they found.
-        stop: asked before each batch; made, it ends the evaluation, on all ranks, with `EvaluationStopped`.
-        loader: gives the batches; None: the task's own.
+        predictor: computes the network's outputs.
+        runtime: device and ranks; several ranks share the images, and rank 0 collects their predictions.
+        stop: checked before each batch; a request ends the evaluation on all ranks with `EvaluationStopped`.
+        loader: batches; None: those of the task.
     """
 
     def __init__(
@@ -60,28 +60,28 @@ class Evaluator(Generic[PredictorT]):
         self.loader.close()
 
     def collect(self, file: Path | None = None) -> Any:
-        """What the task collects of all images, written to a result file if one is named; None on ranks other than 0.
+        """Evaluates all images and returns the collected predictions of the task, also written to a result file if one
+        is given; None on ranks other than 0.
 
         Raises:
             EvaluationStopped: on every rank, if one of them was stopped.
             UserError: an image cannot be read, or the outputs are not finite.
         """
         if self.runtime.group_size == 1:
-            return self.task.collect(self.found(), file)
-        shares = self._gather(lambda: self.task.pack(self.found()))
+            return self.task.collect(self.predictions(), file)
+        shares = self._gather(lambda: self.task.pack(self.predictions()))
         return self.task.collect(self.task.unpack(shares), file) if self.runtime.is_master else None
 
-    def found(self) -> Iterator[tuple[int, Any]]:
-        """Yields (position in the dataset, what was found) for every image of this rank; None for one that could not
-        be read."""
+    def predictions(self) -> Iterator[tuple[int, Any]]:
+        """Yields (index in the dataset, prediction) for every image of this rank; None for an unreadable image."""
         for batch in self._batches():
             touch_heartbeat()
-            found = self.task.read(batch, self.predictor.predict(batch))
-            for index, one in zip(batch.indices.tolist(), found, strict=True):
-                yield index, None if index in self.loader.bad_images else one
+            predictions = self.task.read(batch, self.predictor.predict(batch))
+            for index, prediction in zip(batch.indices.tolist(), predictions, strict=True):
+                yield index, None if index in self.loader.bad_images else prediction
 
     def _gather(self, work: Callable[[], bytes]) -> list[bytes]:
-        """What the work of every rank gives, on all of them; see `collect`."""
+        """Gathers the result of `work` from all ranks; see `collect`."""
         try:
             share = b"+" + work()
         except EvaluationStopped:
@@ -104,6 +104,6 @@ class Evaluator(Generic[PredictorT]):
             if not bar and cfg.progress != "off" and time.monotonic() - logged > _SECONDS_BETWEEN_LINES:
                 log.info("evaluated %d of %d images", done, len(self.task.dataset))
                 logged = time.monotonic()
-        # A loader that is stopped gives no more batches.
+        # A stopped loader yields no more batches.
         if self.stop.is_made():
             raise EvaluationStopped

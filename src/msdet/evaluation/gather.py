@@ -1,4 +1,4 @@
-"""What several ranks have found, put together on one."""
+"""Serializes detections and batch-norm statistics to gather them from several ranks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from msdet.ops.postprocess import Detections
 from msdet.runtime.start import Runtime
 
-# In the place of a number of detections, where an image could not be read.
+# Replaces the number of detections of an image that could not be read.
 _UNREADABLE = -1
 
 
 def pack_detections(detections: Iterable[tuple[int, Detections | None]]) -> bytes:
-    """Detections of a rank's images as bytes, every bit of them.
+    """Serializes the detections of a rank's images without loss.
 
     Args:
-        detections: (position in the dataset, detections, or None where the image could not be read).
+        detections: (index in the dataset, detections, or None if the image could not be read).
     """
     parts = []
     for index, found in detections:
@@ -31,7 +31,7 @@ def pack_detections(detections: Iterable[tuple[int, Detections | None]]) -> byte
 
 
 def unpack_detections(shares: Sequence[bytes]) -> Iterator[tuple[int, Detections | None]]:
-    """What `pack_detections` was given, of all ranks' images, by rising position."""
+    """Inverts `pack_detections`; yields the images of all ranks in order of their index."""
     places = sorted((index, share, start, count) for share in range(len(shares)) for index, start, count
                     in _headers(shares[share]))  # fmt: skip
     for index, share, start, count in places:
@@ -44,7 +44,7 @@ def unpack_detections(shares: Sequence[bytes]) -> Iterator[tuple[int, Detections
 
 
 def _headers(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Position, place of the numbers in the bytes, and number of detections of each image."""
+    """Yields index in the dataset, offset of the values in the bytes, and number of detections of each image."""
     start = 0
     while start < len(data):
         index, count = np.frombuffer(data, np.int32, 2, start).tolist()
@@ -52,15 +52,15 @@ def _headers(data: bytes) -> Iterator[tuple[int, int, int]]:
         start += 8 + 24 * max(count, 0)
 
 
-def with_masters_statistics(
+def with_rank0_statistics(
     weights: Mapping[str, np.ndarray], trainable: Collection[str], runtime: Runtime
 ) -> dict[str, np.ndarray]:
-    """Weights with the batch-norm statistics of rank 0, which each rank gathers from its own images.
+    """Replaces the batch-norm statistics, which differ between ranks, by those of rank 0.
 
     Args:
-        weights: name -> value, as this rank has them.
-        trainable: names of those that are the same on all ranks.
-        runtime: of this process.
+        weights: name -> value on this rank.
+        trainable: names of the weights that are equal on all ranks.
+        runtime: device and ranks.
     """
     merged = dict(weights)
     names = [name for name in weights if name not in trainable]

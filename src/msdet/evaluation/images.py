@@ -1,4 +1,4 @@
-"""Pictures of detections beside the ground truth."""
+"""Draws detections next to the ground truth."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LEAST_SCORE = 0.3
+_MIN_SCORE = 0.3
 
 
 def draw_results(
     dataset: DetectionDataset, detections: DetectionTable | Path, folder: Path, count: int, on_bad_image: str = "error"
 ) -> list[Path]:
-    """Draws the first images of a dataset twice, with the detections of at least 0.3 and with the ground truth.
+    """Draws the first images of a dataset twice: with the ground truth, and with the detections of score >= 0.3.
 
     Args:
         dataset: the images.
-        detections: in memory, or a COCO result file.
-        folder: where the pictures go.
-        count: how many.
-        on_bad_image: `skip` passes an image that cannot be read over, with a warning.
+        detections: a table or a COCO result file.
+        folder: output folder.
+        count: number of images to draw.
+        on_bad_image: with `skip`, an unreadable image is skipped with a warning.
 
     Returns:
-        the files.
+        the written files.
 
     Raises:
-        UserError: an image cannot be read, or the result file is broken.
+        UserError: an image cannot be read, or the result file is invalid.
     """
     table = to_table(detections)
     labels: dict[int | str, int] = {category: label for label, category in enumerate(dataset.category_ids)}
     label_of = np.array([labels.get(category, -1) for category in table.category_ids], np.int64)[table.categories]
-    shown = (label_of >= 0) & (table.scores >= _LEAST_SCORE)
+    shown = (label_of >= 0) & (table.scores >= _MIN_SCORE)
     positions = {image_id: position for position, image_id in enumerate(table.image_ids)}
     paths = []
     for sample in dataset.samples[:count]:

@@ -1,4 +1,4 @@
-"""A network with weights as a predictor."""
+"""The predictor that runs the network of a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PredictCell(nn.Cell):
-    """uint8 images (N, H, W, 3) RGB, valid sizes int32 (N, 2) -> what the decoder gives."""
+    """Preprocess, network and decoder: uint8 images (N, H, W, 3) RGB, valid sizes int32 (N, 2) -> decoder outputs."""
 
     def __init__(self, preprocess: nn.Cell, network: nn.Cell, decoder: nn.Cell, size: tuple[int, int]) -> None:
         super().__init__(auto_prefix=False)
@@ -30,10 +30,10 @@ class PredictCell(nn.Cell):
 
 
 class CheckpointPredictor:
-    """A network of its own, in evaluation mode, compiled for one batch size.
+    """Builds the network of a recipe in evaluation mode and runs it with one fixed batch size.
 
     Args:
-        recipe: of the model.
+        recipe: recipe of the model.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -44,7 +44,11 @@ class CheckpointPredictor:
         self.cell.set_train(False)
 
     def load(self, weights: Mapping[str, np.ndarray], source: Path) -> None:
-        """Gives the network its weights.
+        """Loads weights into the network.
+
+        Args:
+            weights: name -> value.
+            source: their file, for messages.
 
         Raises:
             UserError: they do not fit.
@@ -54,13 +58,13 @@ class CheckpointPredictor:
     def predict(self, batch: Any) -> tuple[np.ndarray, ...]:
         """See `Predictor`."""
         count = len(batch.images)
-        outputs = self.cell(*map(Tensor, filled_up(batch, self.batch_size)))
+        outputs = self.cell(*map(Tensor, pad_batch(batch, self.batch_size)))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return tuple(output.asnumpy()[:count] for output in outputs)
 
 
-def filled_up(batch: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images and valid sizes of a batch of the compiled shape; what the filling gives is to be cut off again."""
+def pad_batch(batch: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images and valid sizes of a batch, padded to the compiled batch size."""
     lacking = size - len(batch.images)
     images = np.concatenate((batch.images, np.zeros((lacking, *batch.images.shape[1:]), np.uint8)))
     valid_sizes = np.concatenate((batch.valid_sizes, np.tile(np.array([batch.size], np.int32), (lacking, 1))))

@@ -1,4 +1,4 @@
-"""Writes detections to a COCO result file, image by image."""
+"""Writes COCO result files image by image."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from msdet.files import atomic_path
 from msdet.ops.boxes import xyxy_to_xywh
 from msdet.ops.postprocess import Detections
 
-# 1e-4 px is the spacing of float32 at a coordinate of 1000; scores are written with all their digits, so that no order
-# and no tie changes between memory and file.
+# 1e-4 px is the spacing of float32 at a coordinate of 1000. Scores are written with all digits, so that their order and
+# ties are the same in memory and in the file.
 _RECORD = '{"image_id": %s, "category_id": %s, "bbox": [%.4f, %.4f, %.4f, %.4f], "score": %s}'
 _DIGITS = 4
 
 
-class _Abandoned(Exception):
-    """The file is not to be finished."""
+class _Discard(Exception):
+    """Makes `atomic_path` discard the file."""
 
 
 class DetectionWriter(AbstractContextManager):
-    """Streams detections image by image into a COCO result file, and keeps them as columns.
+    """Streams detections image by image to a COCO result file, and keeps them as columns.
 
-    The file gets its name when the `with` block ends well; after an exception nothing is left under it.
+    The file appears under its name when the `with` block ends without an exception.
 
         with DetectionWriter("predictions.json", dataset.category_ids) as writer:
             writer.write(139, detections)
 
     Args:
-        path: the JSON file to write; missing folders are made. None writes no file.
+        path: the JSON file to write; missing folders are created. None writes no file.
         category_ids: category id of each label, as in the annotation file.
 
     Attributes:
-        images, detections: how many have been written.
-        builder: holds them, rounded as they are in the file.
+        images, detections: numbers of images and detections written.
+        builder: the detections, rounded as in the file.
     """
 
     def __init__(self, path: Path | str | None, category_ids: Sequence[int | str]) -> None:
@@ -60,7 +60,7 @@ class DetectionWriter(AbstractContextManager):
         if self.path is None:
             return self
         if self.path.is_dir():
-            raise UserError(f"{self.path} is a folder; the detections need the name of a file")
+            raise UserError(f"{self.path} is a folder: give the name of a file for the detections")
         with self._reporting(), ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
             self._file = stack.enter_context(temporary.open("w", encoding="utf-8"))
@@ -76,13 +76,13 @@ class DetectionWriter(AbstractContextManager):
             with self._reporting(), self._stack:
                 self._file.write("\n]\n")
         else:
-            # What went wrong in the block is not told to the file's own clean-up, which would report it as its own.
-            with suppress(_Abandoned), self._stack:
-                raise _Abandoned
+            # The clean-up must not see the error of the block: it would report it as a failure to write the file.
+            with suppress(_Discard), self._stack:
+                raise _Discard
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
-        """Says which file could not be written."""
+        """Turns an OSError into a message that names the file."""
         try:
             yield
         except OSError as error:
@@ -93,14 +93,14 @@ class DetectionWriter(AbstractContextManager):
 
         Args:
             image_id: as in the annotation file.
-            detections: boxes in pixels of the original image.
+            detections: boxes in px of the original image.
 
         Raises:
-            ValueError: outside of a `with` block, a label without a category id, or a number that is not finite.
-            UserError: the disk is full.
+            ValueError: outside a `with` block, a label without a category id, or a value that is not finite.
+            UserError: the file cannot be written.
         """
         if not self._is_open:
-            raise ValueError("a DetectionWriter writes inside its `with` block")
+            raise ValueError("a DetectionWriter must be used inside its `with` block")
         self.images += 1
         if not len(detections):
             return
@@ -109,14 +109,12 @@ class DetectionWriter(AbstractContextManager):
             raise ValueError(f"image {image_id}: a detection's box or score is not finite")
         labels = np.asarray(detections.labels)
         if labels.min() < 0 or labels.max() >= len(self._categories):
-            raise ValueError(
-                f"image {image_id}: a label is not below {len(self._categories)}, the number of categories"
-            )
+            raise ValueError(f"image {image_id}: a label is outside 0..{len(self._categories) - 1}")
         xywh = xyxy_to_xywh(boxes)
         if self._file is not None:
             image = json.dumps(_plain(image_id))
             lines = [
-                # str of a float32 is the shortest text that gives the same float32 back
+                # str of a float32 is the shortest text that parses to the same float32
                 _RECORD % (image, self._categories[label], *box, score)
                 for box, label, score in zip(xywh.tolist(), labels.tolist(), map(str, scores), strict=True)
             ]
@@ -128,5 +126,5 @@ class DetectionWriter(AbstractContextManager):
 
 
 def _plain(identifier: Any) -> Any:
-    """A numpy integer as an int; json cannot write the former."""
+    """Converts a numpy integer to int, for JSON."""
     return int(identifier) if isinstance(identifier, np.integer) else identifier

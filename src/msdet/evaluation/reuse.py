@@ -1,4 +1,7 @@
-"""What a result file was made from: written beside it, so that detections are not taken for those of another run."""
+"""Reuse of the detections of an earlier evaluation (`override` off), if they were made from the same inputs.
+
+The inputs (weights, images, thresholds) are recorded next to the result file.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +22,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DETECTIONS, ORIGIN = "detections.json", "origin.json"
-# Besides what the card and the options of the post-processing say.
+DETECTIONS, PROVENANCE = "detections.json", "origin.json"
+# Keys that detections depend on besides the card and the options of the post-processing.
 _KEYS = (
     "dataset", "testing_shape", "on_bad_image", "max_image_pixels", "multi_label_thresh", "objectness_threshold",
     "amp_level", "device_target",
 )  # fmt: skip
-_SHOWN = 60
+_MAX_SHOWN = 60  # characters of a value in a message
 
 
-def origin_of(recipe: DetectionRecipe, dataset: DetectionDataset, weights: Path) -> dict[str, Any]:
-    """All that detections depend on, by a name that a message can use.
+def provenance_of(recipe: DetectionRecipe, dataset: DetectionDataset, weights: Path) -> dict[str, Any]:
+    """All inputs that detections depend on, by names for messages.
 
     Args:
-        recipe: of the configuration that the weights' card has completed.
+        recipe: recipe of the model; its configuration is completed by the card of the weights.
         dataset: the images.
-        weights: the checkpoint.
+        weights: the checkpoint file.
 
     Returns:
-        plain values, as JSON gives them back.
+        JSON values.
     """
     values = recipe.cfg.to_dict()
     card = recipe.card(list(dataset.category_ids))
-    origin = {
+    provenance = {
         "weights (sha256)": sha256_of(weights),
         "images and annotations (sha256)": fingerprint(dataset),
         "image folder": str(dataset.image_dir.resolve()),
@@ -50,49 +53,50 @@ def origin_of(recipe: DetectionRecipe, dataset: DetectionDataset, weights: Path)
         **asdict(recipe.postprocess_options()),
         **{name: values[name] for name in _KEYS if name in values},
     }
-    return json.loads(json.dumps(origin, default=str))
+    return json.loads(json.dumps(provenance, default=str))
 
 
-def save_origin(folder: Path, origin: Mapping[str, Any]) -> None:
-    """Writes it beside the detections in a folder, once they are complete."""
-    write_json(folder / ORIGIN, origin)
+def save_provenance(folder: Path, provenance: Mapping[str, Any]) -> None:
+    """Writes the inputs next to the complete detections in a folder."""
+    write_json(folder / PROVENANCE, provenance)
 
 
-def earlier_detections(log_path: Path, origin: Mapping[str, Any]) -> Path | None:
-    """The newest result file below a folder that has this origin; if there are only others, the log says why not.
+def earlier_detections(log_path: Path, provenance: Mapping[str, Any]) -> Path | None:
+    """The latest result file in a folder of evaluations that was made from the same inputs; if there are only others,
+    logs how the latest one differs.
 
     Args:
-        log_path: holds the folders of evaluations, `eval_*`.
-        origin: as `origin_of` gives it.
+        log_path: contains the folders of evaluations, `eval_*`.
+        provenance: the inputs, as `provenance_of` returns them.
     """
-    refused = ""
+    difference = ""
     for folder in sorted(log_path.glob("eval_*"), reverse=True):
         detections = folder / DETECTIONS
         if not detections.is_file():
             continue
-        reason = _difference(folder / ORIGIN, origin)
+        reason = _difference(folder / PROVENANCE, provenance)
         if not reason:
             return detections
-        refused = refused or f"{detections}: {reason}"
-    if refused:
-        log.info("the network runs again: the newest detections were made otherwise. %s", refused)
+        difference = difference or f"{detections}: {reason}"
+    if difference:
+        log.info("running the network again: the latest detections were made from other inputs. %s", difference)
     return None
 
 
-def _difference(path: Path, origin: Mapping[str, Any]) -> str:
-    """How what a file says differs from an origin; empty if it does not."""
+def _difference(path: Path, provenance: Mapping[str, Any]) -> str:
+    """How the inputs recorded in a file differ; empty if they are the same."""
     if not path.is_file():
-        return f"no {path.name} beside them says what they were made from"
+        return f"there is no {path.name} with their inputs"
     try:
-        told = read_json(path)
+        recorded = read_json(path)
     except UserError as error:
         return str(error)
-    if not isinstance(told, dict):
-        return f"{path.name} holds no JSON object"
-    names = [name for name in {**origin, **told} if origin.get(name) != told.get(name)]
-    return "; ".join(f"{name} was {_short(told.get(name))}, is {_short(origin.get(name))}" for name in names)
+    if not isinstance(recorded, dict):
+        return f"{path.name} is not a JSON object"
+    names = [name for name in {**provenance, **recorded} if provenance.get(name) != recorded.get(name)]
+    return "; ".join(f"{name} was {_short(recorded.get(name))}, is {_short(provenance.get(name))}" for name in names)
 
 
 def _short(value: object) -> str:
     text = str(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -1,4 +1,4 @@
-"""What is done with the images of a dataset, and who computes it: a task is composed with a predictor."""
+"""The interfaces of tasks (detection, classification) and predictors, which an `Evaluator` combines."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from msdet.runtime.start import Runtime
     from msdet.runtime.stop import StopRequest
 
-FoundT = TypeVar("FoundT")
+PredictionT = TypeVar("PredictionT")
 CollectedT = TypeVar("CollectedT")
 ResultT = TypeVar("ResultT")
 
 
 class Predictor(Protocol):
-    """Computes what a task reads: a checkpoint's network, an exported file, or the result files of another program."""
+    """Computes decoder outputs: by the network of a checkpoint, by an exported file, or from another program's result
+    files."""
 
     def predict(self, batch: Any) -> tuple[np.ndarray, ...]:
-        """What the decoder gives for each of the n images of a batch.
+        """Decoder outputs for the n images of a batch.
 
         Returns:
             detection: boxes float32 (n, K, 4) xyxy px of the input, scores float32 (n, K, C); classification:
@@ -33,20 +34,20 @@ class Predictor(Protocol):
         ...
 
 
-class Task(ABC, Generic[FoundT, CollectedT, ResultT]):
+class Task(ABC, Generic[PredictionT, CollectedT, ResultT]):
     """Detection or classification of the images of one dataset.
 
-    `FoundT` is what is known of one image, `CollectedT` that of all of them, `ResultT` what it scores.
+    `PredictionT` is the prediction for one image, `CollectedT` that for all images, `ResultT` their score.
 
     Args:
-        recipe: of the model; its configuration says the thresholds and the scorer.
-        dataset: the images and their annotations, as they were read: what was read is what is scored.
+        recipe: recipe of the model; its configuration sets the thresholds and the scorer.
+        dataset: the images and their annotations.
 
     Attributes:
-        SCORES: names of the numbers that a training follows; the best weights are those of the first.
+        SCORE_NAMES: names of the scores that a training records; the first one selects the best weights.
     """
 
-    SCORES: ClassVar[tuple[str, ...]]
+    SCORE_NAMES: ClassVar[tuple[str, ...]]
 
     def __init__(self, recipe: Recipe, dataset: Any) -> None:
         self.recipe = recipe
@@ -55,49 +56,49 @@ class Task(ABC, Generic[FoundT, CollectedT, ResultT]):
 
     @abstractmethod
     def loader(self, runtime: Runtime, stop: StopRequest) -> BatchLoader:
-        """Every image once, in order; several ranks take turns."""
+        """The evaluation loader: every image once, in order, distributed over the ranks."""
 
     @abstractmethod
-    def read(self, batch: Any, outputs: tuple[np.ndarray, ...]) -> Iterator[FoundT]:
-        """What a predictor's outputs mean for each image of a batch.
+    def read(self, batch: Any, outputs: tuple[np.ndarray, ...]) -> Iterator[PredictionT]:
+        """Converts a predictor's outputs to the prediction for each image of a batch.
 
         Raises:
             UserError: the outputs are not finite.
         """
 
     @abstractmethod
-    def pack(self, found: Iterable[tuple[int, FoundT | None]]) -> bytes:
-        """What was found on a rank's images, every bit of it.
+    def pack(self, predictions: Iterable[tuple[int, PredictionT | None]]) -> bytes:
+        """Serializes the predictions of a rank without loss.
 
         Args:
-            found: (position in the dataset, what was found, or None where the image could not be read).
+            predictions: (index in the dataset, prediction, or None if the image could not be read).
         """
 
     @abstractmethod
-    def unpack(self, shares: Sequence[bytes]) -> Iterator[tuple[int, FoundT | None]]:
-        """What `pack` was given on all ranks, by rising position."""
+    def unpack(self, shares: Sequence[bytes]) -> Iterator[tuple[int, PredictionT | None]]:
+        """Inverts `pack` for the bytes of all ranks; yields the images in order of their index."""
 
     @abstractmethod
-    def collect(self, found: Iterable[tuple[int, FoundT | None]], file: Path | None) -> CollectedT:
-        """Puts together what was found on all images, and writes it to a result file if one is named."""
+    def collect(self, predictions: Iterable[tuple[int, PredictionT | None]], file: Path | None) -> CollectedT:
+        """Collects the predictions for all images, and writes them to a result file if one is given."""
 
     @abstractmethod
     def score(self, collected: CollectedT) -> ResultT:
-        """Scores all images that could be read.
+        """Scores all readable images.
 
         Raises:
-            UserError: there is none.
+            UserError: no image could be read.
         """
 
     @abstractmethod
-    def numbers(self, result: ResultT) -> list[float]:
-        """The values of `SCORES`, each in 0..1."""
+    def headline_scores(self, result: ResultT) -> list[float]:
+        """The values of `SCORE_NAMES`, each in 0..1."""
 
-    def refuse_undrawable(self) -> None:
-        """Scoring result files needs no images; drawing does.
+    def check_drawable(self) -> None:
+        """Checks that the images to draw exist; scoring result files needs no images.
 
         Raises:
-            UserError: images that are to be drawn are missing.
+            UserError: images to draw are missing.
         """
 
     @abstractmethod

@@ -17,7 +17,7 @@ from mindspore import Tensor
 from msdet.checkpoints.card import apply_card
 from msdet.data.dataset import DetectionDataset
 from msdet.errors import UsageError
-from msdet.evaluation.command import task_for
+from msdet.evaluation.command import build_task
 from msdet.evaluation.evaluator import Evaluator
 from msdet.export.atc import atc_command
 from msdet.export.sidecar import read_sidecar
@@ -78,8 +78,8 @@ def _evaluator(session: Session) -> Evaluator:
             session.cfg = apply_sidecar(cfg)
         session.open_dataset("val", need_images=not is_detector)
         dataset, recipe = session.dataset, session.recipe
-        task = task_for(recipe, dataset)
-        task.refuse_undrawable()
+        task = build_task(recipe, dataset)
+        task.check_drawable()
         files: DetectionFilePredictor | ClassificationFilePredictor
         if isinstance(dataset, DetectionDataset):
             files = DetectionFilePredictor(recipe, dataset)
@@ -98,7 +98,7 @@ def runner_evaluator(runner: Runner, dataset: Any) -> Evaluator:
     cfg = runner.cfg
     if runner.batch_size:
         cfg = cfg.replace(eval_batch_size=runner.batch_size)
-    task = task_for(get_recipe(cfg), dataset)
+    task = build_task(get_recipe(cfg), dataset)
     return Evaluator(task, RunnerPredictor(runner), Runtime(cfg.device_target))
 
 

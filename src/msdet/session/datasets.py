@@ -1,4 +1,4 @@
-"""From a configuration to datasets and batches."""
+"""Opens the datasets and batch loaders of a configuration."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from msdet.data.transforms.pipeline import Pipeline
     from msdet.runtime.start import Runtime
 
-_REMEDY = "remove it, and it will be made again, or set data_dir to nothing to train from it as it is"
+_REMEDY = "remove it so that it is created again, or leave data_dir empty to use it unchanged"
 
 log = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT", bound="Config")
@@ -49,15 +49,15 @@ def open_dataset(cfg: ConfigT, split: str, need_images: bool = True) -> tuple[De
     """Reads and checks one split.
 
     Args:
-        cfg: names the folder and, if need be, the files in it.
+        cfg: configuration with the folder and, if needed, the files in it.
         split: "train", "val", or "test" for images without annotations.
-        need_images: False where the annotations alone are asked for; a detector's images need not be there then.
+        need_images: False if only the annotations are needed; the images of a detection dataset may then be missing.
 
     Returns:
-        the dataset, and the configuration with the classes that it left open.
+        the dataset, and the configuration with its classes completed.
 
     Raises:
-        UserError: something is missing or wrong; the message names the file and the place.
+        UserError: something is missing or invalid; the message names the file and the place.
     """
     if task_of(cfg) == "classify":
         return open_image_folder(cfg, split)
@@ -65,9 +65,9 @@ def open_dataset(cfg: ConfigT, split: str, need_images: bool = True) -> tuple[De
 
 
 def open_detection_dataset(cfg: ConfigT, split: str, need_images: bool = True) -> tuple[DetectionDataset, ConfigT]:
-    """As `open_dataset`, for the model of a detector."""
+    """`open_dataset` for a detector."""
     if cfg.mindrecord_dir and cfg.dataset.lower() != "mindrecord":
-        dataset = _through_mindrecord(cfg, split, need_images)
+        dataset = _read_via_mindrecord(cfg, split, need_images)
     else:
         dataset = read_files(cfg, split, need_images)
     if split == "train":
@@ -82,22 +82,22 @@ def open_detection_dataset(cfg: ConfigT, split: str, need_images: bool = True) -
 
 
 def _without_empty(cfg: Config, dataset: DetectionDataset) -> DetectionDataset:
-    """The dataset without images that have neither objects nor crowd regions.
+    """Removes images that have neither objects nor crowd regions.
 
     Raises:
-        UserError: none is left.
+        UserError: no image is left.
     """
     empty = [i for i, sample in enumerate(dataset.samples) if not len(sample.boxes)]
     if len(empty) == len(dataset.samples):
         raise UserError(f"{dataset.ann_file}: no image has an annotation, and keep_empty_images is False")
     if empty:
         where = cfg.where("keep_empty_images")
-        log.info("%d of %d images have no annotation and are left out (%s)", len(empty), len(dataset.samples), where)
+        log.info("%d of %d images have no annotation and are skipped (%s)", len(empty), len(dataset.samples), where)
     return dataset.without_images(empty)
 
 
 def read_files(cfg: Config, split: str, need_images: bool = True) -> DetectionDataset:
-    """Reads and checks the annotations of a split, without a look at `mindrecord_dir`; see `open_dataset`."""
+    """Reads and checks the annotations of a split, ignoring `mindrecord_dir`; see `open_dataset`."""
     content = load_annotations(source_options(cfg, split, need_images), split)
     return build_dataset(content, _read_options(cfg, need_images))
 
@@ -113,9 +113,9 @@ def _read_options(cfg: Config, check_images: bool = True) -> ReadOptions:
     )
 
 
-def _through_mindrecord(cfg: Config, split: str, need_images: bool) -> DetectionDataset:
-    """The rule of the old zoo: MindRecord files that are there are used and never made again; training makes those that
-    are not. Several processes that share the folder make them once.
+def _read_via_mindrecord(cfg: Config, split: str, need_images: bool) -> DetectionDataset:
+    """Reads a split from the MindRecord files in `mindrecord_dir`, as in the old zoo: existing files are used and never
+    recreated; training creates missing ones. Several processes that share the folder create them once.
 
     Raises:
         UserError: the files were made from other annotations, or by another program.
@@ -125,57 +125,57 @@ def _through_mindrecord(cfg: Config, split: str, need_images: bool) -> Detection
     if split == "train" and not has_split(folder, split):
         with locked(folder):
             if not has_split(folder, split):
-                log.info("%s holds no MindRecord files: making them", folder)
+                log.info("%s contains no MindRecord files: creating them", folder)
                 write_mindrecord(read_files(cfg, split), folder, split)
     if not has_split(folder, split):
         return read_files(cfg, split, need_images)
     content, store = load_mindrecord(folder / split, split)
     content.store = store
     records = build_dataset(content, _read_options(cfg))
-    _refuse_stale(cfg, split, records)
-    log.info("images of %s come from MindRecord files in %s", split, folder / split)
+    _check_up_to_date(cfg, split, records)
+    log.info("images of %s are read from MindRecord files in %s", split, folder / split)
     return records
 
 
-def _refuse_stale(cfg: Config, split: str, records: DetectionDataset) -> None:
-    """Holds MindRecord files against the annotations, where those are there.
+def _check_up_to_date(cfg: Config, split: str, records: DetectionDataset) -> None:
+    """Compares MindRecord files with the annotations, if those are available.
 
     Raises:
-        UserError: images, boxes, classes or areas are others.
+        UserError: images, boxes, classes or areas differ.
     """
     inner = Path(cfg.mindrecord_dir) / split
-    card = read_info(inner, split)
+    info = read_info(inner, split)
     if not getattr(cfg, f"{split}_ann_file") and not (cfg.data_dir and Path(cfg.data_dir).is_dir()):
-        log.info("data_dir is empty or absent: nothing to hold %s against", inner)
+        log.info("data_dir is empty or absent: %s is used without comparing it with annotations", inner)
         return
     content = load_annotations(source_options(cfg, split), split)
-    # Lists of boxes tell no sizes of images, which boxes are cut to: those stand in the files.
+    # Formats without image sizes, to which boxes are clipped, need the image files.
     needs_files = any(not image.width or not image.height for image in content.images)
     files = build_dataset(content, _read_options(cfg, needs_files))
-    if annotations_fingerprint(files) != card.get("fingerprint") or not _areas_agree(files, records):
+    if annotations_fingerprint(files) != info.get("fingerprint") or not _areas_agree(files, records):
         raise UserError(
-            f"{inner} was made from other annotations or classes than those of {card.get('made_from')} now: {_REMEDY}"
+            f"{inner} was made from other annotations or classes than those of {info.get('made_from')} now: {_REMEDY}"
         )
 
 
 def _areas_agree(files: DetectionDataset, records: DetectionDataset) -> bool:
-    """Areas decide the scores by size; they are no part of the fingerprint. Widths are rounded on the way."""
+    """Whether the annotated areas agree, which are not part of the fingerprint; box widths have been rounded."""
     theirs, ours = files.boxes_and_areas()[1], records.boxes_and_areas()[1]
     return len(theirs) == len(ours) and np.allclose(theirs, ours, rtol=1e-4, atol=1e-2)
 
 
 def source_options(cfg: Config, split: str, need_images: bool = True) -> SourceOptions:
-    """Where the configuration says the annotations of a split are; see `open_dataset`.
+    """Location and format of the annotations of a split according to the configuration; see `open_dataset`.
 
     Raises:
-        UsageError: it does not say it.
+        UsageError: no location is given, or the format is unknown.
     """
     ann_file, image_dir = getattr(cfg, f"{split}_ann_file"), getattr(cfg, f"{split}_image_dir")
     if not cfg.data_dir and not ann_file and not (cfg.dataset.lower() == "mindrecord" and cfg.mindrecord_dir):
-        raise UsageError("data_dir is empty: give the folder of the data set with --data_dir")
+        raise UsageError("data_dir is empty: give the folder of the dataset with --data_dir")
     names = ["auto", *format_names()]
     if cfg.dataset.lower() not in names:
-        raise UsageError(f"{cfg.where('dataset')} is {cfg.dataset!r}; it takes one of {', '.join(names)}")
+        raise UsageError(f"{cfg.where('dataset')} is {cfg.dataset!r}; choose one of {', '.join(names)}")
     return SourceOptions(
         cfg.data_dir or (cfg.mindrecord_dir if cfg.dataset.lower() == "mindrecord" else ""),
         ann_file,
@@ -192,11 +192,8 @@ def source_options(cfg: Config, split: str, need_images: bool = True) -> SourceO
 
 
 def open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
-    """As `open_dataset`, for the model of a classifier.
-
-    A folder a class, `train` or `val` in data_dir or what train_image_dir and val_image_dir name, or MindRecord files
-    made of it.
-    """
+    """`open_dataset` for a classifier: one folder per class in `train` or `val` of data_dir, or in train_image_dir and
+    val_image_dir; or MindRecord files made from it."""
     dataset = _folder_or_records(cfg, split)
     root = dataset.root
     found = len(dataset.class_names)
@@ -207,13 +204,13 @@ def open_image_folder(cfg: ConfigT, split: str) -> tuple[ImageFolder, ConfigT]:
         )
     other = _split_folder(cfg, "val") if dataset.store is None else Path()
     if split == "train" and dataset.store is None and other.is_dir():
-        # Better now than at the first evaluation, hours later.
+        # Fails now instead of at the first evaluation, hours later.
         check_same_classes(class_folders(other), dataset.class_names, str(other), f"those of {root}")
     return dataset, replace(cfg, class_names=tuple(dataset.class_names), num_classes=found)
 
 
 def _folder_or_records(cfg: Config, split: str) -> ImageFolder:
-    """Pictures from MindRecord files where there are some; training makes them where mindrecord_dir asks for it."""
+    """Reads images from MindRecord files if there are any; training creates missing ones if mindrecord_dir is set."""
     folder = Path(cfg.mindrecord_dir or cfg.data_dir)
     if cfg.mindrecord_dir or cfg.dataset.lower() == "mindrecord":
         refuse_foreign_mindrecord(folder)
@@ -221,28 +218,26 @@ def _folder_or_records(cfg: Config, split: str) -> ImageFolder:
     if wanted and not has_split(folder, split):
         with locked(folder):
             if not has_split(folder, split):
-                log.info("%s holds no MindRecord files: making them", folder)
+                log.info("%s contains no MindRecord files: creating them", folder)
                 files = read_image_folder(_split_folder(cfg, split), cfg.class_names)
                 write_mindrecord(to_detection_dataset(files), folder, split)
     if not (cfg.mindrecord_dir or cfg.data_dir) or not has_split(folder, split):
         if cfg.dataset.lower() == "mindrecord":
-            raise UserError(f"{folder} holds no MindRecord files of the split {split!r}: {CREATE_HINT}")
+            raise UserError(f"{folder} contains no MindRecord files of the split {split!r}: {CREATE_HINT}")
         return read_image_folder(_split_folder(cfg, split), cfg.class_names)
     records = read_image_folder_records(folder / split, split, cfg.class_names)
     source = Path(cfg.data_dir) / (getattr(cfg, f"{split}_image_dir") or split)
     comparable = cfg.mindrecord_dir and cfg.data_dir and source.is_dir() and not has_split(Path(cfg.data_dir), split)
     if comparable and read_image_folder(source, cfg.class_names).fingerprint() != records.fingerprint():
-        raise UserError(
-            f"{folder / split} was made from other pictures or classes than those of {source} now: {_REMEDY}"
-        )
-    log.info("pictures of %s come from MindRecord files in %s", split, folder / split)
+        raise UserError(f"{folder / split} was made from other images or classes than those of {source} now: {_REMEDY}")
+    log.info("images of %s are read from MindRecord files in %s", split, folder / split)
     return records
 
 
 def _split_folder(cfg: Config, split: str) -> Path:
     folder = getattr(cfg, f"{split}_image_dir") or split
     if not cfg.data_dir and not Path(folder).is_absolute():
-        raise UsageError("data_dir is empty: give the folder that holds train/ and val/ with --data_dir")
+        raise UsageError("data_dir is empty: give the folder that contains train/ and val/ with --data_dir")
     return Path(cfg.data_dir) / folder
 
 
@@ -254,9 +249,9 @@ def training_loader(
     stop: StopRequest | None = None,
     mosaic: Mosaic | None = None,
 ) -> BatchLoader:
-    """Shuffled, augmented batches of this rank's share.
+    """Shuffled, augmented batches of this rank's share of the dataset.
 
-    One process need not wait for a batch when it is to stop; several have to do the next step together.
+    A single process stops at a request without waiting for a batch; several ranks have to do the next step together.
     """
     options = _options(cfg, runtime, stop if runtime.group_size == 1 else None)
     place = (cfg.per_batch_size, cfg.training_sizes)
@@ -283,7 +278,7 @@ def evaluation_loader(
     runtime: Runtime,
     stop: StopRequest | None = None,
 ) -> BatchLoader:
-    """Every image once, in order; several ranks take turns."""
+    """Batches of every image once, in order, distributed over the ranks."""
     options = _options(cfg, runtime, stop)
     place = (cfg.eval_batch_size, [cfg.testing_size])
     if task_of(cfg) == "classify":
@@ -292,7 +287,7 @@ def evaluation_loader(
 
 
 def _options(cfg: Config, runtime: Runtime, stop: StopRequest | None) -> dict[str, Any]:
-    """What the loaders of training and evaluation, and of both tasks, have in common."""
+    """Options common to the loaders of training and evaluation and of both tasks."""
     return {
         "max_image_pixels": cfg.max_image_pixels,
         "on_bad_image": cfg.on_bad_image,
@@ -308,20 +303,20 @@ def _options(cfg: Config, runtime: Runtime, stop: StopRequest | None) -> dict[st
 def _enough_boxes(max_boxes: int, dataset: DetectionDataset) -> int:
     """`max_boxes`, doubled until the most crowded image fits.
 
-    Where shapes are static, a batch with more rows than all before would compile for minutes. Several images that are
-    put together may have more boxes all the same: these are left out and counted.
+    With static shapes, a batch with more rows of boxes would trigger a compile of minutes. A mosaic of several images
+    may still have more boxes: these are dropped and counted.
     """
     most = max((int((~sample.iscrowd).sum()) for sample in dataset.samples), default=0)
     rows = max_boxes
     while rows < most:
         rows *= 2
     if rows > max_boxes:
-        log.info("every image has room for %d boxes, since one has %d and the shapes of a step are static", rows, most)
+        log.info("max_boxes is raised to %d: an image has %d boxes, and the shapes of a step are static", rows, most)
     return rows
 
 
 def fingerprint(dataset: DetectionDataset | ImageFolder) -> str:
-    """SHA-256 over classes, image ids and ground truth: two datasets of one fingerprint train alike."""
+    """SHA-256 of classes, file names, image ids and ground truth: a change of any of them changes it."""
     if isinstance(dataset, ImageFolder):
         return dataset.fingerprint()
     digest = hashlib.sha256(repr((dataset.class_names, dataset.category_ids)).encode())

@@ -1,4 +1,5 @@
-"""What a command works with, opened step by step; each step completes the configuration for the next."""
+"""The session of a command: device, log, weights and dataset, opened step by step. Each step completes the
+configuration for the next."""
 
 from __future__ import annotations
 
@@ -27,15 +28,17 @@ class Session:
     """Device, log folder, weights and dataset of one command.
 
     Args:
-        cfg: as the user gave it.
-        work: what the process is for; see `joins_group`.
-        stop: the request to end.
-        host: what MindSpore starts with, where another runtime computes; None: `cfg`.
+        cfg: configuration as given by the user.
+        work: purpose of the process; see `joins_group`.
+        stop: the stop request to observe.
+        host: configuration that MindSpore starts with if another runtime runs the network; None: `cfg`.
 
     Attributes:
-        cfg: with what weights and dataset have added so far.
+        cfg: configuration, completed by the weights and the dataset opened so far.
         runtime: device and ranks.
-        source: the file of the weights; weights: name -> value; card: what is written beside them.
+        source: file of the weights.
+        weights: name -> value.
+        card: content of the weights' card.
     """
 
     def __init__(
@@ -51,43 +54,43 @@ class Session:
         self._dataset: DetectionDataset | ImageFolder | None = None
 
     def log_to(self, folder: Path, of_every_rank: bool = False) -> None:
-        """Logs to `log.txt` in the folder: the first rank alone, or each, the others to `log_RANK.txt`."""
+        """Sets the output folder and logs to its `log.txt` on rank 0, and to `log_RANK.txt` on the others if
+        `of_every_rank` is set."""
         self._folder, rank = folder, self.runtime.rank
         name = f"log_{rank}.txt" if rank else "log.txt"
         start_logging(folder / name if of_every_rank or self.runtime.is_master else None, rank)
 
     def load_weights(self, with_classes: bool = True) -> None:
-        """Reads `pretrained`, and takes from its card what belongs to the weights.
+        """Reads `pretrained` and applies its card to the configuration.
 
         Args:
-            with_classes: their classes too; a training has those of its data.
+            with_classes: also apply the classes; a training takes them from its dataset.
 
         Raises:
-            UserError: the file is missing or damaged, or of another model than the configuration's.
+            UserError: the file is missing or damaged, or belongs to another model.
         """
         self.weights, self.card = load_weights(self.source)
         self.cfg = apply_card(self.cfg, self.card, self.source, with_classes)
 
     def open_dataset(self, split: str, need_images: bool = True) -> None:
-        """Reads and checks a split, and takes from it the classes that the configuration leaves open; see
-        `open_dataset`."""
+        """Reads and checks a split and completes the classes in the configuration; see `open_dataset`."""
         self._dataset, self.cfg = open_dataset(self.cfg, split, need_images)
 
     @property
     def folder(self) -> Path:
-        """Where the command writes; to be asked for behind `log_to`."""
+        """Output folder; available after `log_to`."""
         assert self._folder is not None
         return self._folder
 
     @property
     def dataset(self) -> DetectionDataset | ImageFolder:
-        """What `open_dataset` has read."""
+        """The dataset; available after `open_dataset`."""
         assert self._dataset is not None
         return self._dataset
 
     @functools.cached_property
     def recipe(self) -> Any:
-        """Of the model; to be asked for when the configuration is complete."""
+        """Recipe of the model, created on first use; the configuration must be complete by then."""
         return get_recipe(self.cfg)
 
     @property

@@ -109,7 +109,7 @@ def _score(runner: Runner, detections: Path) -> tuple[float, float]:
     dataset, runner.cfg = open_dataset(runner.cfg.replace(eval_batch_size=1), "val")
     start(runner.cfg)
     with runner_evaluator(runner, dataset) as evaluator:
-        ap, ap50 = evaluator.task.numbers(evaluator.task.score(evaluator.collect(detections)))
+        ap, ap50 = evaluator.task.headline_scores(evaluator.task.score(evaluator.collect(detections)))
     return ap, ap50
 
 

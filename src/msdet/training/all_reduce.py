@@ -6,18 +6,21 @@ from collections.abc import Callable, Sequence
 
 from mindspore import Tensor, nn, ops
 
-from msdet.training.flat import joined
+from msdet.training.flat import concat_flat
 
-# Of an all-reduce: large enough that its start does not count, small enough that several fit into a backward pass.
-_BUCKET_SIZE = 8 * 2**20  # numbers, 32 MiB
+# Elements per all-reduce (32 MiB): large enough that its latency is negligible, small enough that several overlap with
+# one backward pass.
+_BUCKET_SIZE = 8 * 2**20
 
 
-def buckets(sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """First and end of consecutive runs of tensors that hold about as many numbers as a bucket each; what is left over
-    at the end is in none.
+def bucket_ranges(sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Groups consecutive tensors into buckets of at least `_BUCKET_SIZE` elements.
 
     Args:
-        sizes: of the tensors.
+        sizes: number of elements of each tensor.
+
+    Returns:
+        (first, end) index of each bucket; trailing tensors that do not fill a bucket belong to none.
     """
     found, first, filled = [], 0, 0
     for i, size in enumerate(sizes):
@@ -28,8 +31,8 @@ def buckets(sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-class MeanOverRanks(nn.Cell):
-    """A vector, averaged over all processes of a distributed run.
+class AllReduceMean(nn.Cell):
+    """Averages a vector over all processes of a distributed run.
 
     Args:
         group_size: number of processes.
@@ -44,37 +47,45 @@ class MeanOverRanks(nn.Cell):
         return self.all_reduce(vector) / self.group_size
 
 
-class OverRanks(nn.Cell):
-    """Gradient and numbers of this rank -> their means over all ranks; for one process the same.
+class GradientReducer(nn.Cell):
+    """Averages the gradient and a few scalars over all ranks; with one process they are returned unchanged.
 
-    In buckets, whose means can be formed while the gradient of earlier layers is still being computed.
+    The gradient is reduced in buckets, so that communication overlaps with the backward pass of earlier layers.
 
     Args:
-        sizes: of the tensors that the gradient begins with; what follows them is small.
+        sizes: number of elements of the leading gradient tensors; the remaining tensors are small and share the last
+            all-reduce with the scalars.
         mean: averages a vector over all ranks; None for one process.
     """
 
     def __init__(self, sizes: Sequence[int], mean: Callable[[Tensor], Tensor] | None) -> None:
         super().__init__(auto_prefix=False)
         self.mean = mean
-        self.buckets = buckets(sizes) if mean is not None else ()
+        self.buckets = bucket_ranges(sizes) if mean is not None else ()
 
-    def in_buckets(self, gradients: tuple) -> tuple:
-        """The gradient as vectors: one for each bucket, and what is in none."""
+    def flatten_buckets(self, gradients: tuple) -> tuple:
+        """Flattens the gradient into one vector per bucket and one for the remaining tensors."""
         vectors: tuple = ()
         for first, end in self.buckets:
-            vectors += (joined(gradients[first:end]),)
+            vectors += (concat_flat(gradients[first:end]),)
         first = self.buckets[-1][1] if self.buckets else 0
-        return (*vectors, joined(gradients[first:]))
+        return (*vectors, concat_flat(gradients[first:]))
 
-    def construct(self, vectors: tuple, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Args: what `in_buckets` gives; float32 (n,). Returns the means: of the whole gradient as one vector, and of
-        the numbers."""
+    def construct(self, vectors: tuple, scalars: Tensor) -> tuple[Tensor, Tensor]:
+        """Averages over all ranks.
+
+        Args:
+            vectors: the result of `flatten_buckets`.
+            scalars: float32 (n,).
+
+        Returns:
+            the mean gradient as one vector, and the means of the scalars, (n,).
+        """
         if self.mean is None:
-            return vectors[0], numbers
+            return vectors[0], scalars
         means: tuple = ()
         for i in range(len(self.buckets)):
             means += (self.mean(vectors[i]),)
-        last = self.mean(ops.concat((vectors[-1], numbers)))
-        count = numbers.shape[0]
+        last = self.mean(ops.concat((vectors[-1], scalars)))
+        count = scalars.shape[0]
         return ops.concat((*means, last[:-count])), last[-count:]

@@ -1,4 +1,4 @@
-"""Statistics of batch norms that a device's kernels tell of, instead of keeping them themselves."""
+"""Moving statistics of batch norms whose kernels return batch statistics instead of updating them in place."""
 
 from __future__ import annotations
 
@@ -6,72 +6,72 @@ from collections.abc import Sequence
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Tensor, nn, ops
 
 from msdet.training.device_layers import AclnnBatchNorm
-from msdet.training.flat import fill_vector, joined, parts_by_name, vector_of
+from msdet.training.flat import concat_flat, fill_vector, split_by_name, vector_parameter
 
 
-class ToldStatistics(nn.Cell):
-    """The moving statistics of all batch norms of a network that are computed by `AclnnBatchNorm`, as one vector.
+class BatchNormStatistics(nn.Cell):
+    """The moving statistics of all `AclnnBatchNorm` layers of a network, as one vector.
 
-    Between the steps the parameters of the network do not hold them: `pour` before these are read.
+    The parameters of the network are not updated by a training step: call `store` before they are read.
 
     Attributes:
-        parameters: moving means and then moving variances of the network; empty if no batch norm is such a one.
+        parameters: moving means, then moving variances of the network; empty if it has no `AclnnBatchNorm`.
         moving: the vector.
 
     Args:
-        network: that is trained.
+        network: the network in training.
     """
 
     def __init__(self, network: nn.Cell) -> None:
         super().__init__(auto_prefix=False)
-        norms = [cell for _, cell in network.cells_and_names() if _tells(cell)]
+        norms = [cell for _, cell in network.cells_and_names() if _returns_statistics(cell)]
         means, variances = [cell.moving_mean for cell in norms], [cell.moving_variance for cell in norms]
         self.parameters = ms.ParameterTuple([*means, *variances])
         self.count = len(norms)
         if norms:
             sizes = [cell.moving_mean.size for cell in norms]
-            self.moving = vector_of("moving", 2 * sum(sizes))
+            self.moving = vector_parameter("moving", 2 * sum(sizes))
             self.eps = _repeated([cell.eps for cell in norms], sizes)
-            # MindSpore keeps the momentum of a batch norm in PyTorch's sense: the share of the new.
-            self.share = _repeated([cell.momentum for cell in norms] * 2, sizes * 2)
-            self.take()
+            # BatchNorm2d stores the momentum as PyTorch does: the weight of the new value.
+            self.momentum = _repeated([cell.momentum for cell in norms] * 2, sizes * 2)
+            self.load()
 
-    def of_batch(self, gradients: tuple) -> Tensor:
-        """Mean and unbiased variance of every channel of a batch, as one vector, out of what came back as the gradients
-        of `parameters`; one zero where there are none."""
+    def from_gradients(self, gradients: tuple) -> Tensor:
+        """Mean and unbiased variance of each channel of the batch as one vector, from the gradients of `parameters`
+        (see `StatisticsAsGradients`); a single zero if there are none."""
         if self.count == 0:
             return ops.zeros((1,), ms.float32)
-        inverse = joined(gradients[self.count :])
-        return ops.concat((joined(gradients[: self.count]), ops.reciprocal(ops.square(inverse)) - self.eps))
+        inverse = concat_flat(gradients[self.count :])
+        return ops.concat((concat_flat(gradients[: self.count]), ops.reciprocal(ops.square(inverse)) - self.eps))
 
-    def follow(self, of_batch: Tensor, ok: Tensor) -> tuple:
-        """Moves the statistics towards those of a batch, unless that was left out."""
+    def update(self, batch_statistics: Tensor, ok: Tensor) -> tuple:
+        """Updates the moving statistics with those of a batch, unless the step is skipped (`ok` is False)."""
         if self.count == 0:
             return ()
-        moved = self.moving + (of_batch - self.moving) * self.share
-        return (ops.assign(self.moving, ops.select(ok, moved, self.moving)),)
+        updated = self.moving + (batch_statistics - self.moving) * self.momentum
+        return (ops.assign(self.moving, ops.select(ok, updated, self.moving)),)
 
-    def pour(self) -> None:
-        """Writes the statistics into the parameters of the network."""
+    def store(self) -> None:
+        """Copies the vector into the parameters of the network."""
         if self.count:
-            values = parts_by_name(self.moving, self.parameters)
+            values = split_by_name(self.moving, self.parameters)
             for parameter in self.parameters:
                 parameter.set_data(Tensor(values[parameter.name]))
 
-    def take(self) -> None:
-        """Takes the statistics from the parameters of the network."""
+    def load(self) -> None:
+        """Copies the parameters of the network into the vector."""
         if self.count:
             fill_vector(self.moving, {p.name: p.asnumpy() for p in self.parameters}, self.parameters)
 
 
-def _tells(cell: nn.Cell) -> bool:
+def _returns_statistics(cell: nn.Cell) -> bool:
     is_norm = isinstance(cell, nn.BatchNorm2d) and isinstance(cell.bn_train, AclnnBatchNorm)
-    # A frozen one uses its statistics and leaves them as they are.
+    # A frozen batch norm does not update its statistics.
     return is_norm and cell.use_batch_statistics is not False
 
 
-def _repeated(values: Sequence[float], sizes: Sequence[int]) -> Parameter:
+def _repeated(values: Sequence[float], sizes: Sequence[int]) -> Tensor:
     return Tensor(np.repeat(np.array(values, np.float32), sizes))

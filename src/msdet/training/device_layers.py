@@ -1,11 +1,11 @@
-"""The layers of a training network in the forms that its device runs best.
+"""Layer implementations that are fastest on the training device.
 
-Networks are built of layers in forms that suit a CPU. Before a training step is compiled, `suit` gives them those of
-the device at hand; parameters, shapes and results stay. A network that is evaluated or exported keeps its own forms,
-which every exporter knows.
+Networks are built with implementations for CPUs. Before a training step is compiled, `use_device_layers` replaces them
+by those of the device in use; parameters, shapes and results stay the same. A network for evaluation or export keeps
+the CPU implementations, which every exporter supports.
 
-On Ascend this is what MindSpore's own code for it does with the layers (tests/ascend); nothing was run on a chip. No
-GPU was run.
+The choices for Ascend rest on the graphs that MindSpore's Ascend code compiles (tests/ascend); they were not run on a
+chip, and not on a GPU.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from msdet.layers.conv import LeakyReLU, Mish
 from msdet.quantization.quantize import FakeQuantConv
 from msdet.runtime.device import device_traits, launches_each_operator
 
-# Pixels of a batch from which biased and unbiased variance are taken for one: they differ by 0.1 %, a fortieth of what
-# the variance of so many samples scatters by, sqrt(2 / n).
-_MANY = 1024
+# From this number of pixels in a batch on, biased and unbiased variance are treated as equal: they differ by 0.1 %, a
+# fortieth of the standard error of a variance of n samples, sqrt(2 / n).
+_MANY_PIXELS = 1024
 
 
 class AclnnConv(nn.Cell):
-    """In the place of a convolution's primitive, where each operator is launched by itself: both gradients by one
-    kernel, and kernels that need not be compiled at start (aclnnConvolution, aclnnConvolutionBackward).
+    """Replaces the primitive of a convolution where operators are launched one by one: one kernel computes both
+    gradients, and none is compiled at start-up (aclnnConvolution, aclnnConvolutionBackward).
 
     Args:
-        conv: that it stands in.
+        conv: the layer whose primitive is replaced.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -43,11 +43,11 @@ class AclnnConv(nn.Cell):
 
 
 class AclnnActivation(nn.Cell):
-    """One kernel forward and one back, where the library's own cell takes several.
+    """An activation with one kernel each for forward and backward pass, where the library's cell needs several.
 
     Args:
-        function: of `mint`.
-        arguments: that follow the tensor.
+        function: a function of `mint`.
+        arguments: its arguments after the tensor.
     """
 
     def __init__(self, function: Callable[..., ms.Tensor], *arguments: float) -> None:
@@ -59,12 +59,12 @@ class AclnnActivation(nn.Cell):
 
 
 class AclnnBatchNorm(nn.Cell):
-    """In the place of a batch norm's primitive for training, where each operator is launched by itself: one kernel
-    forward and one back (aclnnBatchNorm, aclnnBatchNormBackward) in the place of two each.
+    """Replaces the training primitive of a batch norm where operators are launched one by one: one kernel each for
+    forward and backward pass (aclnnBatchNorm, aclnnBatchNormBackward) instead of two.
 
-    The moving statistics are not touched: setting them, and setting them back after an overflow, would cost each layer
-    four more. Instead the backward pass tells those of the batch, as the gradients of the moving mean and variance,
-    which have none otherwise: the mean, and 1 / sqrt(variance + eps) with the unbiased variance.
+    It does not update the moving statistics: updating them, and restoring them after an overflow, would cost four more
+    kernels per layer. Instead the backward pass returns the statistics of the batch as the gradients of the moving mean
+    and variance, which otherwise have none: the mean, and 1 / sqrt(variance + eps) with the unbiased variance.
 
     Args:
         eps: added to the variance.
@@ -74,24 +74,30 @@ class AclnnBatchNorm(nn.Cell):
         super().__init__()
         self.eps = eps
         self.forward = BatchNormExt()
-        self.tell = TellStatistics()
+        self.as_gradients = StatisticsAsGradients()
 
     def construct(
         self, x: ms.Tensor, gamma: ms.Tensor, beta: ms.Tensor, mean: ms.Tensor, variance: ms.Tensor
     ) -> tuple[ms.Tensor]:
-        """As of `ops.BatchNorm`, but for the one output."""
+        """Like `ops.BatchNorm`, but with a single output."""
         y, batch_mean, inverse = self.forward(x, gamma, beta, None, None, True, 0.1, self.eps)
-        return (self.tell(y, batch_mean, inverse, mean, variance),)
+        return (self.as_gradients(y, batch_mean, inverse, mean, variance),)
 
 
-class TellStatistics(nn.Cell):
-    """y unchanged; the gradients of `mean` and `variance` are the statistics of the batch, see `AclnnBatchNorm`."""
+class StatisticsAsGradients(nn.Cell):
+    """Returns y unchanged; the backward pass returns the batch statistics as the gradients of `mean` and `variance`,
+    see `AclnnBatchNorm`."""
 
     def construct(
         self, y: ms.Tensor, batch_mean: ms.Tensor, inverse: ms.Tensor, mean: ms.Tensor, variance: ms.Tensor
     ) -> ms.Tensor:
-        """Args: what a batch norm gives, mean and 1 / sqrt(biased variance + eps) of the batch, each (C,); the moving
-        statistics, (C,)."""
+        """Returns y.
+
+        Args:
+            y: output of the batch norm, (N, C, H, W).
+            batch_mean, inverse: mean and 1 / sqrt(biased variance + eps) of the batch, (C,).
+            mean, variance: moving statistics, (C,).
+        """
         return y
 
     def bprop(
@@ -106,20 +112,20 @@ class TellStatistics(nn.Cell):
     ) -> tuple:
         n, _, h, w = y.shape
         count = n * h * w
-        if count < _MANY:
-            # eps is divided by n / (n - 1) too, which is out of float32's reach.
+        if count < _MANY_PIXELS:
+            # This scales eps by n / (n - 1) too, a difference below the precision of float32 for a small eps.
             inverse = inverse * (max(count - 1, 1) / count) ** 0.5
         return dout, ops.zeros_like(batch_mean), ops.zeros_like(inverse), batch_mean, inverse
 
 
-def suit(network: nn.Cell) -> None:
-    """Gives the layers of a network, in place, the forms in which the device of this process trains best."""
+def use_device_layers(network: nn.Cell) -> None:
+    """Replaces the layers of a network, in place, by the implementations that train fastest on the device in use."""
     if not device_traits().native_layers:
         return
     single = launches_each_operator()
-    # These convolutions look at the moving variance themselves, so that it has to be kept in its place.
-    convolutions = [cell for _, cell in network.cells_and_names() if isinstance(cell, FakeQuantConv) and cell.folds]
-    looked_at = {id(conv.variance) for conv in convolutions}
+    # Convolutions that fold their batch norm read its moving variance, so it must be updated in place.
+    folding = [cell for _, cell in network.cells_and_names() if isinstance(cell, FakeQuantConv) and cell.folds]
+    read_in_place = {id(conv.variance) for conv in folding}
     for _, cell in network.cells_and_names():
         if hasattr(cell, "cpu_optimized"):
             cell.cpu_optimized = False
@@ -129,18 +135,18 @@ def suit(network: nn.Cell) -> None:
                 cell.library = AclnnActivation(mint.nn.functional.mish)
         elif single and isinstance(cell, nn.Conv2d) and symmetric_padding(cell) is not None:
             cell.conv2d = AclnnConv(cell)
-        elif single and isinstance(cell, nn.BatchNorm2d) and id(cell.moving_variance) not in looked_at:
+        elif single and isinstance(cell, nn.BatchNorm2d) and id(cell.moving_variance) not in read_in_place:
             cell.bn_train = AclnnBatchNorm(cell.eps)
 
 
 def symmetric_padding(conv: nn.Conv2d) -> tuple[int, int] | None:
-    """Rows above and below, columns left and right that a convolution adds; None if the sides differ."""
+    """Padding of a convolution as (rows above and below, columns left and right); None if it is asymmetric."""
     if conv.pad_mode == "pad":
         top, bottom, left, right = conv.padding if isinstance(conv.padding, tuple) else (conv.padding,) * 4
         return (top, left) if (top, left) == (bottom, right) else None
     if conv.pad_mode == "valid" or tuple(conv.kernel_size) == (1, 1):
         return 0, 0
-    # "same" of another stride depends on the size of the map, and may need more behind than before.
+    # With another stride, "same" depends on the size of the map and may pad more after than before.
     edges = [d * (k - 1) for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
     if tuple(conv.stride) != (1, 1) or any(edge % 2 for edge in edges):
         return None

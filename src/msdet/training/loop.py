@@ -1,4 +1,4 @@
-"""The training loop, and where it stands."""
+"""The training loop and its hooks."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from msdet.runtime.start import Runtime
     from msdet.runtime.stop import StopRequest
     from msdet.training.schedules import Schedule
-    from msdet.training.step_report import Launched
+    from msdet.training.step_report import LaunchedStep
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did.
+    """The result of one step.
 
     Attributes:
         loss: sum of `losses`.
-        losses: name of each loss -> value, unscaled and unweighted; the mean over all processes.
-        gradient_norm: L2, after loss_weight and before clipping.
-        is_finite: whether loss and gradient were; if not, the update was left out.
+        losses: name of each loss -> value, unscaled and unweighted; mean over all processes.
+        gradient_norm: L2 norm after `loss_weight` and before clipping.
+        is_finite: whether loss and gradient are finite; if not, the update was skipped.
         rate: learning rate.
-        loss_scale: the scale that was used.
-        images: number of images, of this process.
+        loss_scale: the loss scale that was used.
+        images: number of images of this process.
     """
 
     loss: float
@@ -55,62 +55,64 @@ class StepResult:
 
 @dataclass(frozen=True)
 class _RunningStep:
-    """A step whose result is still to be read."""
+    """A launched step whose result has not been read."""
 
-    launched: Launched
+    launched: LaunchedStep
     batch: ImageBatch
     rate: float
 
 
 class Hook:
-    """Something that watches a training. Every method may be left as it is."""
+    """Base class of training hooks; a subclass overrides the methods it needs."""
 
     def before_train(self, trainer: Trainer) -> None:
-        """Before the first step of this process."""
+        """Called before the first step of this process."""
 
     def before_step(self, trainer: Trainer, batch: ImageBatch) -> None:
-        """Before each step."""
+        """Called before each step."""
 
     def after_step(self, trainer: Trainer) -> None:
-        """After each step; `trainer.step` counts it already."""
+        """Called after each step; `trainer.step` includes it."""
 
     def after_epoch(self, trainer: Trainer) -> None:
-        """After each whole epoch; `trainer.epoch` counts it already."""
+        """Called after each complete epoch; `trainer.epoch` includes it."""
 
     def after_last_step(self, trainer: Trainer) -> None:
-        """When the training is finished or was asked to stop; not after an error."""
+        """Called when the training is complete or was stopped by a request or a data error; not after other errors."""
 
     def after_train(self, trainer: Trainer) -> None:
-        """At the very end, also when an error ends the training."""
+        """Called at the very end, also after an error."""
 
     def on_failure(self, trainer: Trainer, batch: ImageBatch, losses: Sequence[float]) -> str:
-        """A step was not finite, and the run is about to end.
+        """Called when a step was not finite and the run is about to end.
 
         Args:
-            trainer: its weights are those that the step used, `result` is that of the step.
+            trainer: holds the weights that the step used; its `result` is that of the step.
             batch: of this rank.
             losses: each loss on this rank.
 
         Returns:
-            a sentence for the message; empty: nothing to add.
+            a sentence for the error message; empty if there is nothing to add.
         """
         return ""
 
 
 class Trainer:
-    """Runs epochs and tells a visible list of hooks about them.
+    """Runs the training epochs and calls a list of hooks.
 
-    Where the host may run ahead of the device, the result of a step is read when the next one is launched: neither
-    waits for the other. A step counts as finished, and hooks hear of it, when its result was read.
+    Where the host may run ahead of the device, the result of a step is read after the next one is launched, so that
+    neither waits for the other. A step counts as finished, and `after_step` is called, once its result is read.
 
     Attributes:
-        epoch: finished epochs; step: finished steps since the start; step_in_epoch: steps of the running epoch.
-        result: of the newest step.
-        should_stop: the run ends now; all ranks agree on it at each step, so that none waits for another for ever.
-        window: finished steps of the running accumulation window.
-        best_score, best_epoch: highest score of the validation images so far, and after which epoch; None before one.
-        skipped, skipped_in_a_row: steps whose update was left out because of an overflow.
-        scored_epoch: the newest epoch after which the validation images were scored, or need not be.
+        epoch: finished epochs.
+        step: finished steps since the start of the training.
+        step_in_epoch: finished steps of the current epoch.
+        result: result of the latest step.
+        should_stop: whether the run ends now; all ranks agree on it at each step, so that none waits for another.
+        window: finished steps of the current accumulation window.
+        best_score, best_epoch: highest validation score so far and its epoch; None before the first evaluation.
+        skipped, skipped_in_a_row: number of steps whose update was skipped because of an overflow.
+        scored_epoch: the last epoch that was evaluated or needed no evaluation.
 
     Args:
         cfg: resolved configuration.
@@ -119,10 +121,10 @@ class Trainer:
         loss_names: names of the criterion's losses.
         loader: training batches.
         schedule: (epoch, step of the epoch) -> learning rate.
-        folder: of the run.
-        card: what the cards of the checkpoints say.
+        folder: output folder of the run.
+        card: content of the checkpoints' cards.
         dataset: fingerprint of the training data.
-        stop: asked for after each step.
+        stop: checked after each step.
     """
 
     def __init__(
@@ -165,12 +167,12 @@ class Trainer:
 
     @property
     def result(self) -> StepResult:
-        """Of the newest step, to be asked for behind the first."""
+        """Result of the latest step; available after the first."""
         assert self._result is not None
         return self._result
 
-    def skip_epochs(self, count: int) -> None:
-        """Begins as if so many epochs were done already: the schedule goes on from there."""
+    def start_at_epoch(self, count: int) -> None:
+        """Starts after `count` epochs: counters and schedule continue from there."""
         self.epoch, self.step = count, count * self.steps_per_epoch
         self.scored_epoch = count
 
@@ -180,19 +182,20 @@ class Trainer:
 
     @property
     def next_step(self) -> int:
-        """Steps before the one that is launched next: `step`, and the one whose result is not read yet."""
+        """Number of the step to launch next, from 0: `step` plus the step whose result has not been read."""
         return self.step + self._steps_running
 
     @property
     def steps_left(self) -> int:
-        """Steps from here to the end of the last epoch."""
+        """Number of steps to the end of the last epoch."""
         return max((self.cfg.max_epoch - self.epoch) * self.steps_per_epoch - self.step_in_epoch, 0)
 
     def fit(self, hooks: Sequence[Hook]) -> None:
-        """Trains from where it stands to the last epoch.
+        """Trains from the current step to the last epoch.
 
         Raises:
             UsageError: there are too few steps for a single update.
+            UserError: a batch cannot be loaded, or a step is not finite.
         """
         self._check_windows()
         self.hooks = hooks
@@ -202,14 +205,14 @@ class Trainer:
             for hook in hooks:
                 hook.before_train(self)
                 stack.callback(hook.after_train, self)
-            self._heed_request()
+            self._check_stop_request()
             while self.epoch < self.cfg.max_epoch and not self.should_stop:
                 self._one_epoch()
             for hook in hooks:
                 hook.after_last_step(self)
 
     def _check_windows(self) -> None:
-        """Gradients that are accumulated and never applied would be lost without a word."""
+        """Warns of accumulated gradients that would never be applied."""
         updates, lost = divmod(self.window + self.steps_left, self.cfg.accumulate_steps)
         if self.step == 0 and updates == 0:
             raise UsageError(
@@ -218,7 +221,7 @@ class Trainer:
             )
         if lost and self.steps_left:
             log.warning(
-                "accumulate_steps %d does not divide the steps to do: the last %d make no update",
+                "accumulate_steps %d does not divide the number of steps: the last %d make no update",
                 *(self.cfg.accumulate_steps, lost),
             )
 
@@ -232,20 +235,20 @@ class Trainer:
             self._running = launched
             if not device_traits().runs_ahead:
                 self._finish_running()
-            self._heed_request()
+            self._check_stop_request()
             if self.should_stop:
                 break
         self._finish_running()
-        self._heed_request()
+        self._check_stop_request()
         if self.step_in_epoch == self.steps_per_epoch:
             self.epoch += 1
             self.step_in_epoch = 0
             for hook in self.hooks:
                 hook.after_epoch(self)
-            self._heed_request()
+            self._check_stop_request()
 
     def _finish_running(self) -> None:
-        """Waits for the step that is running, and counts it."""
+        """Waits for the running step, if any, and counts it."""
         if self._running is None:
             return
         running, self._running = self._running, None
@@ -257,7 +260,7 @@ class Trainer:
             hook.after_step(self)
 
     def _next(self, batches: Iterator[ImageBatch]) -> ImageBatch | None:
-        """The next batch; where it cannot be made, what was trained until now is saved before the error goes on."""
+        """The next batch; on a data error the training so far is saved before the error is raised again."""
         try:
             return next(batches, None)
         except UserError:
@@ -266,8 +269,8 @@ class Trainer:
                 hook.after_last_step(self)
             raise
 
-    def _heed_request(self) -> None:
-        """One process stops at once; several when all know of it, which is at the end of the next step."""
+    def _check_stop_request(self) -> None:
+        """A single process stops at once; several ranks stop after the next step, when all of them know the request."""
         self.should_stop |= self.stop.is_made() and self.runtime.group_size == 1
 
     def _launch(self, batch: ImageBatch) -> _RunningStep:
@@ -284,45 +287,45 @@ class Trainer:
 
     def _read(self, running: _RunningStep) -> None:
         """Waits for the result of a step."""
-        numbers = running.launched.read()
-        self.should_stop |= numbers.is_stop_asked
-        values = dict(zip(self.loss_names, numbers.losses, strict=True))
-        images = len(running.batch.image_ids)
+        report = running.launched.read()
+        self.should_stop |= report.is_stop_requested
+        losses = dict(zip(self.loss_names, report.losses, strict=True))
         result = StepResult(
-            sum(values.values()),
-            values,
-            numbers.gradient_norm,
-            numbers.is_finite,
-            running.rate,
-            numbers.scale,
-            images,
+            loss=sum(losses.values()),
+            losses=losses,
+            gradient_norm=report.gradient_norm,
+            is_finite=report.is_finite,
+            rate=running.rate,
+            loss_scale=report.scale,
+            images=len(running.batch.image_ids),
         )
         self._result = result
-        self._count_skips(result, running.batch, numbers.own_losses)
+        self._count_skips(result, running.batch, report.own_losses)
 
     def _count_skips(self, result: StepResult, batch: ImageBatch, losses: Sequence[float]) -> None:
-        """Counts a step that changed nothing, and ends the run where that is no passing overflow.
+        """Counts skipped steps.
 
         Raises:
-            UserError: it is not; the message names the folder where the step was kept.
+            UserError: the step is not finite in full precision, or is one of too many in a row; the message names the
+                folder where the step was saved.
         """
         self.skipped_in_a_row = 0 if result.is_finite else self.skipped_in_a_row + 1
         self.skipped += not result.is_finite
-        is_bearable = self._tolerates_overflow() and self.skipped_in_a_row < self.cfg.max_skipped_steps
-        if result.is_finite or is_bearable:
+        is_tolerated = self._tolerates_overflow() and self.skipped_in_a_row < self.cfg.max_skipped_steps
+        if result.is_finite or is_tolerated:
             return
         notes = [note for hook in self.hooks if (note := hook.on_failure(self, batch, losses))]
         raise UserError("; ".join([_not_finite(self, result, batch), *notes]))
 
     def _ema_decay(self) -> float:
-        """Smaller at first, (1 + t) / (10 + t), so that an average of few steps does not remember the random start."""
+        """At most (1 + t) / (10 + t) at step t, so that an average of few steps forgets the random initial weights."""
         return min(self.cfg.ema_decay, (1 + self.next_step) / (10 + self.next_step))
 
     def _tolerates_overflow(self) -> bool:
         return computes_in_float16(self.cfg)
 
     def snapshot(self) -> Snapshot:
-        """Everything that continues this training from here, bit for bit."""
+        """The complete state of the training, from which it resumes bit for bit."""
         return Snapshot(
             weights=self.network_tensors(),
             averages=self.train_step.averages(),
@@ -343,19 +346,19 @@ class Trainer:
         )
 
     def scores(self) -> dict[str, Any]:
-        """What the evaluations so far have found, as a part of the progress."""
+        """The results of the evaluations so far, as part of the progress in a snapshot."""
         return {"best_score": self.best_score, "best_epoch": self.best_epoch, "scored_epoch": self.scored_epoch}
 
     def restore(self, snapshot: Snapshot, source: Path) -> None:
-        """Takes back a snapshot; also one of another batch size, dataset, number of processes or optimiser.
+        """Restores a snapshot; also one with another batch size, dataset, number of processes or optimizer.
 
-        The share of the running epoch that was done stays the same where an epoch has another number of steps.
+        If an epoch now has another number of steps, training continues at the same fraction of the current epoch.
 
         Raises:
             UserError: its tensors do not fit this network.
         """
         fill_network(self.train_step.loss_cell.network, snapshot.weights, source)
-        self.train_step.take_statistics()
+        self.train_step.load_statistics()
         has_window = snapshot.config.get("accumulate_steps", 1) == self.cfg.accumulate_steps
         try:
             self.train_step.load_state(snapshot.state, with_window=has_window)
@@ -364,10 +367,10 @@ class Trainer:
             else:
                 self.train_step.restart_averages()
         except (KeyError, ValueError) as error:
-            raise UserError(f"{source} does not fit the optimiser of this configuration: {error}") from error
+            raise UserError(f"{source} does not fit the optimizer of this configuration: {error}") from error
         progress = snapshot.progress
         self.epoch, self.step = int(progress["epoch"]), int(progress["step"])
-        self.step_in_epoch = _step_of_share(progress, self.steps_per_epoch)
+        self.step_in_epoch = _step_at_same_fraction(progress, self.steps_per_epoch)
         self.window = int(progress.get("window", self.step % self.cfg.accumulate_steps)) if has_window else 0
         self.best_score, self.best_epoch = progress["best_score"], progress.get("best_epoch")
         self.scored_epoch = int(progress.get("scored_epoch", self.epoch))
@@ -375,25 +378,25 @@ class Trainer:
         self.skipped_in_a_row = int(progress.get("skipped_in_a_row", 0))
 
     def trainable_names(self) -> set[str]:
-        """Names of the weights that the gradient moves, which are the same on all ranks."""
+        """Names of the trainable weights, which are equal on all ranks."""
         return {parameter.name for parameter in self.train_step.weights}
 
-    def weights_to_use(self) -> dict[str, np.ndarray]:
-        """The moving averages where the run keeps any, else the weights as trained."""
+    def weights_to_score(self) -> dict[str, np.ndarray]:
+        """The weights to evaluate: the moving averages if `ema_decay` is set, else the trained weights."""
         return self.train_step.averages() or self.network_tensors()
 
     def network_tensors(self) -> dict[str, np.ndarray]:
-        """All tensors of the network as trained, by name."""
-        self.train_step.pour_statistics()
+        """All tensors of the network by name, not averaged."""
+        self.train_step.store_statistics()
         return tensors_of(self.train_step.loss_cell.network)
 
 
-def _step_of_share(progress: Mapping[str, Any], steps_per_epoch: int) -> int:
-    """The step of an epoch of `steps_per_epoch` at which the same share of it is done as the progress says."""
+def _step_at_same_fraction(progress: Mapping[str, Any], steps_per_epoch: int) -> int:
+    """The step of an epoch of `steps_per_epoch` steps at the same fraction of the epoch as in the progress."""
     step = int(progress["step_in_epoch"])
     if "steps_per_epoch" in progress:
         return step * steps_per_epoch // int(progress["steps_per_epoch"])
-    # A checkpoint of an earlier version.
+    # Checkpoints of earlier versions lack it.
     return min(step, steps_per_epoch - 1)
 
 
@@ -401,11 +404,12 @@ def _not_finite(trainer: Trainer, result: StepResult, batch: ImageBatch) -> str:
     terms = ", ".join(f"{name} {value:g}" for name, value in result.losses.items())
     finite = math.isfinite(result.loss), math.isfinite(result.gradient_norm)
     what = {(True, True): "the variance of a batch norm", (True, False): "the gradient"}.get(finite, "the loss")
-    often = f" {trainer.skipped_in_a_row} times in a row" if trainer.skipped_in_a_row > 1 else ""
+    repeats = f" {trainer.skipped_in_a_row} times in a row" if trainer.skipped_in_a_row > 1 else ""
     scale = f", loss scale {result.loss_scale:g}" if result.loss_scale != 1 else ""
     images = ", ".join(map(str, batch.image_ids))
     return (
-        f"{what} is not finite{often} in epoch {trainer.epoch}, step {trainer.step}: {terms}{scale}; images {images}.\n"
+        f"{what} is not finite{repeats} in epoch {trainer.epoch}, step {trainer.step}: {terms}{scale}; "
+        f"images {images}.\n"
         "The weights were not updated. Lower --lr, set --clip_grad_norm, or with fp16 lower --loss_scale or set "
         "--dynamic_loss_scale=True"
     )

@@ -1,4 +1,4 @@
-"""What quantization-aware training does besides training: where it starts from, first ranges, and what begins later."""
+"""Quantization-aware training: its initial weights, the calibration of activation ranges, and its schedule."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from msdet.config.sections.quantization import QuantKeys
 from msdet.errors import UsageError
 from msdet.quantization.quantize import calibrating, enable_fake_quant
 from msdet.session.datasets import training_loader
+from msdet.training.initial_weights import freeze_batch_norm
 from msdet.training.loop import Hook
-from msdet.training.start_weights import freeze_batch_norm
 from msdet.training.step import TrainStep
 
 if TYPE_CHECKING:
@@ -34,32 +34,32 @@ _RANGES = (".observer.low", ".observer.high")
 
 
 def require_float_weights(cfg: Config) -> None:
-    """Refuses a quantization-aware training from random weights.
+    """Checks that quantization-aware training does not start from random weights.
 
     Raises:
         UsageError: `pretrained` is empty.
     """
     if cfg.quantization_aware and not cfg.pretrained:
         raise UsageError(
-            f"{cfg.where('quantization_aware')} is True, and pretrained is empty: this training starts from a float "
-            "network.\nGive its checkpoint with --pretrained (--resume_yolov3), or train it first with the float "
-            "configuration."
+            f"{cfg.where('quantization_aware')} is True, but pretrained is empty: quantization-aware training starts "
+            "from a float network.\nGive its checkpoint with --pretrained (--resume_yolov3), or train it first with "
+            "the float configuration."
         )
 
 
 def has_ranges(weights: Mapping[str, np.ndarray]) -> bool:
-    """Whether weights are those of a quantized network."""
+    """Whether the weights are those of a quantized network."""
     return any(name.endswith(_RANGES) for name in weights)
 
 
-def with_ranges(network: nn.Cell, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Float weights and the ranges that a quantized network was built with, so that they fit it."""
+def add_ranges(network: nn.Cell, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Adds the initial ranges of a quantized network to float weights, so that they fit it."""
     own = {name: value for name, value in tensors_of(network).items() if name.endswith(_RANGES)}
     return {**own, **weights}
 
 
 class _Forward(nn.Cell):
-    """A batch through preprocess and network; what comes out does not matter."""
+    """Preprocess and network, run for the observers inside it."""
 
     def __init__(self, preprocess: nn.Cell, network: nn.Cell) -> None:
         super().__init__(auto_prefix=False)
@@ -73,8 +73,8 @@ class _Forward(nn.Cell):
 def calibrate(
     cfg: Config, recipe: Recipe, network: nn.Cell, dataset: DetectionDataset | ImageFolder, runtime: Runtime
 ) -> None:
-    """Sets the ranges of a quantized network to the mean extremes of the float network's activations, of every image
-    in `calibration_batches` training batches without augmentation."""
+    """Sets the ranges of a quantized network to the mean minimum and maximum of the float network's activations over
+    `calibration_batches` training batches without augmentation."""
     assert isinstance(cfg, QuantKeys), "other models are not trained for int8"
     forward = _Forward(recipe.build_preprocess(), network)
     count = 0
@@ -82,17 +82,17 @@ def calibrate(
         loader.start()
         for batch in islice(loader.epoch(0), cfg.calibration_batches):
             outputs = forward(*[Tensor(np.array(array)) for array in (batch.images, batch.valid_sizes)])
-            # The next batch may overwrite what this one is computed from.
+            # Wait: the loader may reuse the memory of this batch for the next one.
             (outputs[0] if isinstance(outputs, tuple) else outputs).asnumpy()
             count += 1
         divide(count)
-    log.info("calibrated the ranges of the activations on %d batches of %d images", count, cfg.per_batch_size)
+    log.info("calibrated the activation ranges on %d batches of %d images", count, cfg.per_batch_size)
 
 
 class QuantSchedule(Hook):
-    """Begins to round, and freezes batch norm, at the steps that the configuration names.
+    """Starts fake quantization (`quant_delay`) and freezes batch norm (`freeze_bn_step`) at the configured steps.
 
-    A compiled step cannot change, so that each change compiles another one.
+    Each change compiles a new training step.
     """
 
     def __init__(self) -> None:
@@ -110,12 +110,12 @@ class QuantSchedule(Hook):
         self._state = wanted
         weights, activations, frozen = wanted
         log.info(
-            "step %d: weights are %srounded, activations are %srounded, batch norm is %s; compiling anew",
-            trainer.next_step, "" if weights else "not ", "" if activations else "not ",
+            "step %d: fake quantization of weights %s, of activations %s; batch norm %s; recompiling",
+            trainer.next_step, "on" if weights else "off", "on" if activations else "off",
             "frozen" if frozen else "training",
         )  # fmt: skip
         _apply(trainer.train_step.loss_cell.network, *wanted)
-        trainer.train_step = rebuilt(trainer.train_step)
+        trainer.train_step = rebuild_step(trainer.train_step)
 
     def _wanted(self, trainer: Trainer) -> tuple[bool, bool, bool]:
         cfg, step = trainer.cfg, trainer.next_step
@@ -129,10 +129,10 @@ def _apply(network: nn.Cell, weights: bool, activations: bool, frozen: bool) -> 
         freeze_batch_norm(network)
 
 
-def rebuilt(step: TrainStep) -> TrainStep:
-    """The same training step, to be compiled anew; it goes on with the same velocity and averages."""
-    step.pour_statistics()
-    other = TrainStep(step.loss_cell, step.options, step.mean_over_ranks)
+def rebuild_step(step: TrainStep) -> TrainStep:
+    """A copy of the training step that is compiled again and continues with the same velocity and moving averages."""
+    step.store_statistics()
+    other = TrainStep(step.loss_cell, step.options, step.all_reduce_mean)
     other.load_state(step.state())
     other.load_averages(step.averages())
     other.set_train()

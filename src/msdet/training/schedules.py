@@ -1,11 +1,11 @@
 """Learning-rate schedules in closed form: (epoch, step of the epoch) -> rate.
 
-A rate depends on how much of which epoch is done, not on how many steps were: a training that is resumed with another
-batch size or number of processes follows the same curve.
+A rate depends on the epoch and the fraction of it that is done, not on the number of steps: a training that is resumed
+with another batch size or number of processes follows the same curve.
 
-All but `cosine_per_step` follow the published trainings of the old model zoo, in which the rate is constant within an
-epoch after the warm-up, and the epochs of the warm-up count as epochs of the curve. The warm-up itself rises by the
-step: the original's cosine one left the rate at 0, which trains nothing.
+All but `cosine_per_step` follow the published trainings of the old model zoo: after the warm-up the rate is constant
+within an epoch, and warm-up epochs count as epochs of the curve. The warm-up rises with each step; that of the original
+cosine schedules left the rate at 0.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msdet.errors import UsageError
 
-# (finished epochs, finished steps of the running one) -> learning rate of the next step.
+# (finished epochs, finished steps of the current epoch) -> learning rate of the next step.
 Schedule = Callable[[int, int], float]
-# Finished epochs, or epochs and a fraction -> rate after the warm-up.
+# Finished epochs, possibly fractional -> rate after the warm-up.
 _Curve = Callable[[float], float]
 
-# cosine_annealing_sample runs on a longer curve and leaves out every other epoch of a stretch of it.
+# cosine_annealing_sample uses a longer curve and skips every other epoch of a part of it.
 _SAMPLE_EXTRA = 60
 _SAMPLE_FIRST, _SAMPLE_LAST = 60, 178
 
@@ -38,30 +38,30 @@ def build_schedule(
     t_max: int = 0,
     lr_warmup_init: float = 0.0,
 ) -> Schedule:
-    """Makes the function from finished epochs and steps of the running epoch to the learning rate of the next step.
+    """Builds the function from finished epochs and steps of the current epoch to the learning rate of the next step.
 
     Args:
         kind: "exponential", "cosine_annealing", "cosine_annealing_V2", "cosine_annealing_sample" or "cosine_per_step".
         lr: rate after the warm-up; above 0.
         steps_per_epoch, max_epoch: length of the training.
-        warmup_epochs: epochs, or parts of one, of the linear rise: (s + 1) / W * lr at step s of W.
+        warmup_epochs: length of the linear warm-up, possibly fractional: (s + 1) / W * lr at step s of W.
         lr_epochs, lr_gamma: exponential: epochs at which the rate is multiplied by lr_gamma.
         eta_min: cosine: the rate at the end of the curve.
-        t_max: cosine_annealing (which takes at least max_epoch) and its V2: epochs of the half period; 0 = max_epoch.
-            The rate does not rise again after it.
-        lr_warmup_init: rate of the first step of a warm-up, if above 0: init + s / W * (lr - init) at step s of W.
+        t_max: cosine_annealing (at least max_epoch) and its V2: half period in epochs; 0 = max_epoch. The rate does not
+            rise again after it.
+        lr_warmup_init: if above 0, the rate of the first warm-up step: init + s / W * (lr - init) at step s of W.
 
     Raises:
-        UsageError: no such kind, or a number out of its range.
+        UsageError: unknown kind, or a value out of range.
     """
     if steps_per_epoch < 1 or max_epoch < 1:
-        raise UsageError(f"a schedule needs steps: {steps_per_epoch} an epoch, {max_epoch} epochs were given")
-    numbers = {"warmup_epochs": warmup_epochs, "lr_gamma": lr_gamma, "eta_min": eta_min, "t_max": t_max}
-    for name, value in {**numbers, "lr_warmup_init": lr_warmup_init}.items():
+        raise UsageError(f"a schedule needs steps: got {max_epoch} epochs of {steps_per_epoch} steps")
+    non_negative = {"warmup_epochs": warmup_epochs, "lr_gamma": lr_gamma, "eta_min": eta_min, "t_max": t_max}
+    for name, value in {**non_negative, "lr_warmup_init": lr_warmup_init}.items():
         if not 0 <= value < math.inf:
-            raise UsageError(f"{name}: a number of at least 0 is needed, got {value}")
+            raise UsageError(f"{name} must be a number of at least 0, got {value}")
     if not 0 < lr < math.inf:
-        raise UsageError(f"lr: a number above 0 is needed, got {lr}")
+        raise UsageError(f"lr must be a number above 0, got {lr}")
     curves = {
         "exponential": lambda: _exponential(lr, lr_epochs, lr_gamma),
         "cosine_annealing": lambda: _cosine(lr, eta_min, max(t_max, max_epoch)),
@@ -94,14 +94,14 @@ def schedule_warnings(
     t_max: int,
     lr_warmup_init: float,
 ) -> Iterator[str]:
-    """What of a schedule a training does not reach, and a warm-up that falls: a sentence each, with the remedy.
+    """Yields warnings, each with its remedy: parts of a schedule that the training does not reach, a falling warm-up.
 
-    Args: as those of `build_schedule`.
+    Args: as for `build_schedule`.
     """
     if warmup_epochs > 0 and lr_warmup_init > lr:
         yield (
-            f"lr_warmup_init {lr_warmup_init:g} is above lr {lr:g}: the rate falls in the warm-up. "
-            "Set --lr_warmup_init to a part of lr, or to 0"
+            f"lr_warmup_init {lr_warmup_init:g} is above lr {lr:g}: the rate falls during the warm-up. "
+            "Set --lr_warmup_init below lr, or to 0"
         )
     if warmup_epochs >= max_epoch:
         yield (
@@ -139,27 +139,27 @@ def _cosine(lr: float, eta_min: float, period: float) -> _Curve:
 
 
 def _cosine_v2(lr: float, eta_min: float, period: int, max_epoch: int) -> _Curve:
-    """A cosine for two thirds of the training; from the rate reached, a second one that ends with the last epoch."""
-    turn = (2 * max_epoch - 1) // 3  # the last epoch that begins within the first two thirds
+    """A cosine for two thirds of the training, then a second one from the rate reached to the last epoch."""
+    turn = (2 * max_epoch - 1) // 3  # the last epoch that starts within the first two thirds
     first = _cosine(lr, eta_min, period)
     last = _cosine(first(turn), eta_min, max(max_epoch // 3, 1))
     return lambda epoch: first(epoch) if epoch <= turn else last(epoch - turn)
 
 
 def _cosine_sample(lr: float, eta_min: float, max_epoch: int) -> _Curve:
-    """A cosine over max_epoch + 60 epochs of which every other one between 60 and 178 is left out."""
+    """A cosine over max_epoch + 60 epochs of which every other one between 60 and 178 is skipped."""
     if max_epoch <= _SAMPLE_LAST - _SAMPLE_EXTRA:
         raise UsageError(
             f"cosine_annealing_sample needs more than {_SAMPLE_LAST - _SAMPLE_EXTRA} epochs, max_epoch is {max_epoch}"
         )
     full = _cosine(lr, eta_min, max_epoch + _SAMPLE_EXTRA)
-    left_out = set(range(_SAMPLE_FIRST, _SAMPLE_LAST + 1, 2))
-    kept = [epoch for epoch in range(max_epoch + _SAMPLE_EXTRA) if epoch not in left_out]
+    skipped = set(range(_SAMPLE_FIRST, _SAMPLE_LAST + 1, 2))
+    kept = [epoch for epoch in range(max_epoch + _SAMPLE_EXTRA) if epoch not in skipped]
     return lambda epoch: full(kept[min(int(epoch), len(kept) - 1)])
 
 
 def _cosine_per_step(lr: float, eta_min: float, period: float) -> _Curve:
-    """google/automl's: a half period of all epochs but those of the warm-up, which are counted in: it ends as many
-    epochs before the training does, after which the rate rises again by next to nothing."""
+    """The schedule of google/automl. Its half period is max_epoch - warmup_epochs but starts at epoch 0, so it ends
+    warmup_epochs before the training does, after which the rate rises again slightly."""
     period = max(period, 1)
     return lambda epochs: eta_min + (lr - eta_min) * (1 + math.cos(math.pi * epochs / period)) / 2

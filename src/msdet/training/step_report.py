@@ -1,4 +1,4 @@
-"""What a training step tells the host: one vector, since each reading makes the host wait for the device."""
+"""The result of a training step: a single vector, since each read makes the host wait for the device."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mindspore import Tensor
 
 
 @dataclass(frozen=True)
-class StepNumbers:
-    """What a step reports.
+class StepReport:
+    """The result of one training step.
 
     Attributes:
-        losses: unscaled and unweighted; the mean over all ranks.
-        own_losses: of this rank.
-        gradient_norm: L2 before clipping, of the window so far; of this step alone, and not finite, where its gradient
-            is not.
-        is_finite: False if loss, gradient or batch-norm statistics were not, on any rank: the step changed nothing.
+        losses: unscaled and unweighted; means over all ranks.
+        own_losses: the same of this rank.
+        gradient_norm: L2 norm before clipping, of the accumulation window so far; if the gradient of this step is not
+            finite, its own norm.
+        is_finite: False if loss, gradient or batch-norm statistics are not finite on some rank: the step was skipped.
         scale: the loss scale that was used.
-        is_stop_asked: some rank was asked to stop.
+        is_stop_requested: whether some rank received a stop request.
     """
 
     losses: tuple[float, ...]
@@ -27,32 +27,32 @@ class StepNumbers:
     gradient_norm: float
     is_finite: bool
     scale: float
-    is_stop_asked: bool
+    is_stop_requested: bool
 
     @classmethod
-    def of(cls, report: Sequence[float]) -> StepNumbers:
-        """From the vector that `TrainStep` gives."""
-        *ranks, norm, is_finite, scale = report
+    def parse(cls, vector: Sequence[float]) -> StepReport:
+        """Parses the vector that `TrainStep` returns."""
+        *ranks, norm, is_finite, scale = vector
         half = len(ranks) // 2
         *losses, _, stop = ranks[:half]
         *own_losses, _, _ = ranks[half:]
         return cls(tuple(losses), tuple(own_losses), norm, bool(is_finite), scale, stop > 0)
 
 
-class Launched:
-    """A step that was given to the device and may still be running there.
+class LaunchedStep:
+    """A step that was launched on the device and may still be running.
 
     Args:
-        report: what the step gives.
-        sources: what is being copied to the device, which has to stay until the report is there.
+        vector: the output of `TrainStep`.
+        sources: tensors that are being copied to the device; they are kept alive until the step is done.
     """
 
-    def __init__(self, report: Tensor, sources: Sequence[Tensor]) -> None:
-        self._report = report
+    def __init__(self, vector: Tensor, sources: Sequence[Tensor]) -> None:
+        self._vector = vector
         self._sources = sources
 
-    def read(self) -> StepNumbers:
-        """Waits for the step."""
-        report = self._report.asnumpy().tolist()
+    def read(self) -> StepReport:
+        """Waits for the step and returns its report."""
+        values = self._vector.asnumpy().tolist()
         self._sources = ()
-        return StepNumbers.of(report)
+        return StepReport.parse(values)

@@ -1,4 +1,4 @@
-"""What train.py does: puts data, network, optimiser and hooks together, and trains."""
+"""The command `msdet train`: builds data, network, optimizer and hooks, and trains."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from msdet.checkpoints.card import apply_backbone_card
 from msdet.checkpoints.state import CheckpointFolder, Snapshot, load_snapshot
 from msdet.config import diff_configs
 from msdet.errors import UserError
-from msdet.evaluation.command import TASKS, task_for
+from msdet.evaluation.command import TASKS, build_task
 from msdet.evaluation.evaluator import EvaluationStopped, Evaluator
-from msdet.evaluation.gather import with_masters_statistics
+from msdet.evaluation.gather import with_rank0_statistics
 from msdet.evaluation.predictor import CheckpointPredictor
 from msdet.models.recipe import Recipe, get_recipe, task_of
 from msdet.runtime.device import amp_level, computes_in_float16, device_traits, uses_dynamic_shapes
@@ -28,20 +28,20 @@ from msdet.runtime.run_folder import acquire_run_folder
 from msdet.runtime.stop import StopRequest
 from msdet.session.datasets import fingerprint, open_dataset, training_loader
 from msdet.session.session import Session
-from msdet.training.all_reduce import MeanOverRanks
-from msdet.training.device_layers import suit
-from msdet.training.hooks.actions import AfterEpochs
+from msdet.training.all_reduce import AllReduceMean
+from msdet.training.device_layers import use_device_layers
 from msdet.training.hooks.checkpoints import SaveCheckpoints
 from msdet.training.hooks.curves import Curves
 from msdet.training.hooks.evaluation import Evaluate
 from msdet.training.hooks.failed_step import KeepFailedStep
-from msdet.training.hooks.log import AnnounceCompiles, Beat, Heartbeat, LogLines, ProgressBar
+from msdet.training.hooks.interval import EveryEpochs
+from msdet.training.hooks.log import AnnounceCompiles, CompileProgress, Heartbeat, LogLines, ProgressBar
 from msdet.training.hooks.named import named_hooks
 from msdet.training.hooks.profile import Profile
+from msdet.training.initial_weights import freeze_batch_norm, load_initial_weights
 from msdet.training.loop import Hook, Trainer
-from msdet.training.quantization_aware import QuantSchedule, calibrate, has_ranges, require_float_weights, with_ranges
+from msdet.training.quantization_aware import QuantSchedule, add_ranges, calibrate, has_ranges, require_float_weights
 from msdet.training.schedules import build_schedule, schedule_warnings
-from msdet.training.start_weights import freeze_batch_norm, start_from
 from msdet.training.step import LossCell, StepOptions, TrainStep
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ log = logging.getLogger(__name__)
 
 @on_modelarts
 def train(cfg: Config) -> int:
-    """Trains as the configuration says; returns the exit code (130 or 143 after a signal).
+    """Trains according to the configuration; returns the exit code (130 or 143 after a signal).
 
     Raises:
-        UserError: data, weights or device do not fit; nothing was trained then.
+        UserError: data, weights or device do not match the configuration, or the training failed.
     """
     with StopRequest().by_signals() as stop, ExitStack() as stack:
         session = Session(cfg, "train", stop)
@@ -70,19 +70,19 @@ def train(cfg: Config) -> int:
 
 
 def _train(session: Session, folder: Path, manifest: Path | None) -> None:
-    """Trains in the folder of the run, from a checkpoint if its manifest is given."""
+    """Trains in the run folder, resuming from a checkpoint if its manifest is given."""
     resumed = load_snapshot(manifest) if manifest else None
     require_float_weights(session.cfg)
-    own_hooks = named_hooks(session.cfg.hooks, session.cfg.where("hooks"))
+    user_hooks = named_hooks(session.cfg.hooks, session.cfg.where("hooks"))
     if session.cfg.pretrained:
         session.load_weights(with_classes=False)
     if session.cfg.pretrained_backbone:
         session.cfg = apply_backbone_card(session.cfg, Path(session.cfg.pretrained_backbone))
-    _warn(session.cfg)
+    _warn_of_schedule(session.cfg)
     session.open_dataset("train")
     network = session.recipe.build_network()
     if resumed is None:
-        _fill(session, network)
+        _init_weights(session, network)
     if session.runtime.is_master:
         session.cfg.save(folder / "config.yaml")
     with training_loader(
@@ -97,10 +97,10 @@ def _train(session: Session, folder: Path, manifest: Path | None) -> None:
         if manifest is not None and resumed is not None:
             _resume(trainer, manifest, resumed)
         else:
-            trainer.skip_epochs(session.recipe.first_epoch())
+            trainer.start_at_epoch(session.recipe.first_epoch())
         evaluator = _evaluator(session) if session.cfg.run_eval else None
         try:
-            trainer.fit([*_hooks(trainer, evaluator), *own_hooks])
+            trainer.fit([*_hooks(trainer, evaluator), *user_hooks])
         finally:
             if evaluator is not None:
                 evaluator.loader.close()
@@ -108,8 +108,8 @@ def _train(session: Session, folder: Path, manifest: Path | None) -> None:
     log.info("curves: %s", _summary_folder(session.cfg, folder) / "curves.png")
 
 
-def _warn(cfg: Config) -> None:
-    """Of a schedule that is hardly meant so."""
+def _warn_of_schedule(cfg: Config) -> None:
+    """Logs warnings about unlikely schedules."""
     for sentence in schedule_warnings(
         cfg.lr_scheduler,
         cfg.lr,
@@ -121,16 +121,16 @@ def _warn(cfg: Config) -> None:
     ):
         log.warning("%s", sentence)
     if cfg.save_checkpoint and cfg.ckpt_interval > cfg.max_epoch:
-        # Typed by those who come from the old zoo's YOLOs, which counted steps.
+        # The YOLOs of the old zoo counted steps.
         where = cfg.where("ckpt_interval")
-        log.warning("%s is %d epochs, not steps: the only checkpoint is written at the end", where, cfg.ckpt_interval)
+        log.warning("%s is %d epochs, not steps: the only checkpoint is saved at the end", where, cfg.ckpt_interval)
 
 
-def _fill(session: Session, network: nn.Cell) -> None:
-    """Gives a new network the weights that the training starts from, and ranges if it is quantized."""
+def _init_weights(session: Session, network: nn.Cell) -> None:
+    """Loads the initial weights into a new network, and calibrates its ranges if it is quantized."""
     cfg, recipe, weights = session.cfg, session.recipe, session.weights
     needs_ranges = cfg.quantization_aware and not has_ranges(weights)
-    start_from(network, recipe, with_ranges(network, weights) if needs_ranges else weights, session.card)
+    load_initial_weights(network, recipe, add_ranges(network, weights) if needs_ranges else weights, session.card)
     if needs_ranges:
         calibrate(cfg, recipe, network, session.dataset, session.runtime)
 
@@ -157,7 +157,7 @@ def _trainer(session: Session, network: nn.Cell, loader: BatchLoader, folder: Pa
 
 
 def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: int) -> tuple[TrainStep, Sequence[str]]:
-    """The step that a configuration describes, and the names of its losses.
+    """Builds the training step of a configuration; returns it with the names of its losses.
 
     Args:
         cfg: resolved configuration.
@@ -170,7 +170,7 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
         network = amp.auto_mixed_precision(network, level)
     if cfg.freeze_bn:
         freeze_batch_norm(network)
-    suit(network)
+    use_device_layers(network)
     criterion = recipe.build_criterion()
     is_half = computes_in_float16(cfg)
     options = StepOptions(
@@ -182,23 +182,24 @@ def build_train_step(cfg: Config, recipe: Recipe, network: nn.Cell, group_size: 
         clip_norm_each=cfg.clip_grad_norm_each,
         accumulate_steps=cfg.accumulate_steps,
         ema_decay=cfg.ema_decay,
-        # A scale guards half precision only; in float32 it would change nothing but the rounding.
+        # A loss scale protects half precision only; in float32 it would only change the rounding.
         loss_scale=cfg.loss_scale if is_half else 1.0,
         dynamic_loss_scale=cfg.dynamic_loss_scale and is_half,
-        most_skips=cfg.max_skipped_steps if is_half else 1,
-        asks_for_status=device_traits().saturates,
-        splits_at_once=device_traits().is_ascend,
+        max_skips=cfg.max_skipped_steps if is_half else 1,
+        checks_status=device_traits().saturates,
+        splits_in_one_op=device_traits().is_ascend,
     )
-    mean = MeanOverRanks(group_size) if group_size > 1 else None
+    mean = AllReduceMean(group_size) if group_size > 1 else None
     step = TrainStep(LossCell(recipe.build_preprocess(), network, criterion), options, mean)
     step.set_train()
     if len(cfg.training_sizes) > 1 and uses_dynamic_shapes(cfg):
-        _declare_dynamic(step)
+        _declare_dynamic_shapes(step)
     return step, criterion.loss_names
 
 
-def _declare_dynamic(step: TrainStep) -> None:
-    """One compile for all training sizes and numbers of boxes; a step of fixed shapes is 1.2 to 1.6 times faster."""
+def _declare_dynamic_shapes(step: TrainStep) -> None:
+    """Declares dynamic shapes: one compile serves all training sizes and numbers of boxes. A step with static shapes is
+    1.2 to 1.6 times faster."""
     step.set_inputs(
         Tensor(shape=[4], dtype=ms.float32),
         Tensor(shape=[None, None, None, 3], dtype=ms.uint8),
@@ -210,23 +211,23 @@ def _declare_dynamic(step: TrainStep) -> None:
 
 
 def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
-    """Continues from a checkpoint, if configuration and data are those it was made with.
+    """Resumes from a checkpoint if configuration, data and number of processes are unchanged.
 
     Raises:
-        UserError: they are not, and `resume_force` is not set.
+        UserError: they changed, and `resume_force` is not set.
     """
     reasons = [
         f"{name} was {old!r} and is {new!r}" for name, (old, new) in diff_configs(snapshot.config, trainer.cfg).items()
     ]
     if snapshot.dataset != trainer.dataset:
-        reasons.append("the training data (images, boxes or classes) is another")
+        reasons.append("the training data (images, boxes or classes) has changed")
     ranks = snapshot.progress.get("group_size", trainer.runtime.group_size)
     if ranks != trainer.runtime.group_size:
         reasons.append(f"the number of processes was {ranks} and is {trainer.runtime.group_size}")
     if reasons and not trainer.cfg.resume_force:
         raise UserError(
-            f"{manifest} was made with another setting: {'; '.join(reasons[:5])}.\n"
-            "Set it back, start a new run with --pretrained, or go on all the same with --resume_force=True."
+            f"{manifest} was saved with other settings: {'; '.join(reasons[:5])}.\n"
+            "Restore them, start a new run with --pretrained, or resume nevertheless with --resume_force=True."
         )
     trainer.restore(snapshot, manifest)
     for reason in reasons:
@@ -234,8 +235,8 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
     log.info("resumed from %s: epoch %d, step %d", manifest, trainer.epoch, trainer.step)
     if trainer.steps_left == 0:
         log.warning(
-            "this run is finished: epoch %d of max_epoch %d is done. To train on, set --max_epoch higher, with "
-            "--resume_force True",
+            "this run is complete: epoch %d of max_epoch %d is done. To continue training, set --max_epoch higher, "
+            "with --resume_force True",
             *(trainer.epoch, trainer.cfg.max_epoch),
         )
 
@@ -243,25 +244,25 @@ def _resume(trainer: Trainer, manifest: Path, snapshot: Snapshot) -> None:
 def _evaluator(session: Session) -> Evaluator[CheckpointPredictor]:
     dataset, cfg = open_dataset(session.cfg, "val")
     recipe = get_recipe(cfg)
-    return Evaluator(task_for(recipe, dataset), CheckpointPredictor(recipe), session.runtime, session.stop)
+    return Evaluator(build_task(recipe, dataset), CheckpointPredictor(recipe), session.runtime, session.stop)
 
 
 def _summary_folder(cfg: Config, folder: Path) -> Path:
-    """In a folder for the curves of several runs each has one of its own, as TensorBoard shows them."""
+    """Folder of the curves; in a common `summary_dir` each run has its own subfolder, as TensorBoard expects."""
     return Path(cfg.summary_dir) / folder.name if cfg.summary_dir else folder / "summary"
 
 
 def _hooks(trainer: Trainer, evaluator: Evaluator[CheckpointPredictor] | None) -> list[Hook]:
-    """The visible list. A checkpoint is saved before it is scored, so that no evaluation costs a trained epoch; the
-    curves stand before both, so that no step before a checkpoint is missing in them."""
+    """The list of hooks, in order. A checkpoint is saved before it is evaluated, so that a failing evaluation costs no
+    trained epoch; curves are written before both, so that they contain every step up to a checkpoint."""
     cfg, folder, master = trainer.cfg, trainer.folder, trainer.runtime.is_master
     is_writer = cfg.save_checkpoint and (master or not cfg.is_save_on_master)
     checkpoints = CheckpointFolder(folder / f"ckpt_{trainer.runtime.rank}", cfg.model, cfg.keep_checkpoint_max)
     saver = SaveCheckpoints(checkpoints, cfg.ckpt_interval, is_writer)
     lines = LogLines(cfg.log_interval)
-    hooks: list[Hook] = [Beat(), Heartbeat(), lines, KeepFailedStep()]
+    hooks: list[Hook] = [Heartbeat(), CompileProgress(), lines, KeepFailedStep()]
     if task_of(cfg) == "detect":
-        # Batches of a classifier are all of one shape.
+        # All batches of a classifier have the same shape.
         hooks.insert(2, AnnounceCompiles(len(cfg.training_sizes) > 1 and uses_dynamic_shapes(cfg)))
     if cfg.quantization_aware:
         hooks.append(QuantSchedule())
@@ -269,54 +270,54 @@ def _hooks(trainer: Trainer, evaluator: Evaluator[CheckpointPredictor] | None) -
         hooks.append(Profile(folder / "profile"))
     if master and (cfg.progress == "bar" or (cfg.progress == "auto" and sys.stderr.isatty())):
         hooks.append(ProgressBar())
-    curves = Curves(_summary_folder(cfg, folder), TASKS[task_of(cfg)].SCORES)
+    curves = Curves(_summary_folder(cfg, folder), TASKS[task_of(cfg)].SCORE_NAMES)
     if master:
         hooks.append(curves)
     hooks.append(saver)
     if evaluator is not None:
         best = checkpoints.folder / f"{cfg.model}-best.ckpt" if cfg.save_best_ckpt and is_writer else None
-        tell = [curves.write_evaluation, _prune_detections] if master else []
-        score = _scoring(trainer, evaluator, lines)
-        hooks.append(Evaluate(score, saver, cfg.eval_start_epoch, cfg.eval_interval, best, tell))
+        on_scored = [curves.write_evaluation, _prune_detections] if master else []
+        score = _score_function(trainer, evaluator, lines)
+        hooks.append(Evaluate(score, saver, cfg.eval_start_epoch, cfg.eval_interval, best, on_scored))
     if cfg.enable_modelarts and is_writer:
-        hooks.append(AfterEpochs(lambda: try_upload(cfg), cfg.ckpt_interval))
+        hooks.append(EveryEpochs(lambda: try_upload(cfg), cfg.ckpt_interval))
     return hooks
 
 
-def _scoring(
+def _score_function(
     trainer: Trainer, evaluator: Evaluator[CheckpointPredictor], lines: LogLines
 ) -> Callable[[Mapping[str, np.ndarray]], dict[str, float] | None]:
-    """Function from weights to the scores of the validation images, alike on all ranks; None if it was stopped."""
+    """Returns a function from weights to validation scores, equal on all ranks; it returns None if it was stopped."""
 
     def score(weights: Mapping[str, np.ndarray]) -> dict[str, float] | None:
         with lines.paused():
-            weights = with_masters_statistics(weights, trainer.trainable_names(), trainer.runtime)
+            weights = with_rank0_statistics(weights, trainer.trainable_names(), trainer.runtime)
             evaluator.predictor.load(weights, trainer.folder)
             task = evaluator.task
             try:
                 collected = evaluator.collect(detections_file(trainer.folder, trainer.epoch))
             except EvaluationStopped:
                 return None
-            own = [0.0] * len(task.SCORES) if collected is None else task.numbers(task.score(collected))
-            # What rank 0 has scored, on all ranks.
-            numbers = trainer.runtime.gather_numbers(own)[0].tolist()
-            return dict(zip(task.SCORES, numbers, strict=True))
+            own = [0.0] * len(task.SCORE_NAMES) if collected is None else task.headline_scores(task.score(collected))
+            # All ranks use the scores of rank 0.
+            scores = trainer.runtime.gather_numbers(own)[0].tolist()
+            return dict(zip(task.SCORE_NAMES, scores, strict=True))
 
     return score
 
 
 def detections_file(folder: Path, epoch: int) -> Path:
-    """Where a run keeps the detections of the validation images after an epoch."""
+    """File of the validation detections of a run after an epoch."""
     return folder / "eval" / f"detections_{epoch}.json"
 
 
 def _prune_detections(trainer: Trainer, scores: Mapping[str, float]) -> None:
-    """Keeps the detections of the newest and of the best epoch: those of one on COCO take hundreds of megabytes."""
+    """Keeps only the detections of the latest and the best epoch: one file for COCO takes hundreds of megabytes."""
     del scores
     epochs = (trainer.epoch, trainer.best_epoch)
     kept = {detections_file(trainer.folder, epoch) for epoch in epochs if epoch is not None}
     folder = detections_file(trainer.folder, 0).parent
-    # Hidden ones were being written by a process that was killed: nobody else writes to the folder of this run.
+    # Hidden files are remains of a process that was killed: nothing else writes to this run folder.
     for path in [*folder.glob("detections_*.json"), *folder.glob(".detections_*")]:
         if path not in kept:
             path.unlink(missing_ok=True)

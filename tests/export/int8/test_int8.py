@@ -26,7 +26,7 @@ from msdet.inference.open_runner import open_runner
 from msdet.inference.runners import CheckpointRunner
 from msdet.models.recipe import get_recipe
 from msdet.quantization.quantize import calibrating
-from msdet.training.quantization_aware import with_ranges
+from msdet.training.quantization_aware import add_ranges
 
 CONFIG = "configs/yolov3.yaml"
 FLAGS = ["--backbone_shape=4,4,8,8,8,16", "--backbone_layers=1,1,1,1,1", "--testing_shape=64"]
@@ -39,7 +39,7 @@ def quantized(checkpoint, tmp_path_factory):
     flags = [*FLAGS, "--num_classes=2", "--class_names=cat,dog", "--quantization_aware=1"]
     recipe = get_recipe(load_config(CONFIG, flags))
     network = recipe.build_network()
-    fill_network(network, with_ranges(network, weights), checkpoint)
+    fill_network(network, add_ranges(network, weights), checkpoint)
     images, valid = sample_images(4, (64, 64))
     with calibrating(network) as divide:
         network(recipe.build_preprocess()(Tensor(images), Tensor(valid)))[0].asnumpy()

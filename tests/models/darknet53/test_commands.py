@@ -24,7 +24,7 @@ from msdet.errors import UsageError, UserError, run_command
 from msdet.export.sidecar import read_sidecar
 from msdet.inference.result_files import result_names
 from msdet.models.recipe import get_recipe
-from msdet.training.start_weights import start_from
+from msdet.training.initial_weights import load_initial_weights
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ["ant", "bee", "cow"]
@@ -281,7 +281,7 @@ def backbone_start(config, weights, *flags):
     cfg = apply_backbone_card(cfg, weights)
     recipe = get_recipe(cfg)
     network = recipe.build_network()
-    start_from(network, recipe, {}, {})
+    load_initial_weights(network, recipe, {}, {})
     return cfg, network
 
 

@@ -10,7 +10,7 @@ from msdet.config import load_config
 from msdet.models.efficientdet_d0.anchors import EfficientDetDecoder, make_anchors
 from msdet.models.recipe import get_recipe
 from msdet.ops.boxes import cxcywh_to_xyxy
-from msdet.training.start_weights import freeze_batch_norm
+from msdet.training.initial_weights import freeze_batch_norm
 from tests.models.efficientdet_d0.networks import BY_NAME, filled, imported, tiny
 
 pytestmark = pytest.mark.usefixtures("graph_mode")

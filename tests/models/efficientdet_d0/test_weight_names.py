@@ -9,7 +9,7 @@ from msdet.config import load_config
 from msdet.models.efficientdet_d0.efficientnet import EfficientNetB0
 from msdet.models.efficientdet_d0.network import EfficientDet
 from msdet.models.recipe import get_recipe
-from msdet.training.start_weights import fill_backbone
+from msdet.training.initial_weights import load_backbone
 from tests.models.efficientdet_d0.networks import BY_NAME, CONFIG, TINY, filled, imported
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
@@ -61,5 +61,5 @@ def test_backbones_from_pytorch_files(tmp_path, monkeypatch, layout):
     assert (card["source"]["layout"], card["part"]) == (layout, "backbone")
     assert tensors.keys() == {name for name in own if name.startswith("backbone.")}
     fresh = get_recipe(load_config(CONFIG, narrow)).build_network()
-    fill_backbone(fresh, tmp_path / "out.ckpt")
+    load_backbone(fresh, tmp_path / "out.ckpt")
     assert all(np.array_equal(p.asnumpy(), own[p.name]) for p in fresh.backbone.get_parameters())

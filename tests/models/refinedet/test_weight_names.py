@@ -8,7 +8,7 @@ from msdet.config import load_config
 from msdet.errors import UsageError
 from msdet.models.recipe import get_recipe
 from msdet.models.refinedet.weight_names import RESNET101_SOURCES, VGG16_SOURCES
-from msdet.training.start_weights import fill_backbone
+from msdet.training.initial_weights import load_backbone
 from tests.models.refinedet.networks import RESNET, SMALL, TINY, VGG, filled, imported, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
@@ -31,7 +31,7 @@ def test_backbones_from_pytorch_files(tmp_path, monkeypatch, config, source, ext
     assert (card["source"]["layout"], card["part"]) == (source.name, "backbone")
     assert tensors.keys() == {name for name in own if name.startswith("backbone.")}
     fresh = tiny_recipe(config).build_network()
-    fill_backbone(fresh, tmp_path / "out.ckpt")
+    load_backbone(fresh, tmp_path / "out.ckpt")
     assert all(np.array_equal(p.asnumpy(), own[p.name]) for p in fresh.backbone.get_parameters())
     cfg = apply_backbone_card(load_config(config, SMALL), tmp_path / "out.ckpt")
     assert cfg.std[0] == pytest.approx(1 / 255 if config == VGG else 0.229)

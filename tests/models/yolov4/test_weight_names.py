@@ -12,7 +12,7 @@ from msdet.errors import run_command
 from msdet.importers.command import main as import_main
 from msdet.models.recipe import get_recipe
 from msdet.models.yolov4.weight_names import SOURCES
-from msdet.training.start_weights import fill_backbone
+from msdet.training.initial_weights import load_backbone
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
 
@@ -43,5 +43,5 @@ def test_conv_137_fills_the_backbone(tmp_path, capsys):
     assert all(np.array_equal(tensors[name], value) for name, value in own.items())
     # The result can be used with --pretrained_backbone.
     fresh = get_recipe(load_config(CONFIG, narrow)).build_network()
-    fill_backbone(fresh, tmp_path / "b.ckpt")
+    load_backbone(fresh, tmp_path / "b.ckpt")
     assert all(np.array_equal(p.asnumpy(), own[p.name]) for p in fresh.backbone.get_parameters())

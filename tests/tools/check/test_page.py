@@ -3,12 +3,15 @@
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from msdet.tools.check import check
+from msdet.tools.check import page as page_module
 from tests.tools.check.datasets import arguments, valid_dataset
 
 
@@ -55,3 +58,19 @@ def test_page_of_unreadable_annotations(tmp_path):
     assert check.main([*arguments(tmp_path / "data"), "--splits=train", f"--html={tmp_path}/page.html"]) == 1
     text = (tmp_path / "page.html").read_text()
     assert "unreadable annotations (1)" in text and "<svg" not in text and "<img" not in text
+
+
+def test_classes_whose_shown_names_are_equal_have_bars_of_their_own(monkeypatch):
+    """Long names may be drawn alike, and matplotlib could take others for formulas."""
+    names = ["$x_{$", "100%", "a/b", "..", "two\nlines", "\\frac$", "y" * 300, "$a$", "y" * 301]
+    table = SimpleNamespace(rows=np.zeros(3, int), sides_at=lambda *_: np.ones((3, 2)))
+    monkeypatch.setattr(page_module.BoxTable, "of", lambda _: table)
+    figures = []
+    monkeypatch.setattr(page_module, "_svg", lambda figure: figures.append(figure) or "")
+    report = SimpleNamespace(classes=[{"name": name, "boxes": i + 1} for i, name in enumerate(names)])
+    page_module._plots(SimpleNamespace(testing_size=(64, 64), resize="x"), report, [0])
+    (figure,) = figures
+    assert isinstance(figure, Figure)
+    figure.canvas.draw()
+    assert len(figure.axes[0].patches) == len(names)
+    assert not any(label.get_parse_math() for label in figure.axes[0].get_yticklabels())

@@ -1,4 +1,4 @@
-"""The course of a training on disk: where it cannot be written, the message names the file."""
+"""Training curves on disk: resumed runs, and messages that name a file that cannot be written."""
 
 import errno
 from pathlib import Path
@@ -20,7 +20,7 @@ def curves(tmp_path):
     return hook
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_table(curves, tmp_path):
+def test_a_full_disk_is_reported_with_the_name_of_the_csv_file(curves, tmp_path):
     with Path("/dev/full").open("w") as full:
         curves._train = curves._eval = full
         curves.after_step(TRAINER)
@@ -31,7 +31,7 @@ def test_a_full_disk_is_told_with_the_name_of_the_table(curves, tmp_path):
         curves.after_train(TRAINER)  # must not raise again
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_event_file(curves, monkeypatch):
+def test_a_full_disk_is_reported_with_the_name_of_the_event_file(curves, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -43,8 +43,8 @@ def test_a_full_disk_is_told_with_the_name_of_the_event_file(curves, monkeypatch
         curves.after_step(TRAINER)
 
 
-def test_what_is_done_again_is_written_once(tmp_path):
-    """Steps beyond the checkpoint, and an evaluation of which the checkpoint does not know."""
+def test_repeated_steps_and_evaluations_are_written_once(tmp_path):
+    """Steps after the checkpoint, and an evaluation that the checkpoint does not record."""
     first = Curves(tmp_path)
     first.before_train(SimpleNamespace(**vars(TRAINER) | {"step": 0, "scored_epoch": 0}))
     for step in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""Hooks that a configuration names."""
+"""User hooks named in a configuration."""
 
 import pytest
 
@@ -27,7 +27,7 @@ class Other:
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """A module of the user's in the working folder, by a name that no other test uses."""
+    """A user module in the working folder, with a unique name."""
     name = f"hooks_of_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
@@ -35,7 +35,7 @@ def module(tmp_path, monkeypatch):
     return name
 
 
-def test_they_are_made_in_their_order(module):
+def test_hooks_are_created_in_order(module):
     first, second = named_hooks([f"{module}.Counts", "msdet.training.loop.Hook"], "--hooks")
     assert type(first).__name__ == "Counts" and isinstance(first, Hook) and type(second) is Hook
 
@@ -45,18 +45,18 @@ def test_they_are_made_in_their_order(module):
     [
         ("Counts", "names no module"),
         ("no_such_module.Counts", "no module 'no_such_module'"),
-        ("MODULE.Missing", "is no subclass"),
-        ("MODULE.Other", "is no subclass"),
+        ("MODULE.Missing", "is not a subclass"),
+        ("MODULE.Other", "is not a subclass"),
         ("MODULE.Needs", "without arguments"),
     ],
 )
-def test_what_cannot_be_one_is_refused(module, name, message):
+def test_invalid_hooks_are_refused(module, name, message):
     with pytest.raises(UsageError, match=message) as raised:
         named_hooks([name.replace("MODULE", module)], "my.yaml:3: hooks")
     assert "my.yaml:3: hooks" in str(raised.value)
 
 
-def test_a_module_that_lacks_another_one_keeps_its_traceback(module, tmp_path):
+def test_a_missing_import_inside_the_module_keeps_its_traceback(module, tmp_path):
     (tmp_path / f"{module}.py").write_text("import no_such_package_at_all\n")
     with pytest.raises(ModuleNotFoundError, match="no_such_package_at_all"):
         named_hooks([f"{module}.Counts"], "--hooks")

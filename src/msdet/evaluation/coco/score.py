@@ -1,4 +1,4 @@
-"""COCO average precision of a result file, exact, by hotcoco or by pycocotools."""
+"""COCO average precision, computed exactly by hotcoco or pycocotools."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from msdet.files import write_csv
 _LOG = logging.getLogger(__name__)
 
 BACKENDS = ("hotcoco", "pycocotools")
-SUMMARY_HEADER = "=============coco eval reulst========="  # spelt as in the documented output of these models
+SUMMARY_HEADER = "=============coco eval reulst========="  # spelled as in the documented output of these models
 STAT_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 _AREAS = ("all", "small", "medium", "large")
 _MAX_DETECTIONS = (1, 10, 100)
-# (precision or recall, IoU threshold or None = mean over .50:.95, area, detections an image and class) of each number
+# Statistics as (is precision, IoU threshold or None = mean over .50:.95, area, detections per image and class).
 _STATS = (
     (True, None, "all", 100),
     (True, 0.5, "all", 100),
@@ -43,7 +43,7 @@ _STATS = (
 
 
 class ClassScore(NamedTuple):
-    """AP and AP50 of one class, 0..1, NaN where the class has no ground truth; boxes: ground truths without crowds."""
+    """AP and AP50 of one class, 0..1, NaN if it has no ground truth; boxes: ground-truth boxes, no crowd regions."""
 
     name: str
     ap: float
@@ -53,13 +53,13 @@ class ClassScore(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoResult:
-    """What a result file scores.
+    """COCO scores of detections.
 
     Attributes:
-        stats: the twelve numbers of COCO in the order of `STAT_NAMES`, 0..1, -1 where there is no ground truth.
-        per_class: one entry a category, in the order of the category ids.
-        images: how many images were scored, with those without detections.
-        detections: how many detections were scored.
+        stats: the twelve COCO statistics in the order of `STAT_NAMES`, 0..1, -1 if there is no ground truth.
+        per_class: one entry per category, in the order of the category ids.
+        images: number of scored images, including those without detections.
+        detections: number of scored detections.
     """
 
     stats: tuple[float, ...]
@@ -69,7 +69,7 @@ class CocoResult:
 
     @property
     def ap(self) -> float:
-        """AP at IoU .50:.05:.95, all areas, 100 detections."""
+        """AP at IoU .50:.05:.95, all areas, 100 detections per image."""
         return self.stats[0]
 
     @property
@@ -78,12 +78,12 @@ class CocoResult:
         return self.stats[1]
 
     def named(self) -> dict[str, float]:
-        """The twelve numbers by the names of `STAT_NAMES`."""
+        """The twelve statistics by name."""
         return dict(zip(STAT_NAMES, self.stats, strict=True))
 
     @property
     def summary_text(self) -> str:
-        """The header line and the twelve lines as pycocotools prints them."""
+        """The header line and the twelve lines in the format of pycocotools."""
         return "\n".join([SUMMARY_HEADER, *map(_summary_line, _STATS, self.stats)])
 
 
@@ -92,21 +92,21 @@ def score_detections(
     detections: DetectionTable | Path | str | Iterable[dict[str, Any]],
     backend: str = "hotcoco",
 ) -> CocoResult:
-    """Scores detections against ground truth; neither network nor images are needed.
+    """Scores detections against ground truth; needs neither the network nor the images.
 
-    Every image is scored, also one without detections. Detections of a category that the annotations do not have are
-    left out as pycocotools does, with a warning.
+    Every image is scored, including those without detections. Detections of unknown categories are skipped with a
+    warning; pycocotools skips them silently.
 
     Args:
-        truth: of a dataset (see `ground_truth`), or a COCO annotation file.
-        detections: in memory, as columns or as records, or a result file.
-        backend: hotcoco (about 100 times faster, falls back to pycocotools where it is not installed) or pycocotools.
+        truth: ground truth of a dataset (see `ground_truth`), or a COCO annotation file.
+        detections: a table, records, or a result file.
+        backend: hotcoco (about 100 times faster; pycocotools is used if it is not installed) or pycocotools.
 
     Raises:
-        UserError: a file or a record is not what it should be, an image id is unknown, or no category is known.
+        UserError: a file or a record is invalid, an image id is unknown, or all categories are unknown.
     """
     if backend not in BACKENDS:
-        raise UserError(f"the scorer {backend!r} is not known: it is one of {', '.join(BACKENDS)}")
+        raise UserError(f"unknown scorer {backend!r}: choose one of {', '.join(BACKENDS)}")
     truth = truth if isinstance(truth, GroundTruth) else read_ground_truth(truth)
     rows = detection_rows(to_table(detections), truth)
     if not len(truth.boxes):
@@ -119,10 +119,10 @@ def score_detections(
 
 
 def detection_rows(table: DetectionTable, truth: GroundTruth) -> np.ndarray:
-    """(n,7) float64 [image number, x, y, w, h, score, category number] of the detections that are scored.
+    """The scored detections as float64 (n, 7): [image number, x, y, w, h, score, category number].
 
     Raises:
-        UserError: an image is unknown, or no category is known.
+        UserError: an image is unknown, or all categories are unknown.
     """
     image_numbers = {image_id: number for number, image_id in enumerate(truth.image_ids, 1)}
     category_numbers: dict[int | str, int] = {
@@ -143,20 +143,24 @@ def detection_rows(table: DetectionTable, truth: GroundTruth) -> np.ndarray:
 
 
 def _check_categories(table: DetectionTable, truth: GroundTruth, known: Mapping[int | str, int]) -> None:
-    """Warns of detections of categories that the annotations do not have; refuses where all are."""
+    """Warns of detections of categories that are not in the annotations.
+
+    Raises:
+        UserError: all detections are of such categories.
+    """
     counts = np.bincount(table.categories, minlength=len(table.category_ids))
-    strange = {
+    unknown = {
         category: int(count)
         for category, count in zip(table.category_ids, counts, strict=True)
         if category not in known and category not in truth.other_categories
     }
-    if not strange:
+    if not unknown:
         return
-    count, ids = sum(strange.values()), sorted(strange, key=str)
+    count, ids = sum(unknown.values()), sorted(unknown, key=str)
     text = f"{count} of {len(table)} detections have a category that {truth.path} does not: {ids[:10]}"
     if count == len(table):
         raise UserError(f"{table.source}: {text}; do the two files belong together?")
-    _LOG.warning("%s: %s; they are left out", table.source, text)
+    _LOG.warning("%s: %s; they are skipped", table.source, text)
 
 
 def _curves(truth: GroundTruth, rows: np.ndarray, backend: str) -> tuple[np.ndarray, np.ndarray]:
@@ -189,14 +193,14 @@ def _hotcoco_curves(hotcoco: Any, truth: GroundTruth, rows: np.ndarray) -> tuple
 
 def _pycocotools_curves(truth: GroundTruth, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     evaluation = pycocotools_evaluation(truth, rows)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # silences its progress output
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
 def pycocotools_evaluation(truth: GroundTruth, rows: np.ndarray) -> Any:
-    """A COCOeval of the ground truth and detections (see `detection_rows`), not yet run."""
+    """Creates a COCOeval of ground truth and detections (see `detection_rows`) without running it."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -204,7 +208,7 @@ def pycocotools_evaluation(truth: GroundTruth, rows: np.ndarray) -> Any:
     columns = (rows[:, 0], rows[:, 6], rows[:, 1:5], rows[:, 5], rows[:, 3] * rows[:, 4])
     lines = zip(*(column.tolist() for column in columns), range(1, len(rows) + 1), strict=True)
     found = [dict(zip(keys, (*line, 0), strict=True)) for line in lines]
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+    with contextlib.redirect_stdout(io.StringIO()):
         reference, results = COCO(), COCO()
         for coco, annotations in ((reference, truth.annotation_records()), (results, found)):
             coco.dataset = {
@@ -217,7 +221,7 @@ def pycocotools_evaluation(truth: GroundTruth, rows: np.ndarray) -> Any:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean of what is defined; -1 where nothing is, as pycocotools has it."""
+    """Mean of the defined values; -1 if there is none, as in pycocotools."""
     defined = values[values > -1]
     return float(np.mean(defined)) if defined.size else -1.0
 
@@ -253,17 +257,18 @@ def _per_class(truth: GroundTruth, precision: np.ndarray) -> list[ClassScore]:
 
 
 def format_per_class(result: CocoResult) -> str:
-    """A table with a line a class: name, ground-truth boxes, AP, AP50; `-` where a class has no ground truth."""
+    """Formats a table with one line per class: name, ground-truth boxes, AP, AP50; `-` for a class without ground
+    truth."""
     width = max([len("class"), *(len(score.name) for score in result.per_class)])
     lines = [f"{'class':<{width}}  boxes     AP   AP50"]
     for name, ap, ap50, boxes in result.per_class:
-        numbers = ("-" if math.isnan(value) else f"{value:.3f}" for value in (ap, ap50))
-        lines.append(f"{name:<{width}}  {boxes:>5}" + "".join(f"  {number:>5}" for number in numbers))
+        values = ("-" if math.isnan(value) else f"{value:.3f}" for value in (ap, ap50))
+        lines.append(f"{name:<{width}}  {boxes:>5}" + "".join(f"  {value:>5}" for value in values))
     return "\n".join(lines)
 
 
 def write_per_class_csv(result: CocoResult, path: Path | str) -> None:
-    """Writes class, boxes, AP, AP50 with all digits; an empty field where a class has no ground truth."""
+    """Writes class, boxes, AP, AP50 with all digits; the fields of a class without ground truth are empty."""
     rows = [
         [name, boxes, *("" if math.isnan(value) else repr(value) for value in (ap, ap50))]
         for name, ap, ap50, boxes in result.per_class

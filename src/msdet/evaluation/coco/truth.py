@@ -1,4 +1,4 @@
-"""The ground truth of a dataset as scoring needs it: with ids that every scorer takes."""
+"""The ground truth of a dataset for scoring, with ids that every scorer accepts."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from msdet.text import printable
 class GroundTruth:
     """Annotations of the images and categories that are scored.
 
-    Scorers see numbers instead of ids: image i of `image_ids` is i + 1, category c of `category_ids` is c + 1,
-    annotations count from 1. Ids are sorted first, so ties between images fall as they do with the ids of the file.
-    (Thus text can be an id, and so can the annotation id 0, which pycocotools takes for "not matched".)
+    Scorers see consecutive numbers instead of ids: image_ids[i] becomes i + 1, category_ids[c] becomes c + 1, and
+    annotations are numbered from 1. Ids are sorted first, so that ties between images are resolved as with the original
+    ids. (Thus ids may be text, and the annotation id 0, which pycocotools treats as "not matched", is allowed.)
 
     Attributes:
         path: the annotation file.
-        image_ids, category_ids: sorted, as in the file.
-        names: of the categories.
+        image_ids, category_ids: original ids, sorted.
+        names: names of the categories.
         images: (n,) int64 image number of each annotation.
         labels: (n,) int64 category number of each annotation.
         boxes: (n,4) float64 [x, y, w, h] px.
         areas: (n,) float64 px^2.
         iscrowd: (n,) bool.
-        other_images, other_categories: ids that exist and are not scored.
+        other_images, other_categories: ids that exist but are not scored.
     """
 
     path: Path
@@ -49,15 +49,15 @@ class GroundTruth:
     other_categories: frozenset[int]
 
     def image_records(self) -> list[dict[str, Any]]:
-        """The images as a COCO dataset lists them (scorers of boxes do not look at their sizes)."""
+        """The images as records of a COCO dataset (box scorers do not use their sizes)."""
         return [{"id": n, "file_name": "", "height": 0, "width": 0} for n in range(1, len(self.image_ids) + 1)]
 
     def category_records(self) -> list[dict[str, Any]]:
-        """The categories as a COCO dataset lists them."""
+        """The categories as records of a COCO dataset."""
         return [{"id": number, "name": printable(name)} for number, name in enumerate(self.names, 1)]
 
     def annotation_records(self) -> list[dict[str, Any]]:
-        """The annotations as a COCO dataset lists them."""
+        """The annotations as records of a COCO dataset."""
         columns = (self.images, self.labels, self.boxes, self.areas, self.iscrowd)
         keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
         rows = zip(*(column.tolist() for column in columns), strict=True)
@@ -69,16 +69,14 @@ def ground_truth(
     image_ids: Sequence[int | str] | None = None,
     category_ids: Sequence[int] | None = None,
 ) -> GroundTruth:
-    """What a dataset says, for scoring: what was read is what is scored.
-
-    An area that the annotations do not tell is width x height of the box.
+    """The ground truth of a dataset; boxes without an annotated area have the area width x height.
 
     Args:
-        dataset: as it was read.
-        image_ids, category_ids: keep these only; None = all.
+        dataset: the dataset.
+        image_ids, category_ids: restrict the ground truth to these; None = all.
 
     Raises:
-        UserError: a wanted id is not in the dataset.
+        UserError: one of these ids is not in the dataset.
     """
     names = {number: name for number, name in zip(dataset.category_ids, dataset.class_names, strict=True)
              if name != UNUSED_CLASS}  # fmt: skip
@@ -90,7 +88,7 @@ def ground_truth(
     counts = [len(sample.boxes) for sample in dataset.samples]
     images = np.repeat(np.array([image_numbers.get(image_id, 0) for image_id in ids], np.int64), counts)
     number_of = np.array([category_numbers.get(category_id, 0) for category_id in dataset.category_ids], np.int64)
-    labels = number_of[_joined([sample.labels for sample in dataset.samples], np.int64)]
+    labels = number_of[_concatenated([sample.labels for sample in dataset.samples], np.int64)]
     boxes, areas = dataset.boxes_and_areas()
     kept = (images > 0) & (labels > 0)
     return GroundTruth(
@@ -102,9 +100,9 @@ def ground_truth(
         labels=labels[kept],
         boxes=boxes[kept],
         areas=areas[kept],
-        iscrowd=_joined([sample.iscrowd for sample in dataset.samples], bool)[kept],
+        iscrowd=_concatenated([sample.iscrowd for sample in dataset.samples], bool)[kept],
         other_images=(dataset.skipped_image_ids | frozenset(ids)) - frozenset(scored_images),
-        # A hole among the ids of the classes is an output of the network, and no class of the data.
+        # An unused class id between others is an output of the network but not a class of the dataset.
         other_categories=(dataset.other_categories | frozenset(dataset.category_ids)) - frozenset(scored_categories),
     )
 
@@ -114,16 +112,16 @@ def read_ground_truth(
     image_ids: Sequence[int | str] | None = None,
     category_ids: Sequence[int] | None = None,
 ) -> GroundTruth:
-    """The ground truth of a COCO annotation file alone, without its images; see `ground_truth`.
+    """The ground truth of a COCO annotation file; its images are not needed. See `ground_truth`.
 
     Raises:
-        UserError: the file cannot be read, something in it is wrong, or a wanted id is not in it.
+        UserError: the file cannot be read or is invalid, or one of the given ids is not in it.
     """
     path = Path(path)
     return ground_truth(read_coco(path, path.parent, check_images=False), image_ids, category_ids)
 
 
-def _joined(columns: list[np.ndarray], dtype: type) -> np.ndarray:
+def _concatenated(columns: list[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype), *columns]).astype(dtype)
 
 
@@ -132,5 +130,5 @@ def _chosen(known: Iterable[Any], wanted: Sequence[Any] | None, key: str, path: 
     chosen = set(known) if wanted is None else set(wanted)
     unknown = chosen - set(known)
     if unknown:
-        raise UserError(f"{path} has no {key} {min(unknown, key=str)!r} ({len(unknown)} wanted ids are not in it)")
+        raise UserError(f"{path} has no {key} {min(unknown, key=str)!r} ({len(unknown)} of the given ids are unknown)")
     return sorted(chosen, key=lambda identifier: (isinstance(identifier, str), identifier))

@@ -1,4 +1,4 @@
-"""Saves the checkpoints of a training."""
+"""The hook that saves checkpoints."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ log = logging.getLogger(__name__)
 
 
 class SaveCheckpoints(Hook):
-    """A checkpoint every `interval` epochs and at the end, which may lie inside an epoch.
+    """Saves a checkpoint every `interval` epochs and at the end of the run, which may be inside an epoch (a stop
+    request, or a data error).
 
-    Where a batch cannot be made, that is the end too: what was trained until then is saved. A checkpoint between two of
-    the interval, which an evaluation asks for, is removed when the next is whole, and pushes none out.
+    An extra checkpoint outside the interval, saved before an evaluation, is removed once the next one is complete, and
+    does not count towards `keep_checkpoint_max`.
 
     Args:
-        checkpoints: where to.
-        interval: epochs between two.
-        is_writer: False on a rank that does not save.
+        checkpoints: folder of the checkpoints.
+        interval: number of epochs between two checkpoints.
+        is_writer: False on a rank that saves none.
     """
 
     def __init__(self, checkpoints: CheckpointFolder, interval: int, is_writer: bool = True) -> None:
@@ -33,7 +34,7 @@ class SaveCheckpoints(Hook):
     def before_train(self, trainer: Trainer) -> None:
         self._saved_step = trainer.step
         manifest = self.checkpoints.manifest(trainer.epoch, trainer.step)
-        # One that somebody named stays.
+        # A checkpoint that was named with --resume is kept.
         if trainer.cfg.resume == "auto" and not self._is_due(trainer) and manifest.is_file():
             self._extra = manifest
 
@@ -49,7 +50,7 @@ class SaveCheckpoints(Hook):
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Saves now, unless this step is saved already."""
+        """Saves a checkpoint now, unless this step is saved already."""
         if self.is_writer and self._saved_step != trainer.step:
             is_extra = not self._is_due(trainer)
             path = self.checkpoints.save(trainer.snapshot(), trainer.card, is_extra, self._extra)
@@ -57,8 +58,8 @@ class SaveCheckpoints(Hook):
             self._saved_step = trainer.step
             log.info("saved %s", path)
 
-    def note_score(self, trainer: Trainer) -> None:
-        """Tells the checkpoint of this step, if there is one, that it was scored."""
+    def record_scores(self, trainer: Trainer) -> None:
+        """Records the scores in the checkpoint of this step, if there is one."""
         manifest = self.checkpoints.manifest(trainer.epoch, trainer.step)
         if self.is_writer and manifest.is_file():
             self.checkpoints.update_progress(manifest, trainer.scores())

@@ -1,4 +1,4 @@
-"""A training's course: as CSV, as TensorBoard events, as a picture."""
+"""Training curves: CSV files, TensorBoard events, and a chart."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ log = logging.getLogger(__name__)
 
 
 class Curves(Hook):
-    """Every step to TensorBoard events and to `train.csv`, evaluations to `eval.csv`, and both to `curves.png`.
+    """Writes each step to `train.csv` and each evaluation to `eval.csv`, both as TensorBoard events too, and draws
+    `curves.png` at the end.
 
-    A resumed run drops the lines of steps that it does again.
+    A resumed run removes the rows of steps that it repeats.
 
     Args:
-        folder: where to.
+        folder: output folder.
         score_names: columns of `eval.csv`.
     """
 
@@ -36,7 +37,7 @@ class Curves(Hook):
         self._columns = ["step", "epoch", "lr", "loss", *trainer.loss_names, "gradient_norm", "loss_scale"]
         done = {"step": trainer.step}
         self._train = _open_csv(self.folder / "train.csv", self._columns, done)
-        # An evaluation that was cut short before the checkpoint knew of it is made up for.
+        # An evaluation that the checkpoint does not record is repeated.
         scored = {**done, "epoch": trainer.scored_epoch}
         self._eval = _open_csv(self.folder / "eval.csv", ["step", "epoch", *self.score_names], scored)
         self._events = Events(self.folder, trainer.step + 1)
@@ -61,14 +62,14 @@ class Curves(Hook):
         self._events.flush()
 
     def write_evaluation(self, trainer: Trainer, scores: Mapping[str, float]) -> None:
-        """Adds one evaluation, scores in 0..1 by name."""
+        """Adds the scores of one evaluation, each in 0..1."""
         with _named(self.folder / "eval.csv"):
             csv.writer(self._eval).writerow([trainer.step, trainer.epoch, *[scores[name] for name in self.score_names]])
             self._eval.flush()
         self._events.write({f"eval/{name}": scores[name] for name in self.score_names}, trainer.step)
 
     def after_train(self, trainer: Trainer) -> None:
-        # The end of a training, and what ended it, matter more than its picture.
+        # A failing chart must not hide the error that ended the training.
         try:
             for file in (self._train, self._eval, self._events):
                 file.close()
@@ -78,14 +79,14 @@ class Curves(Hook):
 
 
 class Events:
-    """Scalars as TensorBoard events.
+    """Writes scalars as TensorBoard events.
 
-    Written in this thread: tensorboardX's own writer has a thread that ends when the disk is full, and then every
-    further scalar waits for it for ever.
+    Does not use the writer thread of tensorboardX: that ends when the disk is full, and every further scalar waits for
+    it forever.
 
     Args:
-        folder: where to.
-        first_step: events of an earlier process from this step on are no longer shown.
+        folder: output folder.
+        first_step: TensorBoard hides events of an earlier process from this step on.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -102,7 +103,7 @@ class Events:
         self._write(Event(step=first_step, session_log=start))
 
     def write(self, values: Mapping[str, float], step: int) -> None:
-        """Adds scalars of one step."""
+        """Adds the scalars of one step."""
         for name, value in values.items():
             self._write(self._event(step=step, summary=self._scalar(name, value)))
 
@@ -112,32 +113,32 @@ class Events:
             self._writer.write_event(event)
 
     def flush(self) -> None:
-        """Hands what was written to the system."""
+        """Flushes the file."""
         with _named(self._path):
             self._writer.flush()
 
     def close(self) -> None:
-        """Ends the file."""
+        """Closes the file."""
         self._writer.close()
 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """A full disk, or one that went away, ends in a message that names the file."""
+    """Turns an OSError (a full disk, say) into a message that names the file."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error.strerror or error}. Make room, and go on with --resume auto"
+            f"{path} cannot be written: {error.strerror or error}. Free some disk space and resume with --resume auto"
         ) from error
 
 
 def _open_csv(path: Path, columns: list[str], done: Mapping[str, int]) -> TextIO:
-    """A file to append to, with the rows whose values in some columns are at most what is `done` and not done again;
-    whole at every moment until then."""
+    """Opens a CSV file for appending, after removing damaged rows and rows that will be repeated: those with a value
+    above the limit of its column in `done`. The file is replaced atomically."""
     kept = []
     if path.is_file():
-        # A process that was killed may have left half a line, or zeros where its blocks were not written yet.
+        # A process that was killed may have left an incomplete line, or zeros for blocks that were not written.
         text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
         rows = list(csv.reader(text.splitlines()))
         limits = [(columns.index(name), limit) for name, limit in done.items()]
@@ -148,7 +149,7 @@ def _open_csv(path: Path, columns: list[str], done: Mapping[str, int]) -> TextIO
             and len(row) == len(columns)
             and all(row[place].isdecimal() and int(row[place]) <= limit for place, limit in limits)
         ]
-    with atomic_path(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *kept])
     with _named(path):
         return path.open("a", newline="", encoding="utf-8")
@@ -158,7 +159,7 @@ def draw_curves(folder: Path) -> Path | None:
     """Draws `train.csv` and `eval.csv` of a folder as `curves.png`, and returns its path; None if there is no step.
 
     Args:
-        folder: where the two files lie, as the training wrote them.
+        folder: folder of the two files.
     """
     train = _columns(folder / "train.csv")
     if not train.get("step"):
@@ -181,8 +182,8 @@ def draw_curves(folder: Path) -> Path | None:
     score_axis.set(xlabel="step", title="validation", ylim=(0, 1))
     score_axis.legend(fontsize="small")
     path = folder / "curves.png"
-    with atomic_path(path) as beside:
-        figure.savefig(beside, dpi=100)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Scores the validation images while training, and keeps the best weights."""
+"""The hook that evaluates during training and saves the best weights."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ log = logging.getLogger(__name__)
 
 
 class Evaluate(Hook):
-    """Scores the validation images from `start_epoch` on every `interval` epochs, and keeps the best weights.
+    """Evaluates every `interval` epochs from `start_epoch` on and after the last epoch, and saves the best weights.
 
-    A checkpoint is written first, so that whatever ends an evaluation costs no trained epoch. One that was cut short is
-    made up for when the run goes on.
+    A checkpoint is saved first, so that a failing evaluation costs no trained epoch. An interrupted evaluation is
+    repeated when the run resumes.
 
     Args:
-        evaluate: weights by name -> scores by name, each in 0..1; the best weights are those of the first. None if it
+        evaluate: weights by name -> scores by name, each in 0..1; the first score selects the best weights. None if it
             was stopped.
-        saver: writes the checkpoint; it stands before this hook.
-        start_epoch: first epoch, counted from 1, after which it scores.
-        interval: epochs between two.
-        best_path: file of the best weights; None keeps none.
-        on_scored: told of each result.
+        saver: saves the checkpoint; precedes this hook in the list.
+        start_epoch: first epoch to evaluate, from 1.
+        interval: number of epochs between two evaluations.
+        best_path: file of the best weights; None saves none.
+        on_scored: functions called with the scores of each evaluation.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Evaluate(Hook):
 
     def _score(self, trainer: Trainer) -> None:
         self.saver.save(trainer)
-        weights = trainer.weights_to_use()
+        weights = trainer.weights_to_score()
         scores = self.evaluate(weights)
         if scores is None:
             log.warning("the evaluation after epoch %d was stopped", trainer.epoch)
@@ -73,6 +73,6 @@ class Evaluate(Hook):
             trainer.best_score, trainer.best_epoch = main, trainer.epoch
             if self.best_path is not None:
                 save_weights(self.best_path, weights, {**trainer.card, "epoch": trainer.epoch, **scores})
-        for tell in self.on_scored:
-            tell(trainer, scores)
-        self.saver.note_score(trainer)
+        for callback in self.on_scored:
+            callback(trainer, scores)
+        self.saver.record_scores(trainer)

@@ -1,4 +1,4 @@
-"""Keeps a step that was not finite on disk, so that it can be run again."""
+"""The hook that saves a non-finite training step, so that it can be replayed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class KeepFailedStep(Hook):
-    """Writes the step to `debug/step_S/` in the folder of the run, from where `msdet replay` runs it again."""
+    """Saves the step to `debug/step_S/` in the run folder, for `msdet replay`."""
 
     def on_failure(self, trainer: Trainer, batch: ImageBatch, losses: Sequence[float]) -> str:
         try:
-            return f"run it again with: msdet replay {save_failed_step(trainer, batch, losses)}"
+            return f"replay the step with: msdet replay {save_failed_step(trainer, batch, losses)}"
         except UserError as error:
-            return f"the step could not be kept: {error}"
+            return f"the step could not be saved: {error}"

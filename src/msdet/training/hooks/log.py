@@ -1,4 +1,4 @@
-"""What a training logs and shows while it runs."""
+"""Hooks that log and display the progress of a training."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 
 class LogLines(Hook):
-    """The documented lines: one every `interval` steps with the mean loss since the last, two at the end of an
-    epoch."""
+    """Writes the documented log lines: one every `interval` steps with the mean loss since the last one, and two at the
+    end of each epoch."""
 
     def __init__(self, interval: int) -> None:
         self.interval = interval
@@ -42,7 +42,7 @@ class LogLines(Hook):
         self._epoch_steps += 1
         if not result.is_finite:
             log.warning(
-                "step %d: gradient overflow, update left out, loss scale was %g; %d left out so far, %d in a row",
+                "step %d: gradient overflow, update skipped, loss scale was %g; %d skipped so far, %d in a row",
                 *(trainer.step, result.loss_scale, trainer.skipped, trainer.skipped_in_a_row),
             )
         if (trainer.step - 1) % self.interval == 0:
@@ -61,13 +61,13 @@ class LogLines(Hook):
         log.info("epoch time: %.1f ms, per step time: %.2f ms", spent, spent / steps)
         if trainer.loader.boxes_cut:
             log.warning(
-                "%d boxes of crowded images were left out so far: set max_boxes higher", trainer.loader.boxes_cut
+                "%d boxes of crowded images were dropped so far: set max_boxes higher", trainer.loader.boxes_cut
             )
         self._epoch_since, self._epoch_steps = time.monotonic(), 0
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves the time that something else than training takes (an evaluation) out of speeds and times."""
+        """Excludes the time of an evaluation from the logged speeds and times."""
         begin = time.monotonic()
         try:
             yield
@@ -77,7 +77,7 @@ class LogLines(Hook):
             self._epoch_since += spent
 
 
-class Heartbeat(Hook):
+class CompileProgress(Hook):
     """Says that the graph is being compiled, so that a long first step does not look like a hang.
 
     Args:
@@ -108,10 +108,10 @@ class Heartbeat(Hook):
 
 
 class AnnounceCompiles(Hook):
-    """Says when a batch of another shape makes the compiler work again, which looks like a stall.
+    """Logs when a batch of a new shape triggers a compile, which looks like a stall.
 
     Args:
-        is_dynamic: one compiled step serves all shapes, so that there is nothing to announce.
+        is_dynamic: whether one compiled step serves all shapes, so that there is nothing to log.
     """
 
     def __init__(self, is_dynamic: bool) -> None:
@@ -119,15 +119,16 @@ class AnnounceCompiles(Hook):
         self._seen: set[tuple[int, ...]] = set()
 
     def before_step(self, trainer: Trainer, batch: ImageBatch) -> None:
-        assert isinstance(batch, Batch), "batches of a classifier are all of one shape"
+        assert isinstance(batch, Batch), "all batches of a classifier have the same shape"
         shape = (*batch.size, batch.boxes.shape[1])
         if self._seen and shape not in self._seen and not self.is_dynamic:
-            log.info("compiling once more, for %d x %d px and up to %d boxes an image", *shape)
+            log.info("compiling again for %d x %d px and up to %d boxes per image", *shape)
         self._seen.add(shape)
 
 
-class Beat(Hook):
-    """Tells the launcher at each step that this rank goes on: of ranks that stand still, the first one is at fault."""
+class Heartbeat(Hook):
+    """Signals the launcher at each step that this rank is alive; when ranks hang, the one that stopped first is at
+    fault."""
 
     def before_step(self, trainer: Trainer, batch: ImageBatch) -> None:
         touch_heartbeat()
@@ -137,14 +138,14 @@ class Beat(Hook):
 
 
 class ProgressBar(Hook):
-    """One bar over the whole training, on a terminal only."""
+    """One progress bar for the whole training, for terminals."""
 
     def before_train(self, trainer: Trainer) -> None:
         total = trainer.step + trainer.steps_left
         self._bar = tqdm(total=total, initial=trainer.step, unit="step", dynamic_ncols=True, file=sys.stderr)
 
     def after_step(self, trainer: Trainer) -> None:
-        # A terminal that was closed ends no training.
+        # The training continues when the terminal is closed.
         with suppress(OSError):
             self._bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.cfg.max_epoch}", refresh=False)
             self._bar.set_postfix(loss=f"{trainer.result.loss:.3f}", lr=f"{trainer.result.rate:.2g}", refresh=False)

@@ -1,4 +1,4 @@
-"""Hooks that users name in a configuration."""
+"""User hooks named in a configuration."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from msdet.training.loop import Hook
 
 
 def named_hooks(names: Sequence[str], where: str) -> list[Hook]:
-    """The hooks of a configuration, in its order.
+    """Creates the hooks named in a configuration, in order.
 
     Args:
-        names: `module.Class` each; the module is found on Python's path or from the working folder.
-        where: names the key, for messages.
+        names: `module.Class` each; modules are searched on the Python path and in the working folder.
+        where: name of the key, for messages.
 
     Raises:
-        UsageError: there is no such module or class, it is no hook, or it cannot be made without arguments.
+        UsageError: the module or class does not exist, is not a hook, or needs constructor arguments.
     """
-    return [_made(name, where) for name in names]
+    return [_create(name, where) for name in names]
 
 
-def _made(name: str, where: str) -> Hook:
+def _create(name: str, where: str) -> Hook:
     module_name, _, class_name = name.rpartition(".")
     if not module_name:
         raise UsageError(f"{where}: {name!r} names no module; write module.Class")
@@ -39,8 +39,8 @@ def _made(name: str, where: str) -> Hook:
         raise UsageError(f"{where}: there is no module {module_name!r}, neither installed nor in {here}") from error
     kind = getattr(module, class_name, None)
     if not (isinstance(kind, type) and issubclass(kind, Hook)):
-        raise UsageError(f"{where}: {name} is no subclass of msdet.training.loop.Hook")
+        raise UsageError(f"{where}: {name} is not a subclass of msdet.training.loop.Hook")
     try:
         return kind()
     except TypeError as error:
-        raise UsageError(f"{where}: {name} cannot be made without arguments: {error}") from error
+        raise UsageError(f"{where}: {name} cannot be created without arguments: {error}") from error

@@ -1,4 +1,4 @@
-"""A profile of the first steps."""
+"""The hook that profiles the first steps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 
 class Profile(Hook):
-    """Records the first steps with MindSpore's profiler.
+    """Profiles the first steps with the MindSpore profiler.
 
     Args:
-        folder: where the trace goes.
-        steps: how many steps, after the one that compiles.
+        folder: folder of the trace.
+        steps: number of steps to profile, after the first one, which compiles.
     """
 
     def __init__(self, folder: Path, steps: int = 5) -> None:

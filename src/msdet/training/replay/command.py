@@ -1,4 +1,4 @@
-"""Runs a training step again that was not finite: msdet replay outputs/RUN/debug/step_S."""
+"""The command `msdet replay outputs/RUN/debug/step_S`: repeats a training step that was not finite."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="msdet replay",
-        description="Runs a training step again that was not finite, as a whole and then each of its images alone, "
-        "with the weights that it had.",
+        description="Repeats a training step that was not finite, with its weights: first the whole batch, then each "
+        "image alone.",
     )
     parser.add_argument("folder", type=Path, help="debug/step_S in the folder of a run")
-    parser.add_argument("--device_target", default="CPU", help="where to compute (CPU)")
+    parser.add_argument("--device_target", default="CPU", help="device to run on (CPU)")
     args = parser.parse_args(list(argv))
 
     from msdet.models.recipe import get_recipe

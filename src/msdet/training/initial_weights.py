@@ -1,4 +1,4 @@
-"""The weights that a training starts from."""
+"""Initial weights of a training: `pretrained`, `filter_weight` and `pretrained_backbone`."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ log = logging.getLogger(__name__)
 _BACKBONE = "backbone."
 
 
-def start_from(
+def load_initial_weights(
     network: nn.Cell, recipe: DetectionRecipe, weights: Mapping[str, np.ndarray], card: Mapping[str, Any]
 ) -> None:
-    """Fills a new network as `pretrained`, `filter_weight` and `pretrained_backbone` say; else it stays as drawn.
+    """Fills a new network according to `pretrained`, `filter_weight` and `pretrained_backbone`; without them it keeps
+    its random initialization.
 
     Args:
-        network: of the recipe.
+        network: built by the recipe.
         recipe: its configuration names the files.
-        weights, card: content of `pretrained`; empty if that is.
+        weights, card: content of `pretrained`; empty if it is not set.
 
     Raises:
         UserError: the weights do not fit, or are for other classes.
-        UsageError: both kinds of weights are given.
+        UsageError: both `pretrained` and `pretrained_backbone` are given.
     """
     cfg = recipe.cfg
     if weights and cfg.pretrained_backbone:
-        raise UsageError("give either pretrained or pretrained_backbone: the first holds a backbone already")
+        raise UsageError("give either pretrained or pretrained_backbone: pretrained already contains a backbone")
     if weights:
         _fill(network, recipe, weights, card, Path(cfg.pretrained))
     if cfg.pretrained_backbone:
-        fill_backbone(network, Path(cfg.pretrained_backbone))
+        load_backbone(network, Path(cfg.pretrained_backbone))
 
 
 def freeze_batch_norm(network: nn.Cell) -> None:
-    """Lets every batch norm use its running statistics in training too, and leave them as they are."""
+    """Freezes the moving statistics of every batch norm: training uses them and does not update them."""
     for _, cell in network.cells_and_names():
         if isinstance(cell, nn.BatchNorm2d):
             cell.use_batch_statistics = False
@@ -60,9 +61,9 @@ def _fill(
 ) -> None:
     if recipe.cfg.filter_weight:
         own = tensors_of(network)
-        left_out = [name for name in weights if recipe.is_class_layer(name)]
-        log.info("filter_weight: %d tensors stay as drawn: %s", len(left_out), ", ".join(left_out))
-        kept = {name: value for name, value in weights.items() if name not in left_out}
+        skipped = [name for name in weights if recipe.is_class_layer(name)]
+        log.info("filter_weight: %d tensors keep their initialization: %s", len(skipped), ", ".join(skipped))
+        kept = {name: value for name, value in weights.items() if name not in skipped}
         weights = {**{name: value for name, value in own.items() if recipe.is_class_layer(name)}, **kept}
     else:
         check_classes(recipe.cfg, card, source)
@@ -70,23 +71,23 @@ def _fill(
         network,
         weights,
         source,
-        "Is this a checkpoint of another model or width? For other classes set --filter_weight=True.",
+        "Is this a checkpoint of another model or width? For a different set of classes use --filter_weight=True.",
     )
 
 
-def fill_backbone(network: nn.Cell, source: Path) -> None:
-    """Fills `network.backbone` from a checkpoint of the backbone alone, of a classifier, or of a detector that has it.
+def load_backbone(network: nn.Cell, source: Path) -> None:
+    """Fills `network.backbone` from a checkpoint of the backbone alone, of a classifier, or of a detector.
 
     Raises:
-        UserError: a tensor of the backbone is missing, has another shape, or one of the file belongs nowhere.
+        UserError: a tensor of the backbone is missing or has another shape, or the file has an unknown tensor.
     """
     weights, _ = load_weights(source)
     inside = {name[len(_BACKBONE) :]: value for name, value in weights.items() if name.startswith(_BACKBONE)}
     if inside:
-        left_out = [name for name in weights if not name.startswith(_BACKBONE)]
-        log.info("pretrained_backbone: %d tensors of other layers are left out: %s", len(left_out), first_few(left_out))
+        skipped = [name for name in weights if not name.startswith(_BACKBONE)]
+        log.info("pretrained_backbone: %d tensors of other layers are skipped: %s", len(skipped), first_few(skipped))
     own = {name[len(_BACKBONE) :] for name in tensors_of(network) if name.startswith(_BACKBONE)}
     tensors = inside or dict(weights)
     if not own & tensors.keys():
-        raise UserError(f"{source} holds no backbone of this network: none of its {len(weights)} names is known")
+        raise UserError(f"{source} holds no backbone of this network: none of its {len(weights)} tensor names match")
     fill_network(network.backbone, {_BACKBONE + name: value for name, value in tensors.items()}, source)

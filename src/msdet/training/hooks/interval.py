@@ -1,4 +1,4 @@
-"""Something else to do every few epochs."""
+"""A hook that calls a function every few epochs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from msdet.training.loop import Hook, Trainer
 
 
-class AfterEpochs(Hook):
-    """Does something every `interval` epochs.
+class EveryEpochs(Hook):
+    """Calls a function after every `interval` epochs.
 
     Args:
-        action: what.
-        interval: epochs between two.
+        action: the function.
+        interval: number of epochs between two calls.
     """
 
     def __init__(self, action: Callable[[], None], interval: int) -> None:

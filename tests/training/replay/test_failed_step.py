@@ -1,4 +1,4 @@
-"""A step that is not finite is kept with all it depends on, and run again image by image."""
+"""A non-finite step is saved with everything it depends on, and replayed image by image."""
 
 import math
 
@@ -43,8 +43,8 @@ def build_step(loss_scale=1.0):
     return step
 
 
-def kept_step(folder, pixels, **options):
-    """What is read back of the step that failed on these pixels."""
+def saved_step(folder, pixels, **options):
+    """The saved step of a training that fails on these pixels, read back."""
     samples = type("Samples", (), {"__getitem__": lambda self, n: type("Sample", (), {"image_path": f"{n}.jpg"})})()
     batch = Batch(
         images=np.stack([np.full((1, 1, 3), value, np.uint8) for value in pixels]),
@@ -71,36 +71,36 @@ def report_of(failed):
     return list(Replay(failed, build_step(failed.report["loss_scale"]), LOSSES).lines())
 
 
-def test_the_image_whose_gradient_alone_is_not_finite_is_named(tmp_path):
-    failed = kept_step(tmp_path, (7, 0, 9))
+def test_the_image_with_a_non_finite_gradient_is_marked(tmp_path):
+    failed = saved_step(tmp_path, (7, 0, 9))
     assert math.isfinite(failed.report["losses"]["length"])
     assert failed.report["gradient_norm"] == "nan"
     head, length, peak, norm, *images = report_of(failed)
     assert head == "step 0 of epoch 0, 3 images"
     assert float(length.split()[1]) == pytest.approx((7 + 0 + 9) / 255)
-    assert norm == "norm of the gradient: nan (it was nan)"
+    assert norm == "gradient norm: nan (was nan)"
     assert [line.endswith("<- not finite") for line in images] == [False, True, False]
     assert images[1].startswith('image "image 0" alone: length 0,')
 
 
-def test_the_image_whose_loss_is_not_finite_is_named(tmp_path):
-    failed = kept_step(tmp_path, (255, 3))
+def test_the_image_with_a_non_finite_loss_is_marked(tmp_path):
+    failed = saved_step(tmp_path, (255, 3))
     assert failed.report["losses"]["peak"] == "inf"
     *_, first, second = report_of(failed)
     assert first.endswith("<- not finite") and "peak inf" in first
     assert "not finite" not in second
 
 
-def test_norms_are_those_of_the_weighted_unscaled_gradient(tmp_path):
-    """The gradient of |w x| is x for each of three colours: a norm of sqrt(3) x, here halved by the loss weight."""
-    failed = kept_step(tmp_path, (255, 51), loss_scale=128.0)
+def test_norms_are_of_the_weighted_unscaled_gradient(tmp_path):
+    """The gradient of |w x| is x for each of three channels: a norm of sqrt(3) x, halved by the loss weight."""
+    failed = saved_step(tmp_path, (255, 51), loss_scale=128.0)
     *_, image = report_of(failed)
     assert float(image.rsplit("gradient ", 1)[1]) == pytest.approx(math.sqrt(3) * 0.2 * 0.5, rel=1e-5)
     assert failed.report["loss_scale"] == 128
 
 
-def test_the_report_of_a_kept_step_is_json_without_nan(tmp_path):
-    kept_step(tmp_path, (0,))
+def test_the_report_of_a_saved_step_is_json_without_nan(tmp_path):
+    saved_step(tmp_path, (0,))
     report = read_json(tmp_path / "debug" / "step_0" / "report.json")
     assert report["images"] == [{"id": "image 0", "file": "0.jpg", "classes": [], "boxes": []}]
     assert "NaN" not in (tmp_path / "debug" / "step_0" / "report.json").read_text()
