@@ -19,6 +19,7 @@ VERSIONS = {
     "hotcoco": "1.3.0",
     "matplotlib": "3.11.2",
     "tensorboardX": "2.6.5",
+    "jinja2": "3.1.6",
     "onnx": "1.23.2",
     "onnxruntime": "1.31.1",
 }

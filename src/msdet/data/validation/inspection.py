@@ -185,12 +185,11 @@ class _Inspector:
     ) -> tuple[list[int], list[int]]:
         """Positions of the annotations with valid ids, and the rows of their images."""
         row_of = {image.id: row for row, image in enumerate(images)}
-        known = {image.id for image in self.raw.images if type(image.id) in (int, str)}
-        image_count = dict.fromkeys(known, 0)
+        known_ids = {image.id: 0 for image in self.raw.images if type(image.id) in (int, str)}
         name_of = {category.id: category.name for category in self.raw.categories if type(category.id) is int}
         kept, rows, seen = [], [], set()
         for position, entry in enumerate(self.raw.annotations):
-            found = annotation_problem(entry, image_count, name_of, [], dict.fromkeys(name_of, 0))
+            found = annotation_problem(entry, known_ids, name_of, [], dict.fromkeys(name_of, 0))
             if found:
                 self._add(found.fault.value, "error", f"{self.raw.place(position)}: {found.text}", "removed")
             elif entry.id in seen:
@@ -215,19 +214,19 @@ class _Inspector:
         )
         check = BoxCheck(subset, np.array(rows, np.int64), sizes)
         result = check.check_boxes()
-        boxes, xywh, good, clipped, bad = result
+        boxes, xywh, keep, clipped, bad = result
         if normalised := check.describe_normalised(result):
             self._add(NORMALISED_BOXES, "error", f"{self.raw.source}: {normalised}")
-        cut = set()
+        invalid = set()
         for box in bad:
-            good[box.position] = self._report_bad_box(subset, box, images[rows[box.position]], boxes[box.position])
-            cut.add(box.position)
+            keep[box.position] = self._report_bad_box(subset, box, images[rows[box.position]], boxes[box.position])
+            invalid.add(box.position)
         if clipped.any():
             text = f"{int(clipped.sum())} boxes exceed their images by at most a pixel, as rounding does"
             self._add("box clipped by less than a pixel", "note", text, "clipped")
         seen: set[tuple] = set()
         entries: list[BoxEntry] = []
-        for index in np.flatnonzero(good).tolist():
+        for index in np.flatnonzero(keep).tolist():
             entry, image = subset.annotations[index], images[rows[index]]
             category = self._new_ids[entry.category_id]
             key = (rows[index], category, *boxes[index].tolist())
@@ -237,7 +236,7 @@ class _Inspector:
                 continue
             seen.add(key)
             bbox = xywh[index].tolist()
-            area = None if index in cut else self._area(subset, index, image.file_name)
+            area = None if index in invalid else self._area(subset, index, image.file_name)
             entries.append(
                 BoxEntry(len(entries) + 1, image.id, category, bbox, area, entry.iscrowd, entry.difficult, entry.text)
             )

@@ -41,8 +41,8 @@ def main(argv: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
 
     from msdet.models.recipe import task_of
-    from msdet.tools.check import report as check_report
     from msdet.tools.check.folders import check_folders
+    from msdet.tools.check.report import as_text, write_json
     from msdet.tools.check.splits import check_detection
 
     start = time.monotonic()
@@ -52,9 +52,9 @@ def main(argv: Sequence[str]) -> int:
         checked = check_detection(cfg, splits, decode=not args.quick)
     seconds = time.monotonic() - start
     reports = [split.report for split in checked]
-    sys.stdout.write(check_report.as_text(reports, seconds))
+    sys.stdout.write(as_text(reports, seconds))
     if args.json:
-        check_report.write_json(reports, Path(args.json))
+        write_json(reports, Path(args.json))
         sys.stdout.write(f"findings and statistics: {args.json}\n")
     if args.html:
         from msdet.tools.check.page import write_html

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msdet.data.annotations import RawAnnotations
+from msdet.data.annotations import RawAnnotations, leaves_folder
 from msdet.data.build_dataset import build_dataset
 from msdet.data.dataset import DetectionDataset
 from msdet.data.formats.file_names import resolve_file_names
@@ -88,8 +88,6 @@ def check_split(cfg: Config, split: str, decode: bool = True) -> CheckedSplit:
 
 
 def _is_usable_name(name: object) -> bool:
-    from msdet.data.annotations import leaves_folder
-
     return isinstance(name, str) and bool(name) and not leaves_folder(name)
 
 

@@ -55,6 +55,7 @@ def checks(machine: Machine) -> Iterator[Check]:
         yield _importable(machine, module, "warn", "needed to score detections")
     yield _importable(machine, "matplotlib", "warn", "needed to draw the curves of a run")
     yield _importable(machine, "tensorboardX", "warn", "needed for TensorBoard events")
+    yield _importable(machine, "jinja2", "warn", "needed for the HTML page of msdet check")
     for module in ("onnx", "onnxruntime"):
         yield _importable(machine, module, "warn", "needed to export to ONNX")
     yield _msrun(machine)
