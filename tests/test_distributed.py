@@ -190,10 +190,10 @@ def test_killed_rank_is_restarted_and_the_run_resumes(dataset, tmp_path):
     while not list(folder.glob("outputs/r/ckpt_0/*-2_2.state.json")):
         assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "w" / "out.txt").read_text()
         time.sleep(0.05)
-    note = json.loads((folder / "launch" / "rank_1.json").read_text())
-    os.kill(note["pids"][1], signal.SIGKILL)
+    (status,) = folder.glob("launch/attempt_*/rank_1.json")
+    os.kill(json.loads(status.read_text())["pids"][1], signal.SIGKILL)
     text = finish(process, tmp_path / "w")
-    assert "rank 1 failed first: it was ended by SIGKILL" in text and "restart 1 of 1" in text
+    assert "rank 1 failed first: it was killed by SIGKILL" in text and "restart 1 of 1" in text
     assert "resumed from" in text and list(folder.glob("outputs/r/ckpt_0/*-60_60.ckpt"))
     # Profile and TensorBoard events are written by rank 0.
     assert "profile of 5 steps" in text and list(folder.glob("outputs/r/summary/*tfevents*"))

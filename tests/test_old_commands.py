@@ -1,6 +1,6 @@
 """Every python command line on the pages of the old model zoo, with --config in front: what it resolves to.
 
-Those of its shell scripts are in test_launchers.py.
+Those of its shell scripts are in tests/tools/launcher/test_plan.py.
 """
 
 import pytest

@@ -12,7 +12,7 @@ from msdet.tools.key_table import BEGIN, END, all_tables, main, model_section, w
 KEYS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "keys.md"
 
 
-def test_the_documentation_is_up_to_date():
+def test_documentation_is_up_to_date():
     text = KEYS.read_text(encoding="utf-8")
     assert with_table(text, all_tables()) == text, "run msdet keys --write docs/reference/keys.md"
 
@@ -31,7 +31,7 @@ def test_every_key_of_a_model_has_a_row(model):
         assert f"`{name}`" in own.splitlines()[-1]
 
 
-def test_a_group_has_one_heading():
+def test_groups_have_one_heading():
     for section in all_tables().split("\n## "):
         headings = [line for line in section.splitlines() if line.startswith("| **")]
         assert len(headings) == len(set(headings))

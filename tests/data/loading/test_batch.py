@@ -13,12 +13,12 @@ from msdet.errors import UserError
 
 
 @pytest.fixture
-def broken(coco):
-    """Eight images of one box each, whose second and third cannot be read."""
+def damaged(coco):
+    """Eight images with one box each; the second and third cannot be read."""
     for number in range(8):
         coco.add_image(number, boxes=[[1 + number, 2, 30, 20]])
     dataset = read_coco(*coco.write())
-    (coco.image_dir / "1.jpg").write_bytes(b"no image")
+    (coco.image_dir / "1.jpg").write_bytes(b"not an image")
     (coco.image_dir / "2.jpg").unlink()
     return dataset
 
@@ -32,9 +32,9 @@ def batches(dataset, training, workers=0, **options):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_training_takes_the_next_image_and_says_so(broken, caplog, workers):
+def test_training_replaces_unreadable_images_by_the_next(damaged, caplog, workers):
     caplog.set_level(logging.WARNING)
-    first, second = batches(broken, True, workers)
+    first, second = batches(damaged, True, workers)
     for position in (1, 2):
         np.testing.assert_array_equal(first[1][position], first[1][3])
         np.testing.assert_array_equal(first[2][position], first[2][3])
@@ -44,8 +44,8 @@ def test_training_takes_the_next_image_and_says_so(broken, caplog, workers):
     assert "2.jpg is missing" in caplog.text
 
 
-def test_evaluation_sees_a_grey_picture_without_boxes(broken, caplog):
-    first, _ = batches(broken, False)
+def test_evaluation_replaces_unreadable_images_by_grey(damaged, caplog):
+    first, _ = batches(damaged, False)
     assert first[0] == [0, 1, 2, 3]
     assert (first[1][1:3] == 128).all()
     assert (first[3][1:3] == -1).all()
@@ -54,12 +54,12 @@ def test_evaluation_sees_a_grey_picture_without_boxes(broken, caplog):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_by_default_it_is_an_error(broken, training):
+def test_unreadable_image_is_an_error_by_default(damaged, training):
     with pytest.raises(UserError, match=r"1.jpg is not a supported image \(annotated in .*train.json\)"):
-        batches(broken, training, on_bad_image="error")
+        batches(damaged, training, on_bad_image="error")
 
 
-def test_nothing_can_stand_in(coco):
+def test_dataset_without_readable_images_is_an_error(coco):
     coco.add_image(1, boxes=[[1, 2, 30, 20]])
     dataset = read_coco(*coco.write())
     (coco.image_dir / "1.jpg").write_bytes(b"")
@@ -67,7 +67,7 @@ def test_nothing_can_stand_in(coco):
         batches(dataset, True)
 
 
-def test_a_disk_that_is_gone_is_an_error(coco):
+def test_missing_disk_is_an_error(coco):
     for number in range(20):
         coco.add_image(number)
     dataset = read_coco(*coco.write())

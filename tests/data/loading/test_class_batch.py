@@ -9,7 +9,7 @@ from msdet.errors import UserError
 from tests.data.conftest import write_image
 
 
-def test_pictures_of_classes_keep_their_labels(tmp_path, caplog):
+def test_unreadable_images_are_replaced_with_their_labels(tmp_path, caplog):
     for number, name in enumerate(("cat", "cow", "dog")):
         write_image(tmp_path / name / "a.jpg", 40, 40, seed=number)
     dataset = read_image_folder(tmp_path)

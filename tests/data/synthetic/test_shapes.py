@@ -100,7 +100,7 @@ def test_invalid_arguments(tmp_path):
             render_shapes(tmp_path / "x", **options)
 
 
-def test_the_command(tmp_path, capsys):
+def test_command(tmp_path, capsys):
     out = tmp_path / "data"
     arguments = ["--output", str(out), "--train", "3", "--val", "2", "--size", "64", "--seed", "2"]
     assert run_command(main, arguments) == 0

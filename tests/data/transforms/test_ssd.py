@@ -139,7 +139,7 @@ def test_image_without_boxes_is_not_expanded():
         assert (canvas[..., 2] == 0).all()
 
 
-def test_the_same_generator_gives_the_same_sample():
+def test_result_depends_only_on_the_generator():
     image, boxes = gradient_image(60, 90), np.array([[10, 10, 60, 50]], np.float32)
     canvases = np.zeros((2, 32, 48, 3), np.uint8)
     results = [ExpandCrop()(image, boxes, np.array([1]), canvas, rng_of(7)) for canvas in canvases]

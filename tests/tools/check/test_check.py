@@ -1,4 +1,4 @@
-"""The dataset check: a collection of invalid inputs with their findings, cleaned copies, and the HTML page."""
+"""The dataset check: a collection of invalid inputs with their findings and cleaned copies."""
 
 import json
 import shutil
@@ -176,7 +176,7 @@ def test_real_dataset(data_dir, capsys):
 
 @pytest.mark.parametrize(("left", "kept"), [(59.1, False), (59, True), (54.5, True), (69, False)])
 def test_box_is_clipped_if_half_of_it_remains(tmp_path, left, kept):
-    """Boxes of 10 x 10 px in an image of 64 px, of which 4.9, 5, 9.5 or 0 px remain."""
+    """Boxes of 10 x 10 px in an image of 64 px, of which a width of 4.9, 5, 9.5 or 0 px remains."""
     folder = valid_dataset(tmp_path / "data")
     folder.add_box(2, [left, 10, 10, 10], 7, area=77)
     folder.write()

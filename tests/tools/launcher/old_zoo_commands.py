@@ -1,4 +1,4 @@
-"""Command lines in the documentation of the old model zoo, and what the launcher makes of them."""
+"""Command lines in the documentation of the old model zoo, with the resulting flags and logs."""
 
 from __future__ import annotations
 
