@@ -24,7 +24,8 @@ pytestmark = pytest.mark.usefixtures("at_root")
 RNG = np.random.default_rng(0)
 
 
-def use(monkeypatch, name, is_single):
+def use(monkeypatch, name, is_single, mode=ms.GRAPH_MODE):
+    ms.set_context(mode=mode)
     monkeypatch.setattr(device_layers, "device_traits", lambda: TRAITS[name])
     monkeypatch.setattr(device_layers, "launches_each_operator", lambda: is_single)
 
@@ -63,6 +64,13 @@ def test_operator_by_operator_execution_uses_fused_kernels(monkeypatch):
     assert not isinstance(second.conv.conv2d, AclnnConv)
     # The names in a checkpoint do not change.
     assert {p.name for p in cells.get_parameters()} == {p.name for p in network().get_parameters()}
+
+
+def test_statistics_stay_with_the_library_in_pynative_mode(monkeypatch):
+    use(monkeypatch, "ascend910b", is_single=True, mode=ms.PYNATIVE_MODE)
+    cells = network()
+    use_device_layers(cells)
+    assert isinstance(cells[0].conv.conv2d, AclnnConv) and not isinstance(cells[0].bn.bn_train, AclnnBatchNorm)
 
 
 @pytest.mark.parametrize(("per_channel", "is_fused"), [("1,0", True), ("0,0", False)])
