@@ -123,11 +123,11 @@ def use_device_layers(network: nn.Cell) -> None:
     if not device_traits().native_layers:
         return
     single = launches_each_operator()
-    # In PyNative mode the gradients by which `AclnnBatchNorm` reports its statistics are zero.
-    is_compiled = ms.get_context("mode") == ms.GRAPH_MODE
     # Convolutions that fold their batch norm read its moving variance, so it must be updated in place.
     folding = [cell for _, cell in network.cells_and_names() if isinstance(cell, FakeQuantConv) and cell.folds]
     read_in_place = {id(conv.variance) for conv in folding}
+    # In PyNative mode the gradients by which `AclnnBatchNorm` reports its statistics are zero.
+    reports_statistics = single and ms.get_context("mode") == ms.GRAPH_MODE
     for _, cell in network.cells_and_names():
         if hasattr(cell, "cpu_optimized"):
             cell.cpu_optimized = False
@@ -137,9 +137,8 @@ def use_device_layers(network: nn.Cell) -> None:
                 cell.library = AclnnActivation(mint.nn.functional.mish)
         elif single and isinstance(cell, nn.Conv2d) and symmetric_padding(cell) is not None:
             cell.conv2d = AclnnConv(cell)
-        elif single and isinstance(cell, nn.BatchNorm2d):
-            if is_compiled and id(cell.moving_variance) not in read_in_place:
-                cell.bn_train = AclnnBatchNorm(cell.eps)
+        elif isinstance(cell, nn.BatchNorm2d) and reports_statistics and id(cell.moving_variance) not in read_in_place:
+            cell.bn_train = AclnnBatchNorm(cell.eps)
 
 
 def symmetric_padding(conv: nn.Conv2d) -> tuple[int, int] | None:
