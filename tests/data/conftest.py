@@ -1,4 +1,4 @@
-"""Small COCO datasets made on the spot."""
+"""Small COCO datasets, written by the tests."""
 
 import json
 
@@ -18,7 +18,7 @@ def write_image(path, width, height, seed=0):
 
 
 class CocoFolder:
-    """A dataset of the plain layout whose annotation file tests bend as they like."""
+    """A dataset in the plain layout whose annotations tests can modify."""
 
     def __init__(self, root):
         self.root = root

@@ -1,4 +1,4 @@
-"""Small files that would take much memory if a decoder were given them."""
+"""Small files for which a decoder would allocate much memory."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ SIDE = 16_000
 
 
 def tiff(width, height, **tags):
-    """A deflated grey TIFF whose tags may promise what it has not."""
+    """A deflated grey TIFF whose tags may claim a larger size than its data."""
     numbers = {"rows": 278, "tile_w": 322, "tile_h": 323}
     data = 324 if "tile_w" in tags else 273
     entries = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 277: 1, data: 0, data + (1 if data == 324 else 6): 99}
@@ -27,7 +27,7 @@ def jpeg2000(container=True, side=64, **options):
 
 
 def with_codestream_size(data, side, tile=None):
-    """The same JPEG 2000 file whose codestream tells another size of image and tiles."""
+    """The same JPEG 2000 file with another size of image and tiles in its codestream."""
     start = data.index(b"\xff\x4f\xff\x51")
     changed = bytearray(data)
     changed[start + 8 : start + 16] = struct.pack(">II", side, side)
@@ -59,7 +59,7 @@ def bmp(width, height):
 
 
 def files():
-    """Name -> bytes, and what the message says."""
+    """File name -> content and a fragment of the message."""
     too_large = f"has {SIDE}x{SIDE} pixels, more than max_image_pixels"
     return {
         "a.jp2": (with_codestream_size(jpeg2000(), SIDE), too_large),

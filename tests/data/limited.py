@@ -1,11 +1,11 @@
-"""Code in a process of its own that may take 300 MB more than after its imports."""
+"""Runs code in a process limited to 300 MB more memory than after its imports."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# OpenCV and Pillow fail with less than an image of 16,000 px.
+# Less than OpenCV and Pillow need for an image of 16,000 x 16,000 px.
 WITHIN_300_MB = """
 import resource, sys
 from pathlib import Path
@@ -22,7 +22,7 @@ resource.setrlimit(resource.RLIMIT_AS, (size() + (300 << 20),) * 2)
 
 
 def limited(code, *arguments):
-    """Prints of `code`, run in a process of its own that may take 300 MB."""
+    """Output of `code`, run in a process limited to 300 MB."""
     command = [sys.executable, "-c", WITHIN_300_MB + code, *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-2000:]

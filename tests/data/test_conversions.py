@@ -1,4 +1,4 @@
-"""One data set, written from any form into every other: the boxes stay identical."""
+"""One dataset converted between all formats: the boxes stay identical."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def as_mindrecord(dataset, folder):
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_form_becomes_every_other(tmp_path, kind):
+def test_every_format_converts_to_every_other(tmp_path, kind):
     source = SOURCES[kind](tmp_path / "source")
     for convert in (as_coco, as_mindrecord, lambda d, f: as_mindrecord(as_coco(d, f / "a"), f / "b")):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
@@ -47,7 +47,7 @@ def test_every_form_becomes_every_other(tmp_path, kind):
             assert ours.image_id == theirs.image_id
 
 
-def test_all_forms_agree(tmp_path):
+def test_all_formats_agree(tmp_path):
     datasets = [source(tmp_path / kind) for kind, source in SOURCES.items()]
     for sample, *others in zip(*(dataset.samples for dataset in datasets), strict=True):
         for other in others:

@@ -1,4 +1,4 @@
-"""MindRecord files of the old model zoo: refused by name, never called absent and never made again unasked."""
+"""MindRecord files of the old model zoo are rejected by name, and never replaced silently."""
 
 import json
 
@@ -24,7 +24,7 @@ OTHER = ("boxes.mindrecord", 2, *EFFICIENTDET[2:])
 
 
 def write(folder, name, shards, columns, kind):
-    """Files with the names and columns that the old zoo wrote."""
+    """Writes files with the names and columns of the old zoo."""
     folder.mkdir(parents=True, exist_ok=True)
     writer = FileWriter(str(folder / name), shards)
     writer.add_schema({"image": {"type": "bytes"}, **columns}, "old")
@@ -67,7 +67,7 @@ CASES = [
         (create_data.main, ["--data_dir={tmp}/old", "--to=coco", "--output={tmp}/out"]),
     ],
 )  # fmt: skip
-def test_a_folder_of_the_old_zoo_is_refused_by_name(tmp_path, capsys, data, kind, message, command, flags):
+def test_a_folder_of_the_old_zoo_is_rejected_by_name(tmp_path, capsys, data, kind, message, command, flags):
     folder = write(tmp_path / "old", *kind)
     before = sorted(folder.iterdir())
     assert run(command, *FLAGS, *[flag.format(tmp=tmp_path) for flag in flags]) == 1
@@ -77,7 +77,7 @@ def test_a_folder_of_the_old_zoo_is_refused_by_name(tmp_path, capsys, data, kind
     assert sorted(folder.iterdir()) == before
 
 
-def test_beside_files_that_are_made_here_they_are_no_matter(tmp_path, data, capsys):
+def test_they_are_ignored_next_to_files_of_msdet(tmp_path, data, capsys):
     folder = tmp_path / "records"
     assert run(create_data.main, *FLAGS, f"--data_dir={data}", f"--mindrecord_dir={folder}", "--splits=train") == 0
     write(folder, *EFFICIENTDET)
@@ -85,13 +85,13 @@ def test_beside_files_that_are_made_here_they_are_no_matter(tmp_path, data, caps
     assert "verified by reading them back" in capsys.readouterr().out
 
 
-def test_beside_images_and_annotations_they_are_no_matter(tmp_path, data):
+def test_they_are_ignored_next_to_images_and_annotations(tmp_path, data):
     write(data, *REFINEDET)
     assert run(create_data.main, *FLAGS, f"--data_dir={data}", "--to=coco", f"--output={tmp_path}/out") == 0
     assert json.loads((tmp_path / "out" / "train.json").read_text())["images"]
 
 
-def test_a_classifier_refuses_them_too(tmp_path, capsys):
+def test_classification_rejects_them_too(tmp_path, capsys):
     folder = write(tmp_path / "old", *EFFICIENTDET)
     for flag in (f"--data_dir={folder}", f"--mindrecord_dir={folder}"):
         flags = ["--config", "configs/darknet53_imagenet.yaml", f"--ckpt_path={tmp_path}/runs", "--dataset=mindrecord"]
@@ -99,6 +99,6 @@ def test_a_classifier_refuses_them_too(tmp_path, capsys):
         assert "of the old model zoo's EfficientDet" in capsys.readouterr().err
 
 
-def test_modelarts_takes_the_folder_for_data(tmp_path):
+def test_modelarts_uses_the_folder_as_data_dir(tmp_path):
     write(tmp_path, *EFFICIENTDET)
     assert modelarts._data_keys(load_config(FLAGS[1]), tmp_path) == {"data_dir": str(tmp_path)}

@@ -96,7 +96,7 @@ def test_a_truncated_jpeg_with_a_whole_thumbnail_is_truncated(tmp_path):
     (tmp_path / "a.jpg").write_bytes(whole[:-200])
     with pytest.raises(UserError, match="is truncated"):
         decode_image(tmp_path / "a.jpg")
-    # Bytes behind the end are common (cameras write there) and harmless.
+    # Bytes after the end are common (cameras write there) and harmless.
     (tmp_path / "a.jpg").write_bytes(whole + b"\0" * 100)
     assert decode_image(tmp_path / "a.jpg").shape == (80, 90, 3)
     assert read_image_size(tmp_path / "a.jpg") == (90, 80)
@@ -120,9 +120,9 @@ def test_truncated_headers_are_rejected(tmp_path, start):
         with pytest.raises(UserError):
             decode_image(path)
         with pytest.raises(UserError):
-            # A size can be told from the first bytes alone, but then the format says so.
+            # The size may be in the first bytes; then there is no error.
             read_image_size(path)
-            raise UserError("told")
+            raise UserError("size is readable")
 
 
 def test_messages_name_the_image_and_its_annotations(tmp_path):
@@ -175,7 +175,7 @@ def test_orientations_are_applied_as_by_pillow(tmp_path, suffix, orientation):
     image = decode_image(path)
     assert image.flags.c_contiguous
     assert image.shape == want.shape
-    # The JPEG decoders of two libraries differ by a rounding.
+    # The JPEG decoders of two libraries round differently.
     assert np.abs(image.astype(int) - want).max() <= (3 if suffix == "jpg" else 0)
     size = (want.shape[1], want.shape[0])
     assert read_image_size(path) == size
@@ -259,8 +259,8 @@ def test_opencv_reads_files_in_two_places_only():
         for path in [*ROOT.glob("*.py"), *(ROOT / "src").rglob("*.py")]
     }
     assert {name: what for name, what in found.items() if what} == {
-        "src/msdet/data/images/decode.py": {"imdecode"},  # behind the signature of the file
-        "src/msdet/data/images/sources.py": {"VideoCapture"},  # FFmpeg alone for files
+        "src/msdet/data/images/decode.py": {"imdecode"},  # after the signature of the file was checked
+        "src/msdet/data/images/sources.py": {"VideoCapture"},  # files through FFmpeg only
     }
 
 
@@ -293,7 +293,7 @@ def test_pnm_of_any_kind_and_depth(tmp_path):
     for name, data in cases.items():
         (tmp_path / name).write_bytes(data)
         np.testing.assert_array_equal(decode_image(tmp_path / name), np.repeat(grey[..., None], 3, axis=2))
-    # 12 bits in 16: the header says so, and the image is as bright as it should be.
+    # 12 bits in 16: the maximum in the header is respected.
     (tmp_path / "d.pgm").write_bytes(b"P5\n60 40\n4095\n" + (grey.astype(np.uint16) * 16).astype(">u2").tobytes())
     assert np.abs(decode_image(tmp_path / "d.pgm")[..., 0].astype(int) - grey).max() <= 1
 

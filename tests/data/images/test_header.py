@@ -27,7 +27,7 @@ def test_sizes(tmp_path, suffix):
 
 
 def test_bmp_with_rows_from_top_to_bottom(tmp_path):
-    """A negative height says so."""
+    """Such a BMP has a negative height."""
     path = save(tmp_path / "a.bmp", gradient())
     data = bytearray(path.read_bytes())
     rows = np.frombuffer(data, np.uint8, 40 * 180, 54).reshape(40, 180)[::-1].tobytes()
@@ -38,7 +38,7 @@ def test_bmp_with_rows_from_top_to_bottom(tmp_path):
 
 
 def test_jpeg_with_fill_bytes_before_its_markers(tmp_path):
-    """Any number of FF may stand there (ITU-T T.81, B.1.1.2)."""
+    """Any number of FF bytes is allowed there (ITU-T T.81, B.1.1.2)."""
     data = save(tmp_path / "a.jpg", gradient()).read_bytes()
     padded = data[:2] + b"\xff\xff" + data[2:]
     header = read_header(padded)
@@ -83,7 +83,7 @@ def test_png_with_exif_after_its_pixels(tmp_path):
     assert path.stat().st_size > 65_536
     assert read_image_size(path) == (150, 300)
     np.testing.assert_array_equal(decode_image(path), np.rot90(noise, -1))
-    # The same four letters among the pixels are no chunk.
+    # The same four letters in other data are not a chunk.
     body = b"eXIf" + zlib.compress(b"x")
     path.write_bytes(rest[:-12] + struct.pack(">I", len(body)) + b"teXt" + body + bytes(4) + rest[-12:])
     assert read_image_size(path) == (300, 150)
@@ -115,9 +115,9 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
     for name, (data, _) in expected.items():
         assert len(data) < 4096
         (tmp_path / name).write_bytes(data)
-    said = limited(code, tmp_path)
+    output = limited(code, tmp_path)
     for name, (_, message) in expected.items():
-        (line,) = [line for line in said.splitlines() if f"/{name} " in line]
+        (line,) = [line for line in output.splitlines() if f"/{name} " in line]
         assert message in line
 
 

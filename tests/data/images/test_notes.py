@@ -20,7 +20,13 @@ from tests.data.images.samples import deep, scene
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     ("low", "high", "tone"),
-    [(16, 4080, "nearly black"), (0, 1023, "nearly black"), (21000, 23000, "nearly uniform"), (0, 65535, "")],
+    [
+        (16, 4080, "nearly black"),
+        (0, 1023, "nearly black"),
+        (0, 9000, "nearly black"),
+        (21000, 23000, "nearly uniform"),
+        (0, 65535, ""),
+    ],
 )
 def test_images_that_use_little_of_16_bits(tmp_path, suffix, channels, low, high, tone):
     pixels = deep(low, high) if channels == 1 else np.dstack([deep(low, high)] * 3)
@@ -68,10 +74,10 @@ def test_a_training_logs_each_note_once(tmp_path, caplog, workers):
     ):
         for epoch in range(2):
             assert len(list(loader.epoch(epoch))) == 3
-    said = [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records]
     for name in ("upside.jpg", "mirrored.png", "stored.jpg", "dark.png"):
-        assert sum(name in line for line in said) == 1, said
-    assert not any(name in line for line in said for name in ("turned.jpg", "unknown.jpg"))
+        assert sum(name in line for line in messages) == 1, messages
+    assert not any(name in line for line in messages for name in ("turned.jpg", "unknown.jpg"))
 
 
 def test_only_the_first_notes_are_logged(tmp_path, caplog):
@@ -79,6 +85,6 @@ def test_only_the_first_notes_are_logged(tmp_path, caplog):
     with caplog.at_level(logging.WARNING), detection_loader(data, plain_pipeline(), 3, [(32, 32)], training=False,
                                                        num_workers=0) as loader:  # fmt: skip
         list(loader.epoch(0))
-    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(said) == 6
-    assert "msdet check lists them all" in said[-1]
+    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(messages) == 6
+    assert "msdet check lists them all" in messages[-1]

@@ -1,4 +1,4 @@
-"""Finding the files of a split."""
+"""Finding the COCO file and the images of a split."""
 
 import pytest
 
@@ -23,13 +23,13 @@ def test_each_layout_is_found(tmp_path, layout, split):
     assert find_split(str(tmp_path), split, layout=layout) == paths
 
 
-def test_the_names_of_the_layouts():
+def test_file_names_of_the_layouts():
     assert LAYOUTS["coco2014"]["val"] == ("annotations/instances_val2014.json", "val2014")
     assert LAYOUTS["coco2017"]["train"] == ("annotations/instances_train2017.json", "train2017")
     assert LAYOUTS["plain"]["val"] == ("annotations/val.json", "val")
 
 
-def test_two_layouts_in_one_folder_need_a_word(tmp_path):
+def test_two_layouts_in_one_folder_are_ambiguous(tmp_path):
     make(tmp_path, "coco2014", "val")
     make(tmp_path, "coco2017", "val")
     with pytest.raises(UserError, match="twice, as coco2017 .* and coco2014 .*: set layout"):
@@ -49,7 +49,7 @@ def test_overrides(tmp_path):
     assert absolute == paths
 
 
-def test_one_annotation_file_serves_two_layouts_without_doubt(tmp_path):
+def test_one_annotation_file_with_two_layouts_is_ambiguous(tmp_path):
     make(tmp_path, "coco2014", "val")
     make(tmp_path, "coco2017", "val")
     (tmp_path / "mine.json").write_text("{}")
@@ -57,7 +57,7 @@ def test_one_annotation_file_serves_two_layouts_without_doubt(tmp_path):
         find_split(tmp_path, "val", ann_file="mine.json")
 
 
-def test_missing_folder_says_what_was_looked_for(tmp_path):
+def test_a_missing_folder(tmp_path):
     with pytest.raises(UserError, match="not a folder") as caught:
         find_split(tmp_path / "nowhere", "train")
     for names in LAYOUTS.values():
@@ -66,7 +66,7 @@ def test_missing_folder_says_what_was_looked_for(tmp_path):
         find_split("", "train")
 
 
-def test_empty_folder_says_what_was_looked_for(tmp_path):
+def test_an_empty_folder(tmp_path):
     with pytest.raises(UserError, match="contains no split 'val'") as caught:
         find_split(tmp_path, "val")
     assert "annotations/instances_val2014.json with val2014/" in str(caught.value)
@@ -75,7 +75,7 @@ def test_empty_folder_says_what_was_looked_for(tmp_path):
     assert "mine.json" in str(caught.value)
 
 
-def test_half_a_split_is_named(tmp_path):
+def test_an_incomplete_split_is_reported(tmp_path):
     make(tmp_path, "coco2017", "train")
     (tmp_path / "train2017").rmdir()
     with pytest.raises(UserError, match=r"image folder of split 'train' is missing: .*train2017"):
@@ -84,7 +84,7 @@ def test_half_a_split_is_named(tmp_path):
         find_split(tmp_path, "val", ann_file="no.json", image_dir="no")
 
 
-def test_names_that_do_not_exist(tmp_path):
+def test_unknown_names(tmp_path):
     with pytest.raises(UsageError, match="layout 'voc'"):
         find_split(tmp_path, "train", layout="voc")
     with pytest.raises(UsageError, match="split 'training'"):

@@ -1,4 +1,4 @@
-"""Reading COCO files: ordinary cases, and a message for each thing that can be wrong."""
+"""Reading COCO files."""
 
 import json
 import pickle
