@@ -1,4 +1,4 @@
-"""The command that makes an .om for Ascend 310 of an exported file. It needs CANN's atc and was not run here."""
+"""The atc command line that converts an exported file to an .om for Ascend 310. It needs CANN; it was not run here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msdet.export.spec import ExportSpec
 
-# Names of precision modes: MindSpore Lite's, and what atc calls them ("Ascend Conversion Tool Description" of Lite).
+# Precision mode of MindSpore Lite -> of atc ("Ascend Conversion Tool Description" of Lite).
 PRECISION_MODES = {
     "preferred_fp32": "allow_fp32_to_fp16",
     "enforce_fp16": "force_fp16",
@@ -18,18 +18,18 @@ PRECISION_MODES = {
 
 
 def atc_command(path: Path, spec: ExportSpec, precision_mode: str, soc_version: str = "Ascend310") -> str:
-    """The command line, after a comment that says what it takes.
+    """The command line, preceded by a comment with its prerequisites.
 
-    atc reads ONNX and AIR; for a MINDIR file the command names the ONNX file that export.py writes beside it.
+    atc reads ONNX and AIR; for a MINDIR file the command names the ONNX file that export.py writes next to it.
 
     Args:
         path: .mindir, .onnx or .air.
-        spec: what is inside.
+        spec: what the file contains.
         precision_mode: a key of `PRECISION_MODES`.
-        soc_version: of the chip, as `npu-smi info` shows it: Ascend310, Ascend310P3, ...
+        soc_version: chip as shown by `npu-smi info`: Ascend310, Ascend310P3, ...
     """
     model = path if path.suffix in (".onnx", ".air") else path.with_suffix(".onnx")
-    # .om files have a fixed batch.
+    # .om files have a fixed batch size.
     batch = spec.batch_size or 1
     shapes = ";".join(
         f"{name}:{','.join(str(batch if side is None else side) for side in shape)}"
@@ -48,5 +48,5 @@ def atc_command(path: Path, spec: ExportSpec, precision_mode: str, soc_version: 
     ]
     note = "# On a machine with CANN (source set_env.sh first). soc_version: see npu-smi info."
     if model != path:
-        note += f"\n# atc reads no MINDIR: write {model.name} with export.py --file_format ONNX first."
+        note += f"\n# atc cannot read MINDIR: write {model.name} with export.py --file_format ONNX first."
     return f"{note}\n{shlex.join(arguments)}"

@@ -1,4 +1,4 @@
-"""What export.py does: writes a network to a file, and keeps it only if it does what the checkpoint does."""
+"""The command export: writes a network to a file and verifies the file against the checkpoint."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import numpy as np
 from mindspore import Tensor
 
 from msdet.errors import UsageError
+from msdet.export.export_network import ExportNetwork
 from msdet.export.formats.exporter import Exporter, cell_to_write, quantization_kind
 from msdet.export.formats.onnx_file import write_float_onnx
 from msdet.export.formats.table import EXPORTERS, get_exporter
 from msdet.export.fp16 import Float16Report, compare_float16, run_in_float16
 from msdet.export.int8.post_training import open_calibration_images
-from msdet.export.prepared import Prepared, prepare
 from msdet.export.sidecar import sidecar_path, write_sidecar
 from msdet.export.spec import DeployCell, to_arrays
 from msdet.export.verify import VerificationReport, compare_boxes, compare_outputs
 from msdet.files import atomic_path, sha256_of
-from msdet.runtime.start import start, start_logging
+from msdet.session.session import Session
 from msdet.text import writable_path
 
 if TYPE_CHECKING:
@@ -34,49 +34,51 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# MindSpore's export refuses a path with a space or letters of other scripts.
-_MINDSPORE_TAKES = re.compile(r"[0-9a-zA-Z@_.:/-]+")
+# Paths that MindSpore's export accepts: no spaces, no letters outside ASCII.
+_MINDSPORE_PATH = re.compile(r"[0-9a-zA-Z@_.:/-]+")
 
 
 def export(cfg: Config) -> int:
-    """Exports the checkpoint `pretrained` as the configuration says; the file appears only once it is verified.
+    """Exports the checkpoint `pretrained`; the file appears under its name only after it has been verified.
 
     Raises:
-        UserError: the weights do not fit, the format cannot be written here, or the file does not match the checkpoint.
-        UsageError: keys contradict each other.
+        UserError: the weights do not fit the model, or the file differs from the checkpoint.
+        UsageError: invalid keys, or a format that cannot be written on this machine.
     """
-    start_logging(None)
-    # The file is compared with the checkpoint: in full float32, whatever training computes convolutions in.
-    runtime = start(cfg.replace(allow_hf32=False))
+    # The file is compared with the checkpoint, whose convolutions must be full float32.
+    session = Session(cfg, host=cfg.replace(allow_hf32=False))
+    session.log_to(None)
     exporter = get_exporter(cfg)
-    exporter.check(cfg, runtime.device)
+    exporter.check(cfg, session.runtime.device)
     target = target_path(cfg)
-    prepared = prepare(cfg)
-    if quantization_kind(prepared.cfg, exporter) == "ptq":
-        # Writing the float file takes minutes: what is wrong with the pictures is told before.
-        open_calibration_images(prepared.cfg)
-    spec = prepared.spec()
-    with atomic_path(target) as beside, writable_path(beside, _MINDSPORE_TAKES.fullmatch) as file:
-        arrays = prepared.inputs(spec)
-        ours = to_arrays(DeployCell(prepared.recipe, prepared.network, spec)(*map(Tensor, arrays)))
-        agreement = write_and_verify(prepared, exporter, Path(file), arrays, ours)
-        half = in_float16(prepared, exporter, Path(file), arrays, ours) if cfg.emulate_float16 else {}
-    write_sidecar(target, sidecar_content(prepared, exporter, agreement, half))
-    verified = agreement or f"{cfg.file_format} cannot be loaded to verify it"
+    if not cfg.pretrained:
+        raise UsageError("ckpt_file is empty: give the checkpoint to export with --ckpt_file")
+    loaded = ExportNetwork.load(cfg, session.source)
+    if quantization_kind(loaded.cfg, exporter) == "ptq":
+        # Check the calibration images before the float file is written, which takes minutes.
+        open_calibration_images(loaded.cfg)
+    spec = loaded.spec()
+    with atomic_path(target) as temporary, writable_path(temporary, _MINDSPORE_PATH.fullmatch) as file:
+        arrays = loaded.inputs(spec)
+        expected = to_arrays(DeployCell(loaded.recipe, loaded.network, spec)(*map(Tensor, arrays)))
+        report = write_and_verify(loaded, exporter, Path(file), arrays, expected)
+        float16 = emulate_float16(loaded, exporter, Path(file), arrays, expected) if cfg.emulate_float16 else {}
+    write_sidecar(target, sidecar_content(loaded, exporter, report, float16))
+    verified = report or f"not verified, because {cfg.file_format} files cannot be loaded here"
     log.info("%s: %.1f MB; %s", target, target.stat().st_size / 1e6, verified)
-    for mode, report in half.items():
-        tell = log.info if report.is_within else log.warning
-        remedy = "" if report.is_within else ". Do not run it in this precision mode"
-        tell("%s, emulated for Ascend: against float32 %s%s", mode, report, remedy)
-    log.info("its sidecar: %s", sidecar_path(target))
+    for mode, half in float16.items():
+        level = logging.INFO if half.is_within else logging.WARNING
+        remedy = "" if half.is_within else ". Do not run it in this precision mode"
+        log.log(level, "Ascend precision mode %s (emulated), compared with float32: %s%s", mode, half, remedy)
+    log.info("sidecar: %s", sidecar_path(target))
     return 0
 
 
 def target_path(cfg: Config) -> Path:
-    """The file to write: `file_name`, or the model's name, with the suffix of the format.
+    """The output file: `file_name` or the model name, with the suffix of the format.
 
     Raises:
-        UsageError: the name has the suffix of another format.
+        UsageError: `file_name` has the suffix of another format.
     """
     suffix = get_exporter(cfg).suffix
     path = Path(cfg.file_name or cfg.model)
@@ -84,52 +86,51 @@ def target_path(cfg: Config) -> Path:
     if other:
         raise UsageError(
             f"{cfg.where('file_name')} is {path}, but file_format is {cfg.file_format}: add --file_format {other}, or "
-            "leave the suffix out"
+            "remove the suffix"
         )
     return path if path.suffix == suffix else path.with_name(path.name + suffix)
 
 
 def write_and_verify(
-    prepared: Prepared, exporter: Exporter, path: Path, arrays: Sequence[np.ndarray], ours: list[np.ndarray]
+    loaded: ExportNetwork, exporter: Exporter, path: Path, arrays: Sequence[np.ndarray], expected: list[np.ndarray]
 ) -> VerificationReport | None:
-    """Writes the file, loads it again and compares it with the network; None where nothing can load it.
+    """Writes the file, loads it again and compares its outputs; None if nothing here can load the format.
 
     Args:
-        prepared, exporter, path: what to write, how and where.
+        loaded, exporter, path: what to write, how and where.
         arrays: sample inputs.
-        ours: what the checkpoint's network makes of them.
+        expected: outputs of the checkpoint's network for them.
 
     Raises:
-        UserError: it does not match.
+        UserError: the outputs differ.
     """
-    spec, kind = prepared.spec(), quantization_kind(prepared.cfg, exporter)
-    log.info("writing %s (%s) for %d x %d px", prepared.cfg.file_format, kind, *spec.size)
-    int8 = exporter.write(prepared, spec, kind, path, arrays, prepared.output_names(spec, len(ours)))
-    theirs = exporter.run(path, arrays)
-    if theirs is None:
+    spec, kind = loaded.spec(), quantization_kind(loaded.cfg, exporter)
+    log.info("writing %s (%s) for %d x %d px", loaded.cfg.file_format, kind, *spec.size)
+    int8 = exporter.write(loaded, spec, kind, path, arrays, loaded.output_names(spec, len(expected)))
+    actual = exporter.run(path, arrays)
+    if actual is None:
         return None
-    outputs = compare_outputs(ours, theirs, exporter.tolerance(kind, prepared.recipe.EXPORT_TOLERANCE))
+    outputs = compare_outputs(expected, actual, exporter.tolerance(kind, loaded.recipe.EXPORT_TOLERANCE))
     if int8 is not None:
-        # Rounding moves boxes by more than another kernel does; `msdet compare` scores such files instead.
+        # int8 moves boxes by more than the tolerance; `msdet compare` evaluates such files instead.
         return VerificationReport(outputs, int8=int8)
-    if prepared.recipe.task != "detect":
+    if loaded.recipe.task != "detect":
         return VerificationReport(outputs)
-    finish = prepared.finisher(spec)
-    ours, theirs = finish(ours), finish(theirs)
-    threshold = prepared.recipe.postprocess_options().score_threshold
-    return VerificationReport(outputs, *compare_boxes(ours, theirs, threshold, spec.size))
+    decode = loaded.decode_function(spec)
+    threshold = loaded.recipe.postprocess_options().score_threshold
+    return VerificationReport(outputs, *compare_boxes(decode(expected), decode(actual), threshold, spec.size))
 
 
-def in_float16(
-    prepared: Prepared, exporter: Exporter, path: Path, arrays: Sequence[np.ndarray], ours: list[np.ndarray]
+def emulate_float16(
+    loaded: ExportNetwork, exporter: Exporter, path: Path, arrays: Sequence[np.ndarray], expected: Sequence[np.ndarray]
 ) -> dict[str, Float16Report]:
-    """What each precision mode of Ascend does to what was written to `path`; nothing of a file for int8 kernels of
-    onnxruntime, whose operators are none of Ascend's.
+    """The effect of each float16 precision mode of Ascend on the file at `path`; see `write_and_verify` for the
+    arguments.
 
-    Files of other formats are written once more as ONNX for it: the same cell, with the same weights. The arguments are
-    those of `write_and_verify`.
+    MINDIR and AIR files are written again as ONNX for it, from the same cell. Empty for int8 ONNX files, whose
+    operators exist only in onnxruntime.
     """
-    spec, kind = prepared.spec(), quantization_kind(prepared.cfg, exporter)
+    spec, kind = loaded.spec(), quantization_kind(loaded.cfg, exporter)
     onnx = EXPORTERS["ONNX"]
     if exporter is onnx and kind != "float":
         return {}
@@ -137,35 +138,34 @@ def in_float16(
         file = path
         if exporter is not onnx:
             file = Path(folder) / "model.onnx"
-            names = prepared.output_names(spec, len(ours))
-            write_float_onnx(cell_to_write(prepared, spec, kind), spec, file, arrays, names)
+            names = loaded.output_names(spec, len(expected))
+            write_float_onnx(cell_to_write(loaded, spec, kind), spec, file, arrays, names)
         results = run_in_float16(file, arrays)
-    threshold = prepared.recipe.postprocess_options().score_threshold if prepared.recipe.task == "detect" else 0.0
-    finish = prepared.finisher(spec)
-    return {
-        mode: compare_float16(finish(ours), finish(theirs), threshold, spec.size) for mode, theirs in results.items()
-    }
+    threshold = loaded.recipe.postprocess_options().score_threshold if loaded.recipe.task == "detect" else 0.0
+    decode = loaded.decode_function(spec)
+    reference = decode(list(expected))
+    return {mode: compare_float16(reference, decode(actual), threshold, spec.size) for mode, actual in results.items()}
 
 
 def sidecar_content(
-    prepared: Prepared, exporter: Exporter, agreement: VerificationReport | None, half: Mapping[str, Float16Report]
+    loaded: ExportNetwork, exporter: Exporter, report: VerificationReport | None, float16: Mapping[str, Float16Report]
 ) -> dict[str, Any]:
-    """All that running the file needs to know, and what was verified."""
-    spec, kind = prepared.spec(), quantization_kind(prepared.cfg, exporter)
+    """What is needed to run the file, and how it was verified."""
+    spec, kind = loaded.spec(), quantization_kind(loaded.cfg, exporter)
     cell_inputs = [
         {"name": name, "shape": list(shape), "dtype": str(dtype).lower()} for name, shape, dtype in spec.input_specs()
     ]
-    card = {key: value for key, value in prepared.card.items() if key != "sha256"}
+    card = {key: value for key, value in loaded.card.items() if key != "sha256"}
     return {
-        "format": prepared.cfg.file_format,
+        "format": loaded.cfg.file_format,
         "form": spec.to_dict(),
         "inputs": cell_inputs,
         "config": card,
-        "checkpoint": {"file": prepared.source.name, "sha256": sha256_of(prepared.source)},
-        "verified": asdict(agreement) if agreement else None,
-        "float16": {mode: {**asdict(report), "is_within": report.is_within} for mode, report in half.items()},
+        "checkpoint": {"file": loaded.source.name, "sha256": sha256_of(loaded.source)},
+        "verified": asdict(report) if report else None,
+        "float16": {mode: {**asdict(half), "is_within": half.is_within} for mode, half in float16.items()},
         "quantization": kind,
-        "tolerance": exporter.tolerance(kind, prepared.recipe.EXPORT_TOLERANCE),
+        "tolerance": exporter.tolerance(kind, loaded.recipe.EXPORT_TOLERANCE),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("mindspore", "onnx", "onnxruntime", "numpy")},

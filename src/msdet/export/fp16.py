@@ -1,13 +1,14 @@
-"""What float16 costs an exported file: its graph computed once more with values rounded as an Ascend rounds them.
+"""Emulates the float16 precision modes of Ascend on an exported file and measures the difference to float32.
 
-Two precision modes are emulated, by the names that MindSpore Lite gives them (atc's in brackets):
+Two precision modes are emulated, named as in MindSpore Lite (atc's names in brackets):
 
-- preferred_fp32 (allow_fp32_to_fp16): convolutions and matrix products take and give float16, all else is float32.
+- preferred_fp32 (allow_fp32_to_fp16): inputs and outputs of convolutions and matrix products are float16, everything
+  else is float32.
 - enforce_fp16 (force_fp16): every value is float16.
 
-The graph runs in onnxruntime on the CPU, as float32 with a cast to float16 and back behind each operator concerned:
-what is summed inside an operator is summed in float32, as in the matrix unit of the chip, and what exceeds 65,504
-becomes infinite. It says what rounding does, not what a chip does: its kernels choose other orders and approximations.
+The graph runs in onnxruntime on the CPU in float32, with a cast to float16 and back after each operator concerned. Sums
+inside an operator are in float32, as in the matrix unit of the chip, and values above 65,504 become infinite. This
+shows the effect of rounding only: kernels of a chip also use other summation orders and approximations.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ _MATRIX_OPERATORS = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
 
 @dataclass(frozen=True)
 class Float16Report:
-    """What a precision mode does to the results of a file, against its own float32.
+    """The difference of a file's outputs between a precision mode and float32.
 
     Attributes:
-        is_number: False: some value is not a number.
-        candidates: boxes with a score above the threshold in both; 0 for a classifier.
-        box_px: largest difference of a corner of theirs, in px, after cutting to the input.
-        score: largest difference of a score (of a classifier: of a probability).
+        is_number: False if some value is NaN.
+        candidates: number of boxes with a score above the threshold in both; 0 for a classifier.
+        box_px: maximum corner difference of these boxes, clipped to the input, in px.
+        score: maximum difference of a score (for a classifier: of a probability).
     """
 
     is_number: bool
@@ -46,40 +47,45 @@ class Float16Report:
 
     @property
     def is_within(self) -> bool:
-        """Whether it is within the tolerances, 1 px and 0.01."""
+        """Whether the differences are within the tolerances, 1 px and 0.01."""
         return self.is_number and self.box_px <= BOX_TOLERANCE_PX and self.score <= SCORE_TOLERANCE
 
     def __str__(self) -> str:
         if not self.is_number:
-            return "results that are no numbers"
+            return "outputs contain NaN"
         boxes = f"{self.candidates} candidates, corners within {self.box_px:.1e} px, " if self.candidates else ""
         return f"{boxes}scores within {self.score:.1e}"
 
 
 def compare_float16(
-    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], threshold: float, size: tuple[int, int]
+    expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], threshold: float, size: tuple[int, int]
 ) -> Float16Report:
-    """Holds results in a precision mode against those in float32.
+    """Compares the outputs in a precision mode with those in float32.
 
     Args:
-        ours, theirs: boxes (N, K, 4) xyxy px and scores (N, K, C), or probabilities (N, C) alone, in float32 and in the
-            mode.
-        threshold: scores above it make a candidate.
+        expected, actual: boxes (N, K, 4) xyxy px and scores (N, K, C), or only probabilities (N, C), in float32 and in
+            the precision mode.
+        threshold: a candidate has a score above it.
         size: (h, w) of the input.
     """
-    if any(np.isnan(array).any() for array in theirs):
+    if any(np.isnan(array).any() for array in actual):
         return Float16Report(False, 0, 0.0, 0.0)
-    score = float(np.abs(ours[-1] - theirs[-1]).max(initial=0))
-    if len(ours) == 1:
+    score = float(np.abs(expected[-1] - actual[-1]).max(initial=0))
+    if len(expected) == 1:
         return Float16Report(True, 0, 0.0, score)
     limit = np.array([size[1], size[0]] * 2, np.float32)
-    rows = ((ours[1] > threshold) & (theirs[1] > threshold)).any(-1)
-    corners = np.abs(np.clip(ours[0], 0, limit) - np.clip(theirs[0], 0, limit))[rows]
+    rows = ((expected[1] > threshold) & (actual[1] > threshold)).any(-1)
+    corners = np.abs(np.clip(expected[0], 0, limit) - np.clip(actual[0], 0, limit))[rows]
     return Float16Report(True, int(rows.sum()), float(corners.max(initial=0)), score)
 
 
 def run_in_float16(path: Path, arrays: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """What a float32 ONNX file gives in each of `MODES`, for inputs in the order of the file's."""
+    """Runs a float32 ONNX file in each of `MODES`: mode -> outputs.
+
+    Args:
+        path: the file.
+        arrays: its inputs, in order.
+    """
     import onnx
     import onnxruntime
 
@@ -87,7 +93,7 @@ def run_in_float16(path: Path, arrays: Sequence[np.ndarray]) -> dict[str, list[n
     results = {}
     for mode in MODES:
         options = onnxruntime.SessionOptions()
-        # Weights that are rounded need not be reported.
+        # No warnings about rounded weights.
         options.log_severity_level = 3
         rounded = round_to_float16(model, mode).SerializeToString()
         session = onnxruntime.InferenceSession(rounded, options, providers=["CPUExecutionProvider"])
@@ -97,10 +103,10 @@ def run_in_float16(path: Path, arrays: Sequence[np.ndarray]) -> dict[str, list[n
 
 
 def round_to_float16(model: ModelProto, mode: str) -> ModelProto:
-    """A copy of a float32 model that rounds as a precision mode does.
+    """A copy of a float32 model with the rounding of a precision mode.
 
     Args:
-        model: whose types can be inferred; without control flow.
+        model: its types must be inferable, and it must have no control flow.
         mode: one of `MODES`.
     """
     import onnx
@@ -115,7 +121,7 @@ def round_to_float16(model: ModelProto, mode: str) -> ModelProto:
     for node in graph.node:
         if is_whole or node.op_type in _MATRIX_OPERATORS:
             for i, name in enumerate(node.input):
-                # Where every value is rounded, what nodes give is so already.
+                # In enforce_fp16 the outputs of nodes are already rounded.
                 if name in floats and (name in given or not is_whole):
                     if name not in rounded:
                         rounded[name] = f"{name}/half"

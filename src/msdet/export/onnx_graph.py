@@ -1,4 +1,4 @@
-"""What is improved in an ONNX file after MindSpore has written it."""
+"""Post-processing of ONNX files written by MindSpore: names, LeakyRelu, Round."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 def finalize_onnx(path: Path, input_names: list[str], output_names: list[str]) -> None:
-    """Names inputs and outputs, turns max(x, slope * x) into LeakyRelu, repairs Round, and checks the file.
+    """Names inputs and outputs, fuses max(x, slope * x) into LeakyRelu, fixes Round, and validates the file.
 
-    In onnxruntime on CPU the LeakyRelu operator makes YOLOv3 a sixth faster than the spec with max, and an int8
-    quantiser knows it.
+    In onnxruntime on CPU YOLOv3 is a sixth faster with LeakyRelu than with max, and int8 quantizers support it.
 
     Raises:
         onnx.checker.ValidationError: the file is not valid ONNX.
@@ -26,7 +25,7 @@ def finalize_onnx(path: Path, input_names: list[str], output_names: list[str]) -
     fuse_leaky_relu(model)
     for node in model.graph.node:
         if node.op_type == "Round":
-            # MindSpore hands its number of decimals on, which ONNX does not know.
+            # MindSpore adds an input with the number of decimals, which is not part of ONNX.
             del node.input[1:]
     _rename(model, input_names, output_names)
     onnx.checker.check_model(model, full_check=True)
@@ -34,7 +33,7 @@ def finalize_onnx(path: Path, input_names: list[str], output_names: list[str]) -
 
 
 def fuse_leaky_relu(model: ModelProto) -> int:
-    """Replaces Max(x, Mul(x, slope)) with 0 < slope < 1 by LeakyRelu; returns how many there were."""
+    """Replaces Max(x, Mul(x, slope)) with 0 < slope < 1 by LeakyRelu; returns the number of replacements."""
     from onnx import helper
 
     graph = model.graph
@@ -62,7 +61,7 @@ def fuse_leaky_relu(model: ModelProto) -> int:
 
 
 def _slope(product: NodeProto | None, x: str, constants: dict[str, np.ndarray]) -> float | None:
-    """The scalar that a Mul node multiplies x with, if it lies between 0 and 1."""
+    """The scalar by which a Mul node multiplies x, if it is between 0 and 1; else None."""
     if product is None or product.op_type != "Mul" or x not in product.input:
         return None
     factor = constants.get(next((name for name in product.input if name != x), ""))

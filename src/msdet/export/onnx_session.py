@@ -1,4 +1,4 @@
-"""How onnxruntime runs a file on this processor."""
+"""Options of onnxruntime for this processor."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def session_options() -> Any:
-    """onnxruntime's options for this processor.
+    """Session options of onnxruntime.
 
-    Without VNNI its fast kernels for int8 add pairs of products in 16 bits and cut off what does not fit; those that
-    are exact are asked for instead. Float files are not affected.
+    On processors without VNNI its fast int8 kernels accumulate pairs of products in 16 bits with saturation; the exact
+    kernels are selected instead. Float files are not affected.
     """
     import onnxruntime
 
@@ -22,7 +22,7 @@ def session_options() -> Any:
 
 
 def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this processor multiplies int8 with sums in 32 bits, by what Linux says of it."""
+    """Whether this processor has int8 dot products with 32-bit accumulation, according to /proc/cpuinfo."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -10,7 +10,7 @@ _LEAST_SIZE = 64
 
 
 def sample_images(count: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of shapes, alike at each call.
+    """Rendered images of shapes, the same at each call.
 
     Args:
         count: N.

@@ -1,4 +1,4 @@
-"""NAME.json beside an exported file: what it is, and the checksum that is verified before it runs."""
+"""The sidecar of an exported file: what the file contains, and the checksum that is verified before it runs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from msdet.files import read_json, sha256_of, write_json
 
 
 def sidecar_path(file: Path) -> Path:
-    """NAME.mindir and NAME.onnx have different sidecars: NAME.mindir.json, NAME.onnx.json."""
+    """The file name with `.json` appended: NAME.mindir.json, NAME.onnx.json."""
     return file.with_name(file.name + ".json")
 
 
 def write_sidecar(file: Path, content: Mapping[str, Any]) -> None:
-    """Writes the sidecar with the file's sha256."""
+    """Writes the sidecar, with the SHA-256 of the file."""
     write_json(sidecar_path(file), {**content, "sha256": sha256_of(file)})
 
 
 def read_sidecar(file: Path) -> tuple[dict[str, Any], ExportSpec]:
-    """Reads a file's sidecar and verifies the file against it; that of an .om is of the ONNX or AIR file which atc made
-    it of, whose checksum is not the .om's.
+    """Reads the sidecar of a file and verifies the file's checksum.
+
+    An .om has the sidecar of the ONNX or AIR file that atc converted; its checksum cannot be verified.
 
     Raises:
-        UserError: one of both is missing, the sidecar is damaged, or the file is another one.
+        UserError: the file or the sidecar is missing, the sidecar is damaged, or the checksum differs.
     """
     if not file.is_file():
         raise UserError(f"{file} does not exist")
@@ -37,7 +38,7 @@ def read_sidecar(file: Path) -> tuple[dict[str, Any], ExportSpec]:
         path = next((source for source in sources if source.is_file()), sources[0])
     if not path.is_file():
         raise UserError(
-            f"{path} is missing: without it neither the classes nor the preprocessing of {file.name} are known.\n"
+            f"{path} is missing; it has the classes and the preprocessing of {file.name}.\n"
             "Copy both files that export.py wrote."
         )
     content = read_json(path)
@@ -46,10 +47,10 @@ def read_sidecar(file: Path) -> tuple[dict[str, Any], ExportSpec]:
         expected = content["sha256"]
         content["config"]["model"]
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no sidecar of export.py: {error} is missing or wrong") from error
+        raise UserError(f"{path} is not a sidecar of export.py: {error} is missing or invalid") from error
     if not is_derived and expected != sha256_of(file):
         raise UserError(
-            f"{file} is not the file that {path.name} describes (sha256 differs): it was damaged or replaced. "
-            "Nothing of it was run. Export it again, or copy both files together."
+            f"{file} is not the file that {path.name} describes (sha256 differs): it is damaged or was replaced, and "
+            "was not run. Export it again, or copy both files together."
         )
     return content, spec

@@ -1,4 +1,4 @@
-"""The spec in which a network leaves: which parts are inside, and how its inputs and outputs look."""
+"""What an exported file contains, its inputs, and the cells that are written to it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """What is inside an exported file.
+    """What an exported file contains.
 
     Attributes:
         size: (h, w) of the input in px.
-        batch_size: images a call; 0 = any number.
-        preprocess: True: uint8 (N, h, w, 3) RGB goes in; False: float32 (N, 3, h, w), normalised.
-        detect: True: boxes and scores come out; False: the raw maps.
-        valid_sizes: with `preprocess`: int32 (N, 2), the height and width that each image covers, goes in as well.
+        batch_size: batch size; 0: dynamic.
+        preprocess: whether it includes the preprocessing. The input is uint8 (N, h, w, 3) RGB with it, and normalised
+            float32 (N, 3, h, w) without.
+        detect: whether it includes the decoder. The outputs are boxes and scores with it, and raw maps without.
+        valid_sizes: whether it has a second input, int32 (N, 2): height and width that each image covers. Only with
+            `preprocess`.
     """
 
     size: tuple[int, int]
@@ -34,15 +36,15 @@ class ExportSpec:
     valid_sizes: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """As the sidecar keeps it."""
+        """For the sidecar."""
         return {**asdict(self), "size": list(self.size)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ExportSpec:
-        """Back from the sidecar.
+        """From the sidecar.
 
         Raises:
-            KeyError, TypeError, ValueError: it holds something else.
+            KeyError, TypeError, ValueError: invalid content.
         """
         height, width = values["size"]
         return cls(
@@ -54,7 +56,7 @@ class ExportSpec:
         )
 
     def input_specs(self) -> list[tuple[str, tuple[int | None, ...], Any]]:
-        """Name, shape (None = any) and dtype of each input."""
+        """Name, shape (None: dynamic) and dtype of each input."""
         n, (h, w) = self.batch_size or None, self.size
         if not self.preprocess:
             return [("images", (n, 3, h, w), ms.float32)]
@@ -62,12 +64,12 @@ class ExportSpec:
         return [*specs, ("valid_sizes", (n, 2), ms.int32)] if self.valid_sizes else specs
 
     def inputs(self, images: np.ndarray, valid_sizes: np.ndarray, normalised: np.ndarray | None) -> list[np.ndarray]:
-        """The arrays that go in.
+        """Selects the arrays that are the inputs.
 
         Args:
             images: uint8 (N, h, w, 3) RGB.
             valid_sizes: int32 (N, 2).
-            normalised: float32 (N, 3, h, w); needed only without `preprocess`.
+            normalised: float32 (N, 3, h, w); required without `preprocess`.
         """
         if not self.preprocess:
             assert normalised is not None
@@ -76,7 +78,7 @@ class ExportSpec:
 
 
 class DeployCell(nn.Cell):
-    """The parts of a recipe that a spec asks for, as one cell; its parameters keep their names."""
+    """Preprocessing, network and decoder as one cell, as far as the spec includes them; parameters keep their names."""
 
     def __init__(self, recipe: Recipe, network: nn.Cell, spec: ExportSpec) -> None:
         super().__init__(auto_prefix=False)
@@ -97,7 +99,7 @@ class DeployCell(nn.Cell):
 
 
 class DecoderCell(nn.Cell):
-    """The decoder alone, for files without it: raw maps -> boxes (N, K, 4), scores (N, K, C)."""
+    """The decoder, for files without it: raw maps -> boxes (N, K, 4), scores (N, K, C)."""
 
     def __init__(self, recipe: Recipe, size: tuple[int, int]) -> None:
         super().__init__(auto_prefix=False)
@@ -110,6 +112,6 @@ class DecoderCell(nn.Cell):
 
 
 def to_arrays(outputs: Tensor | tuple[Tensor, ...]) -> list[np.ndarray]:
-    """A cell's result as numpy arrays, also where it is one tensor."""
+    """The outputs of a cell, one tensor or several, as a list of arrays."""
     outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
     return [output.asnumpy() for output in outputs]

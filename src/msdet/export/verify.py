@@ -1,4 +1,4 @@
-"""An exported file, loaded again and held against the checkpoint it was made from."""
+"""Compares the outputs of an exported file with those of its checkpoint."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SCORE_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Int8Report:
-    """What is told of an int8 ONNX file.
+    """How an int8 ONNX file is computed.
 
     Attributes:
-        kind: "int8" (trained) or "ptq".
-        convolutions: in the file.
-        int8_convolutions: of them, computed with integers by onnxruntime on this processor.
+        kind: "int8" (quantization-aware training) or "ptq" (post-training quantization).
+        convolutions: number of convolutions.
+        int8_convolutions: number of those that onnxruntime computes in int8 on this processor.
     """
 
     kind: str
@@ -30,15 +30,15 @@ class Int8Report:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """How far an exported file is from its checkpoint.
+    """The differences between an exported file and its checkpoint.
 
     Attributes:
         outputs: relative error ||file - checkpoint|| / ||checkpoint|| of each output.
-        boxes: candidates above the score threshold that were compared one to one.
-        box_px: largest difference of a corner of theirs, in px, after cutting to the input.
-        score: largest difference of a score.
-        at_threshold: candidates that only one side has, with scores within the tolerance of the threshold.
-        int8: of an int8 ONNX file, how it is computed; such a file's boxes are not compared one to one.
+        boxes: number of candidates above the score threshold that were compared one to one.
+        box_px: maximum corner difference of these candidates, clipped to the input, in px.
+        score: maximum difference of a score.
+        at_threshold: number of candidates of only one of both, with scores within the tolerance of the threshold.
+        int8: for int8 ONNX files, whose boxes are not compared.
     """
 
     outputs: tuple[float, ...]
@@ -61,19 +61,21 @@ class VerificationReport:
         )
 
 
-def compare_outputs(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], tolerance: float) -> tuple[float, ...]:
-    """Relative errors of the outputs; a tolerance of 0 asks for equal bits.
+def compare_outputs(
+    expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], tolerance: float
+) -> tuple[float, ...]:
+    """Relative errors of the outputs; a tolerance of 0 requires bit-identical outputs.
 
     Raises:
-        UserError: another number of outputs, another shape, a value that is not finite, or too large an error.
+        UserError: different number or shapes of outputs, values that are not finite, or an error above the tolerance.
     """
-    if [array.shape for array in ours] != [array.shape for array in theirs]:
+    if [array.shape for array in expected] != [array.shape for array in actual]:
         raise UserError(
-            f"the exported file gives {[a.shape for a in theirs]}, the checkpoint {[a.shape for a in ours]}: "
+            f"the exported file gives {[a.shape for a in actual]}, the checkpoint {[a.shape for a in expected]}: "
             "it was not kept"
         )
     errors = []
-    for index, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+    for index, (mine, other) in enumerate(zip(expected, actual, strict=True)):
         if not np.isfinite(other).all() or not np.isfinite(mine).all():
             raise UserError(f"output {index} is not finite: the checkpoint is damaged or its training has diverged")
         if tolerance == 0 and not np.array_equal(mine, other):
@@ -82,43 +84,43 @@ def compare_outputs(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], to
         if error > tolerance:
             raise UserError(
                 f"output {index} of the exported file differs from the checkpoint by {error:.1e} (relative), "
-                f"{tolerance:.0e} are allowed: it was not kept"
+                f"more than {tolerance:.0e}: it was not kept"
             )
         errors.append(error)
     return tuple(errors)
 
 
 def compare_boxes(
-    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], threshold: float, size: tuple[int, int]
+    expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], threshold: float, size: tuple[int, int]
 ) -> tuple[int, float, float, int]:
-    """Holds the candidates of both sides against each other, one to one by their place.
+    """Compares the candidates of checkpoint and exported file one to one, by their position in the arrays.
 
     Args:
-        ours, theirs: boxes (N, K, 4) xyxy px and scores (N, K, C) of the checkpoint and of the exported file.
-        threshold: scores above it make a candidate.
-        size: (h, w) of the input; boxes are cut to it, since nobody sees what lies outside.
+        expected, actual: boxes (N, K, 4) xyxy px and scores (N, K, C) of the checkpoint and of the exported file.
+        threshold: a candidate has a score above it.
+        size: (h, w) of the input; boxes are clipped to it.
 
     Returns:
-        number of candidates compared, largest difference of a corner in px, of a score, and the number of candidates
-        that one side alone has because their score lies at the threshold.
+        number of compared candidates, maximum corner difference in px, maximum score difference, and number of
+        candidates of only one of both because their score is at the threshold.
 
     Raises:
-        UserError: a candidate of one side is missing on the other, or differs by more than 0.05 px or 0.001.
+        UserError: a candidate is missing in one of both, or differs by more than 0.05 px or 0.001.
     """
-    (boxes, scores), (other_boxes, other_scores) = ours, theirs
+    (boxes, scores), (other_boxes, other_scores) = expected, actual
     limit = np.array([size[1], size[0]] * 2, np.float32)
     boxes, other_boxes = np.clip(boxes, 0, limit), np.clip(other_boxes, 0, limit)
     above, other_above = scores > threshold, other_scores > threshold
     alone = above != other_above
     if (alone & (np.abs(scores - threshold) > SCORE_TOLERANCE)).any():
-        raise UserError("the exported file and the checkpoint find different objects: it was not kept")
+        raise UserError("the exported file and the checkpoint detect different objects: it was not kept")
     both = above & other_above
     score = float(np.abs(scores - other_scores)[both].max(initial=0))
     rows = both.any(-1)
     corner = float(np.abs(boxes - other_boxes)[rows].max(initial=0))
     if corner > BOX_TOLERANCE_PX or score > SCORE_TOLERANCE:
         raise UserError(
-            f"boxes of the exported file differ from the checkpoint's by {corner:.2g} px, scores by {score:.2g}: "
-            f"{BOX_TOLERANCE_PX} px and {SCORE_TOLERANCE} are allowed. It was not kept"
+            f"boxes of the exported file differ from the checkpoint's by {corner:.2g} px, scores by {score:.2g}, "
+            f"more than {BOX_TOLERANCE_PX} px or {SCORE_TOLERANCE}: it was not kept"
         )
     return int(both.sum()), corner, score, int(alone.sum())

@@ -1,4 +1,4 @@
-"""What a format of exported files must offer. A format is a class like this, and a line in `formats/table.py`."""
+"""The interface of export formats. A format is a subclass of `Exporter`, and a line in `formats/table.py`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from msdet.quantization.quantize import store_int8, use_round_operator
 
 if TYPE_CHECKING:
     from msdet.config import Config
-    from msdet.export.prepared import Prepared
+    from msdet.export.export_network import ExportNetwork
 
 
 class Exporter(ABC):
-    """Writes a prepared network in one format, and runs what was written.
+    """Writes a network in one format, and runs the written file.
 
     Attributes:
         suffix: of its files.
-        takes_any_batch: whether a file can take any number of images.
-        quantized: what `quantize` may ask for besides "float"; the first is what a network trained for int8 becomes.
+        takes_any_batch: whether a file can have a dynamic batch size.
+        quantized: supported values of `quantize`; the first is the default for a quantization-aware checkpoint.
     """
 
     suffix: ClassVar[str]
@@ -35,17 +35,19 @@ class Exporter(ABC):
     quantized: ClassVar[tuple[str, ...]] = ("fake", "int8")
 
     def check(self, cfg: Config, device: str) -> None:
-        """Refuses what this machine or format cannot do, before anything is loaded.
+        """Rejects settings that this machine or format does not support, before anything is loaded.
 
         Raises:
-            UsageError: with the reason and what to do instead.
+            UsageError: with the reason and the remedy.
         """
         del device
         if not cfg.export_batch_size and not self.takes_any_batch:
-            raise UsageError(f"{cfg.where('export_batch_size')} is 0 (any); {cfg.file_format} files have a fixed batch")
+            raise UsageError(
+                f"{cfg.where('export_batch_size')} is 0 (dynamic); {cfg.file_format} files have a fixed batch size"
+            )
 
     def check_int8(self, cfg: QuantKeys) -> None:  # noqa: B027 (most have no rule of their own)
-        """Refuses a network that was trained for ranges which int8 files of this format cannot hold.
+        """Rejects quantization settings of the network that int8 files of this format do not support.
 
         Raises:
             UsageError: with the reason.
@@ -53,17 +55,17 @@ class Exporter(ABC):
 
     @abstractmethod
     def tolerance(self, kind: str, float_tolerance: float) -> float:
-        """The largest relative error of an output of the file; 0 asks for equal bits.
+        """The maximum relative error of an output of the file; 0: bit-identical.
 
         Args:
             kind: "float" or one of `quantized`.
-            float_tolerance: of the model, where other kernels compute than MindSpore's.
+            float_tolerance: tolerance of the model for float files that run outside of MindSpore.
         """
 
     @abstractmethod
     def write(
         self,
-        prepared: Prepared,
+        loaded: ExportNetwork,
         spec: ExportSpec,
         kind: str,
         path: Path,
@@ -73,64 +75,67 @@ class Exporter(ABC):
         """Writes a file.
 
         Args:
-            prepared, spec, kind: what to write; see `quantization_kind`.
-            path: where to.
+            loaded, spec, kind: what to write; see `quantization_kind`.
+            path: the file.
             arrays: sample inputs.
-            names: of the outputs.
+            names: names of the outputs.
 
         Returns:
-            what was made of the convolutions, where another runtime computes in int8.
+            how the convolutions of an int8 ONNX file are computed; None for other files.
         """
 
     @abstractmethod
     def run(self, path: Path, arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
-        """Loads a file again and runs it once; None where nothing here can.
+        """Loads a file and runs it once; None if nothing here can load it.
 
         Raises:
-            UserError: the file takes other inputs.
+            UserError: the file has other inputs.
         """
 
 
 def quantization_kind(cfg: Config, exporter: Exporter) -> str:
-    """What `quantize` asks for, after the checkpoint's card: "float", or one of the exporter's `quantized`.
+    """The value of `quantize` with "auto" resolved: "float", or one of the exporter's `quantized`.
+
+    Args:
+        cfg: the configuration after the checkpoint's card.
+        exporter: of the format.
 
     Raises:
-        UsageError: the checkpoint or the format does not fit.
+        UsageError: the checkpoint or the format does not support it.
     """
     asked, trained, where = cfg.quantize, cfg.quantization_aware, cfg.where("quantize")
     if asked == "auto":
         asked = exporter.quantized[0] if trained else "float"
     if asked in ("fake", "int8") and not trained:
         raise UsageError(
-            f"{where} is {asked}, but the checkpoint is a float network; train it with quantization_aware, or take ptq"
+            f"{where} is {asked}, but the checkpoint is a float network; train it with quantization_aware, or use ptq"
         )
     if asked == "ptq" and trained:
-        raise UsageError(f"{where} is ptq, but the checkpoint was trained for int8 and knows its ranges: leave it out")
+        raise UsageError(f"{where} is ptq, but the checkpoint is quantization-aware and has its ranges: remove it")
     if asked not in ("float", *exporter.quantized):
-        able = {"ptq": "ONNX", "fake": "MINDIR"}[asked]
+        supported = {"ptq": "ONNX", "fake": "MINDIR"}[asked]
         raise UsageError(
-            f"{where} is {asked}, which writes {able}; {cfg.where('file_format')} is {cfg.file_format}: leave the key "
-            f"out, or set --file_format {able}"
+            f"{where} is {asked}, which needs {supported}; {cfg.where('file_format')} is {cfg.file_format}: remove the "
+            f"key, or set --file_format {supported}"
         )
     if asked == "int8":
-        assert isinstance(cfg, QuantKeys), "other models are not trained for int8"
+        assert isinstance(cfg, QuantKeys), "other models have no quantization-aware training"
         if not cfg.symmetric[0]:
-            raise UsageError(
-                "int8 files hold symmetric weights, but the network was trained with symmetric False for them"
-            )
+            raise UsageError("int8 files have symmetric weights, but the network was trained with asymmetric ones")
         exporter.check_int8(cfg)
     return asked
 
 
-def cell_to_write(prepared: Prepared, spec: ExportSpec, kind: str) -> nn.Cell:
-    """The cell that goes into a MINDIR or AIR file, or a float ONNX file.
+def cell_to_write(loaded: ExportNetwork, spec: ExportSpec, kind: str) -> nn.Cell:
+    """The cell that is written to a MINDIR or AIR file, or a float ONNX file.
 
     Args:
-        prepared, spec: see `Exporter`.
-        kind: "float"; "fake": it rounds by operators that hold in float16; "int8": and keeps its kernels as int8 codes.
+        loaded, spec: see `Exporter`.
+        kind: "float"; "fake": fake quantization by operators that are exact in float16; "int8": as "fake", with
+            weights stored as int8.
     """
-    network = prepared.network
+    network = loaded.network
     if kind != "float":
-        network = use_round_operator(prepared.copy())
+        network = use_round_operator(loaded.copy_network())
         network = (store_int8(network) if kind == "int8" else network).set_train(False)
-    return DeployCell(prepared.recipe, network, spec)
+    return DeployCell(loaded.recipe, network, spec)

@@ -1,4 +1,4 @@
-"""ONNX, which onnxruntime runs and atc turns into an .om."""
+"""ONNX, which onnxruntime runs and atc converts to an .om."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from msdet.export.verify import Int8Report
 
 if TYPE_CHECKING:
     from msdet.config.sections.quantization import QuantKeys
-    from msdet.export.prepared import Prepared
+    from msdet.export.export_network import ExportNetwork
 
-# An int8 kernel sums exactly and rounds once where the fake-quantized network rounds at every float operation, so that
-# a value at the border of two codes may fall to either, and what is computed from it may, too: behind dozens of layers
-# the two differ as two roundings of one network do. Scores of a few objects were seen to differ by 0.07 and 0.11 where
-# average precision differed by 0.002; a lost scale or a wrong kernel makes it about 1.
+# An int8 kernel accumulates exactly and rounds once, the fake-quantized network rounds at every float operation. A value
+# halfway between two int8 codes can be rounded to either, and such differences add up over dozens of layers. Measured:
+# scores of a few objects differ by 0.07 and 0.11, average precision by 0.002. A missing scale or a wrong kernel gives a
+# relative error of about 1.
 _INT8_TOLERANCE = 0.25
-# Rounding itself: a network that was never trained for it is only kept from being nonsense. `compare` tells its score.
+# Post-training quantization changes the outputs; this only rejects files that are unusable. See `msdet compare`.
 _PTQ_TOLERANCE = 0.5
 
 
@@ -40,7 +40,7 @@ class OnnxExporter(Exporter):
     def check_int8(self, cfg: QuantKeys) -> None:
         if cfg.quant_bits[1] != 8:
             raise UsageError(
-                f"int8 activations have 8 bits, but the network was trained for {cfg.quant_bits[1]} (quant_bits)"
+                f"int8 activations have 8 bits, but the network was trained with {cfg.quant_bits[1]} (quant_bits)"
             )
 
     def tolerance(self, kind: str, float_tolerance: float) -> float:
@@ -48,7 +48,7 @@ class OnnxExporter(Exporter):
 
     def write(
         self,
-        prepared: Prepared,
+        loaded: ExportNetwork,
         spec: ExportSpec,
         kind: str,
         path: Path,
@@ -56,13 +56,13 @@ class OnnxExporter(Exporter):
         names: list[str],
     ) -> Int8Report | None:
         if kind not in ("int8", "ptq"):
-            write_float_onnx(cell_to_write(prepared, spec, kind), spec, path, arrays, names)
+            write_float_onnx(cell_to_write(loaded, spec, kind), spec, path, arrays, names)
             return None
 
         def write(network: nn.Cell, file: Path) -> None:
-            write_float_onnx(DeployCell(prepared.recipe, network, spec), spec, file, arrays, names)
+            write_float_onnx(DeployCell(loaded.recipe, network, spec), spec, file, arrays, names)
 
-        return write_int8_onnx(prepared, spec, kind, path, write)
+        return write_int8_onnx(loaded, spec, kind, path, write)
 
     def run(self, path: Path, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         import onnxruntime
@@ -70,7 +70,7 @@ class OnnxExporter(Exporter):
         session = onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
         if len(names) != len(arrays):
-            raise UserError(f"the ONNX file takes {len(names)} inputs, {len(arrays)} were meant")
+            raise UserError(f"the ONNX file has {len(names)} inputs instead of {len(arrays)}")
         return session.run(None, dict(zip(names, arrays, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""The formats that export.py writes."""
+"""The table of export formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msdet.export.formats.onnx_file import OnnxExporter
 if TYPE_CHECKING:
     from msdet.config import Config
 
-# As `file_format` names them.
+# Value of `file_format` -> exporter.
 EXPORTERS: dict[str, Exporter] = {"MINDIR": MindirExporter(), "ONNX": OnnxExporter(), "AIR": AirExporter()}
 
 
@@ -20,7 +20,7 @@ def get_exporter(cfg: Config) -> Exporter:
     """The exporter of `file_format`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: unknown format.
     """
     if cfg.file_format not in EXPORTERS:
         raise UsageError(f"{cfg.where('file_format')} is {cfg.file_format!r}; it takes one of {', '.join(EXPORTERS)}")

@@ -1,8 +1,8 @@
-"""From a float ONNX graph and the grids of its activations to an int8 one.
+"""Converts a float ONNX graph to int8, given the quantization grids of its activations.
 
-The graph gets a QuantizeLinear and a DequantizeLinear behind each tensor that has a grid, and kernels as int8 with a
-DequantizeLinear (the QDQ spec). A runtime turns a convolution between such nodes into one of integers. Both ways to
-int8 end here: training, which knows its grids, and calibration, which finds them.
+Each tensor with a grid gets a QuantizeLinear and a DequantizeLinear, and weights become int8 with a DequantizeLinear
+(the QDQ format). A runtime computes a convolution between such nodes in int8. The grids come from quantization-aware
+training or from calibration.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from msdet.quantization.fake_quant import MIN_RANGE, grid_limits
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
-# The first with DequantizeLinear for each channel.
+# The first opset with per-channel DequantizeLinear.
 OPSET = 13
-# Results of these have as many codes as what goes in, or fewer, on the same grid.
+# Operators that only move or select values: the output has the grid of the input.
 _SHAPE_ONLY = ("Reshape", "Transpose", "MaxPool", "Squeeze", "Unsqueeze", "Flatten")
-# These are computed in int8 if all that goes in is int8.
+# Operators that are computed in int8 if all their inputs are int8.
 _CARRIED = ("LeakyRelu", "Relu", "Add", "Concat")
 _LARGEST_BIAS = 2**30
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Of uint8 codes 0 .. 255: a value is scale * (code - zero_point)."""
+    """Quantization parameters of uint8 codes 0 .. 255: value = scale * (code - zero_point)."""
 
     scale: float
     zero_point: int
 
     @classmethod
     def covering(cls, low: float, high: float) -> Grid:
-        """The grid of a range; the range is widened to hold 0."""
+        """The grid of the range low .. high, extended to include 0."""
         low, high = min(low, 0.0), max(high, 0.0)
         scale = max(high - low, MIN_RANGE) / 255
         return cls(scale, int(np.clip(np.floor(-low / scale + 0.5), 0, 255)))
@@ -47,17 +47,17 @@ class Grid:
 
 @dataclass(frozen=True)
 class WeightRule:
-    """How kernels become codes -levels .. levels: symmetric, with a scale for each output channel or one for all."""
+    """Symmetric quantization of weights to codes -levels .. levels, with per-channel scales or one scale."""
 
     per_channel: bool = True
     levels: int = 127
 
     def codes(self, weight: np.ndarray, least_scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """int8 codes of the kernel's shape, and float32 scales (O,) or ().
+        """int8 codes of the shape of the weight, and float32 scales (O,) or ().
 
         Args:
             weight: float32 (O, ...).
-            least_scale: (O,): no scale is smaller.
+            least_scale: (O,): minimum of each scale.
         """
         rows = np.abs(weight.reshape(len(weight), -1))
         greatest = rows.max(1) if self.per_channel else np.full(len(weight), rows.max())
@@ -69,7 +69,7 @@ class WeightRule:
 
 
 class Graph:
-    """An ONNX graph with its nodes by what they make and take, which is read anew after a change."""
+    """An ONNX graph with indices of its nodes by input and output; create a new one after changing the graph."""
 
     def __init__(self, model: ModelProto) -> None:
         from onnx import numpy_helper
@@ -87,11 +87,11 @@ class Graph:
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
 
     def convolutions(self) -> list[NodeProto]:
-        """All of them, in the order of computation."""
+        """All convolutions, in topological order."""
         return [node for node in self.proto.node if node.op_type == "Conv"]
 
     def before_a_convolution(self) -> set[str]:
-        """Tensors that some convolution depends on."""
+        """Names of the tensors that some convolution depends on."""
         found: set[str] = set()
         waiting = [node.input[0] for node in self.convolutions()]
         while waiting:
@@ -103,7 +103,7 @@ class Graph:
         return found - self.constants.keys()
 
     def remove(self, nodes: Iterable[NodeProto]) -> None:
-        """Takes nodes out, and constants that nobody reads then."""
+        """Removes nodes, and constants that are unused then."""
         for node in nodes:
             self.proto.node.remove(node)
         read = {name for node in self.proto.node for name in node.input} | self.outputs
@@ -114,13 +114,13 @@ class Graph:
         self._drop_inputs(read)
 
     def _drop_inputs(self, read: set[str]) -> None:
-        # Older files list their weights among the inputs.
+        # Older files list weights among the inputs.
         kept = {tensor.name for tensor in self.proto.initializer}
         for value in [v for v in self.proto.input if v.name not in read or v.name in kept]:
             self.proto.input.remove(value)
 
     def add_constant(self, name: str, value: np.ndarray) -> str:
-        """Adds an initializer; gives its name."""
+        """Adds an initializer; returns its name."""
         from onnx import numpy_helper
 
         self.proto.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))
@@ -128,7 +128,7 @@ class Graph:
 
 
 def raise_opset(model: ModelProto) -> ModelProto:
-    """The same model in the opset that int8 needs."""
+    """Converts a model to opset 13, unless it has a later one."""
     from onnx import version_converter
 
     if max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")) >= OPSET:
@@ -137,9 +137,9 @@ def raise_opset(model: ModelProto) -> ModelProto:
 
 
 def fold_batch_norm(model: ModelProto) -> int:
-    """Multiplies batch norm into the kernel of the convolution before it; returns how many there were.
+    """Folds batch norm into the preceding convolutions; returns the number of folded nodes.
 
-    Conv(x, w) -> gamma (. - mean) / sqrt(variance + eps) + beta is Conv(x, w g) + beta - g mean with
+    gamma (Conv(x, w) - mean) / sqrt(variance + eps) + beta is Conv(x, g w) + beta - g mean with
     g = gamma / sqrt(variance + eps).
     """
     graph = Graph(model)
@@ -156,7 +156,7 @@ def fold_batch_norm(model: ModelProto) -> int:
         if len(conv.input) > 2:
             shift = shift + gain * graph.constants[conv.input[2]]
         shape = (-1,) + (1,) * (weight.ndim - 1)
-        # Named by the result, not by the kernel: several convolutions may share one.
+        # Named after the output, because several convolutions may share a weight.
         name = node.output[0]
         new_weight = graph.add_constant(name + ".folded", (weight * gain.reshape(shape)).astype(np.float32))
         new_bias = graph.add_constant(name + ".shift", shift.astype(np.float32))
@@ -168,18 +168,15 @@ def fold_batch_norm(model: ModelProto) -> int:
 
 
 def extract_grids(model: ModelProto, grids: Sequence[tuple[float, int]], levels: int = 255) -> dict[str, Grid]:
-    """Takes out the clips that a network with marked grids was exported with (`mark_grids`), and tells their places.
+    """Removes the clip operators that mark quantized tensors (see `mark_grids`); returns tensor name -> grid.
 
     Args:
-        model: with batch norm folded; it is changed.
+        model: with batch norm folded; it is modified.
         grids: scale and zero point of every marker.
-        levels: codes of a grid less 1.
-
-    Returns:
-        Tensor -> grid.
+        levels: number of codes of a grid - 1.
 
     Raises:
-        UserError: the graph holds other clips than were marked.
+        UserError: some markers are not in the graph.
     """
     graph = Graph(model)
     known = {tuple(np.float32(end) for end in grid_limits(*grid, levels)): Grid(*grid) for grid in grids}
@@ -197,18 +194,18 @@ def extract_grids(model: ModelProto, grids: Sequence[tuple[float, int]], levels:
             clips.append((inner, node))
             found[inner.input[0]] = grid
     if len(clips) != len(grids):
-        raise UserError(f"the graph shows {len(clips)} of {len(grids)} roundings: this export cannot be trusted")
+        raise UserError(f"the graph has {len(clips)} of {len(grids)} quantized tensors: the export is not correct")
     for inner, node in clips:
         for consumer in graph.consumers.get(node.output[0], []):
             consumer.input[:] = [inner.input[0] if name == node.output[0] else name for name in consumer.input]
-        # A clip that itself followed a clip's tensor keeps its place in `found` by the tensor's name.
+        # Of two consecutive clips, both keep their tensor name in `found`.
     graph.remove([clip for pair in clips for clip in pair])
     return found
 
 
 def tensors_to_calibrate(model: ModelProto) -> list[str]:
-    """Tensors that are to get a grid: what goes into a convolution, and what comes out of one if another follows, and
-    what stands between them and is computed from nothing but such.
+    """Names of the tensors that need a grid: inputs of convolutions, outputs of convolutions that another one depends
+    on, and tensors between them that are computed in int8.
 
     Args:
         model: with batch norm folded.
@@ -220,56 +217,56 @@ def tensors_to_calibrate(model: ModelProto) -> list[str]:
         inputs = [name for name in node.input if name not in graph.constants]
         if not node.output or node.output[0] not in region:
             continue
-        is_sum = node.op_type == "Conv" and not _is_taken_over(graph, node.output[0])
-        in_int8 = all(name in chosen or _is_taken_over(graph, name) for name in inputs)
-        if is_sum or (in_int8 and _carries(node, len(inputs))):
+        needs_grid = node.op_type == "Conv" and not _is_fused_with_relu(graph, node.output[0])
+        in_int8 = all(name in chosen or _is_fused_with_relu(graph, name) for name in inputs)
+        if needs_grid or (in_int8 and _is_int8_operator(node, len(inputs))):
             chosen.add(node.output[0])
     return [name for node in graph.proto.node for name in node.output if name in chosen] + sorted(
         chosen - graph.producer.keys()
     )
 
 
-def _is_taken_over(graph: Graph, name: str) -> bool:
-    """Whether a tensor goes from a convolution to a ReLU alone, which becomes part of it: codes of ReLU's result begin
-    at 0, so that rounding to them is ReLU."""
+def _is_fused_with_relu(graph: Graph, name: str) -> bool:
+    """Whether a tensor goes from a convolution to a ReLU only, which is fused into the convolution: the grid of the
+    ReLU's output starts at 0, so quantizing to it is ReLU."""
     node, followers = graph.producer.get(name), graph.consumers.get(name, [])
     is_convolved = node is not None and node.op_type == "Conv"
     return is_convolved and len(followers) == 1 and followers[0].op_type == "Relu"
 
 
-def _carries(node: NodeProto, data_inputs: int) -> bool:
-    """Whether int8 goes through a node; sums and concatenations with a constant are computed in float."""
+def _is_int8_operator(node: NodeProto, data_inputs: int) -> bool:
+    """Whether a node can be computed in int8; sums and concatenations with a constant are computed in float."""
     if node.op_type in ("Add", "Concat"):
         return data_inputs == len(node.input)
     return node.op_type in (*_CARRIED, *_SHAPE_ONLY) and data_inputs == 1
 
 
 def propagate_grids(model: ModelProto, grids: Mapping[str, Grid]) -> dict[str, Grid]:
-    """The same grids, and those of results that only move values about, which keep the grid of what goes in."""
+    """Adds the grids of outputs of operators that only move values, which are those of their inputs."""
     graph = Graph(model)
     region = graph.before_a_convolution()
-    spread = dict(grids)
+    result = dict(grids)
     for node in graph.proto.node:
         if not node.output or node.output[0] not in region:
             continue
         inputs = [name for name in node.input if name not in graph.constants]
-        if node.op_type in _SHAPE_ONLY and inputs and inputs[0] in spread:
-            spread[node.output[0]] = spread[inputs[0]]
+        if node.op_type in _SHAPE_ONLY and inputs and inputs[0] in result:
+            result[node.output[0]] = result[inputs[0]]
         elif node.op_type == "Concat" and node.output[0] not in grids and len(inputs) == len(node.input):
-            taken = {spread[name] for name in inputs if name in spread}
-            if len(taken) == 1 and all(name in spread for name in inputs):
-                spread[node.output[0]] = taken.pop()
-    return spread
+            own = {result[name] for name in inputs if name in result}
+            if len(own) == 1 and all(name in result for name in inputs):
+                result[node.output[0]] = own.pop()
+    return result
 
 
 def insert_grids(model: ModelProto, grids: Mapping[str, Grid], rule: WeightRule) -> None:
-    """Puts QuantizeLinear and DequantizeLinear behind every tensor that has a grid, and int8 kernels into the
-    convolutions that such a tensor goes into.
+    """Inserts QuantizeLinear and DequantizeLinear after every tensor that has a grid, and quantizes the weights of the
+    convolutions with such an input.
 
     Args:
-        model: of opset 13 or later, with batch norm folded; it is changed.
-        grids: tensor -> grid.
-        rule: of the kernels.
+        model: of opset 13 or later, with batch norm folded; it is modified.
+        grids: tensor name -> grid.
+        rule: quantization of the weights.
     """
     graph = Graph(model)
     for conv in graph.convolutions():
@@ -291,7 +288,7 @@ def insert_grids(model: ModelProto, grids: Mapping[str, Grid], rule: WeightRule)
 
 
 def _constants_first(nodes: Sequence[NodeProto]) -> list[NodeProto]:
-    """DequantizeLinear nodes of kernels read nothing but constants, and may stand anywhere; here in front."""
+    """Moves DequantizeLinear nodes of weights, which only read constants, to the front."""
     kernels = [node for node in nodes if node.name.endswith(".kernel")]
     return kernels + [node for node in nodes if not node.name.endswith(".kernel")]
 
@@ -310,12 +307,12 @@ def _pair(graph: Graph, name: str, grid: Grid) -> tuple[NodeProto, NodeProto]:
 
 
 def _quantize_kernel(graph: Graph, conv: NodeProto, input_scale: float, rule: WeightRule) -> None:
-    """int8 kernel with its scales, and bias as int32 in units of (input scale * kernel scale), as integer sums are."""
+    """Replaces the weight by int8 with its scales, and the bias by int32 in units of input scale * weight scale."""
     from onnx import helper
 
     weight = graph.constants[conv.input[1]]
     bias = graph.constants[conv.input[2]].astype(np.float64) if len(conv.input) > 2 else np.zeros(len(weight))
-    # So that the bias of a channel whose kernel has died fits into int32.
+    # The minimum scale lets the bias of a channel with vanishing weights fit into int32.
     codes, scale = rule.codes(weight, np.abs(bias) / (input_scale * _LARGEST_BIAS))
     name = conv.output[0] + ".weight"
     names = [graph.add_constant(name + ".int8", codes), graph.add_constant(name + ".scale", scale)]
@@ -331,9 +328,9 @@ def _quantize_kernel(graph: Graph, conv: NodeProto, input_scale: float, rule: We
 
 
 def count_operators(path: Path) -> Counter[str]:
-    """How onnxruntime computes a file: operator -> number of nodes in the graph it has optimised for this processor.
+    """Operator -> number of nodes in the graph that onnxruntime has optimised for this processor.
 
-    `QLinearConv` are the convolutions of integers; `Conv` and `FusedConv` those of floats.
+    `QLinearConv` are int8 convolutions, `Conv` and `FusedConv` float ones.
     """
     import tempfile
 

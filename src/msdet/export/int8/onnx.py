@@ -1,4 +1,4 @@
-"""Writes int8 ONNX files: of a network that was trained for it, or of a float one by calibration."""
+"""Writes int8 ONNX files of a quantization-aware network, or of a float network by calibration."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ from msdet.quantization.quantize import mark_grids
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from msdet.export.prepared import Prepared
+    from msdet.export.export_network import ExportNetwork
     from msdet.export.spec import ExportSpec
 
 log = logging.getLogger(__name__)
 
 
 def write_int8_onnx(
-    prepared: Prepared, spec: ExportSpec, kind: str, path: Path, write: Callable[[nn.Cell, Path], None]
+    loaded: ExportNetwork, spec: ExportSpec, kind: str, path: Path, write: Callable[[nn.Cell, Path], None]
 ) -> Int8Report:
     """Writes an int8 ONNX file.
 
     Args:
-        prepared: the network; of kind "int8" fake-quantized, of kind "ptq" float.
-        spec: of the file.
+        loaded: the network; fake-quantized for kind "int8", float for kind "ptq".
+        spec: what the file contains.
         kind: "int8" or "ptq".
         path: the file.
-        write: writes a network (the network, not the cell of the spec) as float ONNX to a path.
+        write: function that writes a network as float ONNX to a path, with the parts that the spec adds.
     """
     import onnx
 
-    cfg = prepared.cfg
+    cfg = loaded.cfg
     grids: dict[str, Grid]
     if kind == "int8":
-        assert isinstance(cfg, QuantKeys), "other models are not trained for int8"
-        network = prepared.copy()
+        assert isinstance(cfg, QuantKeys), "other models have no quantization-aware training"
+        network = loaded.copy_network()
         marks = mark_grids(network)
         write(network, path)
         model = _folded(path)
         grids = extract_grids(model, marks)
         rule = WeightRule(cfg.per_channel[0], 2 ** (cfg.quant_bits[0] - 1) - 1)
     else:
-        write(prepared.network, path)
+        write(loaded.network, path)
         model = _folded(path)
         onnx.save(model, str(path))
-        grids = calibrate_grids(path, tensors_to_calibrate(model), calibration_arrays(cfg, prepared.recipe, spec))
+        grids = calibrate_grids(path, tensors_to_calibrate(model), calibration_arrays(cfg, loaded.recipe, spec))
         rule = WeightRule()
     insert_grids(model, propagate_grids(model, grids), rule)
     onnx.checker.check_model(model, full_check=True)

@@ -1,4 +1,4 @@
-"""Post-training quantization: grids for a float ONNX file from pictures like those it will see."""
+"""Post-training quantization: grids for a float ONNX file from representative images."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 
 
 def calibration_arrays(cfg: Config, recipe: Recipe, spec: ExportSpec) -> Iterator[list[np.ndarray]]:
-    """The inputs of an exported file, batch by batch, made of the pictures in `calibration` as evaluation makes them.
+    """Yields batches of inputs of an exported file, from the images in `calibration`, transformed as in evaluation.
 
     Raises:
-        UsageError: the folder is missing or holds no pictures.
-        UserError: none of them can be read.
+        UsageError: the folder is missing or has no images.
+        UserError: no image can be read.
     """
     place, preprocess = recipe.eval_pipeline(), recipe.build_preprocess()
     media = open_calibration_images(cfg)
@@ -43,23 +43,23 @@ def calibration_arrays(cfg: Config, recipe: Recipe, spec: ExportSpec) -> Iterato
         if count == cfg.calibration_images:
             break
     if count and waiting:
-        # A file of a fixed batch is filled up with the first picture.
+        # The last batch of a file with a fixed batch size is padded with copies of one image.
         yield _arrays(waiting + waiting[:1] * (spec.batch_size - len(waiting)), preprocess, spec)
     if not count:
-        raise UserError(f"{cfg.calibration}: none of the pictures can be read: {'; '.join(media.unreadable[:3])}")
-    log.info("calibrated on %d pictures of %s", count, cfg.calibration)
+        raise UserError(f"{cfg.calibration}: no image can be read: {'; '.join(media.unreadable[:3])}")
+    log.info("calibrated on %d images of %s", count, cfg.calibration)
 
 
 def open_calibration_images(cfg: Config) -> FrameSource:
-    """The pictures in the folder `calibration`.
+    """The images in the folder `calibration`.
 
     Raises:
-        UsageError: the folder is missing or holds none.
+        UsageError: the folder is missing or has no images.
     """
     if not cfg.calibration:
-        raise UsageError("quantize ptq needs pictures like those the network will see: name a folder by --calibration")
+        raise UsageError("quantize ptq needs representative images: give their folder with --calibration")
     if not Path(cfg.calibration).is_dir():
-        raise UsageError(f"{cfg.where('calibration')} {cfg.calibration} is no folder")
+        raise UsageError(f"{cfg.where('calibration')} {cfg.calibration} is not a folder")
     return open_source(cfg.calibration, cfg.max_image_pixels)
 
 
@@ -73,18 +73,15 @@ def _arrays(
 
 
 def calibrate_grids(path: Path, tensors: Sequence[str], batches: Iterator[list[np.ndarray]]) -> dict[str, Grid]:
-    """Runs a file on batches; each tensor's grid covers the mean of the batches' extremes.
+    """Runs a file on batches; returns tensor name -> grid, which covers the mean of the minima and maxima of the batches.
 
-    The mean, because a single outlier would widen the grid for all pictures; it is what the observers of a training
-    settle at, too.
+    The mean, because a single outlier would widen the grid for all images; the observers of quantization-aware training
+    use a moving average for the same reason.
 
     Args:
         path: float ONNX file.
-        tensors: names of those that are to get a grid.
-        batches: its inputs.
-
-    Returns:
-        Tensor -> grid.
+        tensors: names of the tensors to calibrate.
+        batches: inputs of the file.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader
@@ -98,13 +95,13 @@ def calibrate_grids(path: Path, tensors: Sequence[str], batches: Iterator[list[n
             return None if arrays is None else dict(zip(names, arrays, strict=True))
 
     class Chosen(MinMaxCalibrater):
-        """Follows the tensors that are asked for, instead of all of some operators."""
+        """Calibrates the given tensors instead of all tensors of some operators."""
 
         def select_tensors_to_calibrate(self, model: onnx.ModelProto) -> tuple[list[str], dict[str, Any]]:
             _, infos = super().select_tensors_to_calibrate(model)
             return list(tensors), infos
 
-    # With moving_average it takes the mean of all batches it was given at once.
+    # With moving_average it computes the mean over all batches.
     calibrator = Chosen(path, None, str(path.with_name(path.name + ".augmented")), moving_average=True)
     try:
         calibrator.augment_graph()
@@ -115,7 +112,7 @@ def calibrate_grids(path: Path, tensors: Sequence[str], batches: Iterator[list[n
         path.with_name(path.name + ".augmented").unlink(missing_ok=True)
     lacking = [name for name in tensors if name not in ranges.data]
     if lacking:
-        raise UserError(f"calibration gave no range for {len(lacking)} tensors, {lacking[0]} among them")
+        raise UserError(f"calibration gave no range for {len(lacking)} tensors, among them {lacking[0]}")
     return {name: _grid(*ranges[name].range_value) for name in tensors}
 
 
