@@ -97,7 +97,7 @@ LINES = [
     typed("a runner that runs no such file", "predict", "--runner=onnxruntime", fragments=("does not run .ckpt",)),
     typed("nothing to score", "postprocess", "--pretrained=", fragments=("--pretrained FILE", "--result_path")),
     typed("results that are not there", "postprocess", "--pretrained=", "--result_path={root}/out", code=1,
-          fragments=("holds no files like NAME_0.bin",)),
+          fragments=("has no files NAME_0.bin",)),
     typed("no command line for weights", "weights", bare=True, fragments=("--config",)),
     typed("an output of another kind", "weights", "--output={root}/out/x.pth", fragments=("ends in .ckpt",)),
     typed("an unknown part", "weights", "--partial=neck", fragments=("only 'backbone' can be taken alone",)),

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -14,10 +15,10 @@ import export as command
 from msdet.config import load_config
 from msdet.errors import UserError, run_command
 from msdet.export import command as export
+from msdet.export.export_network import ExportNetwork
 from msdet.export.formats.mindir import MindirExporter
 from msdet.export.formats.table import EXPORTERS
 from msdet.export.onnx_graph import fuse_leaky_relu
-from msdet.export.prepared import prepare
 from msdet.export.sample_images import sample_images
 from msdet.export.sidecar import read_sidecar, sidecar_path
 from msdet.export.spec import DeployCell, to_arrays
@@ -136,21 +137,22 @@ def test_only_the_leaky_form_is_replaced():
 def verified(checkpoint):
     """What `write_and_verify` takes besides path and format."""
     ms.set_context(mode=ms.GRAPH_MODE)
-    prepared = prepare(load_config(CONFIG, ["--num_classes=0", "--testing_shape=64", f"--ckpt_file={checkpoint}"]))
-    spec = prepared.spec()
-    arrays = prepared.inputs(spec)
-    return prepared, arrays, to_arrays(DeployCell(prepared.recipe, prepared.network, spec)(*map(Tensor, arrays)))
+    cfg = load_config(CONFIG, ["--num_classes=0", "--testing_shape=64"])
+    loaded = ExportNetwork.load(cfg, Path(checkpoint))
+    spec = loaded.spec()
+    arrays = loaded.inputs(spec)
+    return loaded, arrays, to_arrays(DeployCell(loaded.recipe, loaded.network, spec)(*map(Tensor, arrays)))
 
 
 @pytest.mark.parametrize("what", ["nothing", "output", "shape", "boxes", "nan"])
 @pytest.mark.parametrize("file_format", ["MINDIR", "ONNX"])
 def test_a_file_that_differs_is_refused(verified, exports, tmp_path, monkeypatch, what, file_format):
-    prepared, arrays, ours = verified
+    loaded, arrays, ours = verified
     kind = type(EXPORTERS[file_format])
-    prepared = replace(prepared, cfg=prepared.cfg.replace(file_format=file_format))
+    loaded = replace(loaded, cfg=loaded.cfg.replace(file_format=file_format))
 
     class Spoiling(kind):
-        def write(self, prepared, spec, kind, path, arrays, names):
+        def write(self, loaded, spec, kind, path, arrays, names):
             shutil.copy(exports[file_format == "ONNX"], path)
 
         def run(self, path, arrays):
@@ -158,10 +160,10 @@ def test_a_file_that_differs_is_refused(verified, exports, tmp_path, monkeypatch
 
     path = tmp_path / f"n.{file_format.lower()}"
     if what == "nothing":
-        assert export.write_and_verify(prepared, Spoiling(), path, arrays, ours).boxes > 20
+        assert export.write_and_verify(loaded, Spoiling(), path, arrays, ours).boxes > 20
         return
     with pytest.raises(UserError, match="differ|gives|not finite"):
-        export.write_and_verify(prepared, Spoiling(), path, arrays, ours)
+        export.write_and_verify(loaded, Spoiling(), path, arrays, ours)
 
 
 def spoilt(outputs, what):
@@ -208,7 +210,7 @@ def test_checkpoints_that_do_not_fit(checkpoint, tmp_path, capsys):
     bare = tmp_path / "bare.ckpt"
     bare.write_bytes(checkpoint.read_bytes())
     assert run(bare, tmp_path / "n", "--num_classes", "0") == 2
-    assert "has no card that tells its classes" in capsys.readouterr().err
+    assert "has no card with its classes" in capsys.readouterr().err
     assert run_command(command.main, ["--config", CONFIG]) == 2
     assert "--ckpt_file" in capsys.readouterr().err
 
@@ -232,7 +234,7 @@ def test_a_file_without_its_sidecar_or_with_another_one_does_not_run(exports, tm
         with pytest.raises(UserError, match="sha256 differs"):
             open_runner(copy, load_config(CONFIG))
         sidecar_path(copy).write_text('{"form": {}}')
-        with pytest.raises(UserError, match="no sidecar"):
+        with pytest.raises(UserError, match="is not a sidecar"):
             open_runner(copy, load_config(CONFIG))
 
 
@@ -260,23 +262,22 @@ def test_the_sidecar_tells_what_was_verified(exports):
 
 
 def test_the_network_is_the_checkpoints(checkpoint):
-    cfg = load_config(CONFIG, ["--pretrained", str(checkpoint), "--testing_shape=64"])
-    prepared = prepare(cfg)
-    assert isinstance(prepared.network, nn.Cell)
-    assert not prepared.network.training
-    assert prepared.cfg.class_names == ("cat", "dog")
+    loaded = ExportNetwork.load(load_config(CONFIG, ["--testing_shape=64"]), Path(checkpoint))
+    assert isinstance(loaded.network, nn.Cell)
+    assert not loaded.network.training
+    assert loaded.cfg.class_names == ("cat", "dog")
     assert ms.get_context("mode") == ms.GRAPH_MODE
 
 
 def test_a_file_is_compared_in_full_float32(monkeypatch, at_root):
     """Whatever the key says, which is about training."""
 
-    class Told(Exception):
+    class Started(Exception):
         pass
 
-    def start(cfg):
-        raise Told(cfg.allow_hf32)
+    def start(cfg, workload):
+        raise Started(cfg.allow_hf32)
 
-    monkeypatch.setattr(export, "start", start)
-    with pytest.raises(Told, match="False"):
+    monkeypatch.setattr("msdet.session.session.start", start)
+    with pytest.raises(Started, match="False"):
         export.export(load_config("configs/yolov3.yaml", ["--allow_hf32=1", "--pretrained=x.ckpt"]))

@@ -55,7 +55,7 @@ def test_boxes_one_to_one():
 @pytest.mark.parametrize("swap", [False, True])
 def test_an_object_that_one_side_alone_finds_is_another(swap):
     sides = candidates(0.9, 0.5), candidates(0.9, 0.2)
-    with pytest.raises(UserError, match="find different objects"):
+    with pytest.raises(UserError, match="detect different objects"):
         compare_boxes(*(reversed(sides) if swap else sides), 0.3, (64, 64))
 
 

@@ -40,14 +40,14 @@ def numbers(tmp_path, ids=None, sides=None):
 
 def test_without_lists_the_place_in_the_data_set_counts(tmp_path):
     found = ImageNumbering(SimpleNamespace(), DATASET)
-    assert [found.of(i) for i in range(3)] == [0, 1, 2]
+    assert [found.number_of(i) for i in range(3)] == [0, 1, 2]
     found.check_size(0, plan_resize(5, 6, SIZE, "stretch"), "a.jpg")
 
 
 def test_the_list_of_ids_gives_the_number(tmp_path):
     np.save(tmp_path / "id.npy", np.array([[9], [7], [1], [8]]))
     found = ImageNumbering(SimpleNamespace(image_id=str(tmp_path / "id.npy"), image_shape=""), Images(7, 8, 9))
-    assert [found.of(i) for i in range(3)] == [1, 3, 0]
+    assert [found.number_of(i) for i in range(3)] == [1, 3, 0]
 
 
 def test_sizes_are_checked_by_number_in_either_order(tmp_path):
@@ -64,10 +64,10 @@ def test_sizes_are_checked_by_number_in_either_order(tmp_path):
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (np.array([7, 9]), "image_id.npy lacks image b of val.json"),
-        (np.array([{"a": 1}], object), "image_id.npy is no array of numpy"),
-        (np.array([0.5]), "whole numbers, 1 an image"),
-        (np.array(["x"]), "whole numbers, 1 an image"),
+        (np.array([7, 9]), "image_id.npy does not contain image b of val.json"),
+        (np.array([{"a": 1}], object), "image_id.npy is not a numpy array"),
+        (np.array([0.5]), "needs 1 integers per image"),
+        (np.array(["x"]), "needs 1 integers per image"),
     ],
 )
 def test_lists_that_are_none(tmp_path, ids, message):
@@ -78,7 +78,7 @@ def test_lists_that_are_none(tmp_path, ids, message):
 def test_files_that_are_absent_or_something_else(tmp_path):
     (tmp_path / "a.npy").write_text("no array")
     for name in ("a.npy", "none.npy"):
-        with pytest.raises(UserError, match=f"{name} is no array of numpy"):
+        with pytest.raises(UserError, match=f"{name} is not a numpy array"):
             ImageNumbering(SimpleNamespace(image_id=str(tmp_path / name)), DATASET)
 
 

@@ -161,7 +161,7 @@ def write(folder, **arrays):
 
 
 def found(folder, names, index, number):
-    return [path.name for path in ResultFiles(folder, names).of(index, number, f"{names[index]}.jpg")]
+    return [path.name for path in ResultFiles(folder, names).paths_of(index, number, f"{names[index]}.jpg")]
 
 
 def test_result_files_are_found_by_name(tmp_path):
@@ -170,10 +170,10 @@ def test_result_files_are_found_by_name(tmp_path):
     write(tmp_path, cat_1_0=one, cat_2_0=one, cat_3_0=one, cat_3_1=one)
     assert found(tmp_path, names, 2, 2) == ["cat_3_0.bin", "cat_3_1.bin"]
     # cat_7 bears number 3, but what ends in _3 is another picture's.
-    with pytest.raises(UserError, match=r"lacks cat_7_0\.bin, the result of cat_7\.jpg"):
+    with pytest.raises(UserError, match=r"has no cat_7_0\.bin, the result of cat_7\.jpg"):
         found(tmp_path, names, 3, 3)
     (tmp_path / "cat_3_0.bin").unlink()
-    with pytest.raises(UserError, match=r"lacks cat_3_0\.bin"):
+    with pytest.raises(UserError, match=r"has no cat_3_0\.bin"):
         found(tmp_path, names, 2, 2)
     with pytest.raises(UserError, match=r"NAME_0\.bin"):
         ResultFiles(tmp_path / "none", names)

@@ -1,4 +1,4 @@
-"""Pictures to compare an exported file and its checkpoint on: drawn, so that none has to be shipped."""
+"""Rendered sample images for comparing an exported file with its checkpoint."""
 
 from __future__ import annotations
 

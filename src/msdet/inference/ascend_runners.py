@@ -1,10 +1,9 @@
-"""Who runs a file on Ascend without MindSpore's main package: MindSpore Lite, and CANN's runtime for .om files.
+"""Runners for Ascend without MindSpore's main package: MindSpore Lite, and CANN's runtime for .om files.
 
-That package serves no Atlas 200/300/500 (Ascend 310) since MindSpore 2.2. These two do, and the Atlas inference series
-(310P: 300I Pro, 300I Duo) and the training cards. What lies before and after the network is computed on the host.
+Since MindSpore 2.2 that package does not support Atlas 200/300/500 (Ascend 310). These two runtimes do, and also the
+Atlas inference series (310P: 300I Pro, 300I Duo) and training cards. Pre- and post-processing run on the host.
 
-Neither runtime is on PyPI, and neither was ever run by this project: tests put modules of the same interface in their
-places.
+Neither runtime is on PyPI, and neither was run by this project: tests use stubs with the same interface.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class LiteRunner(ExportedRunner):
-    """A MINDIR file, by MindSpore Lite on Ascend, or on the CPU where `device_target` is that."""
+    """Runs a MINDIR file with MindSpore Lite on Ascend, or on the CPU with `device_target` CPU."""
 
     def __init__(self, path: Path, cfg: Config) -> None:
         try:
@@ -37,8 +36,8 @@ class LiteRunner(ExportedRunner):
         except ImportError as error:
             raise UserError(
                 "runner mindspore_lite: the package mindspore_lite is not installed. Its wheel comes with MindSpore "
-                "Lite (mindspore.cn, for Ascend), not from PyPI. Without it MindSpore itself runs the file, on the CPU "
-                "or a training card: --runner mindspore; an .om of atc runs by --runner om."
+                "Lite (mindspore.cn, for Ascend), not from PyPI. Alternatives: --runner mindspore on the CPU or a "
+                "training card, or an .om of atc with --runner om."
             ) from error
         super().__init__(path, cfg)
         context = lite.Context()
@@ -65,7 +64,7 @@ class LiteRunner(ExportedRunner):
 
 
 class OmRunner(ExportedRunner):
-    """What atc made of an ONNX or AIR file of export.py: NAME.om beside NAME.onnx.json. By CANN's ais_bench."""
+    """Runs an .om, which atc converted from an ONNX or AIR file of export.py, with CANN's ais_bench."""
 
     def __init__(self, path: Path, cfg: Config) -> None:
         try:
@@ -76,7 +75,7 @@ class OmRunner(ExportedRunner):
                 "Ascend tools (gitee.com/ascend/tools, ais-bench_workload), not from PyPI; or run the .onnx or .mindir."
             ) from error
         super().__init__(path, cfg)
-        # Its precision was chosen when atc made it; atc.sh takes the key's.
+        # The precision mode was chosen at the conversion; atc.sh uses that of the key.
         _warn_of_half(path, self.sidecar, cfg.precision_mode)
         try:
             with readable_path(path, copy=True) as name:
@@ -86,7 +85,7 @@ class OmRunner(ExportedRunner):
         _check_inputs(path, self.session.get_inputs(), self.sidecar["inputs"], self.batch_size)
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        # Some of its versions give values in the type of the file's outputs: atc.sh asks for float32.
+        # Some versions return the type of the file's outputs; atc.sh requests float32.
         outputs = self.session.infer([np.ascontiguousarray(array) for array in arrays], mode="static")
         return [np.asarray(output, np.float32) for output in outputs]
 
@@ -97,23 +96,25 @@ class OmRunner(ExportedRunner):
 def _warn_of_half(path: Path, sidecar: dict[str, Any], mode: str) -> None:
     report = sidecar.get("float16", {}).get(mode)
     if report is not None and not report["is_within"]:
-        far = f"{report['box_px']:.2g} px and {report['score']:.2g} of a score" if report["is_number"] else "no numbers"
+        difference = "outputs were NaN"
+        if report["is_number"]:
+            difference = f"boxes differed by {report['box_px']:.2g} px, scores by {report['score']:.2g} from float32"
         log.warning(
-            "%s: in precision mode %s its results, emulated at export, were %s off those in float32; other modes: %s",
-            path, mode, far, ", ".join(other for other in PRECISION_MODES if other != mode),
+            "%s: precision mode %s, emulated at export: %s; other modes: %s",
+            path, mode, difference, ", ".join(other for other in PRECISION_MODES if other != mode),
         )  # fmt: skip
 
 
 def _check_inputs(path: Path, inputs: list[Any], expected: list[dict[str, Any]], batch_size: int) -> None:
-    """An .om has no checksum in the sidecar: what it takes is compared instead.
+    """Compares the input shapes of an .om with the sidecar, which has no checksum for it.
 
     Raises:
-        UserError: it takes something else.
+        UserError: they differ.
     """
     shapes = [list(value.shape) for value in inputs]
     wanted = [[batch_size or 1, *value["shape"][1:]] for value in expected]
     if shapes != wanted:
         raise UserError(
-            f"{path} takes {shapes}, but the file that it was made of takes {wanted}: run atc again (atc.sh), or copy "
-            "the sidecar that belongs to it"
+            f"{path} has input shapes {shapes}, but the file that it was converted from has {wanted}: run atc again "
+            "(atc.sh), or copy the right sidecar"
         )

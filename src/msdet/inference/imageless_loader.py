@@ -1,4 +1,4 @@
-"""Batches of images that another program has seen: their numbers, and how they came into its input, without pixels."""
+"""A loader that yields image ids and resize geometry without reading images, to score results of other programs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class ImagelessBatch:
-    """One image.
+    """A batch of one image.
 
     Attributes:
-        indices: int64 (1,), its position in the dataset.
+        indices: int64 (1,), position in the dataset.
         image_ids: its id.
-        geometry: of a detector's image.
+        geometry: resize geometry of the image; empty for a classifier.
     """
 
     indices: np.ndarray
@@ -32,11 +32,11 @@ class ImagelessBatch:
 
 
 class ImagelessLoader:
-    """Takes the place of the loader of an evaluation.
+    """Replaces the data loader of an evaluation.
 
     Args:
-        image_ids: of the dataset, in its order.
-        geometry_of: of the image at a position; None for a classifier, which needs none.
+        image_ids: image ids in the order of the dataset.
+        geometry_of: position -> resize geometry; None for a classifier, which does not need it.
 
     Attributes:
         bad_images: empty; images that are not read cannot be corrupt.
@@ -49,34 +49,34 @@ class ImagelessLoader:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches, which are images."""
+        """Number of batches, which is the number of images."""
         return len(self.image_ids)
 
     def epoch(self, _: int) -> Iterator[ImagelessBatch]:
-        """Every image once, in order."""
+        """Yields every image once, in order."""
         for index, image_id in enumerate(self.image_ids):
             geometry = [self.geometry_of(index)] if self.geometry_of is not None else []
             yield ImagelessBatch(np.array([index]), [image_id], geometry)
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing."""
 
 
 def imageless_detection_loader(dataset: DetectionDataset, place: Resize, size: tuple[int, int]) -> ImagelessLoader:
-    """A detector's images by their sizes, as annotations or files told them.
+    """A loader for a detection dataset, whose samples have image sizes.
 
     Args:
         dataset: the images.
-        place: how an image comes into the input.
-        size: (h, w) of the input.
+        place: the resize transform.
+        size: (h, w) of the network input.
     """
 
     def geometry_of(index: int) -> Geometry:
         sample = dataset.samples[index]
         if not (sample.width and sample.height):
             raise UserError(
-                f"{dataset.ann_file} does not tell the size of {sample.image_path.name}, and {sample.image_path} "
-                "cannot be read: without its size no box comes back to the image"
+                f"{dataset.ann_file} does not have the size of {sample.image_path.name}, and {sample.image_path} "
+                "cannot be read; the size is needed to transform boxes back to the image"
             )
         return place.plan(sample.width, sample.height, size)
 

@@ -1,4 +1,4 @@
-"""Opens a checkpoint or a file of export.py with what runs it."""
+"""Opens a checkpoint or a file of export.py with its runner."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 
-# Who runs which files; the first is what `runner` auto stands for.
+# Suffix -> runners; the first is the default (`runner` auto).
 RUNNERS = {
     ".ckpt": ("checkpoint",),
     ".mindir": ("mindspore", "mindspore_lite"),
@@ -25,22 +25,22 @@ RUNNERS = {
 
 
 def runner_for(path: Path, runner: str = "auto") -> str:
-    """Who is to run a file, by its suffix where `runner` is "auto".
+    """The runner of a file, chosen by its suffix if `runner` is "auto".
 
     Raises:
-        UsageError: the suffix is unknown, or the runner cannot run such files.
+        UsageError: the suffix is unknown, or the runner does not support such files.
     """
     if path.suffix not in RUNNERS:
         raise UsageError(f"{path}: a checkpoint (.ckpt), a file of export.py (.mindir, .onnx) or an .om is needed")
-    able = RUNNERS[path.suffix]
-    if runner not in ("auto", *able):
-        raise UsageError(f"runner {runner} does not run {path.suffix} files; {', '.join(able)} does")
-    return able[0] if runner == "auto" else runner
+    supported = RUNNERS[path.suffix]
+    if runner not in ("auto", *supported):
+        raise UsageError(f"runner {runner} does not run {path.suffix} files; {', '.join(supported)} does")
+    return supported[0] if runner == "auto" else runner
 
 
 def host_config(cfg: ConfigT, path: Path) -> ConfigT:
-    """The configuration that MindSpore starts with: where another runtime computes, it only prepares and decodes, which
-    it does on the CPU, whatever the machine has."""
+    """The configuration to start MindSpore with: the CPU if another runtime runs the file, because MindSpore then only
+    does pre- and post-processing."""
     return cfg if runner_for(path, cfg.runner) in ("checkpoint", "mindspore") else cfg.replace(device_target="CPU")
 
 
@@ -48,13 +48,13 @@ def open_runner(path: Path, cfg: Config, runner: str = "auto") -> Runner:
     """Opens a checkpoint, or a file of export.py after verifying it against its sidecar.
 
     Args:
-        path: .ckpt, .mindir, .onnx, or an .om that atc made of the latter.
-        cfg: configuration of the model; what the file says of itself is put over its defaults.
+        path: .ckpt, .mindir, .onnx, or an .om that atc converted from the latter.
+        cfg: configuration of the model; its defaults are overridden by the card or sidecar of the file.
         runner: "auto" (by the suffix), or one of `RUNNERS`.
 
     Raises:
-        UserError: the file is missing, damaged or not of this model; the runner is not installed.
-        UsageError: the suffix is unknown, or the runner cannot run such files.
+        UserError: the file is missing, damaged or of another model; the runner is not installed.
+        UsageError: the suffix is unknown, or the runner does not support such files.
     """
     kinds: dict[str, Callable[[Path, Config], Runner]] = {
         "checkpoint": CheckpointRunner,

@@ -1,4 +1,4 @@
-"""Predictors beside a checkpoint's network: an exported file, and the result files of another program."""
+"""Predictors for evaluation other than a checkpoint: exported files, and result files of an external program."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class RunnerPredictor:
-    """What a runner computes.
+    """Predicts with a runner.
 
     Args:
-        runner: an exported file or a checkpoint, opened.
+        runner: of an exported file or a checkpoint.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -39,71 +39,71 @@ class RunnerPredictor:
 
 
 class DetectionFilePredictor:
-    """The result files of another program, raw maps or boxes and scores; images are not read, as their sizes are
-    enough.
+    """Reads the result files of an external program: raw maps, or boxes and scores. Images are not read, only their
+    sizes are needed.
 
     Args:
         recipe: of the model; `result_path` of its configuration is the folder of the files.
         dataset: the validation images.
 
     Attributes:
-        loader: gives the batches, of one image each.
+        loader: yields batches of one image.
 
     Raises:
-        UserError: the folder holds no such files, or two images share a name.
+        UserError: the folder has no result files, or two images share a name.
     """
 
     def __init__(self, recipe: Recipe, dataset: DetectionDataset) -> None:
         cfg, place = recipe.cfg, recipe.eval_pipeline().place
-        assert isinstance(place, Resize), "detectors are evaluated without chance"
+        assert isinstance(place, Resize), "evaluation has no random transforms"
         self.dataset = dataset
         self.files = ResultFiles(Path(cfg.result_path), detection_result_names(dataset))
         self.numbers = ImageNumbering(cfg, dataset)
         self.size = cfg.testing_size
         self.loader = imageless_detection_loader(dataset, place, self.size)
         network = recipe.build_network().set_train(False)
-        self.finish = DecoderCell(recipe, self.size)
+        self.decoder = DecoderCell(recipe, self.size)
         raw = to_arrays(network(Tensor(np.zeros((1, 3, *self.size), np.float32))))
         self.raw_shapes = [map_.shape for map_ in raw]
-        self.final_shapes = [array.shape for array in to_arrays(self.finish(*map(Tensor, raw)))]
+        self.decoded_shapes = [array.shape for array in to_arrays(self.decoder(*map(Tensor, raw)))]
 
     def predict(self, batch: ImagelessBatch) -> tuple[np.ndarray, ...]:
         """See `Predictor`.
 
         Raises:
-            UserError: files of the image are missing or have another size.
+            UserError: files of the image are missing or have a wrong size.
         """
         index = int(batch.indices[0])
         sample = self.dataset.samples[index]
         self.numbers.check_size(index, batch.geometry[0], sample.image_path.name)
-        paths = self.files.of(index, self.numbers.of(index), sample.image_path.name)
-        final = read_bins(paths, self.final_shapes)
+        paths = self.files.paths_of(index, self.numbers.number_of(index), sample.image_path.name)
+        decoded = read_bins(paths, self.decoded_shapes)
         raw = read_bins(paths, self.raw_shapes)
         if raw is not None:
-            return tuple(to_arrays(self.finish(*map(Tensor, raw))))
-        if final is not None:
-            return tuple(final)
+            return tuple(to_arrays(self.decoder(*map(Tensor, raw))))
+        if decoded is not None:
+            return tuple(decoded)
         sizes = ", ".join(f"{path.name} {path.stat().st_size}" for path in paths)
         raise UserError(
             f"{self.files.folder}: the files of {sample.image_path.name} ({sizes} bytes) are neither the raw maps "
-            f"{self.raw_shapes} nor boxes and scores {self.final_shapes} in float32 or float16; is testing_shape "
+            f"{self.raw_shapes} nor boxes and scores {self.decoded_shapes} in float32 or float16; is testing_shape "
             f"({self.size[0]}) that of the file which was run?"
         )
 
 
 class ClassificationFilePredictor:
-    """The result files of another program: `NAME_0.bin` holds the C probabilities or logits of an image, which is not
-    read itself. Which of both does not matter: places and accuracies are the same.
+    """Reads the result files of an external program: `NAME_0.bin` has the C probabilities or logits of an image (the
+    accuracy is the same with either). Images are not read.
 
     Args:
         recipe: of the model; `result_path` of its configuration is the folder of the files.
         dataset: the validation images.
 
     Attributes:
-        loader: gives the batches, of one image each.
+        loader: yields batches of one image.
 
     Raises:
-        UserError: the folder holds no such files, or two images share a name.
+        UserError: the folder has no result files, or two images share a name.
     """
 
     def __init__(self, recipe: Recipe, dataset: ImageFolder) -> None:
@@ -117,13 +117,13 @@ class ClassificationFilePredictor:
         """See `Predictor`.
 
         Raises:
-            UserError: the file of the image is missing or has another size.
+            UserError: the file of the image is missing or has a wrong size.
         """
         index = int(batch.indices[0])
         name, count = self.names[index], len(self.dataset.class_names)
         path = self.files.get(name, {}).get(0)
         if path is None:
-            raise UserError(f"{self.folder} lacks {name}_0.bin, the result of {self.dataset.files[index]}")
+            raise UserError(f"{self.folder} has no {name}_0.bin, the result of {self.dataset.files[index]}")
         arrays = read_bins([path], [(1, count)])
         if arrays is None:
             raise UserError(
@@ -134,7 +134,7 @@ class ClassificationFilePredictor:
 
 
 def detection_result_names(dataset: DetectionDataset) -> list[str]:
-    """The NAME of each image of a detector's dataset; see `result_names`."""
+    """`result_names` for a detection dataset."""
     root = dataset.image_dir
     paths = [sample.image_path for sample in dataset.samples]
     return result_names([path.relative_to(root) if path.is_relative_to(root) else path for path in paths], root)

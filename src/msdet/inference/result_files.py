@@ -1,4 +1,4 @@
-"""Names of the files that another program takes and gives: `NAME.bin`, and `NAME_K.bin` for output K of an image."""
+"""Input and result files of an external program: `NAME.bin`, and `NAME_K.bin` for output K of an image."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _NUMBERED = re.compile(r".*_(?P<number>\d+)")
 
 
 def result_names(images: Sequence[str | Path], place: Path) -> list[str]:
-    """The NAME of each image in `NAME.bin` and `NAME_K.bin`: its own, or FOLDER_NAME where several folders have one.
+    """The NAME of each image in `NAME.bin` and `NAME_K.bin`: its stem, or FOLDER_STEM if images share a stem.
 
     Args:
-        images: paths below `place`, or absolute ones.
-        place: of the data set, for the message.
+        images: paths relative to `place`, or absolute paths.
+        place: folder of the dataset, for the message.
 
     Raises:
         UserError: two images would share a file.
     """
     paths = [Path(image) for image in images]
-    often = Counter(path.stem for path in paths)
-    names = [path.stem if often[path.stem] == 1 else _with_folder(path) for path in paths]
+    counts = Counter(path.stem for path in paths)
+    names = [path.stem if counts[path.stem] == 1 else _with_folder(path) for path in paths]
     image_of: dict[str, Path] = {}
     for name, path in zip(names, paths, strict=True):
         if image_of.setdefault(name, path) != path:
@@ -40,31 +40,31 @@ def _with_folder(path: Path) -> str:
 
 
 def result_files(folder: Path) -> dict[str, dict[int, Path]]:
-    """Name of an image -> its result files by the number of the output.
+    """Image name -> output number -> result file.
 
     Raises:
-        UserError: there are none.
+        UserError: the folder has no result files.
     """
     found: dict[str, dict[int, Path]] = {}
     for path in folder.glob("*.bin") if folder.is_dir() else ():
         if match := _BIN.fullmatch(path.name):
             found.setdefault(match["name"], {})[int(match["output"])] = path
     if not found:
-        raise UserError(f"result_path {folder} holds no files like NAME_0.bin, one for each output of each image")
+        raise UserError(f"result_path {folder} has no files NAME_0.bin, NAME_1.bin, ..., one per output of each image")
     return found
 
 
 class ResultFiles:
-    """The result files of a detector's data set, which bear the images' names or else `SOME_NAME_NUMBER`.
+    """The result files of a detection dataset, named by image (`NAME_K.bin`) or by number (`ANY_NUMBER_K.bin`).
 
-    One name that fits is enough to go by names alone: a number at the end of another image's name is none of its own.
+    If a single image name matches, all files are taken as named by image: names may end with a number too.
 
     Args:
-        folder: of the files.
-        names: of the images, in the order of the data set.
+        folder: folder of the files.
+        names: names of the images, in the order of the dataset.
 
     Raises:
-        UserError: the folder holds no such files.
+        UserError: the folder has no result files.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
@@ -72,49 +72,51 @@ class ResultFiles:
         self.names = list(names)
         self._files = result_files(folder)
         self._by_name = not self._files.keys().isdisjoint(self.names)
-        self._of_number: dict[int, list[str]] = {}
+        self._names_by_number: dict[int, list[str]] = {}
         for name in self._files:
             if match := _NUMBERED.fullmatch(name):
-                self._of_number.setdefault(int(match["number"]), []).append(name)
+                self._names_by_number.setdefault(int(match["number"]), []).append(name)
 
-    def of(self, index: int, number: int, image: str) -> list[Path]:
-        """The files of one image, by output.
+    def paths_of(self, index: int, number: int, image: str) -> list[Path]:
+        """The files of one image, in the order of the outputs.
 
         Args:
-            index: position in the data set.
-            number: what the image bears where files are numbered.
-            image: for messages.
+            index: position in the dataset.
+            number: number of the image, for files named by number.
+            image: image name for messages.
 
         Raises:
-            UserError: there are none, one is missing, or two sets of them have the number.
+            UserError: a file is missing, or the number is ambiguous.
         """
         name = self.names[index] if self._by_name else self._numbered(index, number, image)
         outputs = self._files.get(name, {})
         missing = next((output for output in range(max(outputs, default=0) + 1) if output not in outputs), None)
         if missing is not None:
-            raise UserError(f"{self.folder} lacks {name}_{missing}.bin, the result of {image}")
+            raise UserError(f"{self.folder} has no {name}_{missing}.bin, the result of {image}")
         return [outputs[output] for output in sorted(outputs)]
 
     def _numbered(self, index: int, number: int, image: str) -> str:
-        names = self._of_number.get(number, [])
+        names = self._names_by_number.get(number, [])
         if len(names) > 1:
             raise UserError(
-                f"{self.folder}: {names[0]}_0.bin and {names[1]}_0.bin both bear number {number}, that of {image}"
+                f"{self.folder}: {names[0]}_0.bin and {names[1]}_0.bin both have number {number}, that of {image}"
             )
         if not names:
             raise UserError(
-                f"{self.folder} has no result files of {image}: neither {self.names[index]}_0.bin nor, by its number, "
+                f"{self.folder} has no result files of {image}: neither {self.names[index]}_0.bin nor, by number, "
                 f"..._{number}_0.bin"
             )
         return names[0]
 
 
 def read_bins(paths: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray] | None:
-    """Files as float32 arrays of the shapes, in their order or, where the sizes tell, in another; None if none fits.
+    """Reads files as float32 arrays of the given shapes; None if their sizes do not match.
+
+    If the shapes have distinct sizes, the files may be in any order; else they must be in the order of the shapes.
 
     Args:
-        paths: one a shape.
-        shapes: of one image, with a batch axis of 1.
+        paths: one file per shape, float32 or float16.
+        shapes: shapes for one image, with a batch axis of 1.
     """
     if len(paths) != len(shapes):
         return None

@@ -1,4 +1,4 @@
-"""One interface to everything that computes detections: checkpoints, MINDIR, ONNX and .om files, and who runs them."""
+"""One interface to run checkpoints and exported files with MindSpore or onnxruntime."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from msdet.checkpoints.card import apply_card
-from msdet.checkpoints.weights_file import fill_network, load_weights
 from msdet.errors import UsageError, UserError
 from msdet.export.onnx_session import session_options
 from msdet.export.sidecar import read_sidecar
 from msdet.export.spec import DecoderCell, DeployCell, ExportSpec, to_arrays
 from msdet.models.recipe import get_recipe
+from msdet.session.loaded_network import LoadedNetwork
 from msdet.text import readable_path
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 
 
 class Runner(ABC):
-    """Images to boxes and scores (or class probabilities), whatever does the computing.
+    """Computes boxes and scores (or class probabilities) of images.
 
     Attributes:
-        cfg: configuration, after what the file says of itself.
+        cfg: configuration after the card or sidecar of the file.
         card: model, class names, category ids, preprocessing.
-        spec: what the file takes and gives.
+        spec: inputs and outputs of the file.
         size: (h, w) of the input in px.
-        batch_size: images a call of the file; 0 = any. `predict` takes any number.
+        batch_size: batch size of the file; 0: dynamic. `predict` takes any number of images.
     """
 
     def __init__(self, cfg: Config, card: Mapping[str, Any], spec: ExportSpec) -> None:
@@ -50,21 +50,21 @@ class Runner(ABC):
 
     @abstractmethod
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Runs the file once on the arrays that its spec asks for."""
+        """Runs the file once on its inputs; see `ExportSpec.inputs`."""
 
     def predict(self, images: np.ndarray, valid_sizes: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
         """Runs any number of images.
 
         Args:
             images: uint8 (N, h, w, 3) RGB.
-            valid_sizes: int32 (N, 2), height and width that each image covers from the top left; None: all of it.
+            valid_sizes: int32 (N, 2), height and width that each image covers from the top left; None: the full size.
 
         Returns:
             detectors: boxes float32 (N, K, 4) xyxy px of the input, scores float32 (N, K, C); classifiers:
             probabilities float32 (N, C).
 
         Raises:
-            UserError: the images have another size than the file takes.
+            UserError: the size of the images is not that of the file.
         """
         if images.shape[1:] != (*self.size, 3) or images.dtype != np.uint8:
             raise UserError(f"images are {images.dtype} {images.shape[1:]}; this file takes uint8 {(*self.size, 3)}")
@@ -76,11 +76,11 @@ class Runner(ABC):
 
     def _one_batch(self, images: np.ndarray, valid_sizes: np.ndarray) -> list[np.ndarray]:
         count = len(images)
-        lacking = max(self.batch_size - count, 0)
-        if lacking:
-            # A fixed batch is filled up; what the filling gives is cut off again.
-            images = np.concatenate((images, np.zeros((lacking, *images.shape[1:]), np.uint8)))
-            valid_sizes = np.concatenate((valid_sizes, np.tile(np.array([self.size], np.int32), (lacking, 1))))
+        padding = max(self.batch_size - count, 0)
+        if padding:
+            # A fixed batch is padded, and the outputs of the padding are dropped.
+            images = np.concatenate((images, np.zeros((padding, *images.shape[1:]), np.uint8)))
+            valid_sizes = np.concatenate((valid_sizes, np.tile(np.array([self.size], np.int32), (padding, 1))))
         normalised = None
         if self._preprocess is not None:
             normalised = self._preprocess(Tensor(images), Tensor(valid_sizes)).asnumpy()
@@ -89,8 +89,8 @@ class Runner(ABC):
             outputs = to_arrays(self._finish(*map(Tensor, outputs)))
         return [output[:count] for output in outputs]
 
-    def close(self) -> None:  # noqa: B027 (most have nothing to do)
-        """Frees what the file holds."""
+    def close(self) -> None:  # noqa: B027 (optional for subclasses)
+        """Frees resources."""
 
     def __enter__(self) -> Runner:
         return self
@@ -102,30 +102,23 @@ class Runner(ABC):
 
 
 class CheckpointRunner(Runner):
-    """A checkpoint, by MindSpore."""
+    """Runs a checkpoint with MindSpore."""
 
     def __init__(self, path: Path, cfg: Config) -> None:
-        weights, card = load_weights(path)
-        cfg = apply_card(cfg, card, path, with_classes=True)
-        if not cfg.num_classes:
-            raise UsageError(f"{path} has no card that tells its classes: give --num_classes or --class_names")
-        recipe = get_recipe(cfg)
-        spec = ExportSpec(cfg.testing_size, 0, preprocess=True, detect=True, valid_sizes=True)
-        super().__init__(cfg, card or recipe.card(list(range(1, cfg.num_classes + 1))), spec)
-        network = recipe.build_network()
-        fill_network(network, weights, path, "Is this a checkpoint of another model or another width?")
-        network.set_train(False)
-        self.cell = DeployCell(recipe, network, spec)
+        loaded = LoadedNetwork.load(cfg, path)
+        spec = ExportSpec(loaded.cfg.testing_size, 0, preprocess=True, detect=True, valid_sizes=True)
+        super().__init__(loaded.cfg, loaded.card, spec)
+        self.cell = DeployCell(loaded.recipe, loaded.network, spec)
 
     def forward(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         return to_arrays(self.cell(*map(Tensor, arrays)))
 
 
 class ExportedRunner(Runner):
-    """A file of export.py, verified against its sidecar before it runs.
+    """Base class for files of export.py, which are verified against their sidecar before they run.
 
     Attributes:
-        sidecar: what that says.
+        sidecar: content of the sidecar.
     """
 
     def __init__(self, path: Path, cfg: Config) -> None:
@@ -135,19 +128,19 @@ class ExportedRunner(Runner):
         if "testing_shape" in cfg.places and cfg.testing_size != spec.size and cfg.places["testing_shape"][:2] == "--":
             raise UsageError(
                 f"{cfg.where('testing_shape')} is {cfg.testing_shape}, but {path} was exported for "
-                f"{spec.size[0]} x {spec.size[1]} px: leave it out, or export again"
+                f"{spec.size[0]} x {spec.size[1]} px: remove the flag, or export again"
             )
         super().__init__(cfg.replace(testing_shape=spec.size[0]), content["config"], spec)
 
 
 def loading_error(path: Path, error: Exception) -> UserError:
-    """The message about a file that its runtime refuses."""
+    """The error for a file that its runtime cannot load."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return UserError(f"{path} cannot be loaded: {reason}\nExport it again; it may come from another version.")
+    return UserError(f"{path} cannot be loaded: {reason}\nExport it again; it may be from another version.")
 
 
 def _onnx_errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises: classes of its own beside RuntimeError and ValueError."""
+    """Exceptions of onnxruntime: its own classes, RuntimeError and ValueError."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
@@ -155,7 +148,7 @@ def _onnx_errors() -> tuple[type[Exception], ...]:
 
 
 class MindirRunner(ExportedRunner):
-    """A MINDIR file, by MindSpore on CPU, GPU or Ascend."""
+    """Runs a MINDIR file with MindSpore on CPU, GPU or Ascend."""
 
     def __init__(self, path: Path, cfg: Config) -> None:
         super().__init__(path, cfg)
@@ -170,7 +163,7 @@ class MindirRunner(ExportedRunner):
 
 
 class OnnxRunner(ExportedRunner):
-    """An ONNX file, by onnxruntime on the CPU."""
+    """Runs an ONNX file with onnxruntime on the CPU."""
 
     def __init__(self, path: Path, cfg: Config) -> None:
         super().__init__(path, cfg)

@@ -1,7 +1,7 @@
-"""What postprocess.py does: scores an exported file, or what another program has computed with one.
+"""The command postprocess: evaluates an exported file, or the results of an external program that runs one.
 
-An Ascend 310 runs a file by MindSpore Lite, or as .om by a program of one's own. For the second way this writes the
-inputs as files, and reads the outputs back: `NAME_K.bin` holds output K of the image NAME.jpg, float32 or float16.
+On Ascend 310, MindSpore Lite runs the file, or an external program runs it as an .om. For such a program this command
+writes the inputs to files and reads its outputs: `NAME_K.bin` is output K of the image NAME.jpg, float32 or float16.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from msdet.inference.result_files import result_names
 from msdet.inference.runners import Runner
 from msdet.models.recipe import get_recipe
 from msdet.runtime.modelarts import on_modelarts
-from msdet.runtime.start import Runtime
 from msdet.session.session import Session
 
 if TYPE_CHECKING:
@@ -47,15 +46,15 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 
 @on_modelarts
 def score(cfg: Config) -> int:
-    """Scores `pretrained` (.mindir, .onnx, .om) by a runner, or the files in `result_path`; or writes `input_bins`.
+    """Evaluates `pretrained` (.mindir, .onnx, .om), or the result files in `result_path`; or writes `input_bins`.
 
     Raises:
-        UserError: a file is missing, damaged or of another model; results do not fit.
+        UserError: a file is missing, damaged or of another model.
     """
     if not (cfg.pretrained or cfg.result_path):
         raise UsageError("give an exported file with --pretrained FILE, or result files with --result_path FOLDER")
     if cfg.input_bins and not cfg.pretrained:
-        raise UsageError("input_bins needs the exported file that the inputs are for: --pretrained FILE")
+        raise UsageError("input_bins needs the exported file that the inputs are for: give --pretrained FILE")
     session = Session(cfg, host=host_config(cfg, Path(cfg.pretrained)) if cfg.pretrained else cfg)
     session.log_to(timestamped_folder(Path(cfg.log_path), "infer"))
     with _evaluator(session) as evaluator:
@@ -86,20 +85,21 @@ def _evaluator(session: Session) -> Evaluator:
         else:
             files = ClassificationFilePredictor(recipe, dataset)
         return Evaluator(task, files, session.runtime, session.stop, files.loader)
-    runner = open_file(cfg, session.folder)
+    return runner_evaluator(session, open_file(cfg, session.folder))
+
+
+def runner_evaluator(session: Session, runner: Runner) -> Evaluator:
+    """Evaluates a runner on the validation images, with the batch size of its file.
+
+    The session gets the configuration of the runner and the dataset.
+    """
     session.cfg = runner.cfg
     session.open_dataset("val")
-    runner.cfg = session.cfg
-    return runner_evaluator(runner, session.dataset)
-
-
-def runner_evaluator(runner: Runner, dataset: Any) -> Evaluator:
-    """Scores what a runner computes on a dataset, in batches of the size that it takes."""
-    cfg = runner.cfg
+    runner.cfg = cfg = session.cfg
     if runner.batch_size:
         cfg = cfg.replace(eval_batch_size=runner.batch_size)
-    task = build_task(get_recipe(cfg), dataset)
-    return Evaluator(task, RunnerPredictor(runner), Runtime(cfg.device_target))
+    task = build_task(get_recipe(cfg), session.dataset)
+    return Evaluator(task, RunnerPredictor(runner), session.runtime, session.stop)
 
 
 def _names(session: Session) -> Sequence[str]:
@@ -110,16 +110,16 @@ def _names(session: Session) -> Sequence[str]:
 
 
 def write_inputs(evaluator: Evaluator, spec: ExportSpec, folder: Path, names: Sequence[str]) -> int:
-    """Writes what goes into the file for each image: NAME.bin, and NAME.size.bin where it takes valid sizes.
+    """Writes the inputs of the file for each image: NAME.bin, and NAME.size.bin if it has valid sizes as an input.
 
     Args:
-        evaluator: of the dataset.
-        spec: of the exported file.
-        folder: made if need be.
-        names: of the images, in the order of the dataset.
+        evaluator: evaluator of the dataset.
+        spec: specification of the exported file.
+        folder: output folder.
+        names: names of the images, in the order of the dataset.
 
     Returns:
-        how many images.
+        number of images.
     """
     folder.mkdir(parents=True, exist_ok=True)
     recipe: Recipe = evaluator.task.recipe
@@ -136,14 +136,14 @@ def write_inputs(evaluator: Evaluator, spec: ExportSpec, folder: Path, names: Se
 
 
 def apply_sidecar(cfg: ConfigT) -> ConfigT:
-    """The configuration with the size, classes and preprocessing of the exported file that another program ran."""
+    """The configuration with the size, classes and preprocessing of the exported file `pretrained`."""
     content, spec = read_sidecar(Path(cfg.pretrained))
     cfg = apply_card(cfg, content["config"], Path(cfg.pretrained), with_classes=True)
     return cfg.replace(testing_shape=spec.size[0])
 
 
 def open_file(cfg: Config, folder: Path) -> Runner:
-    """The runner of an exported file or checkpoint; leaves the command that makes an .om of the file in a folder."""
+    """Opens the runner of an exported file or checkpoint; writes the atc command line for the file to the folder."""
     path = Path(cfg.pretrained)
     if path.suffix not in (".ckpt", ".om"):
         _, spec = read_sidecar(path)

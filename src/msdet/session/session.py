@@ -53,12 +53,12 @@ class Session:
         self.card: Mapping[str, Any] = {}
         self._dataset: DetectionDataset | ImageFolder | None = None
 
-    def log_to(self, folder: Path, of_every_rank: bool = False) -> None:
+    def log_to(self, folder: Path | None, of_every_rank: bool = False) -> None:
         """Sets the output folder and logs to its `log.txt` on rank 0, and to `log_RANK.txt` on the others if
-        `of_every_rank` is set."""
+        `of_every_rank` is set; None: logs to standard output only."""
         self._folder, rank = folder, self.runtime.rank
-        name = f"log_{rank}.txt" if rank else "log.txt"
-        start_logging(folder / name if of_every_rank or self.runtime.is_master else None, rank)
+        file = folder / (f"log_{rank}.txt" if rank else "log.txt") if folder is not None else None
+        start_logging(file if of_every_rank or self.runtime.is_master else None, rank)
 
     def load_weights(self, with_classes: bool = True) -> None:
         """Reads `pretrained` and applies its card to the configuration.

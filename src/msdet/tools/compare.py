@@ -32,8 +32,8 @@ from msdet.inference.open_runner import open_runner
 from msdet.inference.runners import Runner
 from msdet.inference.score import runner_evaluator
 from msdet.models.recipe import task_of
-from msdet.runtime.start import start, start_logging
-from msdet.session.datasets import open_dataset
+from msdet.runtime.start import start_logging
+from msdet.session.session import Session
 
 if TYPE_CHECKING:
     from msdet.config import Config
@@ -106,9 +106,8 @@ def _exported(cfg: Config, checkpoint: str, target: Path, quantize: str) -> Path
 
 
 def _score(runner: Runner, detections: Path) -> tuple[float, float]:
-    dataset, runner.cfg = open_dataset(runner.cfg.replace(eval_batch_size=1), "val")
-    start(runner.cfg)
-    with runner_evaluator(runner, dataset) as evaluator:
+    runner.cfg = runner.cfg.replace(eval_batch_size=1)
+    with runner_evaluator(Session(runner.cfg), runner) as evaluator:
         ap, ap50 = evaluator.task.headline_scores(evaluator.task.score(evaluator.collect(detections)))
     return ap, ap50
 

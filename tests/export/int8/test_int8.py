@@ -124,11 +124,11 @@ def test_ptq(checkpoint, tmp_path):
     ("which", "flags", "message"),
     [
         ("checkpoint", ["--file_format", "ONNX", "--quantize", "ptq"], "--calibration"),
-        ("checkpoint", ["--file_format", "ONNX", "--quantize", "ptq", "--calibration", "no/such"], "is no folder"),
-        ("checkpoint", ["--file_format", "MINDIR", "--quantize", "ptq"], "ptq, which writes ONNX"),
+        ("checkpoint", ["--file_format", "ONNX", "--quantize", "ptq", "--calibration", "no/such"], "is not a folder"),
+        ("checkpoint", ["--file_format", "MINDIR", "--quantize", "ptq"], "ptq, which needs ONNX"),
         ("checkpoint", ["--file_format", "ONNX", "--quantize", "int8"], "the checkpoint is a float network"),
-        ("quantized", ["--file_format", "ONNX", "--quantize", "ptq"], "was trained for int8"),
-        ("quantized", ["--file_format", "ONNX", "--quantize", "fake"], "fake, which writes MINDIR"),
+        ("quantized", ["--file_format", "ONNX", "--quantize", "ptq"], "is quantization-aware and has its ranges"),
+        ("quantized", ["--file_format", "ONNX", "--quantize", "fake"], "fake, which needs MINDIR"),
     ],
 )
 def test_flags_that_do_not_fit(request, tmp_path, capsys, monkeypatch, which, flags, message):

@@ -179,11 +179,11 @@ def test_scores_of_result_files_equal_those_of_the_checkpoint(files, dataset, sc
 
 def test_invalid_result_files(dataset, tmp_path, capsys):
     flags = ("--data_dir", dataset, "--num_classes", 0, "--log_path", tmp_path / "log", "--result_path", tmp_path / "r")
-    assert run(postprocess.main, *flags) == 1 and "no files like NAME_0.bin" in capsys.readouterr().err
+    assert run(postprocess.main, *flags) == 1 and "no files NAME_0.bin" in capsys.readouterr().err
     (tmp_path / "r").mkdir()
     np.zeros(3, np.float32).tofile(tmp_path / "r" / "bee_img 0_0.bin")
     assert run(postprocess.main, *flags) == 1
-    assert "lacks ant_img 0_0.bin, the result of ant/img 0.png" in capsys.readouterr().err
+    assert "has no ant_img 0_0.bin, the result of ant/img 0.png" in capsys.readouterr().err
     np.zeros(5, np.float32).tofile(tmp_path / "r" / "ant_img 0_0.bin")
     assert run(postprocess.main, *flags) == 1
     assert "has 20 bytes; 3 classes in float32 take 12, in float16 6" in capsys.readouterr().err

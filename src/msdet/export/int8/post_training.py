@@ -73,10 +73,11 @@ def _arrays(
 
 
 def calibrate_grids(path: Path, tensors: Sequence[str], batches: Iterator[list[np.ndarray]]) -> dict[str, Grid]:
-    """Runs a file on batches; returns tensor name -> grid, which covers the mean of the minima and maxima of the batches.
+    """Runs a file on batches; returns tensor name -> grid.
 
-    The mean, because a single outlier would widen the grid for all images; the observers of quantization-aware training
-    use a moving average for the same reason.
+    A grid covers the range from the mean of the minima to the mean of the maxima of the batches. The mean, because a
+    single outlier would widen the grid for all images; the observers of quantization-aware training use a moving
+    average for the same reason.
 
     Args:
         path: float ONNX file.
