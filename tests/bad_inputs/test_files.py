@@ -219,10 +219,10 @@ def damaged(path):
 
 
 ARCHIVES = [
-    zipped("a member that leaves the folder", member("../evil.txt"), "leaves its folder", "nothing was unpacked"),
-    zipped("an absolute member", member("/evil.txt"), "leaves its folder"),
-    zipped("a member of another system", member("..\\evil.txt"), "leaves its folder"),
-    zipped("a drive", member("C:/evil.txt"), "leaves its folder"),
+    zipped("a member that leaves the folder", member("../evil.txt"), "outside of its folder", "nothing was unpacked"),
+    zipped("an absolute member", member("/evil.txt"), "outside of its folder"),
+    zipped("a member of another system", member("..\\evil.txt"), "outside of its folder"),
+    zipped("a drive", member("C:/evil.txt"), "outside of its folder"),
     zipped("a link", member("coco/link", 0o120777), "the link 'coco/link'"),
     zipped("a damaged archive", damaged, "cannot be unpacked"),
     zipped("no archive", lambda path: path.write_bytes(b"no archive"), "cannot be unpacked"),

@@ -80,7 +80,7 @@ LINES = [
     typed("a file as data", "train", "--data_dir={root}/w.ckpt", code=1, fragments=("w.ckpt",)),
     typed("weights twice", "train", "--pretrained={root}/w.ckpt", "--pretrained_backbone={root}/w.ckpt",
           fragments=("either pretrained or pretrained_backbone",)),
-    typed("a name that is taken", "train", "--run_name=old", fragments=("already holds a run", "--resume=auto")),
+    typed("a name that is taken", "train", "--run_name=old", fragments=("already contains a run", "--resume=auto")),
     typed("a device that is not there", "train", "--device_target=GPU", code=1,
           fragments=("device_target GPU is not usable here", "msdet doctor")),
     typed("ranks without launcher", "train", "--is_distributed=1", code=1, fragments=("msrun",)),

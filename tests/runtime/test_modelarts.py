@@ -92,7 +92,7 @@ def test_a_bucket_that_fails_does_not_hide_the_error(bucket, tmp_path, monkeypat
     Path(cfg.output_path).mkdir(parents=True)
     (Path(cfg.output_path) / "a").write_text("1")
     modelarts.try_upload(cfg)
-    assert "not delivered now" in caplog.text
+    assert "upload failed" in caplog.text
 
     def command(cfg):
         raise UserError("broken")
@@ -122,7 +122,7 @@ def test_a_copy_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     )
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.bin").write_bytes(b"x")
-    LocalBucket(str(tmp_path / "in")).fetch(tmp_path / "out")
+    LocalBucket(str(tmp_path / "in")).download(tmp_path / "out")
     ((name,),) = forced
     assert name.startswith(f".a.bin.{os.getpid()}") and (tmp_path / "out" / "a.bin").read_bytes() == b"x"
 
@@ -133,7 +133,7 @@ def test_what_is_unchanged_is_delivered_once(bucket, tmp_path, monkeypatch):
     output.mkdir(parents=True)
     (output / "a").write_text("1")
     stored = []
-    monkeypatch.setattr(LocalBucket, "store", lambda self, path, name: stored.append(name))
+    monkeypatch.setattr(LocalBucket, "upload", lambda self, path, name: stored.append(name))
     modelarts.upload_results(cfg)
     modelarts.upload_results(cfg)
     (output / "b").write_text("2")
@@ -145,22 +145,22 @@ def test_what_is_unchanged_is_delivered_once(bucket, tmp_path, monkeypatch):
 def test_a_run_is_continued_from_the_bucket(bucket, tmp_path):
     (bucket / "out" / "run").mkdir(parents=True)
     (bucket / "out" / "run" / "a.ckpt").write_text("1")
-    cfg = modelarts.fetch(config(tmp_path, train_url=bucket / "out", resume="auto"))
+    cfg = modelarts.download_inputs(config(tmp_path, train_url=bucket / "out", resume="auto"))
     assert Path(cfg.ckpt_path, "run", "a.ckpt").exists()
-    modelarts.fetch(config(tmp_path, train_url=bucket / "none", resume="auto"))
+    modelarts.download_inputs(config(tmp_path, train_url=bucket / "none", resume="auto"))
 
 
 def test_a_single_checkpoint_is_the_start(bucket, tmp_path):
-    cfg = modelarts.fetch(config(tmp_path, pre_trained_url=bucket / "ckpt" / "w.ckpt"))
+    cfg = modelarts.download_inputs(config(tmp_path, pre_trained_url=bucket / "ckpt" / "w.ckpt"))
     assert Path(cfg.pretrained).read_text() == "weights"
 
 
 def test_no_data(tmp_path):
     with pytest.raises(UserError, match="there is nothing at /nowhere"):
-        modelarts.fetch(config(tmp_path, data_url="/nowhere"))
+        modelarts.download_inputs(config(tmp_path, data_url="/nowhere"))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--data_path"):
-        modelarts.fetch(config(tmp_path, data_url=tmp_path, data_path=tmp_path / "file" / "data"))
+        modelarts.download_inputs(config(tmp_path, data_url=tmp_path, data_path=tmp_path / "file" / "data"))
 
 
 def make_zip(path, *members):
@@ -179,11 +179,11 @@ def linked():
 @pytest.mark.parametrize(
     ("member", "fragment"),
     [
-        ("../out.txt", "leaves its folder"),
-        ("a/../../out.txt", "leaves its folder"),
-        ("/out.txt", "leaves its folder"),
-        ("..\\out.txt", "leaves its folder"),
-        ("C:\\out.txt", "leaves its folder"),
+        ("../out.txt", "outside of its folder"),
+        ("a/../../out.txt", "outside of its folder"),
+        ("/out.txt", "outside of its folder"),
+        ("..\\out.txt", "outside of its folder"),
+        ("C:\\out.txt", "outside of its folder"),
         (linked(), "the link 'link'"),
     ],
 )
@@ -313,7 +313,7 @@ def test_moxing_serves_where_it_is_installed(bucket, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "moxing", moxing)
     cfg = config(tmp_path, data_url="obs://data", train_url="obs://out/", pretrained="obs://ckpt/w.ckpt")
     for _ in range(2):
-        got = modelarts.fetch(cfg)
+        got = modelarts.download_inputs(cfg)
     assert Path(got.data_dir, "train", "0.jpg").exists() and Path(got.pretrained).read_text() == "weights"
     assert Path(got.pretrained).with_suffix(".json").exists()
     assert len(moxing.calls) == 3, "the second process fetches nothing again"
@@ -322,7 +322,7 @@ def test_moxing_serves_where_it_is_installed(bucket, tmp_path, monkeypatch):
     modelarts.upload_results(got)
     assert (bucket / "out" / "a.ckpt").read_text() == "1"
     with pytest.raises(UserError, match="obs://none"):
-        modelarts.fetch(config(tmp_path, data_url="obs://none"))
+        modelarts.download_inputs(config(tmp_path, data_url="obs://none"))
 
 
 class FakeClient:
@@ -373,21 +373,21 @@ def test_boto3_serves_elsewhere(bucket, boto3, tmp_path, monkeypatch):
     (bucket / "data" / "in" / "a.txt").write_text("a")
     (bucket / "data" / "in2").mkdir()
     (bucket / "data" / "in2" / "b.txt").write_text("b")
-    open_bucket("s3://data/in/").fetch(tmp_path / "got")
+    open_bucket("s3://data/in/").download(tmp_path / "got")
     assert [p.name for p in (tmp_path / "got").iterdir()] == ["a.txt"]
     monkeypatch.setattr(FakeClient, "download_file", None)
-    open_bucket("s3://data/in").fetch(tmp_path / "got")
+    open_bucket("s3://data/in").download(tmp_path / "got")
 
 
 def test_boto3_stores_and_explains(bucket, boto3, tmp_path):
-    open_bucket("s3://ckpt/w.ckpt").fetch(tmp_path)
+    open_bucket("s3://ckpt/w.ckpt").download(tmp_path)
     assert (tmp_path / "w.ckpt").read_text() == "weights"
-    open_bucket("obs://out/run").store(tmp_path / "w.ckpt", "x/y.ckpt")
+    open_bucket("obs://out/run").upload(tmp_path / "w.ckpt", "x/y.ckpt")
     assert (bucket / "out" / "run" / "x" / "y.ckpt").read_text() == "weights"
     with pytest.raises(UserError, match="s3://nowhere/x: NoSuchBucket.*AWS_ENDPOINT_URL"):
-        open_bucket("s3://nowhere/x").fetch(tmp_path)
+        open_bucket("s3://nowhere/x").download(tmp_path)
     with pytest.raises(UserError, match="nothing at s3://data/none"):
-        open_bucket("s3://data/none").fetch(tmp_path)
+        open_bucket("s3://data/none").download(tmp_path)
 
 
 def test_neither_is_installed(monkeypatch):

@@ -63,7 +63,7 @@ def test_a_file_asks_for_processes_of_training(monkeypatch, asking_file, caplog)
     cfg = load_config(str(asking_file))
     assert cfg.is_distributed and joins_group(cfg, "train")
     assert not joins_group(cfg, "evaluate")
-    assert "imagenet_config.yaml" in caplog.text and "works alone" in caplog.text
+    assert "imagenet_config.yaml" in caplog.text and "in a single process" in caplog.text
     assert joins_group(load_config(str(asking_file), ["--is_distributed=1"]), "evaluate")
     monkeypatch.setenv("MS_WORKER_NUM", "2")
     assert joins_group(cfg, "evaluate")

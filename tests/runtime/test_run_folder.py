@@ -55,7 +55,7 @@ def test_a_name_that_holds_a_run_is_refused(tmp_path, left):
         (run / "ckpt_0" / "yolov3-best.ckpt").write_text("")
     else:
         (run / "summary" / "train.csv").write_text("step,loss\n1,0.5\n")
-    with pytest.raises(UsageError, match="already holds a run: set --resume=auto to continue it, or choose another"):
+    with pytest.raises(UsageError, match="already contains a run: set --resume=auto to resume it, or choose another"):
         find_run(cfg, [])
     # The refusal leaves no lock behind.
     find_run(config(tmp_path, "--run_name", "mine", "--resume", "auto"), [])[0].close()
@@ -120,7 +120,7 @@ def test_without_a_checkpoint_of_this_model_a_new_run_begins(tmp_path):
     write_checkpoint(tmp_path / "other", model="yolov4")
     folder, manifest = find_run(config(tmp_path, "--resume", "auto"), notes)
     assert manifest is None and folder.path.parent == tmp_path and folder.path.name != "other"
-    assert "holds no intact checkpoint of yolov3; training starts anew" in notes[-1]
+    assert "has no intact checkpoint of yolov3; training starts anew" in notes[-1]
     named, manifest = find_run(config(tmp_path, "--resume", "auto", "--run_name", "new"), notes)
     assert manifest is None and named.path == tmp_path / "new"
 

@@ -1,4 +1,4 @@
-"""Ctrl-C in a program whose libraries take SIGINT for themselves."""
+"""Ctrl-C in a program whose libraries install their own SIGINT handlers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import threading
 
 
 def handle_interrupts() -> None:
-    """Takes every SIGINT of this process to Python's own handler, whatever handler a library has set.
+    """Delivers every SIGINT of this process to Python's handler, whatever handler a library has installed.
 
-    MindSpore sets one while a graph runs, which ends the process as by SIGTERM. Here SIGINT is blocked in this thread,
-    and so in all that are started from now on, and one thread waits for it: to be called before a library starts
-    threads. Processes that are started from here do not hear Ctrl-C.
+    MindSpore installs one while a graph runs, which terminates the process like SIGTERM. SIGINT is blocked in this
+    thread and all threads started later, and one thread waits for it. To be called before a library starts threads.
+    Child processes do not receive Ctrl-C.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     threading.Thread(target=_wait, name="interrupts", daemon=True).start()

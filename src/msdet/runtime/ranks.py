@@ -1,4 +1,4 @@
-"""Whether this process is one of several, and on which card it works: what the keys say and what started it says."""
+"""Whether this process is part of a distributed run, and its device number, from the keys and the environment."""
 
 from __future__ import annotations
 
@@ -13,59 +13,59 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Work = Literal["train", "evaluate", "alone"]
+Workload = Literal["train", "evaluate", "alone"]
 
-# How many processes a launcher has started, by the variables that MindSpore joins them with: msrun's, Open MPI's.
+# Environment variables with the number of processes, of the launchers that MindSpore supports: msrun and Open MPI.
 _LAUNCHERS = ("MS_WORKER_NUM", "OMPI_COMM_WORLD_SIZE")
-# What ModelArts and the scripts of MindSpore 1 tell their processes. MindSpore 2 cannot join those by it.
+# The variable of ModelArts and the scripts of MindSpore 1. MindSpore 2 cannot initialise a distributed run from it.
 _PLATFORM = "RANK_SIZE"
 
 
-def joins_group(cfg: Config, work: Work) -> bool:
-    """Whether this process is to join others.
+def joins_group(cfg: Config, workload: Workload) -> bool:
+    """Whether this process joins a distributed run.
 
-    `is_distributed` decides; left out, what started the process does. In a file it is of training: evaluating with that
-    file is done by one process where nobody has started several.
+    `is_distributed` decides if it is set, else the environment. In a config file it applies to training only: without a
+    launcher, evaluation with that file is a single process.
 
     Args:
         cfg: the configuration.
-        work: "train", "evaluate", or "alone": what is not shared out, such as an export.
+        workload: "train", "evaluate", or "alone" for work that is never distributed, such as an export.
 
     Raises:
-        UserError: the environment speaks of several processes that nothing can join: each would train a network of its
-            own, or evaluate all images, and say nothing.
-        UsageError: a variable is no number.
+        UserError: the environment is that of several processes that MindSpore cannot join; each would silently train
+            its own network, or evaluate all images.
+        UsageError: an environment variable is not a number.
     """
     is_typed = cfg.places.get("is_distributed", "").startswith("--")
-    if is_typed or work == "alone":
+    if is_typed or workload == "alone":
         return cfg.is_distributed and is_typed
     launched = max(_number(name, 0) for name in _LAUNCHERS)
     if cfg.is_distributed:
-        if work == "train" or launched:
+        if workload == "train" or launched:
             return True
         where = cfg.where("is_distributed")
-        log.info("%s is for training: this process works alone, since no launcher has started it", where)
+        log.info("%s applies to training: evaluating in a single process, because there is no launcher", where)
         return False
     if launched > 1:
-        log.info("one of %d processes of a launcher: --is_distributed=1 is taken for granted", launched)
+        log.info("one of %d processes of a launcher: --is_distributed=1 is implied", launched)
         return True
     if _number(_PLATFORM, 1) > 1:
         count = os.environ[_PLATFORM]
         raise UserError(
-            f"{_PLATFORM}={count} in the environment says that this is one of {count} processes, but none of "
-            f"MindSpore's launchers has started it: each would {work} by itself. MindSpore 2 joins no processes by a "
-            f"rank table. Start all by one command, `msrun --worker_num={count} --local_worker_num={count} "
-            f"{'train' if work == 'train' else 'eval'}.py ...` or one of the scripts; for one process alone add "
+            f"{_PLATFORM}={count} in the environment means one of {count} processes, but it was not started by a "
+            f"launcher of MindSpore: each process would {workload} by itself. MindSpore 2 does not support rank tables."
+            f" Start all processes by one command, `msrun --worker_num={count} --local_worker_num={count} "
+            f"{'train' if workload == 'train' else 'eval'}.py ...` or one of the scripts; for a single process add "
             "--is_distributed=0."
         )
     return False
 
 
 def device_id_of(cfg: Config) -> int:
-    """Number of the device: what was typed, else DEVICE_ID of the environment, else what the configuration says.
+    """The device number: from the flag, else DEVICE_ID of the environment, else the config file.
 
     Raises:
-        UsageError: DEVICE_ID is no number.
+        UsageError: DEVICE_ID is not a number.
     """
     if cfg.places.get("device_id", "").startswith("--"):
         return cfg.device_id

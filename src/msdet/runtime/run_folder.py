@@ -1,4 +1,4 @@
-"""Folders that belong to one run: made exclusively, locked while a process writes to them, and found again."""
+"""Run folders: created exclusively, locked while a process writes to them, and found again to resume."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class RunFolder:
-    """A folder that no other process takes as the folder of its run while this one holds it; see `FolderLock`.
+    """The folder of a run, locked against other processes; see `FolderLock`.
 
     Args:
-        path: the folder; made if it does not exist.
+        path: the folder; created if it does not exist.
 
     Raises:
-        UserError: another process holds it, or it cannot be written.
+        UserError: another process holds the lock, or the folder is not writable.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class RunFolder:
             self._lock = FolderLock(path)
         except FolderInUse as error:
             raise UserError(
-                f"{path} is in use by another training ({error}): wait for its end, or choose another --run_name"
+                f"{path} is in use by another training ({error}): wait until it ends, or choose another --run_name"
             ) from None
         except OSError as error:
             raise UserError(f"{error.filename or path} cannot be written: {error.strerror or error}") from error
@@ -47,12 +47,12 @@ class RunFolder:
         """A new folder: `root/name`, or the first of `name_2`, `name_3`, ... that does not exist.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: `root` is not writable.
         """
         return cls(make_unique_folder(root, name))
 
     def contains_run(self) -> bool:
-        """Whether a training has left checkpoints or steps of its curves here."""
+        """Whether the folder has checkpoints or logged training steps."""
         if any(self.path.glob("ckpt_*/*.ckpt")):
             return True
         try:
@@ -62,7 +62,7 @@ class RunFolder:
             return False
 
     def close(self) -> None:
-        """Lets another process take the folder."""
+        """Releases the lock."""
         self._lock.close()
 
     def __enter__(self) -> RunFolder:
@@ -75,16 +75,18 @@ class RunFolder:
 
 
 def acquire_run_folder(cfg: Config, runtime: Runtime, notes: list[str], stack: ExitStack) -> tuple[Path, Path | None]:
-    """The folder of this run, which no other process has, and the manifest of the checkpoint to go on from, if any.
+    """Locks the folder of this run; returns it and the manifest of the checkpoint to resume from, or None.
 
-    Rank 0 chooses and locks; the others follow it.
+    Rank 0 chooses and locks the folder, the other ranks use the same.
 
     Args:
-        notes: gets what the log is to say about the search, as the log stands in that folder.
-        stack: lets the folder go.
+        cfg: the configuration.
+        runtime: ranks.
+        notes: messages about the search are appended; they are logged later, because the log file is in that folder.
+        stack: releases the lock.
 
     Raises:
-        UserError: another training has it, or ranks on several machines do not see the same checkpoints.
+        UserError: another training uses the folder, or ranks on several machines do not see the same checkpoints.
     """
 
     def choose() -> list[str]:
@@ -95,19 +97,19 @@ def acquire_run_folder(cfg: Config, runtime: Runtime, notes: list[str], stack: E
     folder, manifest = runtime.on_master(choose)
     if manifest and not Path(manifest).is_file():
         raise UserError(
-            f"rank {runtime.rank} does not see {manifest}, from which rank 0 goes on: "
-            f"ckpt_path {cfg.ckpt_path} must be one folder that all machines see"
+            f"rank {runtime.rank} does not see {manifest}, from which rank 0 resumes: "
+            f"ckpt_path {cfg.ckpt_path} must be a folder shared by all machines"
         )
     return Path(folder), Path(manifest) if manifest else None
 
 
 def find_run(cfg: Config, notes: list[str]) -> tuple[RunFolder, Path | None]:
-    """The folder of a new run, or that of the run that is resumed and the manifest of the checkpoint to go on from."""
+    """The folder of a new run and None, or that of the resumed run and the manifest of its checkpoint."""
     root, name = Path(cfg.ckpt_path), cfg.run_name or f"{datetime.now():%Y-%m-%d_time_%H_%M_%S}"
     if not cfg.resume:
         return _new_run(root, name, cfg), None
     if cfg.resume != "auto":
-        # The file may be named from within its folder.
+        # A relative path has no parent folders.
         manifest = manifest_of(Path(cfg.resume)).absolute()
         return RunFolder(manifest.parent.parent), manifest
     runs = [root / cfg.run_name] if cfg.run_name else list(_runs_of(cfg.model, root, notes))
@@ -120,7 +122,7 @@ def find_run(cfg: Config, notes: list[str]) -> tuple[RunFolder, Path | None]:
         if found is not None:
             return folder, found[0]
         folder.close()
-    notes.append(f"resume=auto: {root} holds no intact checkpoint of {cfg.run_name or cfg.model}; training starts anew")
+    notes.append(f"resume=auto: {root} has no intact checkpoint of {cfg.run_name or cfg.model}; training starts anew")
     return RunFolder(root / name) if cfg.run_name else RunFolder.next_free(root, name), None
 
 
@@ -131,13 +133,13 @@ def _new_run(root: Path, name: str, cfg: Config) -> RunFolder:
     if folder.contains_run():
         folder.close()
         raise UsageError(
-            f"{folder.path} already holds a run: set --resume=auto to continue it, or choose another --run_name"
+            f"{folder.path} already contains a run: set --resume=auto to resume it, or choose another --run_name"
         )
     return folder
 
 
 def _runs_of(model: str, root: Path, notes: list[str]) -> Iterator[Path]:
-    """Folders of runs, those with the newest checkpoint first; runs of another model are skipped."""
+    """Run folders, newest checkpoint first; runs of another model are skipped."""
     for run in sorted(root.glob("*/"), key=_newest_state, reverse=True):
         newest = next((path for folder in sorted(run.glob("ckpt_*/")) for path in checkpoints_in(folder)), None)
         trained = model_of(newest) if newest else model
@@ -150,7 +152,7 @@ def _runs_of(model: str, root: Path, notes: list[str]) -> Iterator[Path]:
 def _newest_state(run: Path) -> float:
     newest = 0.0
     for path in run.glob("ckpt_*/*.state.json"):
-        # A training that goes on may remove it just now.
+        # A running training may delete the file meanwhile.
         with suppress(FileNotFoundError):
             newest = max(newest, path.stat().st_mtime)
     return newest

@@ -1,4 +1,4 @@
-"""Device, processes, seeds and logging of one run."""
+"""Starts a run: device, distributed initialisation, random seeds and logging."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from mindspore import Tensor, ops
 
 from msdet.errors import UserError
 from msdet.runtime.device import configure
-from msdet.runtime.ranks import Work, device_id_of, joins_group
+from msdet.runtime.ranks import Workload, device_id_of, joins_group
 
 if TYPE_CHECKING:
     from msdet.config import Config
 
 LOG_FORMAT = "%(asctime)s:%(levelname)s:%(message)s"
-# The launcher watches the time of this file.
+# File whose modification time the launcher watches.
 _HEARTBEAT_VARIABLE = "RANK_HEARTBEAT_FILE"
-# What `device_target` auto stands for, instead of the best device that is there: tests say CPU.
+# Device for `device_target` auto instead of the best available one; tests set it to CPU.
 _DEVICE_VARIABLE = "MSDET_DEVICE"
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where this process runs.
+    """Device and rank of this process, and communication with the other ranks.
 
     Attributes:
         device: "CPU", "GPU" or "Ascend".
-        rank, group_size: number of this process, and of all.
+        rank: rank of this process.
+        group_size: number of processes.
     """
 
     device: str
@@ -47,7 +48,7 @@ class Runtime:
         return self.rank == 0
 
     def gather(self, data: bytes) -> list[bytes]:
-        """What every rank gives, in the order of the ranks, on all of them; it may differ in length."""
+        """Gathers the data of all ranks, which may differ in length, on every rank, in the order of the ranks."""
         if self.group_size == 1:
             return [data]
         sizes = self._gather_words(np.array([len(data)], np.int32))[:, 0]
@@ -56,22 +57,22 @@ class Runtime:
         return [row.tobytes()[:size] for row, size in zip(self._gather_words(words), sizes, strict=True)]
 
     def gather_numbers(self, values: Sequence[float]) -> np.ndarray:
-        """(group_size, n) float64: the numbers of every rank, on all of them; each rank gives equally many."""
+        """Gathers n numbers of each rank on every rank: (group_size, n) float64."""
         own = np.asarray(values, np.float64)
         if self.group_size == 1:
             return own[None]
         return self._gather_words(own.view(np.int32)).view(np.float64)
 
-    def on_master(self, work: Callable[[], Any]) -> Any:
-        """What rank 0 computes (a value that JSON can hold), on all ranks.
+    def on_master(self, compute: Callable[[], Any]) -> Any:
+        """Calls a function on rank 0 and returns its result (a JSON value) on all ranks.
 
         Raises:
-            UserError: rank 0 met one; on all ranks, so that none waits for it.
+            UserError: the function raised it; on all ranks, so that none waits.
         """
         share, failure = b"", None
         if self.is_master:
             try:
-                share = b"+" + json.dumps(work()).encode()
+                share = b"+" + json.dumps(compute()).encode()
             except UserError as error:
                 failure, share = error, b"-" + json.dumps(str(error)).encode()
         share = self.gather(share)[0]
@@ -83,34 +84,34 @@ class Runtime:
         return value
 
     def _gather_words(self, words: np.ndarray) -> np.ndarray:
-        # As int32, so that every bit arrives on every back end: that of the CPU knows no float64 and no uint8.
+        # As int32, because the CPU backend supports neither float64 nor uint8.
         gathered = ops.AllGather()(Tensor(words)).asnumpy()
         return np.ascontiguousarray(gathered.reshape(self.group_size, -1))
 
 
 def requested_device(cfg: Config) -> str:
-    """What `device_target` says, or MSDET_DEVICE in the environment in its place; "auto": neither names one."""
+    """`device_target`, or if that is auto, the environment variable MSDET_DEVICE; "auto" if neither is set."""
     return cfg.device_target if cfg.device_target != "auto" else os.environ.get(_DEVICE_VARIABLE) or "auto"
 
 
-def start(cfg: Config, work: Work = "alone") -> Runtime:
-    """Chooses the device and the execution mode, joins the other processes and seeds the generators.
+def start(cfg: Config, workload: Workload = "alone") -> Runtime:
+    """Sets the device and the execution mode, initialises distributed communication and the random seeds.
 
     Args:
         cfg: the configuration.
-        work: what the process is for; see `joins_group`.
+        workload: see `joins_group`.
 
     Raises:
-        UserError: the device is not there, or the processes were not started by a launcher.
+        UserError: the device is not available, or the processes were not started by a launcher.
     """
     device = requested_device(cfg)
     if device == "auto":
         device = ms.get_context("device_target")
-    joins = joins_group(cfg, work)
+    joins = joins_group(cfg, workload)
     ms.set_context(mode=ms.GRAPH_MODE if cfg.mode == "graph" else ms.PYNATIVE_MODE)
     try:
-        # MindSpore refuses to be told a device once it has computed, even the one it uses. CPU has no number, and
-        # in a distributed run a card's number is given by the launcher.
+        # MindSpore does not accept set_device after it has computed something, even for the current device. CPU has no
+        # device number, and in a distributed run it is set by the launcher.
         if device != "CPU" and not joins:
             ms.set_device(device, device_id_of(cfg))
         elif device != ms.get_context("device_target"):
@@ -134,31 +135,31 @@ def _join() -> tuple[int, int]:
     except RuntimeError as error:
         raise UserError(
             "is_distributed needs a launcher that starts all processes, for example "
-            "`msrun --worker_num=2 --local_worker_num=2 train.py ...`; for one process set --is_distributed=0.\n"
-            f"MindSpore says: {str(error).splitlines()[0]}"
+            "`msrun --worker_num=2 --local_worker_num=2 train.py ...`; for a single process set --is_distributed=0.\n"
+            f"MindSpore reports: {str(error).splitlines()[0]}"
         ) from error
     return communication.get_rank(), communication.get_group_size()
 
 
 def touch_heartbeat() -> None:
-    """Tells the launcher, where there is one, that this process goes on."""
+    """Tells the launcher, if there is one, that this process is making progress."""
     file = os.environ.get(_HEARTBEAT_VARIABLE)
     if file:
         os.utime(file)
 
 
 class _LogFile(logging.FileHandler):
-    """A log that ends where the disk does: a training of days does not depend on it."""
+    """A log file that is closed on a write error (full disk), so that the training continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         logging.getLogger().removeHandler(self)
-        sys.stderr.write(f"{self.baseFilename} cannot be written any more: {sys.exc_info()[1]}\n")
+        sys.stderr.write(f"{self.baseFilename} can no longer be written: {sys.exc_info()[1]}\n")
 
 
 def start_logging(file: Path | None, rank: int = 0) -> None:
-    """Logs to standard output and, if given, to a file as well, in the form `time:LEVEL:message`.
+    """Logs to standard output and, if given, to a file, in the format `time:LEVEL:message`.
 
-    Of several ranks only the first writes to standard output, unless the launcher gives each a file for it.
+    Only rank 0 writes to standard output, unless a launcher redirects that of each rank to its own file.
     """
     root = logging.getLogger()
     for handler in root.handlers[:]:

@@ -1,4 +1,4 @@
-"""The request to end a run in order, and the signals that make it: SIGTERM, SIGINT, SIGHUP."""
+"""The request to stop a run gracefully, and the signals that make it: SIGTERM, SIGINT, SIGHUP."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Seconds for the last words of the listening thread.
-_LAST_WORDS = 10.0
+# Seconds to wait for the last log lines of the listening thread.
+_JOIN_TIMEOUT = 10.0
 
 
 class StopRequest:
-    """Whether this process is to end its work, at the next point where nothing is lost.
+    """A request to stop at the next point where no work is lost.
 
-    It is handed to whatever works for long: that asks `is_made` again and again, and ends in order. Until somebody
-    says so by `is_polled`, there is nothing to save, and a signal ends the process as soon as Python has its turn.
+    Long-running code polls `is_made` and stops gracefully. As long as `is_polled` is False there is nothing to save,
+    and a request ends the process immediately.
 
     Attributes:
-        exit_code: of the process: 143, 130 or 129 after a signal, else 0.
-        is_polled: somebody asks `is_made`.
+        exit_code: exit code of the process: 143, 130 or 129 after a signal, else 0.
+        is_polled: whether some code polls `is_made`.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class StopRequest:
         """Makes the request.
 
         Raises:
-            SystemExit: nobody heeds it.
+            SystemExit: `is_polled` is False.
         """
         self.exit_code = exit_code
         self._is_made = True
@@ -51,15 +51,15 @@ class StopRequest:
 
     @contextlib.contextmanager
     def by_signals(self) -> Iterator[StopRequest]:
-        """Lets signals make the request, as long as the context is open.
+        """A context in which signals make the request.
 
-        SIGHUP, which a terminal sends when it closes, is left alone where it is ignored, as under nohup.
+        SIGHUP, which a closing terminal sends, stays ignored if it is ignored (nohup).
 
-        Python runs the handler of a signal between two of its own instructions, that is after a compile of minutes. A
-        thread therefore learns of each signal at once: it logs that the signal was heard, and a second SIGINT ends the
-        process from there, whatever the main thread waits for. Files are whole or absent at every moment.
+        Python runs signal handlers only between bytecode instructions, possibly after a graph compilation of minutes.
+        Therefore a thread is woken by each signal immediately: it logs the signal, and ends the process at the second
+        SIGINT, whatever the main thread waits for. This is safe because files are written atomically.
         """
-        # Only the main thread may say what happens at a signal.
+        # Only the main thread can set signal handlers.
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -80,8 +80,8 @@ class StopRequest:
                 signal.signal(watched, handler or signal.SIG_DFL)
             signal.set_wakeup_fd(previous_writer)
             os.close(writer)
-            # What was heard is logged before the process ends, however fast that is.
-            listener.join(_LAST_WORDS)
+            # The signals are logged before the process ends.
+            listener.join(_JOIN_TIMEOUT)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -89,16 +89,16 @@ class StopRequest:
 
 
 def _listen(reader: int) -> None:
-    """Reads the numbers of signals until the pipe is closed."""
-    heard = 0
+    """Logs the signals whose numbers arrive in a pipe, until it is closed."""
+    count = 0
     with open(reader, "rb", buffering=0) as pipe:
         while numbers := pipe.read(16):
             for number in numbers:
                 if number not in _WATCHED:
                     continue
-                heard += 1
-                if number == signal.SIGINT and heard > 1:
-                    os.write(2, b"ended at once by a second SIGINT\n")
+                count += 1
+                if number == signal.SIGINT and count > 1:
+                    os.write(2, b"stopped immediately by a second SIGINT\n")
                     os._exit(128 + signal.SIGINT)
                 name = signal.Signals(number).name
-                log.warning("%s: stopping after the running step or compile; a second Ctrl-C ends it at once", name)
+                log.warning("%s: stopping after the current step or compilation; press Ctrl-C again to stop now", name)

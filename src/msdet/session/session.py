@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from msdet.config import Config
     from msdet.data.dataset import DetectionDataset
     from msdet.data.formats.imagefolder import ImageFolder
-    from msdet.runtime.ranks import Work
+    from msdet.runtime.ranks import Workload
 
 
 class Session:
@@ -29,7 +29,7 @@ class Session:
 
     Args:
         cfg: configuration as given by the user.
-        work: purpose of the process; see `joins_group`.
+        workload: purpose of the process; see `joins_group`.
         stop: the stop request to observe.
         host: configuration that MindSpore starts with if another runtime runs the network; None: `cfg`.
 
@@ -42,11 +42,11 @@ class Session:
     """
 
     def __init__(
-        self, cfg: Config, work: Work = "alone", stop: StopRequest | None = None, host: Config | None = None
+        self, cfg: Config, workload: Workload = "alone", stop: StopRequest | None = None, host: Config | None = None
     ) -> None:
         self.cfg = cfg
         self.stop = stop or StopRequest()
-        self.runtime: Runtime = start(host or cfg, work)
+        self.runtime: Runtime = start(host or cfg, workload)
         self._folder: Path | None = None
         self.source = Path(cfg.pretrained)
         self.weights: Mapping[str, np.ndarray] = {}
