@@ -54,10 +54,10 @@ def test_sizes_are_checked_by_number_in_either_order(tmp_path):
     found = numbers(tmp_path, sides=np.array([[[80, 60]], [[60, 80]], [[5, 5]]], np.float32))
     for index in (0, 1):
         found.check_size(index, plan_resize(80, 60, SIZE, "stretch"), "a.jpg")
-    with pytest.raises(UserError, match=r"c\.jpg has 80 x 60 px, but by .*image_shape\.npy number 2 had 5 x 5"):
+    with pytest.raises(UserError, match=r"c\.jpg has 80 x 60 px, but number 2 of .*image_shape\.npy has 5 x 5"):
         found.check_size(2, plan_resize(80, 60, SIZE, "stretch"), "c.jpg")
     short = numbers(tmp_path, sides=np.array([[80, 60]]))
-    with pytest.raises(UserError, match=r"has 1 entries, none of b\.jpg, number 1"):
+    with pytest.raises(UserError, match=r"has 1 entries, none for b\.jpg, number 1"):
         short.check_size(1, plan_resize(80, 60, SIZE, "stretch"), "b.jpg")
 
 
@@ -89,7 +89,7 @@ def test_the_results_of_an_image_are_those_of_its_number(tmp_path):
         np.full((2, 3), number, np.float32).tofile(tmp_path / f"YoloV3-DarkNet_coco_bs_1_{number}_1.bin")
     files = DetectionFilePredictor.__new__(DetectionFilePredictor)
     files.files = ResultFiles(tmp_path, ["a", "b", "c"])
-    files.raw_shapes, files.final_shapes = [(1, 9)], [(1, 2, 4), (1, 2, 3)]
+    files.raw_shapes, files.decoded_shapes = [(1, 9)], [(1, 2, 4), (1, 2, 3)]
     files.dataset = Images(7, 8, 9)
     for sample in files.dataset.samples:
         sample.image_path = Path(f"COCO_val2014_{sample.image_id}.jpg")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from msdet.compat.aliases import file_aliases
+from msdet.compat.old_values import rewrite_value
 from msdet.config import load_config
 from msdet.config.key import keys_of
 from tests.old_zoo.defaults import DEFAULTS, PAGES, Default
@@ -21,6 +22,8 @@ def key_of(default: Default, cfg):
     keys = keys_of(type(cfg))
     if default.name in keys:
         return keys[default.name]
+    if rewritten := rewrite_value(cfg.model, default.name, default.theirs):
+        return keys[next(iter(rewritten))]
     return next(
         keys[names[default.name][0]]
         for script in SCRIPTS
@@ -56,7 +59,8 @@ def test_the_block_of_a_page_pasted_into_a_file_says_the_same_to_every_script(co
             d for d in DEFAULTS if d.config == config and key_of(d, found[0]) == key and d.theirs not in ("", None)
         ]
         if not empty:
-            assert getattr(found[0], key.name) == key.convert(default.theirs)
+            stated = (rewrite_value(found[0].model, default.name, default.theirs) or {}).get(key.name, default.theirs)
+            assert getattr(found[0], key.name) == key.convert(stated)
         elif not others and key.type is str:
             assert getattr(found[0], key.name) in ("", key.convert(default.ours if default.reason else ""))
 

@@ -28,6 +28,8 @@ _SHARED = {
     "is_modelarts": "enable_modelarts",
     "run_online": "enable_modelarts",
     "pre_trained_url": "checkpoint_url",
+    "pre_trained_epoch_size": "pretrained_epochs",
+    "pretrained_epoch_num": "pretrained_epochs",
     "resume_yolov3": "pretrained",
     "resume_yolov4": "pretrained",
     "pretrained_checkpoint": "pretrained",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from msdet.compat.aliases import file_aliases, flag_aliases
+from msdet.compat.old_values import old_value_names, rewrite_value
 from msdet.config.config import Config
 from msdet.config.key import NONE_WORDS, Key, keys_of
 from msdet.config.model_table import config_class, model_table
@@ -110,10 +111,11 @@ def _resolve(path: str, argv: list[str], script: str, is_command: bool = False) 
         raise UsageError(f"{path}: `model:` is missing; set it to one of {', '.join(model_table())}, or set `base:`")
     aliases, keys = flag_aliases(model, script), keys_of(model_class)
     values, places = _values_of_files(layers, keys, model, script)
-    typed = _parse(_parser(model_class, aliases, script), argv)
+    typed = _parse(_parser(model_class, aliases, script, old_values=old_value_names(model)), argv)
     if is_command:
         _refuse_flags_of_others(typed, keys, script)
-    for name, (setting, value) in _assign(typed, keys, {alias: (key,) for alias, key in aliases.items()}).items():
+    flag_names = {alias: (key,) for alias, key in aliases.items()}
+    for name, (setting, value) in _assign(typed, keys, flag_names, model).items():
         values[name], places[name] = value, setting.place
     cfg = model_class(**values, places=places)
     cfg.check()
@@ -128,7 +130,7 @@ def _values_of_files(
     places: dict[str, str] = {}
     names = file_aliases(model, script)
     for layer in layers:
-        for name, (setting, value) in _assign(layer, keys, names).items():
+        for name, (setting, value) in _assign(layer, keys, names, model).items():
             values[name], places[name] = value, setting.place
     return values, places
 
@@ -198,6 +200,7 @@ def _parser(
     script: str,
     values: Mapping[str, object] | None = None,
     shows_all: bool = False,
+    old_values: Sequence[str] = (),
 ) -> _Parser:
     """A parser with all flags of a model.
 
@@ -207,6 +210,7 @@ def _parser(
         script: the command.
         values: values of a config file for `--help` to show instead of the defaults.
         shows_all: whether `--help` shows the advanced flags of the command too.
+        old_values: old flags whose values are rewritten; hidden.
     """
     parser = _Parser(
         usage=f"python {script}.py --config configs/NAME.yaml [--key value ...]",
@@ -218,6 +222,8 @@ def _parser(
     keys = keys_of(model_class)
     shown = {name for name, k in keys.items() if k.serves(script) and name not in model_class.UNUSED}
     parser.known = sorted(shown)
+    for name in old_values:
+        parser.add_argument(f"--{name}", dest=name, action=_Record, help=argparse.SUPPRESS, nargs="?", const="True")
     sections = {keys[name].group: parser.add_argument_group(keys[name].group) for name in keys if name in shown}
     for name, k in keys.items():
         own = [] if name in aliases else [f"--{name}"]
@@ -256,9 +262,9 @@ def _refuse_flags_of_others(typed: Iterable[Setting], keys: Mapping[str, Key], s
         UsageError: names the first one.
     """
     for setting in typed:
-        key = keys[setting.name]
+        key = keys.get(setting.name)
         # Old names are accepted wherever the old zoo accepted them.
-        if not key.serves(script) and setting.place == f"--{key.name}":
+        if key is not None and not key.serves(script) and setting.place == f"--{key.name}":
             owners = ", ".join(key.commands)
             raise UsageError(
                 f"{setting.place} is a flag of msdet {owners} and has no effect on msdet {script}: remove it"
@@ -307,7 +313,7 @@ def _parse(parser: _Parser, argv: list[str]) -> list[Setting]:
 
 
 def _assign(
-    layer: list[Setting], keys: Mapping[str, Key], names: Mapping[str, tuple[str, ...]]
+    layer: list[Setting], keys: Mapping[str, Key], names: Mapping[str, tuple[str, ...]], model: str
 ) -> dict[str, tuple[Setting, object]]:
     """Key -> (setting, typed value) of one file or of the command line.
 
@@ -315,18 +321,15 @@ def _assign(
         layer: the settings.
         keys: of the model.
         names: old name -> the keys that it sets; empty: a known name without effect on this command.
+        model: name of the model.
     """
     result: dict[str, tuple[Setting, object]] = {}
     for setting in layer:
-        # A name that is also a key means that key: a config file serves every command.
-        targets = (setting.name,) if setting.name in keys else names.get(setting.name)
-        if targets is None:
-            raise UsageError(f"{setting.place}: unknown key {setting.name!r}{_hint(setting.name, keys)}")
-        for name in targets:
-            if len(targets) > 1 and name in result:
+        for name, raw in _targets(setting, keys, names, model).items():
+            if name in result and _sets_several_keys(setting, names):
                 # An old name of two keys yields to the name of one of them, wherever in the file that is.
                 continue
-            found = _typed(setting, keys[name])
+            found = _typed(setting, keys[name], raw)
             if found is None:
                 continue
             if name in result and _sets_several_keys(result[name][0], names):
@@ -337,16 +340,38 @@ def _assign(
     return result
 
 
+def _targets(
+    setting: Setting, keys: Mapping[str, Key], names: Mapping[str, tuple[str, ...]], model: str
+) -> dict[str, object]:
+    """The keys that a setting sets, with their raw values; see `_assign`.
+
+    Raises:
+        UsageError: unknown name, or a value of an old key that is not accepted.
+    """
+    # A name that is also a key means that key: a config file serves every command.
+    if setting.name in keys:
+        return {setting.name: setting.raw}
+    try:
+        rewritten = rewrite_value(model, setting.name, setting.raw)
+    except ValueError as error:
+        raise UsageError(f"{_label(setting)} is {_shown(setting.raw)}; it {error}") from None
+    if rewritten is not None:
+        return dict(rewritten)
+    if setting.name not in names:
+        raise UsageError(f"{setting.place}: unknown key {setting.name!r}{_hint(setting.name, keys)}")
+    return dict.fromkeys(names[setting.name], setting.raw)
+
+
 def _sets_several_keys(setting: Setting, names: Mapping[str, tuple[str, ...]]) -> bool:
     return len(names.get(setting.name, ())) > 1
 
 
-def _typed(setting: Setting, key: Key) -> tuple[Setting, object] | None:
+def _typed(setting: Setting, key: Key, raw: object) -> tuple[Setting, object] | None:
     """The setting with its converted value; None if it is empty and the key does not accept an empty value."""
     try:
-        return setting, key.convert(setting.raw)
+        return setting, key.convert(raw)
     except ValueError as error:
-        if setting.raw is None or setting.raw in NONE_WORDS:
+        if raw is None or raw in NONE_WORDS:
             return None
         raise UsageError(f"{_label(setting)} is {_shown(setting.raw)}; it {error}") from None
 

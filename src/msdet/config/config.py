@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from msdet.compat.old_values import saved_values
 from msdet.config.key import keys_of, title_of
 from msdet.config.sections.augmentation import AugmentKeys
 from msdet.config.sections.data import (
@@ -159,6 +160,10 @@ class Config(
         names, count = len(self.class_names), self.num_classes
         if self.label_map == "dense" and names and count and names != count:
             yield "num_classes", f"is {count}, but {self.where('class_names')} has {names} classes"
+        if self.pretrained_epochs and not (self.pretrained or self.checkpoint_url):
+            yield "pretrained_epochs", f"is {self.pretrained_epochs}, but pretrained is empty"
+        if self.pretrained_epochs >= self.max_epoch:
+            yield "pretrained_epochs", f"is {self.pretrained_epochs}; max_epoch {self.max_epoch} leaves no epoch"
         if any(later <= earlier for earlier, later in zip(self.lr_epochs, self.lr_epochs[1:], strict=False)):
             yield "lr_epochs", "must be strictly increasing"
         if self.eta_min > self.lr:
@@ -232,7 +237,7 @@ def diff_configs(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any
     }
     before, after = (cfg.to_dict() if isinstance(cfg, Config) else dict(cfg) for cfg in (old, new))
     defaults = {name: _plain(k.default) for cls in classes for name, k in keys_of(cls).items()}
-    before = {**{name: defaults[name] for name in after if name in defaults}, **before}
+    before = {**{name: defaults[name] for name in after if name in defaults}, **saved_values(before)}
     names = [name for name in {**before, **after} if name not in ignored]
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
 

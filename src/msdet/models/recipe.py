@@ -72,10 +72,6 @@ class Recipe(ABC):
         """Whether a parameter (by name) depends on the classes; `filter_weight` does not load such parameters."""
         return False
 
-    def first_epoch(self) -> int:
-        """Epochs that the weights in `pretrained` were trained for; epochs and schedule continue from there."""
-        return 0
-
     def weight_sources(self) -> Sequence[WeightSource]:
         """Weights files of other programs that can be imported into this network."""
         return ()

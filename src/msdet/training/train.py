@@ -97,7 +97,7 @@ def _train(session: Session, folder: Path, manifest: Path | None) -> None:
         if manifest is not None and resumed is not None:
             _resume(trainer, manifest, resumed)
         else:
-            trainer.start_at_epoch(session.recipe.first_epoch())
+            trainer.start_at_epoch(session.cfg.pretrained_epochs)
         evaluator = _evaluator(session) if session.cfg.run_eval else None
         try:
             trainer.fit([*_hooks(trainer, evaluator), *user_hooks])

@@ -39,7 +39,7 @@ summary_dir: "./summary_dir"
 """
 EXPECTED = {
     "device_target": "GPU", "is_distributed": True, "group_size": 1, "model": "darknet53", "dataset": "imagenet2012",
-    "data_dir": "", "pretrained": "", "num_classes": 1000, "max_epoch": 150, "pretrained_epoch_num": 0,
+    "data_dir": "", "pretrained": "", "num_classes": 1000, "max_epoch": 150, "pretrained_epochs": 0,
     "per_batch_size": 256, "momentum": 0.9, "loss_scale": 1024.0, "weight_decay": 1e-4, "label_smooth": True,
     "label_smooth_factor": 0.1, "lr": 0.1, "lr_scheduler": "cosine_annealing", "eta_min": 0.0, "t_max": 150,
     "warmup_epochs": 5.0, "save_checkpoint": True, "ckpt_interval": 5, "keep_checkpoint_max": 90, "ckpt_path": "./",
@@ -70,7 +70,8 @@ def test_the_recipe_equals_the_file_of_the_old_zoo():
         ("train", "--run_distribute=True", "is_distributed", True),
         ("train", "--dataset_path /data", "data_dir", "/data"),
         ("train", "--pre_trained c.ckpt", "pretrained", "c.ckpt"),
-        ("train", "--parameter_server False", "parameter_server", False),
+        ("train", "--parameter_server False", "is_distributed", False),
+        ("train", "--pretrained_epoch_num 3 --pre_trained c.ckpt", "pretrained_epochs", 3),
         ("train", "--batch_size 32", "per_batch_size", 32),
         ("eval", "--checkpoint_path c.ckpt", "pretrained", "c.ckpt"),
         ("eval", "--batch_size 32", "eval_batch_size", 32),

@@ -47,7 +47,7 @@ FLAGS = {
         "--nms_threshold=0.6": ("nms_thresh", 0.6),
         "--score_threshold=0.05": ("eval_ignore_threshold", 0.05),
         "--project=coco": ("dataset", "coco"),
-        "--compound_coef=0": ("compound_coef", 0),
+        "--compound_coef=0": ("model", "efficientdet_d0"),
         "--batch_size=4": ("eval_batch_size", 4),
     },
     "export": {

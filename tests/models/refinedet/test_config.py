@@ -26,7 +26,6 @@ FLAGS = {
         "--epoch_size=500": ("max_epoch", 500),
         "--batch_size=16": ("per_batch_size", 16),
         "--pre_trained=a.ckpt": ("pretrained", "a.ckpt"),
-        "--pre_trained_epoch_size=200": ("pre_trained_epoch_size", 200),
         "--save_checkpoint_epochs=5": ("ckpt_interval", 5),
         "--loss_scale=512": ("loss_scale", 512.0),
         "--filter_weight=True": ("filter_weight", True),
@@ -95,8 +94,15 @@ def test_using_mode_contradicts_another_config(tmp_path):
 def test_image_shape_sets_the_sizes_of_training_and_evaluation(flag):
     cfg = load_config(CONFIG, [flag])
     assert (cfg.training_sizes, cfg.testing_size) == (((512, 512),), (512, 512))
-    with pytest.raises(UsageError, match="image_shape is 512 px, --testing_shape 320"):
+    with pytest.raises(UsageError, match="--image_shape and --testing_shape both set testing_shape, to .* and '320'"):
         load_config(CONFIG, [flag, "--testing_shape=320"])
+
+
+def test_epochs_of_the_pretrained_weights():
+    flags = ["--pre_trained_epoch_size=20", "--pre_trained=a.ckpt"]
+    assert load_config(CONFIG, flags).pretrained_epochs == 20
+    with pytest.raises(UsageError, match="pre_trained_epoch_size .*pretrained_epochs.* pretrained is empty"):
+        load_config(CONFIG, flags[:1])
 
 
 def test_the_recipe_of_the_paper():
@@ -134,7 +140,8 @@ def test_the_recipe_of_the_seed(mode):
         ("--training_shape=300", "multiples of 64"),
         ("--testing_shape=352", "multiples of 64"),
         ("--image_shape=320,512", "square"),
-        ("--class_num=1", "only the background"),
+        ("--class_num=1", "counts the background"),
+        ("--class_num=many", "whole number"),
         ("--backbone=resnet50", "backbone"),
         ("--backbone_shape=8,8,8", "backbone_shape.*6"),
         ("--backbone_layers=1,1", "backbone_layers.*5"),
@@ -147,5 +154,5 @@ def test_invalid_values(flag, fragment):
 
 
 def test_contradicting_numbers_of_classes():
-    with pytest.raises(UsageError, match="class_num.*81.*num_classes"):
+    with pytest.raises(UsageError, match="--class_num and --num_classes both set num_classes, to '81' and '20'"):
         load_config(CONFIG, ["--class_num=81", "--num_classes=20"])

@@ -27,6 +27,9 @@ class StartKeys:
     COMMANDS: ClassVar[tuple[str, ...]] = ("train",)
 
     pretrained_backbone: str = key("", "checkpoint of the backbone only", path=True, affects_training=False)
+    pretrained_epochs: int = key(
+        0, "epochs that pretrained was trained for: epochs and learning rate continue from there", minimum=0
+    )
     filter_weight: bool = key(False, "skip the weights of the last layers (for other classes than the checkpoint has)")
     resume: str = key(
         "",

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from msdet.config import Config, key
 from msdet.config.sections.quantization import QuantKeys
-from msdet.errors import UsageError
 from msdet.models.darknet53.backbone_config import DarkNetKeys
 
 
@@ -54,26 +53,10 @@ class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
         "weight initialisation: Xavier uniform, or uniform within +-1 / sqrt(fan in)",
         choices=("xavier", "fan_in"),
     )
-    pretrained_epoch_num: int = key(
-        0, "epochs that the weights in pretrained were trained for; epochs and schedule continue from there", minimum=0
-    )
-    image_size: tuple[int, ...] = key(
-        (), "old name: (height, width) in px, sets training_shape and testing_shape", minimum=32, maximum=4096
-    )
-    parameter_server: bool = key(False, "old name; only False is accepted: MindSpore 2.x trains by all-reduce")
 
     UNUSED: ClassVar[tuple[str, ...]] = (
         "training_interpolation", "jitter", "jitter_scale", "hue", "saturation", "value",
     )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        if not self.image_size:
-            return
-        if len(set(self.image_size)) != 1:
-            raise UsageError(f"{self.where('image_size')} is {self.image_size}; inputs are square, e.g. 224,224")
-        side = self.image_size[0]
-        for name, value in (("training_shape", str(side)), ("testing_shape", side), ("image_size", ())):
-            object.__setattr__(self, name, value)
 
     @property
     def resize_px(self) -> int:
@@ -94,12 +77,6 @@ class DarkNet53Config(DarkNetKeys, QuantKeys, Config):
                 yield name, "must be (minimum, maximum)"
         if self.num_classes == 1 or len(self.class_names) == 1:
             yield "num_classes", "is 1; a classifier needs at least two classes"
-        if self.pretrained_epoch_num >= self.max_epoch:
-            yield "pretrained_epoch_num", f"is {self.pretrained_epoch_num}; max_epoch {self.max_epoch} leaves no epoch"
-        if self.pretrained_epoch_num and not self.pretrained:
-            yield "pretrained_epoch_num", f"is {self.pretrained_epoch_num}, but pretrained is empty"
-        if self.parameter_server:
-            yield "parameter_server", "is True; it is not supported, set is_distributed instead"
 
 
 @dataclass(frozen=True)

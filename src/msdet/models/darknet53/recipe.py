@@ -56,9 +56,6 @@ class Recipe(ClassificationRecipe):
     def is_class_layer(self, name: str) -> bool:
         return name.startswith("fc.")
 
-    def first_epoch(self) -> int:
-        return self.cfg.pretrained_epoch_num
-
     def weight_sources(self) -> Sequence[WeightSource]:
         cfg = self.cfg
         return classifier_sources(cfg.model, _ZOO_RESIZE[cfg.model], cfg.class_names, cfg.num_classes)

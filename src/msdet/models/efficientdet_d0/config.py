@@ -74,13 +74,6 @@ class EfficientDetConfig(Config):
         "divide the losses by the positive anchors of each image and average, or by those of the batch + 1",
         choices=("image", "batch"),
     )
-    compound_coef: int = key(
-        0,
-        "size of the network, a flag of the original script; only 0 (D0) is accepted",
-        minimum=0,
-        maximum=0,
-        affects_training=False,
-    )
 
     SIZE_MULTIPLE: ClassVar[int] = 128
     NARROW: ClassVar[Mapping[str, Any]] = {

@@ -90,17 +90,6 @@ class RefineDetConfig(Config):
     )
     crop_aspect: tuple[float, float] = key((0.5, 2.0), "aspect-ratio range of a crop", above=0, maximum=16)
 
-    class_num: int = key(0, "old key: number of outputs, num_classes + 1 for the background; 0: not set", minimum=0)
-    image_shape: tuple[int, ...] = key(
-        (),
-        "old key: height and width of the input in px, sets training_shape and testing_shape",
-        minimum=64,
-        maximum=4096,
-    )
-    pre_trained_epoch_size: int = key(
-        0, "epochs that the weights in pretrained were trained for; the schedule continues from there", minimum=0
-    )
-
     SIZE_MULTIPLE: ClassVar[int] = 64
     # On VGG16.
     NARROW: ClassVar[Mapping[str, Any]] = {
@@ -120,23 +109,12 @@ class RefineDetConfig(Config):
     )
 
     def __post_init__(self) -> None:
-        """Sets num_classes and sizes from the old keys, and training_shape from testing_shape if it is empty."""
-        if self.class_num and not self.num_classes:
-            self._set("num_classes", self.class_num - 1, "class_num")
-        for name, value in zip(("testing_shape", "training_shape"), self.image_shape[:1] * 2, strict=False):
-            # A flag takes precedence over a file.
-            if self._is_typed("image_shape") > self._is_typed(name) or name not in self.places:
-                self._set(name, type(getattr(self, name))(value), "image_shape")
+        """An empty training_shape is that of testing_shape."""
         if not self.training_shape:
-            self._set("training_shape", str(self.testing_shape), "testing_shape")
-
-    def _is_typed(self, name: str) -> bool:
-        return self.places.get(name, "").startswith("--")
-
-    def _set(self, name: str, value: object, source: str) -> None:
-        object.__setattr__(self, name, value)
-        if source in self.places:
-            object.__setattr__(self, "places", {**self.places, name: self.places[source]})
+            object.__setattr__(self, "training_shape", str(self.testing_shape))
+            if "testing_shape" in self.places:
+                places = {**self.places, "training_shape": self.places["testing_shape"]}
+                object.__setattr__(self, "places", places)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
@@ -145,17 +123,7 @@ class RefineDetConfig(Config):
             yield "backbone_shape", f"has {len(self.backbone_shape)} values; {self.backbone} takes {count}: {names}"
         if len(self.backbone_layers) not in (0, layers):
             yield "backbone_layers", f"has {len(self.backbone_layers)} values; {self.backbone} takes {layers}"
-        if self.class_num == 1:
-            yield "class_num", "is 1, only the background; it is the number of classes plus one"
-        elif self.class_num and self.class_num != self.num_classes + 1:
-            yield (
-                "class_num",
-                f"is {self.class_num}, including the background; num_classes, without it, is {self.num_classes}",
-            )
-        if self.image_shape and len(set(self.image_shape)) > 1:
-            yield "image_shape", f"is {list(self.image_shape)}; inputs are square"
-        elif self.image_shape and self.image_shape[0] != self.testing_shape:
-            yield "image_shape", f"is {self.image_shape[0]} px, {self.where('testing_shape')} {self.testing_shape}"
+
         for name in ("contrast", "saturation_range", "crop_scale", "crop_aspect"):
             low, high = getattr(self, name)
             if low > high:

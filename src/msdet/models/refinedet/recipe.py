@@ -89,9 +89,6 @@ class Recipe(DetectionRecipe):
     def is_class_layer(self, name: str) -> bool:
         return name.startswith("odm_conf.")
 
-    def first_epoch(self) -> int:
-        return self.cfg.pre_trained_epoch_size
-
     def anchors(self, size: tuple[int, int]) -> np.ndarray:
         return make_anchors(*size, self.cfg.clip_anchors)
 
