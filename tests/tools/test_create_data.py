@@ -48,7 +48,9 @@ def test_modelarts(tmp_path, capsys, place):
     assert create_data.main(["--config", CONFIG, *flags]) == 0
     found = [path.name for path in Path(out).rglob("*.mindrecord*")]
     assert len(found) == 32, found
-    ready = modelarts.download_inputs(config(*job, f"--data_url={out}{place}", f"--data_path={tmp_path}/d", "--dataset=voc"))
+    ready = modelarts.download_inputs(
+        config(*job, f"--data_url={out}{place}", f"--data_path={tmp_path}/d", "--dataset=voc")
+    )
     for split in ("train", "val"):
         dataset = open_dataset(ready, split)[0]
         assert dataset.store is not None and len(dataset) == 3
