@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whoever writes beside."""
+"""Atomic writing with concurrent writers, and folder locks."""
 
 import os
 import subprocess
@@ -20,11 +20,11 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path):
     begun, written = threading.Barrier(8), []
 
     def write(content):
-        with atomic_path(tmp_path / "a.json") as beside:
+        with atomic_path(tmp_path / "a.json") as temporary:
             begun.wait()
-            beside.write_text(content)
+            temporary.write_text(content)
             begun.wait()
-            assert beside.read_text() == content
+            assert temporary.read_text() == content
         written.append(content)
 
     threads = [threading.Thread(target=write, args=(str(i) * 1000,)) for i in range(8)]
@@ -38,10 +38,10 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path):
 
 @pytest.mark.parametrize("name", ["yolov3-1_4.ckpt", "yolov3-1_4.state.json", "yolov3-best.ckpt"])
 def test_the_temporary_name_is_hidden_keeps_the_suffix_and_is_found_by_the_sweep(tmp_path, name):
-    with atomic_path(tmp_path / name) as beside:
-        beside.write_text("")
-        assert beside.name.startswith(f".{Path(name).stem}.") and beside.suffix == Path(name).suffix
-        assert _TEMPORARY.fullmatch(beside.name)
+    with atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("")
+        assert temporary.name.startswith(f".{Path(name).stem}.") and temporary.suffix == Path(name).suffix
+        assert _TEMPORARY.fullmatch(temporary.name)
 
 
 def test_no_two_numbers_are_alike():
@@ -54,8 +54,8 @@ def test_files_follow_the_umask(tmp_path, umask, mode):
     try:
         write_json(tmp_path / "a.json", {})
         (tmp_path / "b.txt").touch(0o400)
-        with atomic_path(tmp_path / "b.txt") as beside:
-            beside.touch(0o400)  # as a library may
+        with atomic_path(tmp_path / "b.txt") as temporary:
+            temporary.touch(0o400)  # as a library may
     finally:
         os.umask(before)
     for name in ("a.json", "b.txt"):

@@ -130,7 +130,7 @@ def exported(name, modify, *fragments, file="net.onnx", flags=(), command="predi
 
 EXPORTS = [
     *[exported(f"another {kind} file by {command}", lambda w, kind=kind: w.flip(f"net.{kind}"),
-               f"net.{kind}", "sha256 differs", "Nothing of it was run", file=f"net.{kind}", command=command)
+               f"net.{kind}", "sha256 differs", "was not run", file=f"net.{kind}", command=command)
       for kind in ("onnx", "mindir") for command in ("predict", "postprocess")],
     exported("no exported file", lambda w: (w.root / "net.onnx").unlink(), "net.onnx does not exist"),
     exported("no sidecar", lambda w: (w.root / "net.onnx.json").unlink(), "net.onnx.json is missing",
@@ -138,8 +138,8 @@ EXPORTS = [
     exported("a sidecar that is no JSON", lambda w: w.write("net.mindir.json", "{"), "net.mindir.json:1",
              file="net.mindir"),
     exported("a sidecar without form", lambda w: w.json("net.onnx.json", lambda c: c.pop("form")),
-             "net.onnx.json is no sidecar", "'form'"),
-    exported("a sidecar that is a list", lambda w: w.write("net.onnx.json", "[]"), "no sidecar"),
+             "net.onnx.json is not a sidecar", "'form'"),
+    exported("a sidecar that is a list", lambda w: w.write("net.onnx.json", "[]"), "not a sidecar"),
     exported("a sidecar of another model",
              lambda w: w.json("net.onnx.json", lambda c: c["config"].update(model="yolov4")), "'yolov4'"),
     exported("a file that no runtime reads", None, "net.onnx", "cannot be loaded"),

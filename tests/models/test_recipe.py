@@ -60,7 +60,7 @@ def test_defaults_of_detectors():
     assert (options.nms_threshold, options.max_detections, options.score_threshold) == (0.3, 7, 0.2)
     assert recipe.test_options() == options
     assert recipe.eval_pipeline().place.mode == "letterbox"
-    assert recipe.mosaic() is None and recipe.first_epoch() == 0 and recipe.anchors((64, 64)) is None
+    assert recipe.mosaic() is None and recipe.anchors((64, 64)) is None
 
 
 def test_the_preprocessing_uses_mean_and_std():

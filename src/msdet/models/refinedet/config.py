@@ -109,7 +109,7 @@ class RefineDetConfig(Config):
     )
 
     def __post_init__(self) -> None:
-        """An empty training_shape is that of testing_shape."""
+        """Sets training_shape from testing_shape if it is empty."""
         if not self.training_shape:
             object.__setattr__(self, "training_shape", str(self.testing_shape))
             if "testing_shape" in self.places:
@@ -123,7 +123,6 @@ class RefineDetConfig(Config):
             yield "backbone_shape", f"has {len(self.backbone_shape)} values; {self.backbone} takes {count}: {names}"
         if len(self.backbone_layers) not in (0, layers):
             yield "backbone_layers", f"has {len(self.backbone_layers)} values; {self.backbone} takes {layers}"
-
         for name in ("contrast", "saturation_range", "crop_scale", "crop_aspect"):
             low, high = getattr(self, name)
             if low > high:
