@@ -100,7 +100,7 @@ LINES = [
           fragments=("has no files NAME_0.bin",)),
     typed("no command line for weights", "weights", bare=True, fragments=("--config",)),
     typed("an output of another kind", "weights", "--output={root}/out/x.pth", fragments=("ends in .ckpt",)),
-    typed("an unknown part", "weights", "--partial=neck", fragments=("only 'backbone' can be taken alone",)),
+    typed("an unknown part", "weights", "--partial=neck", fragments=("only 'backbone' can be imported alone",)),
     typed("an unknown split", "check", "--splits=dev", fragments=("--splits is 'dev'",)),
     typed("an unknown split to convert", "create_data", "--splits=dev", fragments=("--splits is 'dev'",)),
     typed("an unknown target", "create_data", "--to=tfrecord", fragments=("--to",)),
