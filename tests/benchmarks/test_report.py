@@ -6,7 +6,7 @@ from benchmarks.report import SHARE, SPEEDUP, VALUE, Goal, Options, Result, Row,
 from msdet.errors import UsageError
 
 
-def test_less_time_and_more_images_a_second_are_faster():
+def test_less_time_and_more_images_per_second_are_faster():
     assert Row("a", "ms", "ours", 2.0, "theirs", 5.0).speedup == 2.5
     assert Row("a", "images/s", "ours", 5.0, "theirs", 2.0).speedup == 2.5
     assert Row("a", "ms", "ours", 2.0).speedup is None
@@ -23,11 +23,11 @@ def test_less_time_and_more_images_a_second_are_faster():
         (Goal(SPEEDUP, at_least=50, reason="not here"), ">= 50x: 2.5, not here"),
     ],
 )
-def test_goals_say_what_was_measured(goal, text):
+def test_goals_are_shown_with_the_measured_value(goal, text):
     assert list(Row("a", "ms", "ours", 2.0, "theirs", 5.0, (goal,)).goal_texts()) == [text]
 
 
-def test_a_row_comes_back_from_its_fields():
+def test_a_row_is_restored_from_its_fields():
     row = Row("a", "ms", "ours", 2.0, "theirs", 5.0, (Goal(SPEEDUP, at_least=2), Goal(VALUE, at_most=1)), "note")
     fields = row.to_dict()
     assert fields["speedup"] == 2.5
@@ -35,7 +35,7 @@ def test_a_row_comes_back_from_its_fields():
     assert Row.from_dict(fields) == row
 
 
-def test_results_keep_every_value_and_compare_medians():
+def test_results_keep_all_samples_and_compare_medians():
     result = Result()
     medians = result.keep("a", {"ours": [0.003, 0.001, 0.002], "theirs": [0.004]}, 1000)
     assert medians == {"ours": 2.0, "theirs": 4.0}

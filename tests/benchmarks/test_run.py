@@ -1,4 +1,4 @@
-"""The command that measures: names, files, tables."""
+"""The command of the benchmarks: names, files, tables."""
 
 import importlib
 import json
@@ -35,7 +35,7 @@ def stub(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_run_prints_a_table_and_writes_a_file_that_shows_the_same(stub, capsys):
+def test_a_run_prints_a_table_and_writes_a_result_file(stub, capsys):
     assert run.main(["stub", "--rounds", "2", "--output", str(stub / "out")]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"adding\s+ours\s+1.00 ms\s+numpy\s+4.00 ms\s+4.00\s+>= 2x: 4, met", printed)
@@ -48,7 +48,7 @@ def test_a_run_prints_a_table_and_writes_a_file_that_shows_the_same(stub, capsys
     assert "| adding | ours | 1.00 ms | numpy | 4.00 ms | 4.00 | >= 2x: 4, met |" in capsys.readouterr().out
 
 
-def test_names_that_do_not_exist(stub):
+def test_unknown_benchmarks_are_reported(stub):
     with pytest.raises(UsageError, match="did you mean 'stub'"):
         run.main(["stubb"])
     with pytest.raises(UsageError, match="choose from stub, lacking"):
@@ -60,12 +60,12 @@ def test_names_that_do_not_exist(stub):
     assert stopped.value.code == 2
 
 
-def test_a_missing_package_is_named_with_the_remedy(stub):
+def test_a_missing_package_is_reported_with_a_remedy(stub):
     with pytest.raises(UserError, match="needs a_package_that_is_absent: pip install -r requirements-bench.txt"):
         run.main(["lacking"])
 
 
-def test_results_that_cannot_be_shown(stub):
+def test_invalid_results_are_refused(stub):
     with pytest.raises(UserError, match="has no results"):
         run.main(["--show", str(stub)])
     for text in ("{", "[]", '{"rows": [{}]}'):
@@ -74,18 +74,18 @@ def test_results_that_cannot_be_shown(stub):
             run.main(["--show", str(stub)])
 
 
-def test_every_benchmark_can_be_measured():
+def test_every_benchmark_has_a_measure_function():
     for benchmark in run.BENCHMARKS.values():
         assert callable(importlib.import_module(benchmark.module).measure)
 
 
-def test_the_table_of_the_readme_is_that_of_the_results():
+def test_the_readme_has_the_table_of_the_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     lines = [line for line in run._shown(ROOT / "benchmarks" / "results").splitlines() if line.startswith("| ")]
     assert [line for line in lines[2:] if line not in readme] == []
 
 
-def test_it_starts_as_a_file_and_as_a_module():
+def test_the_command_runs_as_a_file_and_as_a_module():
     for how in (["benchmarks/run.py"], ["-m", "benchmarks.run"]):
         done = subprocess.run([sys.executable, *how, "forwrd"], cwd=ROOT, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (2, "error: there is no benchmark 'forwrd', did you mean 'forward'?\n")

@@ -1,4 +1,4 @@
-"""Sides that take turns, in this process and in processes of their own."""
+"""Implementations measured in alternation, in this process and in processes of their own."""
 
 import itertools
 
@@ -36,7 +36,7 @@ def leave():
 
 @pytest.fixture
 def sides(tmp_path, monkeypatch):
-    """A module of sides that worker processes find."""
+    """A module of implementations that worker processes can import."""
     (tmp_path / "some_sides.py").write_text(SIDES % ONEDNN_VARIABLE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path
@@ -52,7 +52,7 @@ def test_every_side_is_called_in_turn():
     assert calls == ["a"]
 
 
-def test_loaders_take_their_turns_and_are_closed():
+def test_loaders_alternate_and_are_closed():
     calls = []
 
     class Loader:
@@ -74,7 +74,7 @@ def test_loaders_take_their_turns_and_are_closed():
     assert calls == ["a", "b, epoch 0 to its end", "c, epoch 0 to its end"] * 2 + ["close c", "close b"]
 
 
-def test_a_slow_side_is_left_out_after_its_budget(monkeypatch):
+def test_a_slow_implementation_is_skipped_after_its_budget(monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr("benchmarks.side_by_side.time.perf_counter", lambda: float(next(clock)))
     times = alternate_all({"a": int, "b": int}, 5, budget=1.5)
@@ -110,12 +110,12 @@ def test_only_capped_sides_see_the_setting_for_onednn(sides, tmp_path, monkeypat
         ("some_sides:leave", "ended with code 3"),
     ],
 )
-def test_what_goes_wrong_in_a_worker_is_said(sides, tmp_path, side, message):
+def test_errors_of_a_worker_are_reported(sides, tmp_path, side, message):
     with pytest.raises(RuntimeError, match=message), Worker(side, {}) as worker:
         worker.compute(tmp_path / "out.npz")
 
 
-def test_sides_that_need_pytorch_are_left_out_without_it(sides, tmp_path):
+def test_implementations_that_need_pytorch_are_skipped_without_it(sides, tmp_path):
     both = {"ours": Side("some_sides:cap"), "torch": Side("some_sides:cap", needs_torch=True)}
     with open_workers(both, {}, torch_python=str(tmp_path / "absent")) as workers:
         assert list(workers) == ["ours"]
@@ -129,7 +129,7 @@ def test_the_machine_is_described():
     assert machine.torch_version("/absent/python") == ""
 
 
-def test_work_of_others_is_told_from_our_own(monkeypatch):
+def test_the_load_of_other_programs_is_measured(monkeypatch):
     now = {"time": 0.0, "busy": 0.0, "own": 0.0}
     monkeypatch.setattr(machine.time, "perf_counter", lambda: now["time"])
     monkeypatch.setattr(machine, "_busy_seconds", lambda: now["busy"])

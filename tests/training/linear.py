@@ -50,7 +50,7 @@ def everything(step):
 
 
 class MeanOfTwoRanks(nn.Cell):
-    """Two ranks, of which the other gives zeros, or the same as this one."""
+    """The mean over two ranks, of which the other has zeros or the same values as this one."""
 
     def __init__(self, is_other_same):
         super().__init__()
