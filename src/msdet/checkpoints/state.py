@@ -137,7 +137,7 @@ class CheckpointFolder:
         for manifest in checkpoints_in(self.folder, self.name):
             if _step_of(manifest) > step:
                 manifest.replace(_aside(manifest))
-                log.warning("%s is set aside: this run was resumed before it, at step %d", manifest.name, step)
+                log.warning("%s is set aside: this resumed run is at step %d", manifest.name, step)
 
 
 def _aside(manifest: Path) -> Path:

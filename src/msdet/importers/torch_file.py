@@ -120,12 +120,12 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
     data = read_bytes(path)
     try:
-        return {name: _safe_tensor(name, entry) for name, entry in deserialize(data)}
+        return {name: _safetensors_tensor(name, entry) for name, entry in deserialize(data)}
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} cannot be read as safetensors: {error}") from error
 
 
-def _safe_tensor(name: str, entry: Mapping[str, Any]) -> np.ndarray:
+def _safetensors_tensor(name: str, entry: Mapping[str, Any]) -> np.ndarray:
     dtype = _SAFETENSORS_TYPES.get(entry["dtype"])
     if dtype is None:
         raise ValueError(

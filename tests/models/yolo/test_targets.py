@@ -8,7 +8,7 @@ import pytest
 
 from msdet.models.yolo.targets import (
     ANCHOR_FIRST_CELLS,
-    ANCHOR_NUMBERS,
+    ANCHOR_INDICES,
     ANCHOR_STRIDES,
     anchor_dimensions,
     anchor_iou,
@@ -34,7 +34,7 @@ def random_boxes(rng, batch, count, side=64):
 
 def test_constants_of_the_anchors():
     np.testing.assert_array_equal(ANCHOR_STRIDES, [8, 8, 8, 16, 16, 16, 32, 32, 32])
-    np.testing.assert_array_equal(ANCHOR_NUMBERS, [0, 1, 2] * 3)
+    np.testing.assert_array_equal(ANCHOR_INDICES, [0, 1, 2] * 3)
     # The map of stride 32 comes first, then that of 16 with four times the cells.
     np.testing.assert_array_equal(ANCHOR_FIRST_CELLS, [5, 5, 5, 1, 1, 1, 0, 0, 0])
 

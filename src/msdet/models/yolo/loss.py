@@ -17,7 +17,7 @@ from msdet.models.yolo.decoder import ANCHORS_PER_SCALE, STRIDES, anchors_by_map
 from msdet.models.yolo.grid import CellGrid
 from msdet.models.yolo.targets import (
     ANCHOR_FIRST_CELLS,
-    ANCHOR_NUMBERS,
+    ANCHOR_INDICES,
     ANCHOR_STRIDES,
     anchor_dimensions,
     anchor_iou,
@@ -44,7 +44,7 @@ class SigmoidCrossEntropy(nn.Cell):
 
 
 def overlaps_object(
-    corners: Sequence, boxes: ms.Tensor, considered: ms.Tensor, number: ms.Tensor, threshold: float
+    corners: Sequence, boxes: ms.Tensor, considered: ms.Tensor, group: ms.Tensor, threshold: float
 ) -> ms.Tensor:
     """Whether a predicted box has an IoU of at least `threshold` with any ground truth.
 
@@ -54,7 +54,7 @@ def overlaps_object(
         corners: x1, y1, x2, y2 of the predictions, each (N, 1, K).
         boxes: (N, M, 4) xyxy, ground truth.
         considered: bool (N, M, G), which of them are compared with the predictions of each of G groups.
-        number: int32 (K / r,), group of each prediction; the K predictions repeat these groups r times.
+        group: int32 (K / r,), group of each prediction; the K predictions repeat these groups r times.
         threshold: 0..1.
 
     Returns:
@@ -65,14 +65,14 @@ def overlaps_object(
     size = box_size(boxes)
     # Boxes that are not considered get a limit that no intersection reaches.
     limit = ops.where(considered, ops.expand_dims(share * size[..., 0] * size[..., 1], 2), 1e30)
-    limit = ops.gather(limit, number, 2)
+    limit = ops.gather(limit, group, 2)
     # min(x2, right) - max(x1, left), by relu: minimum and maximum are over ten times slower on CPU when they broadcast.
     width = (x2 - x1) - ops.relu(x2 - boxes[..., 2:3]) - ops.relu(boxes[..., 0:1] - x1)
     height = (y2 - y1) - ops.relu(y2 - boxes[..., 3:4]) - ops.relu(boxes[..., 1:2] - y1)
     # A negative height gives a negative product, which is below the limit: a second relu over (N, M, K) is not needed.
     intersection = ops.relu(width) * height
     n, m, k = intersection.shape
-    excess = ops.reshape(intersection, (n, m, -1, number.shape[0])) - ops.expand_dims(limit, 2)
+    excess = ops.reshape(intersection, (n, m, -1, group.shape[0])) - ops.expand_dims(limit, 2)
     best, _ = ops.max(ops.reshape(excess, (n, m, k)), 1)
     return best >= share * ops.squeeze((x2 - x1) * (y2 - y1), 1)
 
@@ -138,10 +138,10 @@ class YoloCriterion(nn.Cell):
         # Constants of the nine anchors, smallest first.
         self.anchors = ms.Tensor(groups[::-1].reshape(-1, 2))
         self.strides = ms.Tensor(ANCHOR_STRIDES, ms.float32)
-        self.finer = ms.Tensor(STRIDES[0] // ANCHOR_STRIDES, ms.int32)
-        self.map_numbers = ms.Tensor([STRIDES.index(stride) for stride in ANCHOR_STRIDES], ms.int32)
+        self.cells_per_stride32 = ms.Tensor(STRIDES[0] // ANCHOR_STRIDES, ms.int32)
+        self.map_indices = ms.Tensor([STRIDES.index(stride) for stride in ANCHOR_STRIDES], ms.int32)
         self.anchor_coefficients = ms.Tensor(np.repeat(self.map_coefficients[::-1], ANCHORS_PER_SCALE), ms.float32)
-        self.numbers = ms.Tensor(ANCHOR_NUMBERS, ms.int32)
+        self.anchor_indices = ms.Tensor(ANCHOR_INDICES, ms.int32)
         self.first_cells = ms.Tensor(ANCHOR_FIRST_CELLS, ms.int32)
         self.classes = ms.Tensor(np.arange(num_classes), ms.int32)
         self.channels = ms.Tensor(np.arange(5 + num_classes), ms.int32)
@@ -175,21 +175,21 @@ class YoloCriterion(nn.Cell):
         iou = anchor_iou(size, self.anchor_dimensions)
         anchor, positive = choose_anchors(iou, valid, self.extra_anchor_iou)
         grid = self.grid(sizes)
-        ignored = self._ignored(attributes, grid, boxes, ops.gather(self.map_numbers, anchor, 0), positive)
+        ignored = self._ignored(attributes, grid, boxes, ops.gather(self.map_indices, anchor, 0), positive)
 
-        finer = ops.gather(self.finer, anchor, 0)
+        ratio = ops.gather(self.cells_per_stride32, anchor, 0)
         corner = cell_corners(
-            boxes, ops.gather(self.strides, anchor, 0), ops.cast(finer * columns, dtype), ops.cast(finer * rows, dtype)
+            boxes, ops.gather(self.strides, anchor, 0), ops.cast(ratio * columns, dtype), ops.cast(ratio * rows, dtype)
         )
         cell = ops.cast(corner, ms.int32)
-        cell = cell[..., 1] * (finer * columns) + cell[..., 0]
+        cell = cell[..., 1] * (ratio * columns) + cell[..., 0]
         cell = cell + ops.gather(self.first_cells, anchor, 0) * (rows * columns)
-        number = ops.gather(self.numbers, anchor, 0)
+        index = ops.gather(self.anchor_indices, anchor, 0)
         objectness = attributes[:, :, 4]
-        place = number * objectness.shape[2] + cell
+        place = index * objectness.shape[2] + cell
         winner = ops.cast(winning_slots(place, positive), dtype)
 
-        logits = self._at_slots(attributes, number, cell)
+        logits = self._at_slots(attributes, index, cell)
         area = size[..., 0] * size[..., 1] / (rows * columns * STRIDES[0] * STRIDES[0])
         weight = winner
         if self.is_weighted:
@@ -220,7 +220,7 @@ class YoloCriterion(nn.Cell):
         raise NotImplementedError
 
     def _ignored(
-        self, attributes: ms.Tensor, grid: tuple, boxes: ms.Tensor, map_number: ms.Tensor, positive: ms.Tensor
+        self, attributes: ms.Tensor, grid: tuple, boxes: ms.Tensor, map_index: ms.Tensor, positive: ms.Tensor
     ) -> ms.Tensor:
         """bool (N, 3, cells of all maps): predictions that overlap a ground truth of their own map.
 
@@ -230,40 +230,40 @@ class YoloCriterion(nn.Cell):
             attributes: the maps, (N, 3, 5 + C, cells).
             grid: see `CellGrid`.
             boxes: (N, M, 4).
-            map_number, positive: (N, M, S), of the slots.
+            map_index, positive: (N, M, S), of the slots.
         """
-        column, row, width, height, cell_stride, scale, number = grid
+        column, row, width, height, cell_stride, scale, map_of_cell = grid
         shifts = ops.stop_gradient(attributes)
         shifts = [shifts[:, :, i] for i in range(4)]
         corners = box_corners(shifts, (column, row), (width, height), cell_stride, scale if self.is_scaled else 1.0)
         columns = [ops.reshape(corner, (corner.shape[0], 1, -1)) for corner in corners]
-        own_map = ops.expand_dims(map_number, 3) == self.map_range
+        own_map = ops.expand_dims(map_index, 3) == self.map_range
         considered = ops.any(ops.logical_and(ops.expand_dims(positive, 3), own_map), 2)
-        overlaps = overlaps_object(columns, boxes, considered, number, self.ignore_threshold)
+        overlaps = overlaps_object(columns, boxes, considered, map_of_cell, self.ignore_threshold)
         return ops.reshape(overlaps, (overlaps.shape[0], ANCHORS_PER_SCALE, -1))
 
-    def _at_slots(self, attributes: ms.Tensor, number: ms.Tensor, cell: ms.Tensor) -> ms.Tensor:
+    def _at_slots(self, attributes: ms.Tensor, index: ms.Tensor, cell: ms.Tensor) -> ms.Tensor:
         """Gathers the predictions at the slots.
 
         Args:
             attributes: the maps, (N, 3, 5 + C, cells).
-            number, cell: int32 (N, M, S), index of the anchor within its map and of the cell among all cells.
+            index, cell: int32 (N, M, S), index of the anchor within its map and of the cell among all cells.
 
         Returns:
             (N, M, S, 5 + C).
         """
         batch, _, channels, area = attributes.shape
-        channel = ops.expand_dims(number * channels, 3) + self.channels
+        channel = ops.expand_dims(index * channels, 3) + self.channels
         place = channel * area + ops.expand_dims(cell, 3)
         gathered = ops.gather_elements(ops.reshape(attributes, (batch, -1)), 1, ops.reshape(place, (batch, -1)))
         return ops.reshape(gathered, place.shape)
 
     def _confidence_loss(
-        self, logits: ms.Tensor, place: ms.Tensor, winner: ms.Tensor, ignored: ms.Tensor, map_number: ms.Tensor
+        self, logits: ms.Tensor, place: ms.Tensor, winner: ms.Tensor, ignored: ms.Tensor, map_index: ms.Tensor
     ) -> ms.Tensor:
         """Sigmoid cross-entropy of logits (N, 3, cells).
 
-        The target is 1 at winners and 0 elsewhere; other cells where `ignored` is set do not count. `map_number`
+        The target is 1 at winners and 0 elsewhere; other cells where `ignored` is set do not count. `map_index`
         (cells,) is the map of each cell, by whose factor its loss is weighted.
         """
         batch = logits.shape[0]
@@ -272,7 +272,7 @@ class YoloCriterion(nn.Cell):
         targets = ops.reshape(ops.stop_gradient(scatter_masked(flat, place, winner, winner > 0)), ignored.shape)
         weight = ops.maximum(targets, ops.cast(ops.logical_not(ignored), logits.dtype))
         if self.is_weighted:
-            weight = weight * ops.gather(ops.cast(self.cell_coefficients, logits.dtype), map_number, 0)
+            weight = weight * ops.gather(ops.cast(self.cell_coefficients, logits.dtype), map_index, 0)
         return ops.reduce_sum(ops.reduce_sum(weight * self.cross_entropy(logits, targets), 2))
 
     def _class_loss(self, logits: ms.Tensor, labels: ms.Tensor, weight: ms.Tensor) -> ms.Tensor:

@@ -19,7 +19,7 @@ NUM_ANCHORS = ANCHORS_PER_SCALE * len(STRIDES)
 
 # For each of the nine anchors, smallest first: the stride of its map, and its index within the map.
 ANCHOR_STRIDES = np.repeat(STRIDES[::-1], ANCHORS_PER_SCALE)
-ANCHOR_NUMBERS = np.tile(np.arange(ANCHORS_PER_SCALE), len(STRIDES))
+ANCHOR_INDICES = np.tile(np.arange(ANCHORS_PER_SCALE), len(STRIDES))
 
 # Offset of the map of an anchor in the concatenated maps, in units of the number of cells at stride 32: a map of half
 # the stride has four times the cells.
