@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from msdet.config import load_config
 from msdet.errors import UserError
 from msdet.models.recipe import get_recipe
-from msdet.ops.postprocess import Detections, PostprocessOptions, postprocess, warm_up
+from msdet.ops.postprocess import Detections, PostprocessOptions, postprocess
 
 OPTIONS = st.builds(
     PostprocessOptions,
@@ -147,12 +149,17 @@ def test_invalid_options(wrong):
         PostprocessOptions(**wrong)
 
 
-def test_warm_up_is_logged_once(caplog):
-    with caplog.at_level(logging.INFO):
-        warm_up.cache_clear()
-        assert warm_up() > 0
-        warm_up()
-    assert caplog.text.count("compiled the post-processing") == 1
+def test_a_compile_is_logged_and_a_cached_one_is_not(tmp_path):
+    code = (
+        "import logging; logging.basicConfig(level=20); from msdet.ops.postprocess import warm_up; warm_up(); warm_up()"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    logged = [
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stderr
+        for _ in range(2)
+    ]
+    assert logged[0].count("compiled the post-processing") == 1
+    assert logged[1] == ""
 
 
 KEYS = {

@@ -360,3 +360,9 @@ def soft(
         if size > 0:
             _sift_down(scores, ranks, size)
     return kept[:n], kept_scores[:n]
+
+
+def were_compiled() -> bool:
+    """Whether this process has compiled a kernel instead of loading it from the cache."""
+    kernels = [value for value in globals().values() if hasattr(value, "stats") and hasattr(value, "py_func")]
+    return any(kernel.stats.cache_misses for kernel in kernels)

@@ -67,10 +67,10 @@ def checks(machine: Machine) -> Iterator[Check]:
 
 def _python(machine: Machine) -> Check:
     text = ".".join(map(str, machine.python))
-    if (3, 10) <= machine.python[:2] <= (3, 12):
+    if (3, 11) <= machine.python[:2] <= (3, 12):
         return Check("Python", "ok", text)
     return Check(
-        "Python", "FAIL", f"{text}; MindSpore 2.10 has wheels for 3.10, 3.11 and 3.12", "python3.11 -m venv .venv"
+        "Python", "FAIL", f"{text}; this package needs 3.11 or 3.12", "python3.11 -m venv .venv"
     )
 
 
