@@ -42,8 +42,8 @@ SLOW = "version 2.10.0\nseconds 1.8\n"
 @pytest.mark.parametrize(
     ("name", "changed", "text", "remedy"),
     [
-        ("Python", {"python": (3, 13, 0)}, "3.13.0; MindSpore 2.10 has wheels for 3.10, 3.11 and 3.12", "venv"),
-        ("Python", {"python": (3, 9, 1)}, "3.9.1", "venv"),
+        ("Python", {"python": (3, 13, 0)}, "3.13.0; this package needs 3.11 or 3.12", "venv"),
+        ("Python", {"python": (3, 10, 9)}, "3.10.9", "venv"),
         ("numpy", {"version": versions(numpy="2.1.0")}, "2.1.0 is too new", "pip install -r"),
         ("numpy", {"version": versions(numpy=ModuleNotFoundError("No module named 'numpy'"))}, "not installed", "pip"),
         ("OpenCV", {"version": versions(cv2="5.0.0")}, "5.0.0 is too new", "pip install -r"),

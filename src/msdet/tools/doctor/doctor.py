@@ -69,9 +69,7 @@ def _python(machine: Machine) -> Check:
     text = ".".join(map(str, machine.python))
     if (3, 11) <= machine.python[:2] <= (3, 12):
         return Check("Python", "ok", text)
-    return Check(
-        "Python", "FAIL", f"{text}; this package needs 3.11 or 3.12", "python3.11 -m venv .venv"
-    )
+    return Check("Python", "FAIL", f"{text}; this package needs 3.11 or 3.12", "python3.11 -m venv .venv")
 
 
 def _below(machine: Machine, module: str, limit: int, why: str, shown: str = "") -> Check:
