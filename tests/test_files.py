@@ -1,8 +1,6 @@
 """Atomic writing with concurrent writers, and folder locks."""
 
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -10,7 +8,6 @@ import pytest
 
 from msdet.checkpoints.state import _TEMPORARY
 from msdet.files import atomic_path, unique_number, write_json
-from msdet.folder_lock import FolderInUse, FolderLock
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,15 +57,3 @@ def test_files_follow_the_umask(tmp_path, umask, mode):
         os.umask(before)
     for name in ("a.json", "b.txt"):
         assert (tmp_path / name).stat().st_mode & 0o777 == mode
-
-
-def test_a_lock_ends_with_its_process_however_that_ends(tmp_path):
-    program = "import sys, time; from msdet.folder_lock import *; from pathlib import Path\n" \
-        "lock = FolderLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-c", program, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    with pytest.raises(FolderInUse, match=rf"process {process.pid} on "):
-        FolderLock(tmp_path)
-    process.kill()
-    process.wait()
-    FolderLock(tmp_path).close()

@@ -18,7 +18,6 @@ from msdet.export import command as export
 from msdet.export.export_network import ExportNetwork
 from msdet.export.formats.mindir import MindirExporter
 from msdet.export.formats.table import EXPORTERS
-from msdet.export.onnx_graph import fuse_leaky_relu
 from msdet.export.sample_images import sample_images
 from msdet.export.sidecar import read_sidecar, sidecar_path
 from msdet.export.spec import DeployCell, to_arrays
@@ -102,35 +101,6 @@ def test_a_fixed_batch_is_filled_up(checkpoint, tmp_path):
     images, valid = sample_images(3, (64, 64))
     runner = open_runner(tmp_path / "n.onnx", load_config(CONFIG))
     np.testing.assert_allclose(runner.predict(images, valid)[1], truth(checkpoint, images, valid)[1], atol=1e-3)
-
-
-def test_leaky_relu_becomes_one_operator(exports):
-    import onnx
-
-    model = onnx.load(str(exports[1]))
-    kinds = [node.op_type for node in model.graph.node]
-    assert kinds.count("LeakyRelu") == sum(kind == "BatchNormalization" for kind in kinds)
-    assert "Max" not in kinds
-    assert [value.name for value in model.graph.input] == ["images"]
-    assert [value.name for value in model.graph.output] == ["boxes", "scores"]
-
-
-def test_only_the_leaky_form_is_replaced():
-    """max(x, c * x) with c outside 0..1, of another tensor, or whose product is used elsewhere, stays as it is."""
-    from onnx import TensorProto, helper
-
-    def model(slope, other="x", extra=False):
-        nodes = [helper.make_node("Mul", ["x", "c"], ["m"]), helper.make_node("Max", [other, "m"], ["y"])]
-        nodes += [helper.make_node("Neg", ["m"], ["z"])] if extra else []
-        tensors = [helper.make_tensor("c", TensorProto.FLOAT, [], [slope])]
-        values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in ("x", "w", "y", "z")]
-        outputs = values[2:] if extra else values[2:3]
-        return helper.make_model(helper.make_graph(nodes, "g", values[:2], outputs, tensors))
-
-    assert fuse_leaky_relu(model(0.1)) == 1
-    assert fuse_leaky_relu(model(2.0)) == 0
-    assert fuse_leaky_relu(model(0.1, other="w")) == 0
-    assert fuse_leaky_relu(model(0.1, extra=True)) == 0
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from msdet.errors import UserError, run_command
 from msdet.export.atc import PRECISION_MODES
 from msdet.export.sidecar import sidecar_path, write_sidecar
 from msdet.inference import score
-from msdet.inference.open_runner import host_config, open_runner
+from msdet.inference.open_runner import open_runner
 from msdet.runtime.start import Runtime
 from tests.exported import CONFIG
 
@@ -169,14 +169,6 @@ def test_lite_says_what_is_wrong(lite, exports, tmp_path, caplog):
     write_sidecar(file, content)
     with pytest.raises(UserError, match="cannot be loaded: build_from_file failed"):
         open_runner(file, load_config(CONFIG), "mindspore_lite")
-
-
-@pytest.mark.parametrize("runner", ["mindspore_lite", "om", "onnxruntime", "mindspore", "checkpoint"])
-def test_mindspore_stays_on_the_host_where_another_computes(runner):
-    path = Path({"om": "x.om", "onnxruntime": "x.onnx", "checkpoint": "x.ckpt"}.get(runner, "x.mindir"))
-    flags = ["--device_target=Ascend", *([f"--runner={runner}"] if runner.startswith("mindspore") else [])]
-    is_mindspore = runner in ("mindspore", "checkpoint")
-    assert host_config(load_config(CONFIG, flags), path).device_target == ("Ascend" if is_mindspore else "CPU")
 
 
 def test_commands_run_an_om_as_the_onnx_it_was_made_of(ais_bench, om, pictures, tmp_path, monkeypatch):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import mindspore as ms
@@ -16,14 +14,12 @@ import eval as evaluation
 import export
 import postprocess
 from msdet.config import load_config
-from msdet.errors import UserError, run_command
-from msdet.export.atc import atc_command
+from msdet.errors import run_command
 from msdet.export.spec import DeployCell, ExportSpec
 from msdet.export.verify import BOX_TOLERANCE_PX, SCORE_TOLERANCE
 from msdet.inference.open_runner import open_runner
-from msdet.inference.result_files import ResultFiles, read_bins, result_names
-from msdet.inference.score import detection_result_names
 from msdet.models.recipe import get_recipe
+from tests.inference.result_bins import write_bins
 
 CONFIG = "configs/yolov3.yaml"
 COMMON = ("--config", CONFIG, "--num_parallel_workers", "0", "--progress", "off", "--device_target", "CPU",
@@ -147,74 +143,14 @@ def test_results_of_another_program_score_as_evaluation_does(
         del image["width"], image["height"]
     path.write_text(json.dumps(content))
     assert run(postprocess.main, bare, tmp_path / "unknown", *arguments) == 1
-    assert "does not tell the size of p0.jpg" in capsys.readouterr().err
+    assert "does not have the size of p0.jpg" in capsys.readouterr().err
     shutil.copytree(dataset / "val", bare / "val")
     assert run(postprocess.main, bare, tmp_path / "sizes", *arguments) == 0
     assert detections(tmp_path / "sizes") == reference
 
 
-def write(folder, **arrays):
-    folder.mkdir(exist_ok=True)
-    for name, array in arrays.items():
-        array.tofile(folder / f"{name}.bin")
-    return folder
-
-
-def found(folder, names, index, number):
-    return [path.name for path in ResultFiles(folder, names).paths_of(index, number, f"{names[index]}.jpg")]
-
-
-def test_result_files_are_found_by_name(tmp_path):
-    one = np.zeros(4, np.float32)
-    names = ["cat_1", "cat_2", "cat_3", "cat_7"]
-    write(tmp_path, cat_1_0=one, cat_2_0=one, cat_3_0=one, cat_3_1=one)
-    assert found(tmp_path, names, 2, 2) == ["cat_3_0.bin", "cat_3_1.bin"]
-    # cat_7 bears number 3, but what ends in _3 is another picture's.
-    with pytest.raises(UserError, match=r"has no cat_7_0\.bin, the result of cat_7\.jpg"):
-        found(tmp_path, names, 3, 3)
-    (tmp_path / "cat_3_0.bin").unlink()
-    with pytest.raises(UserError, match=r"has no cat_3_0\.bin"):
-        found(tmp_path, names, 2, 2)
-    with pytest.raises(UserError, match=r"NAME_0\.bin"):
-        ResultFiles(tmp_path / "none", names)
-
-
-def test_result_files_are_found_by_number(tmp_path):
-    one = np.zeros(4, np.float32)
-    write(tmp_path, Net_bs_1_2_0=one, Net_bs_1_2_1=one, Net_bs_1_4_0=one, other_4_0=one)
-    names = ["dog", "cow", "cat"]
-    assert found(tmp_path, names, 2, 2) == ["Net_bs_1_2_0.bin", "Net_bs_1_2_1.bin"]
-    with pytest.raises(UserError, match=r"no result files of cow\.jpg: neither cow_0\.bin nor, .*, \.\.\._1_0\.bin"):
-        found(tmp_path, names, 1, 1)
-    with pytest.raises(UserError, match=r"Net_bs_1_4_0\.bin and other_4_0\.bin|other_4_0\.bin and Net_bs_1_4_0\.bin"):
-        found(tmp_path, names, 0, 4)
-
-
-def test_images_of_one_name_have_files_of_their_own():
-    root = Path("/data/val")
-    assert result_names(["a/1.jpg", "b/1.png", "1.bmp", "b/2.jpg", "/else/1.jpg"], root) == [
-        "a_1", "b_1", "1", "2", "else_1",
-    ]  # fmt: skip
-    with pytest.raises(UserError, match=r"/data/val: a/1\.jpg and a/1\.png would share a_1\.bin"):
-        result_names(["a/1.jpg", "a/1.png"], root)
-    samples = [SimpleNamespace(image_path=root / name) for name in ("a/1.jpg", "b/1.png", "b/2.png")]
-    assert detection_result_names(SimpleNamespace(image_dir=root, samples=samples)) == ["a_1", "b_1", "2"]
-
-
-def test_files_become_arrays_by_size(tmp_path):
-    boxes, scores = np.arange(8, dtype=np.float32), np.arange(6, dtype=np.float32)
-    write(tmp_path, a_0=scores, a_1=boxes, b_0=boxes.astype(np.float16), b_1=scores.astype(np.float16))
-    shapes = [(1, 2, 4), (1, 2, 3)]
-    for name in "ab":
-        got = read_bins([tmp_path / f"{name}_0.bin", tmp_path / f"{name}_1.bin"], shapes)
-        np.testing.assert_array_equal(got[0], boxes.reshape(1, 2, 4))
-        np.testing.assert_array_equal(got[1], scores.reshape(1, 2, 3))
-    assert read_bins([tmp_path / "a_0.bin"], shapes) is None
-    assert read_bins([tmp_path / "a_0.bin", tmp_path / "b_0.bin"], shapes) is None
-
-
 def test_results_of_another_size_are_named(files, dataset, tmp_path, capsys):
-    write(tmp_path / "r", **{f"p{i}_{k}": np.zeros(7, np.float32) for i in range(3) for k in range(3)})
+    write_bins(tmp_path / "r", **{f"p{i}_{k}": np.zeros(7, np.float32) for i in range(3) for k in range(3)})
     flags = ("--pretrained", files[0], "--result_path", tmp_path / "r")
     assert run(postprocess.main, dataset, tmp_path, *flags) == 1
     message = capsys.readouterr().err
@@ -224,13 +160,3 @@ def test_results_of_another_size_are_named(files, dataset, tmp_path, capsys):
 def test_nothing_to_score(dataset, tmp_path, capsys):
     assert run(postprocess.main, dataset, tmp_path) == 2
     assert "--result_path" in capsys.readouterr().err
-
-
-def test_the_command_for_an_om():
-    form = ExportSpec((320, 320), 0, True, True, valid_sizes=True)
-    text = atc_command(Path("m/net.mindir"), form, "preferred_fp32")
-    assert "write net.onnx with export.py" in text and "--model=m/net.onnx --output=m/net " in text
-    assert "--input_shape=images:1,320,320,3;valid_sizes:1,2" in text.replace("'", "") and "--framework=5" in text
-    assert "--framework=1 --model=net.air" in atc_command(
-        Path("net.air"), ExportSpec((320, 320), 1, False, False), "enforce_fp16"
-    )
