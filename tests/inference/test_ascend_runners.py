@@ -200,7 +200,9 @@ def test_an_om_without_its_sidecar_or_of_another_form_is_refused(ais_bench, om):
     content["inputs"][0]["shape"] = [2, *content["inputs"][0]["shape"][1:]]
     content["form"]["batch_size"] = 2
     sidecar.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"net\.om takes \[\[1, 3, 64, 64\]\], but .* takes \[\[2, 3, 64, 64\]\]"):
+    with pytest.raises(
+        UserError, match=r"net\.om has input shapes \[\[1, 3, 64, 64\]\], but .* has \[\[2, 3, 64, 64\]\]"
+    ):
         open_runner(om, load_config(CONFIG))
     om.write_bytes(b"junk")
     with pytest.raises(UserError, match="cannot be loaded.*load model failed"):

@@ -402,7 +402,7 @@ def test_the_script_works_without_a_display(checkpoint, pictures, tmp_path):
         timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "1 pictures" in done.stdout
+    assert "1 images" in done.stdout
     assert (tmp_path / "out" / "b.jpg").is_file()
 
 
