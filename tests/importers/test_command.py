@@ -37,18 +37,16 @@ def test_paths_that_do_not_fit(tmp_path, capsys):
     assert "neither a zip archive nor a pickle" in capsys.readouterr().err
 
 
-def test_the_output(tmp_path, capsys):
-    """Every tensor by default, only the totals with --quiet."""
+def test_the_output_lists_every_tensor(tmp_path, capsys):
     (tmp_path / "a.weights").write_bytes(darknet_bytes(tiny_network()))
     assert run(tmp_path, tmp_path / "a.weights") == 0
     out = capsys.readouterr().out
     assert "backbone.stem.bn.beta (4,) <- values 0 to 3" in out and "out.ckpt and its card out.json written" in out
-    assert run(tmp_path, tmp_path / "a.weights", "--quiet") == 0
-    totals, written = capsys.readouterr().out.splitlines()
-    assert totals.endswith("values imported; 0 skipped") and written.endswith("written")
 
 
-def test_the_hint_for_quantization_aware_training(tmp_path, capsys):
+def test_quiet_output_and_the_hint_for_quantization_aware_training(tmp_path, capsys):
     (tmp_path / "a.weights").write_bytes(darknet_bytes(tiny_network()))
-    assert run(tmp_path, tmp_path / "a.weights", "--quantization_aware", "1") == 0
-    assert f"train for int8 with --config {CONFIG} --pretrained" in capsys.readouterr().out
+    assert run(tmp_path, tmp_path / "a.weights", "--quiet", "--quantization_aware", "1") == 0
+    totals, written, hint = capsys.readouterr().out.splitlines()
+    assert totals.endswith("values imported; 0 skipped") and written.endswith("written")
+    assert f"train for int8 with --config {CONFIG} --pretrained" in hint
