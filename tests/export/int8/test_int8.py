@@ -237,7 +237,7 @@ def test_grids():
 
 def test_a_graph_that_lost_a_marker_is_refused():
     model = conv_bn_model(np.random.default_rng(0))
-    with pytest.raises(UserError, match="0 of 1 roundings"):
+    with pytest.raises(UserError, match="0 of 1 quantized tensors"):
         extract_grids(model, [(0.1, 3)])
     assert len(Graph(model).convolutions()) == 1
 
