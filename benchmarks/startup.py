@@ -1,7 +1,6 @@
 """Seconds until `--help` is printed: `python benchmarks/run.py startup`.
 
 The baseline is a process that only imports MindSpore, as a command that loads it eagerly would have to.
-for.
 """
 
 from __future__ import annotations
