@@ -105,7 +105,7 @@ class Sandbox:
 
     def _write_data(self) -> None:
         data = self.folder / "data"
-        mine = render_shapes(data / "mine", train=4, val=2, size=96)
+        mine = render_shapes(data / "mine", train=12, val=3, size=96)
         for name in ("coco2017", "coco2014"):
             shutil.copytree(mine, data / name)
         truth = json.loads((mine / "annotations" / "val.json").read_text())

@@ -19,8 +19,8 @@ def template(tmp_path_factory):
         "python export.py --config configs/yolov3.yaml --ckpt_file yolov3.ckpt --emulate_float16 0\n"
         "python train.py --config configs/yolov3_quant.yaml --data_dir /data/coco2014 --pretrained yolov3.ckpt"
         " --run_name quant --calibration_batches 1\n"
-        "cp outputs/quant/ckpt_0/yolov3-1_2.ckpt yolov3_quant.ckpt\n"
-        "cp outputs/quant/ckpt_0/yolov3-1_2.json yolov3_quant.json\n"
+        "cp outputs/quant/ckpt_0/yolov3-1_6.ckpt yolov3_quant.ckpt\n"
+        "cp outputs/quant/ckpt_0/yolov3-1_6.json yolov3_quant.json\n"
         "rm -r outputs",
     )
     assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
