@@ -84,6 +84,9 @@ class Sandbox:
         for name, words in {"python": "", "msdet": "-m msdet"}.items():
             (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
             (programs / name).chmod(0o755)
+        activate = self.folder / ".venv" / "bin" / "activate"
+        activate.parent.mkdir(parents=True, exist_ok=True)
+        activate.touch()
         for name in (*SCRIPTS, "scripts", "src"):
             (self.folder / name).unlink(missing_ok=True)
             (self.folder / name).symlink_to(ROOT / name)
