@@ -160,8 +160,6 @@ class Config(
         names, count = len(self.class_names), self.num_classes
         if self.label_map == "dense" and names and count and names != count:
             yield "num_classes", f"is {count}, but {self.where('class_names')} has {names} classes"
-        if self.pretrained_epochs and not (self.pretrained or self.checkpoint_url):
-            yield "pretrained_epochs", f"is {self.pretrained_epochs}, but pretrained is empty"
         if self.pretrained_epochs >= self.max_epoch:
             yield "pretrained_epochs", f"is {self.pretrained_epochs}; max_epoch {self.max_epoch} leaves no epoch"
         if any(later <= earlier for earlier, later in zip(self.lr_epochs, self.lr_epochs[1:], strict=False)):

@@ -16,7 +16,7 @@ from mindspore import Tensor, amp, nn
 from msdet.checkpoints.card import apply_backbone_card
 from msdet.checkpoints.state import CheckpointFolder, Snapshot, load_snapshot
 from msdet.config import diff_configs
-from msdet.errors import UserError
+from msdet.errors import UsageError, UserError
 from msdet.evaluation.command import TASKS, build_task
 from msdet.evaluation.evaluator import EvaluationStopped, Evaluator
 from msdet.evaluation.gather import with_rank0_statistics
@@ -58,6 +58,11 @@ def train(cfg: Config) -> int:
     Raises:
         UserError: data, weights or device do not match the configuration, or the training failed.
     """
+    if cfg.pretrained_epochs and not cfg.pretrained:
+        where = cfg.where("pretrained_epochs")
+        raise UsageError(
+            f"{where} is {cfg.pretrained_epochs}, but pretrained is empty: give the weights that it is about"
+        )
     with StopRequest().by_signals() as stop, ExitStack() as stack:
         session = Session(cfg, "train", stop)
         notes: list[str] = []

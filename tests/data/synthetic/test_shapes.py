@@ -77,7 +77,7 @@ def test_existing_dataset_is_reused_and_never_overwritten(shapes, tmp_path):
     file.write_text("")
     with pytest.raises(UserError, match="is not a dataset of shapes"):
         render_shapes(file, 1, 1)
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         render_shapes(file / "below", 1, 1)
 
 

@@ -304,7 +304,7 @@ def test_a_detector_loads_the_tensors_of_its_backbone(model, detector, tmp_path,
     assert inside and set(saved) - set(inside) == {"fc.weight", "fc.bias"}
     for name in inside:
         np.testing.assert_array_equal(own[name], saved[name], err_msg=name)
-    assert "left out: fc.weight, fc.bias" in caplog.text
+    assert "2 tensors of other layers are skipped: fc.weight, fc.bias" in caplog.text
     # Keys that are not set follow the card, and this is logged.
     assert cfg.bn_eps == 1e-3 and cfg.backbone_shape == (4, 4, 8, 8, 8, 16)
     assert "bn_eps" in caplog.text and "0.001" in caplog.text

@@ -99,7 +99,6 @@ def test_old_flags(script, flags, key, value):
         ("--backbone_shape 4,4,8,8,8,9", ["backbone_shape", "odd"]),
         ("--backbone_layers 1,1", ["backbone_layers", "2 values"]),
         ("--num_classes 1", ["num_classes", "at least two classes"]),
-        ("--pretrained_epoch_num 3", ["pretrained_epoch_num", "pretrained is empty"]),
         ("--pretrained_epoch_num 150 --pretrained c.ckpt", ["pretrained_epoch_num", "leaves no epoch"]),
         ("--parameter_server 1", ["parameter_server", "is_distributed"]),
         ("--activation mish", ["activation", "mish", "leaky"]),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import train as training
 from msdet.config import load_config, parse_command_line
 from msdet.errors import UsageError
 from msdet.training.schedules import build_schedule
@@ -102,7 +103,7 @@ def test_epochs_of_the_pretrained_weights():
     flags = ["--pre_trained_epoch_size=20", "--pre_trained=a.ckpt"]
     assert load_config(CONFIG, flags).pretrained_epochs == 20
     with pytest.raises(UsageError, match="pre_trained_epoch_size .*pretrained_epochs.* pretrained is empty"):
-        load_config(CONFIG, flags[:1])
+        training.main(["--config", str(CONFIG), flags[0]])
 
 
 def test_the_recipe_of_the_paper():
